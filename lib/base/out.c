@@ -1,0 +1,311 @@
+/* out.c - see out.h. One buffer in front of a FILE, a temporary name, a rename at the end. */
+#include "lib/base/out.h"
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES ((size_t)1 << 16)
+
+enum out_state { OUT_OPEN, OUT_CLOSED, OUT_DONE };
+
+struct out {
+    struct arena *arena;
+    const char *path;      /* as the user wrote it, for errors */
+    const char *target;    /* what the rename replaces; NULL when nothing is renamed */
+    const char *temporary; /* NULL when target is */
+    FILE *file;            /* NULL: memory */
+    enum out_state state;
+    int write_errno; /* of the first failed write */
+    char *buffer;
+    size_t used, capacity;
+};
+
+static struct out *create(struct arena *arena, const char *path)
+{
+    struct out *out = arena_alloc(arena, sizeof *out);
+
+    out->arena = arena;
+    out->path = path;
+    out->capacity = BUFFER_BYTES;
+    out->buffer = arena_alloc(arena, out->capacity);
+    return out;
+}
+
+/* A name of our own in the folder of target, so that the rename stays on one file system. */
+static int open_temporary(struct out *out)
+{
+    int fd = -1;
+
+    for (int i = 0; i < 100 && fd < 0; i++) {
+        out->temporary = arena_printf(out->arena, "%s.%ld-%d.tmp", out->target, (long)getpid(), i);
+        fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            break;
+    }
+    return fd;
+}
+
+/* What stands at path decides: nothing or a plain file is replaced by a rename, a device or a pipe
+ * is written to. -1 and errno on failure. */
+static int open_path(struct out *out)
+{
+    struct stat info;
+    char real[PATH_MAX];
+
+    if (out->path[0] == '\0') {
+        errno = ENOENT;
+        return -1;
+    }
+    if (stat(out->path, &info) != 0) {
+        if (errno != ENOENT)
+            return -1;
+        out->target = arena_strdup(out->arena, out->path);
+        return open_temporary(out);
+    }
+    if (!S_ISREG(info.st_mode))
+        return open(out->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    /* A rename asks nobody whether the old file may be written; a link must stay a link. */
+    if (access(out->path, W_OK) != 0 || !realpath(out->path, real))
+        return -1;
+    out->target = arena_strdup(out->arena, real);
+    return open_temporary(out);
+}
+
+struct out *out_open(struct arena *arena, const char *path, struct err *err)
+{
+    bool is_stdout = strcmp(path, "-") == 0;
+    struct out *out = create(arena, is_stdout ? "stdout" : arena_strdup(arena, path));
+    int fd;
+
+    if (is_stdout) {
+        out->file = stdout;
+        return out;
+    }
+    fd = open_path(out);
+    if (fd >= 0)
+        out->file = fdopen(fd, "w");
+    if (!out->file) {
+        err_errno(err, out->path);
+        return NULL;
+    }
+    return out;
+}
+
+struct out *out_open_memory(struct arena *arena)
+{
+    return create(arena, "memory");
+}
+
+const char *out_memory(struct out *out, size_t *length_bytes)
+{
+    out_char(out, '\0'); /* room for the NUL, which is not part of the text */
+    out->used--;
+    if (length_bytes)
+        *length_bytes = out->used;
+    return out->buffer;
+}
+
+static void flush(struct out *out)
+{
+    errno = 0;
+    if (out->used > 0 && out->write_errno == 0 &&
+        fwrite(out->buffer, 1, out->used, out->file) != out->used)
+        out->write_errno = errno ? errno : EIO;
+    out->used = 0;
+}
+
+void out_bytes(struct out *out, const char *bytes, size_t count)
+{
+    if (count > out->capacity - out->used && out->file)
+        flush(out);
+    if (count > out->capacity - out->used && !out->file) {
+        size_t capacity = out->capacity;
+
+        while (count > capacity - out->used)
+            capacity *= 2;
+        out->buffer = arena_grow(out->arena, out->buffer, out->capacity, capacity, 1);
+        out->capacity = capacity;
+    }
+    while (count > out->capacity) { /* a file, and its buffer is empty */
+        memcpy(out->buffer, bytes, out->capacity);
+        out->used = out->capacity;
+        flush(out);
+        bytes += out->capacity;
+        count -= out->capacity;
+    }
+    memcpy(out->buffer + out->used, bytes, count);
+    out->used += count;
+}
+
+void out_text(struct out *out, const char *text)
+{
+    out_bytes(out, text, strlen(text));
+}
+
+void out_char(struct out *out, char c)
+{
+    out_bytes(out, &c, 1);
+}
+
+void out_int(struct out *out, int64_t value)
+{
+    char text[UNITS_TEXT_BYTES];
+    int length = snprintf(text, sizeof text, "%" PRId64, value);
+
+    out_bytes(out, text, (size_t)length);
+}
+
+void out_seconds(struct out *out, int64_t time_ps)
+{
+    char text[UNITS_TEXT_BYTES];
+
+    out_text(out, units_format_seconds(time_ps, text));
+}
+
+void out_ns(struct out *out, int64_t time_ps)
+{
+    char text[UNITS_TEXT_BYTES];
+
+    out_text(out, units_format_ns(time_ps, text));
+}
+
+void out_double(struct out *out, double value)
+{
+    char text[UNITS_TEXT_BYTES];
+
+    out_text(out, units_format_double(value, text));
+}
+
+void out_printf(struct out *out, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    int length;
+
+    va_start(args, format);
+    length = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (length < 0)
+        return;
+    if ((size_t)length < sizeof text) {
+        out_bytes(out, text, (size_t)length);
+    } else {
+        char *longer = arena_alloc(out->arena, (size_t)length + 1);
+
+        va_start(args, format);
+        vsnprintf(longer, (size_t)length + 1, format, args);
+        va_end(args);
+        out_bytes(out, longer, (size_t)length);
+    }
+}
+
+void out_csv(struct out *out, const char *text)
+{
+    size_t length = strlen(text);
+    /* Readers strip the blanks around a bare field, so those at its ends need quotes as well. */
+    bool is_padded = length > 0 && (strchr(" \t", text[0]) || strchr(" \t", text[length - 1]));
+
+    if (!is_padded && strcspn(text, ",\"\r\n") == length) {
+        out_bytes(out, text, length);
+        return;
+    }
+    out_char(out, '"');
+    for (const char *c = text; *c; c++) {
+        if (*c == '"')
+            out_char(out, '"');
+        out_char(out, *c);
+    }
+    out_char(out, '"');
+}
+
+/* Everything but the rename. */
+static bool finish(struct out *out, struct err *err)
+{
+    if (!out->file || out->state != OUT_OPEN)
+        return true;
+    flush(out);
+    errno = 0;
+    if (fflush(out->file) != 0 && out->write_errno == 0)
+        out->write_errno = errno ? errno : EIO;
+    errno = 0;
+    if (out->file != stdout && fclose(out->file) != 0 && out->write_errno == 0)
+        out->write_errno = errno ? errno : EIO;
+    out->state = OUT_CLOSED;
+    if (out->write_errno == 0)
+        return true;
+    errno = out->write_errno;
+    return err_errno(err, out->path);
+}
+
+static bool publish(struct out *out, struct err *err)
+{
+    if (out->state == OUT_CLOSED && out->temporary && rename(out->temporary, out->target) != 0)
+        return err_errno(err, out->path);
+    out->state = OUT_DONE;
+    return true;
+}
+
+bool out_commit(struct out *out, struct err *err)
+{
+    return out_commit_all(&out, 1, err);
+}
+
+void out_abort(struct out *out)
+{
+    if (!out || !out->file || out->state == OUT_DONE)
+        return;
+    if (out->state == OUT_OPEN && out->file != stdout)
+        fclose(out->file);
+    if (out->temporary)
+        unlink(out->temporary);
+    out->state = OUT_DONE;
+}
+
+bool out_commit_all(struct out *const *outs, int count, struct err *err)
+{
+    bool ok = true;
+
+    for (int i = 0; i < count && ok; i++)
+        ok = !outs[i] || finish(outs[i], err);
+    for (int i = 0; i < count && ok; i++)
+        ok = !outs[i] || publish(outs[i], err);
+    for (int i = 0; i < count && !ok; i++)
+        out_abort(outs[i]);
+    return ok;
+}
+
+bool out_make_folder(const char *path, struct err *err)
+{
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    struct stat info;
+
+    if (length == 0 || length >= sizeof part) {
+        errno = length == 0 ? ENOENT : ENAMETOOLONG;
+        return err_errno(err, path);
+    }
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return err_errno(err, part);
+        part[i] = path[i];
+    }
+    if (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        errno = ENOTDIR;
+        return err_errno(err, path);
+    }
+    return true;
+}

@@ -1,0 +1,46 @@
+/* out.h - output files that appear whole or not at all.
+ *
+ * A file is written to a temporary name in the same folder and renamed by out_commit; a run that
+ * fails or is killed leaves the old file as it was. "-" is stdout. Write errors are remembered and
+ * reported by out_commit, so the put functions return nothing. */
+#ifndef ORRERY_BASE_OUT_H
+#define ORRERY_BASE_OUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+struct out;
+
+struct out *out_open(struct arena *arena, const char *path, struct err *err);
+/* Collects the output in memory instead; out_memory gives it, NUL-terminated, until out_abort. */
+struct out *out_open_memory(struct arena *arena);
+const char *out_memory(struct out *out, size_t *length_bytes);
+
+void out_text(struct out *out, const char *text);
+void out_bytes(struct out *out, const char *bytes, size_t count);
+void out_char(struct out *out, char c);
+void out_int(struct out *out, int64_t value);
+void out_seconds(struct out *out, int64_t time_ps); /* as units_format_seconds */
+void out_ns(struct out *out, int64_t time_ps);
+void out_double(struct out *out, double value); /* shortest; nothing for NaN or infinity */
+void out_printf(struct out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A CSV field, quoted where RFC 4180 asks for it. */
+void out_csv(struct out *out, const char *text);
+
+/* Flushes, checks, closes and renames. False (and no file under the final name) when any write
+ * failed. stdout is flushed and checked, not closed. */
+bool out_commit(struct out *out, struct err *err);
+/* Drops what was written. NULL is allowed; after out_commit it does nothing. */
+void out_abort(struct out *out);
+
+/* Commits all or none as far as the file system allows: flushes and checks every file before the
+ * first rename. NULL entries are skipped; on failure all are aborted. */
+bool out_commit_all(struct out *const *outs, int count, struct err *err);
+
+/* mkdir -p. */
+bool out_make_folder(const char *path, struct err *err);
+
+#endif

@@ -1,0 +1,258 @@
+/* stats.c - order statistics and moments in exact integer arithmetic, and the histogram.
+ *
+ * Sums and interpolations run in 128 bits (lib/base/wide.h), so integer answers do not depend on
+ * the order of the samples. */
+#include "lib/base/stats.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/wide.h"
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* Below this an insertion sort is faster than counting 256 digits. */
+#define SMALL_SORT 48
+
+static void sort_small(int64_t *values, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        int64_t value = values[i];
+        size_t j = i;
+
+        for (; j > 0 && values[j - 1] > value; j--)
+            values[j] = values[j - 1];
+        values[j] = value;
+    }
+}
+
+/* The byte at `shift`; the sign bit is flipped so that negative values come first. */
+static unsigned digit_of(int64_t value, int shift)
+{
+    return (unsigned)(((uint64_t)value ^ (UINT64_C(1) << 63)) >> shift) & 255U;
+}
+
+/* In-place radix sort, highest byte first ("American flag", McIlroy and Bostic 1993). */
+static void sort_digits(int64_t *values, size_t count, int shift)
+{
+    size_t next[256] = { 0 }, end[256], start = 0;
+
+    if (count <= SMALL_SORT) {
+        sort_small(values, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        next[digit_of(values[i], shift)]++;
+    for (int digit = 0; digit < 256; digit++) {
+        end[digit] = start + next[digit];
+        next[digit] = start;
+        start = end[digit];
+    }
+    for (unsigned digit = 0; digit < 256; digit++)
+        while (next[digit] < end[digit]) {
+            int64_t value = values[next[digit]];
+            unsigned home = digit_of(value, shift);
+
+            values[next[digit]] = values[next[home]];
+            values[next[home]++] = value;
+        }
+    if (shift == 0)
+        return;
+    for (int digit = 0; digit < 256; digit++) {
+        size_t from = digit == 0 ? 0 : end[digit - 1];
+
+        sort_digits(values + from, end[digit] - from, shift - 8);
+    }
+}
+
+void stats_sort(int64_t *values, size_t count)
+{
+    sort_digits(values, count, 56);
+}
+
+/* Where q*(n-1) falls: between order statistics index and index + 1, rest/denominator of the way.
+ */
+static uint64_t position(uint64_t count, int64_t numerator, int64_t denominator, uint64_t *rest)
+{
+    assert(count >= 1 && numerator >= 0 && denominator >= 1 && numerator <= denominator);
+    return wide_div(wide_mul(count - 1, (uint64_t)numerator), (uint64_t)denominator, rest);
+}
+
+/* low + (high - low) * rest / denominator, rounded half to even. */
+static int64_t interpolate(int64_t low, int64_t high, uint64_t rest, uint64_t denominator)
+{
+    uint64_t left, distance = (uint64_t)high - (uint64_t)low;
+    uint64_t value = (uint64_t)low + wide_div(wide_mul(distance, rest), denominator, &left);
+
+    if (left > denominator - left || (left == denominator - left && value % 2 == 1))
+        value++;
+    return (int64_t)value;
+}
+
+int64_t stats_quantile(const int64_t *sorted, size_t count, int64_t numerator, int64_t denominator)
+{
+    uint64_t rest;
+    size_t index = (size_t)position(count, numerator, denominator, &rest);
+
+    if (rest == 0)
+        return sorted[index];
+    return interpolate(sorted[index], sorted[index + 1], rest, (uint64_t)denominator);
+}
+
+int64_t stats_mean(const int64_t *values, size_t count)
+{
+    struct wide sum = { 0, 0 };
+    uint64_t mean, rest;
+    bool is_negative;
+
+    assert(count >= 1);
+    for (size_t i = 0; i < count; i++)
+        sum = wide_add(sum, (struct wide){ values[i] < 0 ? UINT64_MAX : 0, (uint64_t)values[i] });
+    is_negative = sum.high >> 63 != 0;
+    if (is_negative)
+        sum = wide_negate(sum);
+    mean = wide_div(sum, count, &rest);
+    if (rest > count - rest || (rest == count - rest && mean % 2 == 1))
+        mean++;
+    return (int64_t)(is_negative ? 0 - mean : mean);
+}
+
+double stats_mean_double(const double *values, size_t count)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < count; i++)
+        sum += values[i];
+    return count > 0 ? sum / (double)count : 0;
+}
+
+double stats_sd(const double *values, size_t count)
+{
+    double mean = stats_mean_double(values, count), sum = 0;
+
+    if (count < 2)
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        sum += (values[i] - mean) * (values[i] - mean);
+    return sqrt(sum / (double)(count - 1));
+}
+
+double stats_t95(size_t degrees)
+{
+    static const double table[] = { 12.706205, 4.302653, 3.182446, 2.776445, 2.570582,
+                                    2.446912,  2.364624, 2.306004, 2.262157, 2.228139,
+                                    2.200985,  2.178813, 2.160369, 2.144787, 2.131450,
+                                    2.119905,  2.109816, 2.100922, 2.093024, 2.085963 };
+    const double z = 1.959963984540054; /* the normal quantile, for infinitely many degrees */
+    double n = (double)degrees, z2 = z * z;
+
+    assert(degrees >= 1);
+    if (degrees <= sizeof table / sizeof table[0])
+        return table[degrees - 1];
+    /* Cornish-Fisher expansion, Abramowitz and Stegun 26.7.5: right to 1e-5 here. */
+    return z + z * (z2 + 1) / (4 * n) + z * ((5 * z2 + 16) * z2 + 3) / (96 * n * n) +
+           z * (((3 * z2 + 19) * z2 + 17) * z2 - 15) / (384 * n * n * n);
+}
+
+struct stats_summary stats_summarize(int64_t *values, size_t count)
+{
+    struct stats_summary summary = { .count = count };
+
+    if (count == 0)
+        return summary;
+    stats_sort(values, count);
+    summary.mean = stats_mean(values, count);
+    summary.min = values[0];
+    summary.p50 = stats_quantile(values, count, 1, 2);
+    summary.p90 = stats_quantile(values, count, 9, 10);
+    summary.p95 = stats_quantile(values, count, 19, 20);
+    summary.p99 = stats_quantile(values, count, 99, 100);
+    summary.p999 = stats_quantile(values, count, 999, 1000);
+    summary.max = values[count - 1];
+    return summary;
+}
+
+/* Values below 2^bits have a bucket each; above, octave s + bits has 2^bits buckets of width 2^s.
+ */
+struct hist {
+    int bits;
+    size_t bucket_count;
+    uint64_t count;
+    uint64_t *buckets;
+};
+
+struct hist *hist_create(struct arena *arena, int bits)
+{
+    struct hist *hist = arena_alloc(arena, sizeof *hist);
+
+    assert(bits >= 1 && bits <= 14);
+    hist->bits = bits;
+    hist->bucket_count = (size_t)(64 - bits) << bits;
+    hist->buckets = arena_array(arena, hist->bucket_count, sizeof *hist->buckets);
+    return hist;
+}
+
+static int floor_log2(uint64_t value)
+{
+    return 63 - __builtin_clzll(value);
+}
+
+static size_t bucket_of(const struct hist *hist, uint64_t value)
+{
+    int shift;
+
+    if (value >> hist->bits == 0)
+        return (size_t)value;
+    shift = floor_log2(value) - hist->bits;
+    return ((size_t)shift << hist->bits) + (size_t)(value >> shift);
+}
+
+/* The middle of a bucket: at most half its width from every value in it. */
+static int64_t bucket_middle(const struct hist *hist, size_t bucket)
+{
+    uint64_t shift = bucket >> hist->bits, value;
+
+    if (shift <= 1) /* width 1 */
+        return (int64_t)bucket;
+    shift--;
+    value = (uint64_t)bucket - (shift << hist->bits);
+    return (int64_t)((value << shift) + (UINT64_C(1) << (shift - 1)));
+}
+
+void hist_add(struct hist *hist, int64_t value, uint64_t times)
+{
+    assert(value >= 0);
+    hist->buckets[bucket_of(hist, (uint64_t)value)] += times;
+    hist->count += times;
+}
+
+void hist_merge(struct hist *into, const struct hist *from)
+{
+    assert(into->bits == from->bits);
+    for (size_t i = 0; i < from->bucket_count; i++)
+        into->buckets[i] += from->buckets[i];
+    into->count += from->count;
+}
+
+uint64_t hist_count(const struct hist *hist)
+{
+    return hist->count;
+}
+
+int64_t hist_quantile(const struct hist *hist, int64_t numerator, int64_t denominator)
+{
+    uint64_t rest, rank, seen;
+    size_t low = 0, high;
+
+    if (hist->count == 0)
+        return 0;
+    rank = position(hist->count, numerator, denominator, &rest);
+    for (seen = hist->buckets[0]; seen <= rank; seen += hist->buckets[low])
+        low++;
+    high = low;
+    if (rest > 0 && seen == rank + 1) /* the next order statistic is in a later bucket */
+        do
+            high++;
+        while (hist->buckets[high] == 0);
+    return interpolate(bucket_middle(hist, low), bucket_middle(hist, high), rest,
+                       (uint64_t)denominator);
+}

@@ -1,0 +1,123 @@
+/* cost.h - measured costs of one device type: reader, look-up and writer of a cost-table folder.
+ *
+ * Format: traces/README.md. A folder holds kernels.csv (measured points), interp.csv (tiles),
+ * and/or stages.csv (black boxes); device.csv and anchors.csv inform. Tables live in the arena, are
+ * const after loading, and may be shared by any number of runs. */
+#ifndef ORRERY_FORMAT_COST_H
+#define ORRERY_FORMAT_COST_H
+
+#include "lib/base/op.h"
+#include "lib/format/interp.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cost_table;
+struct err;
+struct model_op;
+struct out;
+
+/* ---- reading ---- */
+
+/* type = name of the folder. A folder without kernels.csv and stages.csv is an error. */
+struct cost_table *cost_load(struct arena *arena, const char *folder, struct err *err);
+/* kernels.csv and interp.csv given as text, as sent to a worker; interp may be NULL. */
+struct cost_table *cost_load_text(struct arena *arena, const char *type, const char *kernels,
+                                  const char *interp, struct err *err);
+/* Every table that the --costs options name: a type's folder, or a folder of such folders (in name
+ * order). Two tables of one type are an error. */
+struct cost_set {
+    int count;
+    struct cost_table **tables;
+};
+bool cost_set_load(struct arena *arena, const char *const *paths, int path_count,
+                   struct cost_set *set, struct err *err);
+const struct cost_table *cost_set_find(const struct cost_set *set, const char *type);
+
+const char *cost_type(const struct cost_table *table);
+const char *cost_path(const struct cost_table *table);
+bool cost_has_kernels(const struct cost_table *table);
+/* The only thread count of the table, or 0 when it has several or none. */
+int cost_only_threads(const struct cost_table *table);
+
+/* Time of one call of op (op->count is ignored) with state=chain, the cheapest impl that covers the
+ * shape (else the one with the nearest measured range, origin extrapolated), dtype of weight_bits.
+ * No measured row for the operator and shape is an error that names them. */
+bool cost_lookup(const struct cost_table *table, const struct model_op *op, int threads,
+                 int weight_bits, int64_t *time_ps, enum interp_origin *origin, struct err *err);
+
+/* ---- black boxes ---- */
+
+struct cost_stage {
+    const char *executable, *model; /* model "" when not given */
+    int32_t stage;
+    int64_t latency_ps, gap_ps;
+    int64_t weight_bytes, activation_bytes, output_bytes;
+    int32_t devices, batch; /* 1 when not given */
+    long line;
+};
+/* NULL when there is no such row. batch 1. */
+const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
+                                         int32_t stage);
+/* Number of stages of an executable (0: unknown executable). */
+int cost_stage_count(const struct cost_table *table, const char *executable);
+
+/* ---- rows, for the profiler's writer and the reader alike ---- */
+
+enum cost_state { COST_CHAIN, COST_ROTATE, COST_WARM, COST_STATE_COUNT };
+enum cost_stop { COST_STOP_CI, COST_STOP_BUDGET, COST_STOP_MAX_N, COST_STOP_COUNT };
+enum cost_counter { /* logical hardware counters, columns of kernels.csv */
+                    COST_CYC,
+                    COST_INS,
+                    COST_L1D_REFILL,
+                    COST_L2D_REFILL,
+                    COST_LLC_MISS,
+                    COST_STALL_BE,
+                    COST_COUNTER_COUNT
+};
+extern const char *const cost_counter_names[COST_COUNTER_COUNT];
+#define COST_UNKNOWN INT64_MIN /* of any integer field: written and read as an empty field */
+
+struct cost_row { /* one line of kernels.csv; key first */
+    enum op op;
+    enum op_phase phase;
+    const char *impl, *dtype; /* "gemm", "gemv", "c"; "f32" */
+    int32_t threads, m_tokens, gemm_n, gemm_k, heads, kv_heads, head_dim, kv_len;
+    enum cost_state state;
+    const char *regime; /* "burst" or "sustained" */
+    const char *model;  /* information only */
+    int64_t n, n_dirty, n_outlier, n_proc;
+    int64_t mean_ps, median_ps, min_ps, p95_ps, mad_ps, ci_lo_ps, ci_hi_ps;
+    int64_t proc_min_ps, proc_max_ps; /* smallest and largest mean of one process */
+    enum cost_stop stop;
+    int64_t flops, bytes_weight, bytes_act;
+    int64_t counters[COST_COUNTER_COUNT]; /* COST_UNKNOWN: not counted */
+    const char *ctr_reason;               /* why they are empty; "" when all are there */
+};
+/* Rows of a loaded table, as in the file. */
+int cost_row_count(const struct cost_table *table);
+const struct cost_row *cost_row_at(const struct cost_table *table, int index);
+/* Writes `# orrery: kernels 1`, the metadata lines, the header and the rows. meta is a NULL-ended
+ * list of "key", "value", ... */
+void cost_write_kernels(struct out *out, const char *device_id, const char *const *meta,
+                        const struct cost_row *rows, int count);
+
+struct cost_interp_row { /* one fitted curve of interp.csv */
+    struct cost_row key; /* key fields alone */
+    struct interp_tiles tiles;
+};
+void cost_write_interp(struct out *out, const struct cost_interp_row *rows, int count);
+
+struct cost_anchor { /* a whole forward, un-stamped, against the sum of the table */
+    const char *model;
+    enum op_phase phase;
+    int32_t tokens, kv_len, batch, threads, layers;
+    int64_t n, forward_mean_ps, ci_ps, sum_chain_ps;
+    double kappa; /* forward / sum */
+};
+void cost_write_anchors(struct out *out, const struct cost_anchor *anchors, int count);
+/* Anchors of a loaded table. */
+int cost_anchor_count(const struct cost_table *table);
+const struct cost_anchor *cost_anchor_at(const struct cost_table *table, int index);
+
+#endif

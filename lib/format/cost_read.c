@@ -1,0 +1,493 @@
+/* cost_read.c - rows of kernels.csv, interp.csv and anchors.csv; stages.csv is in cost_stages.c. */
+#include "lib/base/arena.h"
+#include "lib/base/csv.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/format/cost_table.h"
+#include <float.h>
+#include <string.h>
+
+const char *const cost_dtypes[COST_DTYPE_COUNT] = { "f32", "bf16", "q8_0" };
+const char *const cost_regimes[COST_REGIME_COUNT] = { "sustained", "burst" };
+const char *const cost_states[COST_STATE_COUNT] = { "chain", "rotate", "warm" };
+const char *const cost_stops[COST_STOP_COUNT] = { "ci", "budget", "max_n" };
+const char *const cost_counter_names[COST_COUNTER_COUNT] = { "cyc",        "ins",      "l1d_refill",
+                                                             "l2d_refill", "llc_miss", "stall_be" };
+
+/* ---- the key ---- */
+
+static bool read_choice(const struct csv *csv, int column, const char *const *names, int count,
+                        int fallback, int *index, struct err *err)
+{
+    *index = fallback;
+    return !csv_has(csv, column) || csv_choice(csv, column, names, count, index, err);
+}
+
+static bool read_size(const struct csv *csv, int column, int32_t *value, struct err *err)
+{
+    *value = 0;
+    return !csv_has(csv, column) || csv_int32(csv, column, 0, INT32_MAX, value, err);
+}
+
+static bool check_product(const struct csv *csv, const struct cost_row *row, struct err *err)
+{
+    if (row->gemm_n < 1)
+        return csv_bad(csv, COL_GEMM_N, err, "%s needs at least 1", op_name(row->op));
+    return row->gemm_k >= 1 ||
+           csv_bad(csv, COL_GEMM_K, err, "%s needs at least 1", op_name(row->op));
+}
+
+static bool check_attn(const struct csv *csv, const struct cost_row *row, struct err *err)
+{
+    if (row->phase == OP_ANY)
+        return csv_bad(csv, COL_PHASE, err, "attn needs prefill or decode");
+    if (row->heads < 1)
+        return csv_bad(csv, COL_HEADS, err, "attn needs at least 1");
+    if (row->kv_heads < 1)
+        return csv_bad(csv, COL_KV_HEADS, err, "attn needs at least 1");
+    return row->head_dim >= 1 || csv_bad(csv, COL_HEAD_DIM, err, "attn needs at least 1");
+}
+
+static bool check_key(const struct csv *csv, const struct cost_row *row, struct err *err)
+{
+    switch (row->op) {
+    case OP_QKV:
+    case OP_OPROJ:
+    case OP_FFN_UP:
+    case OP_FFN_DOWN:
+    case OP_LMHEAD:
+        return check_product(csv, row, err);
+    case OP_ATTN:
+        return check_attn(csv, row, err);
+    case OP_EMBED:
+    case OP_NORM:
+    case OP_ROPE:
+    case OP_KVAPPEND:
+    case OP_ADD:
+    case OP_ACT:
+    case OP_FNORM:
+    case OP_COUNT:
+        break;
+    }
+    return true;
+}
+
+bool cost_read_key(const struct csv *csv, struct arena *arena, struct cost_row *row,
+                   struct err *err)
+{
+    int op, phase, dtype, regime;
+
+    if (!csv_choice(csv, COL_KERNEL, op_names, OP_COUNT, &op, err) ||
+        !read_choice(csv, COL_PHASE, op_phase_names, OP_PHASE_COUNT, OP_ANY, &phase, err) ||
+        !read_choice(csv, COL_DTYPE, cost_dtypes, COST_DTYPE_COUNT, COST_F32, &dtype, err) ||
+        !read_choice(csv, COL_REGIME, cost_regimes, COST_REGIME_COUNT, COST_BURST, &regime, err) ||
+        !csv_int32(csv, COL_THREADS, 1, INT32_MAX, &row->threads, err) ||
+        !read_size(csv, COL_GEMM_N, &row->gemm_n, err) ||
+        !read_size(csv, COL_GEMM_K, &row->gemm_k, err) ||
+        !read_size(csv, COL_HEADS, &row->heads, err) ||
+        !read_size(csv, COL_KV_HEADS, &row->kv_heads, err) ||
+        !read_size(csv, COL_HEAD_DIM, &row->head_dim, err))
+        return false;
+    row->op = (enum op)op;
+    row->phase = (enum op_phase)phase;
+    row->impl = arena_strdup(arena, csv_text(csv, COL_IMPL));
+    row->dtype = cost_dtypes[dtype];
+    row->regime = cost_regimes[regime];
+    return check_key(csv, row, err);
+}
+
+/* ---- kernels.csv ---- */
+
+enum {
+    COL_M_TOKENS = COL_KEY_COUNT,
+    COL_KV_LEN,
+    COL_STATE,
+    COL_MODEL,
+    COL_N,
+    COL_N_DIRTY,
+    COL_N_OUTLIER,
+    COL_N_PROC,
+    COL_MEAN_NS,
+    COL_MEDIAN_NS,
+    COL_MIN_NS,
+    COL_P95_NS,
+    COL_MAD_NS,
+    COL_CI_LO_NS,
+    COL_CI_HI_NS,
+    COL_PROC_MIN_NS,
+    COL_PROC_MAX_NS,
+    COL_STOP,
+    COL_FLOPS,
+    COL_BYTES_WEIGHT,
+    COL_BYTES_ACT,
+    COL_COUNTER, /* the first of COST_COUNTER_COUNT */
+    COL_CTR_REASON = COL_COUNTER + COST_COUNTER_COUNT,
+    /* what this program writes or other programs add, and no look-up needs */
+    COL_FIRST_NUMBER,
+    COL_BATCH = COL_FIRST_NUMBER,
+    COL_GFLOPS,
+    COL_GBPS,
+    COL_ROOF_FRAC,
+    COL_ENERGY_UJ,
+    COL_FREQ_KHZ_MIN,
+    COL_TEMP_MC_MAX,
+    COL_THROTTLED,
+    COL_CANARY_RATIO,
+    COL_CHUNK_TOKENS,
+    COL_CHUNK_KV,
+    COL_DECODES,
+    COL_DECODE_KV,
+    COL_LAST_NUMBER = COL_DECODE_KV,
+    COL_DEVICE_ID,
+    COL_LAYER_KIND,
+    COL_ENERGY_REASON,
+    COL_COUNT
+};
+static const struct csv_column kernel_columns[COL_COUNT] = {
+    COST_KEY_COLUMNS,
+    [COL_M_TOKENS] = { "m_tokens", true },
+    [COL_KV_LEN] = { "kv_len", false },
+    [COL_STATE] = { "state", false },
+    [COL_MODEL] = { "model", false },
+    [COL_N] = { "n", false },
+    [COL_N_DIRTY] = { "n_dirty", false },
+    [COL_N_OUTLIER] = { "n_outlier", false },
+    [COL_N_PROC] = { "n_proc", false },
+    [COL_MEAN_NS] = { "mean_ns", true },
+    [COL_MEDIAN_NS] = { "median_ns", false },
+    [COL_MIN_NS] = { "min_ns", false },
+    [COL_P95_NS] = { "p95_ns", false },
+    [COL_MAD_NS] = { "mad_ns", false },
+    [COL_CI_LO_NS] = { "ci_lo_ns", false },
+    [COL_CI_HI_NS] = { "ci_hi_ns", false },
+    [COL_PROC_MIN_NS] = { "proc_min_ns", false },
+    [COL_PROC_MAX_NS] = { "proc_max_ns", false },
+    [COL_STOP] = { "stop", false },
+    [COL_FLOPS] = { "flops", false },
+    [COL_BYTES_WEIGHT] = { "bytes_weight", false },
+    [COL_BYTES_ACT] = { "bytes_act", false },
+    [COL_COUNTER + COST_CYC] = { "cyc", false },
+    [COL_COUNTER + COST_INS] = { "ins", false },
+    [COL_COUNTER + COST_L1D_REFILL] = { "l1d_refill", false },
+    [COL_COUNTER + COST_L2D_REFILL] = { "l2d_refill", false },
+    [COL_COUNTER + COST_LLC_MISS] = { "llc_miss", false },
+    [COL_COUNTER + COST_STALL_BE] = { "stall_be", false },
+    [COL_CTR_REASON] = { "ctr_reason", false },
+    [COL_BATCH] = { "batch", false },
+    [COL_GFLOPS] = { "gflops", false },
+    [COL_GBPS] = { "gbps", false },
+    [COL_ROOF_FRAC] = { "roof_frac", false },
+    [COL_ENERGY_UJ] = { "energy_uj", false },
+    [COL_FREQ_KHZ_MIN] = { "freq_khz_min", false },
+    [COL_TEMP_MC_MAX] = { "temp_mc_max", false },
+    [COL_THROTTLED] = { "throttled", false },
+    [COL_CANARY_RATIO] = { "canary_ratio", false },
+    [COL_CHUNK_TOKENS] = { "chunk_tokens", false },
+    [COL_CHUNK_KV] = { "chunk_kv", false },
+    [COL_DECODES] = { "decodes", false },
+    [COL_DECODE_KV] = { "decode_kv", false },
+    [COL_DEVICE_ID] = { "device_id", false },
+    [COL_LAYER_KIND] = { "layer_kind", false },
+    [COL_ENERGY_REASON] = { "energy_reason", false },
+};
+
+static bool read_count(const struct csv *csv, int column, int64_t *value, struct err *err)
+{
+    *value = COST_UNKNOWN;
+    return !csv_has(csv, column) || csv_int(csv, column, 0, INT64_MAX, value, err);
+}
+
+static bool read_ns(const struct csv *csv, int column, int64_t *time_ps, struct err *err)
+{
+    *time_ps = COST_UNKNOWN;
+    return !csv_has(csv, column) || csv_ns(csv, column, 0, time_ps, err);
+}
+
+static bool read_measures(const struct csv *csv, struct cost_row *row, struct err *err)
+{
+    bool ok = csv_ns(csv, COL_MEAN_NS, 1, &row->mean_ps, err) &&
+              read_count(csv, COL_N, &row->n, err) &&
+              read_count(csv, COL_N_DIRTY, &row->n_dirty, err) &&
+              read_count(csv, COL_N_OUTLIER, &row->n_outlier, err) &&
+              read_count(csv, COL_N_PROC, &row->n_proc, err) &&
+              read_ns(csv, COL_MEDIAN_NS, &row->median_ps, err) &&
+              read_ns(csv, COL_MIN_NS, &row->min_ps, err) &&
+              read_ns(csv, COL_P95_NS, &row->p95_ps, err) &&
+              read_ns(csv, COL_MAD_NS, &row->mad_ps, err) &&
+              read_ns(csv, COL_CI_LO_NS, &row->ci_lo_ps, err) &&
+              read_ns(csv, COL_CI_HI_NS, &row->ci_hi_ps, err) &&
+              read_ns(csv, COL_PROC_MIN_NS, &row->proc_min_ps, err) &&
+              read_ns(csv, COL_PROC_MAX_NS, &row->proc_max_ps, err) &&
+              read_count(csv, COL_FLOPS, &row->flops, err) &&
+              read_count(csv, COL_BYTES_WEIGHT, &row->bytes_weight, err) &&
+              read_count(csv, COL_BYTES_ACT, &row->bytes_act, err);
+    double number;
+
+    for (int i = 0; i < COST_COUNTER_COUNT && ok; i++)
+        ok = read_count(csv, COL_COUNTER + i, &row->counters[i], err);
+    for (int i = COL_FIRST_NUMBER; i <= COL_LAST_NUMBER && ok; i++)
+        ok = !csv_has(csv, i) || csv_double(csv, i, -DBL_MAX, DBL_MAX, &number, err);
+    return ok;
+}
+
+static bool read_row(const struct csv *csv, struct arena *arena, struct cost_row *row,
+                     struct err *err)
+{
+    int state, stop;
+
+    if (!cost_read_key(csv, arena, row, err) ||
+        !csv_int32(csv, COL_M_TOKENS, 1, INT32_MAX, &row->m_tokens, err) ||
+        !read_size(csv, COL_KV_LEN, &row->kv_len, err) ||
+        !read_choice(csv, COL_STATE, cost_states, COST_STATE_COUNT, COST_CHAIN, &state, err) ||
+        !read_choice(csv, COL_STOP, cost_stops, COST_STOP_COUNT, COST_STOP_BUDGET, &stop, err) ||
+        !read_measures(csv, row, err))
+        return false;
+    if (row->op == OP_ATTN && row->kv_len < row->m_tokens)
+        return csv_bad(csv, COL_KV_LEN, err, "attn needs at least m_tokens, %d", row->m_tokens);
+    row->state = (enum cost_state)state;
+    row->stop = (enum cost_stop)stop;
+    row->model = arena_strdup(arena, csv_text(csv, COL_MODEL));
+    row->ctr_reason = arena_strdup(arena, csv_text(csv, COL_CTR_REASON));
+    return true;
+}
+
+static void add_row(struct cost_table *table, struct arena *arena, const struct cost_row *row,
+                    long line)
+{
+    if (table->row_count == table->row_capacity) {
+        size_t old = (size_t)table->row_capacity, new = old > 0 ? 2 * old : 64;
+
+        table->rows = arena_grow(arena, table->rows, old, new, sizeof *table->rows);
+        table->row_lines = arena_grow(arena, table->row_lines, old, new, sizeof(long));
+        table->row_capacity = (int)new;
+    }
+    table->row_lines[table->row_count] = line;
+    table->rows[table->row_count++] = *row;
+}
+
+/* Tables of other engines hold kernels that only a batching scheduler of their kind uses. */
+static bool is_foreign(const struct csv *csv)
+{
+    const char *kernel = csv_text(csv, COL_KERNEL);
+
+    return strcmp(kernel, "sampler") == 0 || strcmp(kernel, "attn_mixed") == 0;
+}
+
+struct csv *cost_open_kernels(struct arena *arena, const char *path, const char *text,
+                              struct err *err)
+{
+    return text ? csv_open_text(arena, text, strlen(text), path, "kernels", kernel_columns,
+                                COL_COUNT, err)
+                : csv_open(arena, path, "kernels", kernel_columns, COL_COUNT, err);
+}
+
+bool cost_read_kernels(struct cost_table *table, struct arena *arena, struct csv *csv,
+                       struct err *err)
+{
+    while (csv && csv_next(csv, err)) {
+        struct cost_row row = { 0 };
+
+        if (is_foreign(csv))
+            continue;
+        if (!read_row(csv, arena, &row, err))
+            break;
+        add_row(table, arena, &row, csv_line(csv));
+    }
+    if (csv && err->kind == ERR_NONE && table->row_count == 0)
+        err_at(err, csv_path(csv), 0, 0, "no measured rows");
+    csv_close(csv);
+    return err->kind == ERR_NONE;
+}
+
+/* ---- interp.csv ---- */
+
+enum {
+    COL_TILE_PERIOD = COL_KEY_COUNT,
+    COL_RESIDUE,
+    COL_ADDER_NS,
+    COL_LOO_ERR_MED_PCT,
+    COL_LOO_ERR_MAX_PCT,
+    COL_INTERP_COUNT
+};
+static const struct csv_column interp_columns[COL_INTERP_COUNT] = {
+    COST_KEY_COLUMNS,
+    [COL_TILE_PERIOD] = { "tile_period", true },
+    [COL_RESIDUE] = { "residue", true },
+    [COL_ADDER_NS] = { "adder_ns", true },
+    [COL_LOO_ERR_MED_PCT] = { "loo_err_med_pct", false },
+    [COL_LOO_ERR_MAX_PCT] = { "loo_err_max_pct", false },
+};
+
+static struct cost_curve *find_curve(const struct cost_table *table, const struct cost_row *row)
+{
+    struct cost_key key = cost_key_of(row);
+
+    for (int i = cost_first_curve(table, &key); i < table->curve_count; i++) {
+        struct cost_curve *curve = &table->curves[i];
+
+        if (cost_key_compare(&curve->key, &key) != 0)
+            break;
+        if (strcmp(curve->impl, row->impl) == 0 && curve->regime == cost_regime_of(row))
+            return curve;
+    }
+    return NULL;
+}
+
+static bool read_ratio(const struct csv *csv, int column, double *ratio, struct err *err)
+{
+    *ratio = -1;
+    if (!csv_has(csv, column))
+        return true;
+    if (!csv_double(csv, column, 0, DBL_MAX, ratio, err))
+        return false;
+    *ratio /= 100;
+    return true;
+}
+
+static bool read_residue(const struct csv *csv, struct cost_curve *curve, struct err *err)
+{
+    struct interp_tiles *tiles = &curve->tiles;
+    int32_t period, residue;
+    int64_t adder_ps;
+
+    if (!csv_int32(csv, COL_TILE_PERIOD, 1, INTERP_MAX_PERIOD, &period, err) ||
+        !csv_int32(csv, COL_RESIDUE, 0, period - 1, &residue, err) ||
+        !csv_ns(csv, COL_ADDER_NS, residue == 0 ? 0 : -UNITS_MAX_PS, &adder_ps, err) ||
+        !read_ratio(csv, COL_LOO_ERR_MED_PCT, &tiles->loo_median_ratio, err) ||
+        !read_ratio(csv, COL_LOO_ERR_MAX_PCT, &tiles->loo_max_ratio, err))
+        return false;
+    if (residue == 0 && adder_ps != 0)
+        return csv_bad(csv, COL_ADDER_NS, err, "expected 0 for residue 0");
+    if (curve->has_tiles && tiles->period != period)
+        return csv_bad(csv, COL_TILE_PERIOD, err, "line %ld says %d for the same key",
+                       curve->tiles_line, tiles->period);
+    if (curve->residues & (1u << residue))
+        return csv_bad(csv, COL_RESIDUE, err, "there twice for one key");
+    tiles->period = period;
+    tiles->adder_ps[residue] = adder_ps;
+    curve->has_tiles = true;
+    curve->residues |= 1u << residue;
+    curve->tiles_line = csv_line(csv);
+    return true;
+}
+
+struct csv *cost_open_interp(struct arena *arena, const char *path, const char *text,
+                             struct err *err)
+{
+    return text ? csv_open_text(arena, text, strlen(text), path, "interp", interp_columns,
+                                COL_INTERP_COUNT, err)
+                : csv_open(arena, path, "interp", interp_columns, COL_INTERP_COUNT, err);
+}
+
+bool cost_read_interp(struct cost_table *table, struct arena *arena, struct csv *csv,
+                      struct err *err)
+{
+    while (csv && csv_next(csv, err)) {
+        struct cost_row row = { 0 };
+        struct cost_curve *curve;
+
+        if (!cost_read_key(csv, arena, &row, err))
+            break;
+        curve = find_curve(table, &row);
+        if (!curve) {
+            csv_bad_row(csv, err, "kernels.csv has no rows of this key in state chain");
+            break;
+        }
+        if (!read_residue(csv, curve, err))
+            break;
+    }
+    for (int i = 0; csv && i < table->curve_count && err->kind == ERR_NONE; i++) {
+        const struct cost_curve *curve = &table->curves[i];
+        uint32_t all = (1u << curve->tiles.period) - 1;
+
+        if (curve->has_tiles && (curve->residues | 1u) != all)
+            err_at(err, csv_path(csv), curve->tiles_line, 0,
+                   "a residue of this key is missing: expected 1 to %d", curve->tiles.period - 1);
+    }
+    csv_close(csv);
+    return err->kind == ERR_NONE;
+}
+
+/* ---- anchors.csv ---- */
+
+enum {
+    COL_A_MODEL,
+    COL_A_PHASE,
+    COL_A_S,
+    COL_A_KV_LEN,
+    COL_A_BATCH,
+    COL_A_THREADS,
+    COL_A_LAYERS,
+    COL_A_N,
+    COL_A_FORWARD_MEAN_NS,
+    COL_A_CI,
+    COL_A_SUM_CHAIN_NS,
+    COL_A_KAPPA,
+    COL_A_ERR_PCT,
+    COL_A_COUNT
+};
+static const struct csv_column anchor_columns[COL_A_COUNT] = {
+    [COL_A_MODEL] = { "model", true },
+    [COL_A_PHASE] = { "phase", true },
+    [COL_A_S] = { "s", true },
+    [COL_A_KV_LEN] = { "kv_len", false },
+    [COL_A_BATCH] = { "batch", false },
+    [COL_A_THREADS] = { "threads", false },
+    [COL_A_LAYERS] = { "layers", false },
+    [COL_A_N] = { "n", false },
+    [COL_A_FORWARD_MEAN_NS] = { "forward_mean_ns", true },
+    [COL_A_CI] = { "ci", false },
+    [COL_A_SUM_CHAIN_NS] = { "sum_chain_ns", true },
+    [COL_A_KAPPA] = { "kappa", false },
+    [COL_A_ERR_PCT] = { "err_pct", false },
+};
+
+static bool read_anchor(const struct csv *csv, struct arena *arena, struct cost_anchor *anchor,
+                        struct err *err)
+{
+    int phase;
+    double number;
+
+    if (!csv_name(csv, COL_A_MODEL, arena, &anchor->model, err) ||
+        !csv_choice(csv, COL_A_PHASE, op_phase_names, OP_PHASE_COUNT, &phase, err) ||
+        !csv_int32(csv, COL_A_S, 1, INT32_MAX, &anchor->tokens, err) ||
+        !read_size(csv, COL_A_KV_LEN, &anchor->kv_len, err) ||
+        !read_size(csv, COL_A_BATCH, &anchor->batch, err) ||
+        !read_size(csv, COL_A_THREADS, &anchor->threads, err) ||
+        !read_size(csv, COL_A_LAYERS, &anchor->layers, err) ||
+        !read_count(csv, COL_A_N, &anchor->n, err) ||
+        !csv_ns(csv, COL_A_FORWARD_MEAN_NS, 1, &anchor->forward_mean_ps, err) ||
+        !read_ns(csv, COL_A_CI, &anchor->ci_ps, err) ||
+        !csv_ns(csv, COL_A_SUM_CHAIN_NS, 1, &anchor->sum_chain_ps, err))
+        return false;
+    anchor->phase = (enum op_phase)phase;
+    anchor->kappa = (double)anchor->forward_mean_ps / (double)anchor->sum_chain_ps;
+    if (csv_has(csv, COL_A_KAPPA) &&
+        !csv_double(csv, COL_A_KAPPA, DBL_MIN, DBL_MAX, &anchor->kappa, err))
+        return false;
+    return !csv_has(csv, COL_A_ERR_PCT) ||
+           csv_double(csv, COL_A_ERR_PCT, -DBL_MAX, DBL_MAX, &number, err);
+}
+
+bool cost_read_anchors(struct cost_table *table, struct arena *arena, const char *path,
+                       struct err *err)
+{
+    struct csv *csv = csv_open(arena, path, "anchors", anchor_columns, COL_A_COUNT, err);
+
+    while (csv && csv_next(csv, err)) {
+        struct cost_anchor anchor = { 0 };
+
+        if (!read_anchor(csv, arena, &anchor, err))
+            break;
+        if (table->anchor_count == table->anchor_capacity) {
+            int capacity = table->anchor_capacity > 0 ? 2 * table->anchor_capacity : 16;
+
+            table->anchors = arena_grow(arena, table->anchors, (size_t)table->anchor_capacity,
+                                        (size_t)capacity, sizeof *table->anchors);
+            table->anchor_capacity = capacity;
+        }
+        table->anchors[table->anchor_count++] = anchor;
+    }
+    csv_close(csv);
+    return err->kind == ERR_NONE;
+}

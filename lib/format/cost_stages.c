@@ -1,0 +1,171 @@
+/* cost_stages.c - stages.csv: black boxes, profiled stage by stage. */
+#include "lib/base/arena.h"
+#include "lib/base/csv.h"
+#include "lib/base/err.h"
+#include "lib/format/cost_table.h"
+#include "lib/format/names.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    COL_EXECUTABLE,
+    COL_STAGE,
+    COL_LATENCY_S,
+    COL_DEVICE_TYPE,
+    COL_MODEL,
+    COL_DEVICES,
+    COL_BATCH,
+    COL_GAP_S,
+    COL_WEIGHT_BYTES,
+    COL_ACTIVATION_BYTES,
+    COL_OUTPUT_BYTES,
+    COL_COUNT
+};
+static const struct csv_column columns[COL_COUNT] = {
+    [COL_EXECUTABLE] = { "executable", true },
+    [COL_STAGE] = { "stage", true },
+    [COL_LATENCY_S] = { "latency_s", true },
+    [COL_DEVICE_TYPE] = { "device_type", false },
+    [COL_MODEL] = { "model", false },
+    [COL_DEVICES] = { "devices", false },
+    [COL_BATCH] = { "batch", false },
+    [COL_GAP_S] = { "gap_s", false },
+    [COL_WEIGHT_BYTES] = { "weight_bytes", false },
+    [COL_ACTIVATION_BYTES] = { "activation_bytes", false },
+    [COL_OUTPUT_BYTES] = { "output_bytes", false },
+};
+
+static bool read_bytes(const struct csv *csv, int column, int64_t *size_bytes, struct err *err)
+{
+    return !csv_has(csv, column) || csv_int(csv, column, 0, INT64_MAX, size_bytes, err);
+}
+
+static bool read_stage(const struct csv *csv, struct arena *arena, struct cost_stage *stage,
+                       struct err *err)
+{
+    *stage = (struct cost_stage){ .devices = 1, .batch = 1, .line = csv_line(csv) };
+    if (!csv_name(csv, COL_EXECUTABLE, arena, &stage->executable, err) ||
+        !csv_int32(csv, COL_STAGE, 0, INT32_MAX, &stage->stage, err) ||
+        !csv_seconds(csv, COL_LATENCY_S, 0, &stage->latency_ps, err))
+        return false;
+    stage->model = arena_strdup(arena, csv_text(csv, COL_MODEL));
+    return (!csv_has(csv, COL_DEVICES) ||
+            csv_int32(csv, COL_DEVICES, 1, INT32_MAX, &stage->devices, err)) &&
+           (!csv_has(csv, COL_BATCH) ||
+            csv_int32(csv, COL_BATCH, 1, INT32_MAX, &stage->batch, err)) &&
+           (!csv_has(csv, COL_GAP_S) || csv_seconds(csv, COL_GAP_S, 0, &stage->gap_ps, err)) &&
+           read_bytes(csv, COL_WEIGHT_BYTES, &stage->weight_bytes, err) &&
+           read_bytes(csv, COL_ACTIVATION_BYTES, &stage->activation_bytes, err) &&
+           read_bytes(csv, COL_OUTPUT_BYTES, &stage->output_bytes, err);
+}
+
+static int compare_keys(const struct cost_stage *a, const struct cost_stage *b)
+{
+    int order = strcmp(a->executable, b->executable);
+
+    if (order == 0)
+        order = a->batch < b->batch ? -1 : a->batch > b->batch;
+    if (order == 0)
+        order = a->stage < b->stage ? -1 : a->stage > b->stage;
+    return order;
+}
+
+static int compare_stages(const void *left, const void *right)
+{
+    const struct cost_stage *a = left, *b = right;
+    int order = compare_keys(a, b);
+
+    return order != 0 ? order : a->line < b->line ? -1 : a->line > b->line;
+}
+
+/* Sorted stages: none twice, none left out. */
+static bool check(const struct cost_table *table, const char *path, struct err *err)
+{
+    for (int i = 0; i < table->stage_count; i++) {
+        const struct cost_stage *stage = &table->stages[i], *before = stage - 1;
+        bool is_first = i == 0 || strcmp(before->executable, stage->executable) != 0 ||
+                        before->batch != stage->batch;
+        int32_t expected = is_first ? 0 : before->stage + 1;
+
+        if (i > 0 && compare_keys(before, stage) == 0)
+            return err_at(err, path, stage->line, 0, "same executable, stage and batch as line %ld",
+                          before->line);
+        if (stage->stage != expected)
+            return err_at(err, path, stage->line, 0, "stage is '%d': '%.60s' has no stage %d",
+                          stage->stage, stage->executable, expected);
+    }
+    return true;
+}
+
+/* A row that names no type is of the folder's; the other types are noted. */
+static bool belongs(const struct csv *csv, struct cost_table *table, bool is_folder)
+{
+    const char *type = csv_text(csv, COL_DEVICE_TYPE);
+
+    if (type[0] == '\0')
+        return is_folder;
+    if (strcmp(type, table->type) == 0)
+        return true;
+    names_put(table->other_types, type);
+    return false;
+}
+
+bool cost_read_stages(struct cost_table *table, struct arena *arena, const char *path,
+                      bool is_folder, struct err *err)
+{
+    struct csv *csv = csv_open(arena, path, "stages", columns, COL_COUNT, err);
+    int capacity = 0;
+
+    table->other_types = names_create(arena);
+    while (csv && csv_next(csv, err)) {
+        struct cost_stage stage;
+
+        if (!read_stage(csv, arena, &stage, err))
+            break;
+        if (!belongs(csv, table, is_folder))
+            continue;
+        if (table->stage_count == capacity) {
+            int larger = capacity > 0 ? 2 * capacity : 16;
+
+            table->stages = arena_grow(arena, table->stages, (size_t)capacity, (size_t)larger,
+                                       sizeof *table->stages);
+            capacity = larger;
+        }
+        table->stages[table->stage_count++] = stage;
+    }
+    csv_close(csv);
+    if (err->kind != ERR_NONE || table->stage_count == 0)
+        return err->kind == ERR_NONE;
+    qsort(table->stages, (size_t)table->stage_count, sizeof *table->stages, compare_stages);
+    return check(table, path, err);
+}
+
+const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
+                                         int32_t stage)
+{
+    struct cost_stage key = { .executable = executable, .stage = stage, .batch = 1 };
+    int low = 0, high = table->stage_count;
+
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+
+        if (compare_keys(&table->stages[middle], &key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < table->stage_count && compare_keys(&table->stages[low], &key) == 0
+               ? &table->stages[low]
+               : NULL;
+}
+
+int cost_stage_count(const struct cost_table *table, const char *executable)
+{
+    const struct cost_stage *first = cost_stage_find(table, executable, 0);
+    int count = 0;
+
+    while (first && first + count < table->stages + table->stage_count &&
+           strcmp(first[count].executable, executable) == 0 && first[count].batch == 1)
+        count++;
+    return count;
+}

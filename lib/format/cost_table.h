@@ -1,0 +1,119 @@
+/* cost_table.h - the inside of a loaded cost table. Private to lib/format/cost*.c.
+ *
+ * Rows that agree in their key form a curve over m_tokens, or over kv_len for attention of a decode
+ * step. Curves are sorted by key, so that a look-up is a binary search and two permutations of one
+ * file give the same table. */
+#ifndef ORRERY_FORMAT_COST_TABLE_H
+#define ORRERY_FORMAT_COST_TABLE_H
+
+#include "lib/format/cost.h"
+
+struct csv;
+struct names;
+
+/* What a look-up asks for. Fields that do not move the cost of an operator are 0 in the key: heads
+ * of a matrix product, sizes of attention, the phase of all but attention. */
+enum cost_field {
+    COST_OP,
+    COST_PHASE,
+    COST_THREADS,
+    COST_DTYPE,
+    COST_GEMM_N,
+    COST_GEMM_K,
+    COST_HEADS,
+    COST_KV_HEADS,
+    COST_HEAD_DIM,
+    COST_FIELD_COUNT
+};
+struct cost_key {
+    int32_t field[COST_FIELD_COUNT];
+};
+
+enum cost_dtype { COST_F32, COST_BF16, COST_Q8_0, COST_DTYPE_COUNT };
+extern const char *const cost_dtypes[COST_DTYPE_COUNT];
+enum cost_regime { COST_SUSTAINED, COST_BURST, COST_REGIME_COUNT }; /* in order of preference */
+extern const char *const cost_regimes[COST_REGIME_COUNT];
+extern const char *const cost_states[COST_STATE_COUNT];
+extern const char *const cost_stops[COST_STOP_COUNT];
+
+struct cost_curve {
+    struct cost_key key;
+    const char *impl;
+    enum cost_regime regime;
+    enum interp_form form;
+    int count;
+    int32_t *x;
+    int64_t *y_ps;
+    bool has_tiles;
+    struct interp_tiles tiles;
+    uint32_t residues; /* set of those that interp.csv gave */
+    long tiles_line;
+};
+
+struct cost_table {
+    const char *type, *path;
+    bool has_kernels;
+    int only_threads;
+    int row_count, row_capacity;
+    struct cost_row *rows; /* as in the file */
+    long *row_lines;
+    int curve_count;
+    struct cost_curve *curves;
+    int stage_count;
+    struct cost_stage *stages; /* by executable, batch, stage */
+    struct names *other_types; /* that stages.csv has rows of; NULL without the file */
+    int anchor_count, anchor_capacity;
+    struct cost_anchor *anchors;
+};
+
+/* The columns of the key come first in every table that has one. */
+enum {
+    COL_KERNEL,
+    COL_PHASE,
+    COL_IMPL,
+    COL_DTYPE,
+    COL_THREADS,
+    COL_GEMM_N,
+    COL_GEMM_K,
+    COL_HEADS,
+    COL_KV_HEADS,
+    COL_HEAD_DIM,
+    COL_REGIME,
+    COL_KEY_COUNT
+};
+#define COST_KEY_COLUMNS                                                                           \
+    [COL_KERNEL] = { "kernel", true }, [COL_PHASE] = { "phase", false },                           \
+    [COL_IMPL] = { "impl", false }, [COL_DTYPE] = { "dtype", false },                              \
+    [COL_THREADS] = { "threads", true }, [COL_GEMM_N] = { "gemm_n", true },                        \
+    [COL_GEMM_K] = { "gemm_k", true }, [COL_HEADS] = { "heads", false },                           \
+    [COL_KV_HEADS] = { "kv_heads", false }, [COL_HEAD_DIM] = { "head_dim", false },                \
+    [COL_REGIME] = { "regime", false }
+
+/* Into key fields of row, with the defaults of traces/README.md and what each operator needs. */
+bool cost_read_key(const struct csv *csv, struct arena *arena, struct cost_row *row,
+                   struct err *err);
+struct cost_key cost_key_of(const struct cost_row *row);
+int cost_key_compare(const struct cost_key *a, const struct cost_key *b);
+enum cost_regime cost_regime_of(const struct cost_row *row);
+/* First curve that is not below the key. */
+int cost_first_curve(const struct cost_table *table, const struct cost_key *key);
+
+/* Each reads a table to its end and closes it; csv NULL is an error that err holds already. */
+struct csv *cost_open_kernels(struct arena *arena, const char *path, const char *text,
+                              struct err *err);
+bool cost_read_kernels(struct cost_table *table, struct arena *arena, struct csv *csv,
+                       struct err *err);
+struct csv *cost_open_interp(struct arena *arena, const char *path, const char *text,
+                             struct err *err);
+bool cost_read_interp(struct cost_table *table, struct arena *arena, struct csv *csv,
+                      struct err *err);
+bool cost_read_anchors(struct cost_table *table, struct arena *arena, const char *path,
+                       struct err *err);
+/* is_folder: the table is of the folder's own type, which rows without a type belong to. */
+bool cost_read_stages(struct cost_table *table, struct arena *arena, const char *path,
+                      bool is_folder, struct err *err);
+/* Curves from rows; finds rows that are there twice. path names kernels.csv. */
+bool cost_build_curves(struct cost_table *table, struct arena *arena, const char *path,
+                       struct err *err);
+
+#endif

@@ -1,0 +1,166 @@
+/* cost_write.c - writers of kernels.csv, interp.csv and anchors.csv; the columns are read back by
+ * cost_read.c. An unknown number is an empty field. */
+#include "lib/base/dmath.h"
+#include "lib/base/out.h"
+#include "lib/format/cost_table.h"
+#include "lib/format/table.h"
+
+static void put_int(struct out *out, int64_t value)
+{
+    out_char(out, ',');
+    if (value != COST_UNKNOWN)
+        out_int(out, value);
+}
+
+static void put_ns(struct out *out, int64_t time_ps)
+{
+    out_char(out, ',');
+    if (time_ps != COST_UNKNOWN)
+        out_ns(out, time_ps);
+}
+
+static void put_text(struct out *out, const char *text)
+{
+    out_char(out, ',');
+    out_csv(out, text);
+}
+
+/* For people: four decimals. */
+static void put_rounded(struct out *out, double value)
+{
+    out_char(out, ',');
+    out_double(out, (double)dmath_round(value * 1e4) / 1e4);
+}
+
+/* Amount a nanosecond: Gflop or GB a second. */
+static void put_rate(struct out *out, int64_t amount, int64_t time_ps)
+{
+    if (amount == COST_UNKNOWN || time_ps <= 0)
+        out_char(out, ',');
+    else
+        put_rounded(out, (double)amount * 1e3 / (double)time_ps);
+}
+
+static void put_measures(struct out *out, const struct cost_row *row)
+{
+    put_int(out, row->n);
+    put_int(out, row->n_dirty);
+    put_int(out, row->n_outlier);
+    put_int(out, row->n_proc);
+    put_ns(out, row->mean_ps);
+    put_ns(out, row->median_ps);
+    put_ns(out, row->min_ps);
+    put_ns(out, row->p95_ps);
+    put_ns(out, row->mad_ps);
+    put_ns(out, row->ci_lo_ps);
+    put_ns(out, row->ci_hi_ps);
+    put_ns(out, row->proc_min_ps);
+    put_ns(out, row->proc_max_ps);
+    put_text(out, cost_stops[row->stop]);
+}
+
+static void put_work(struct out *out, const struct cost_row *row)
+{
+    int64_t moved = row->bytes_weight == COST_UNKNOWN || row->bytes_act == COST_UNKNOWN
+                        ? COST_UNKNOWN
+                        : row->bytes_weight + row->bytes_act;
+
+    put_int(out, row->flops);
+    put_int(out, row->bytes_weight);
+    put_int(out, row->bytes_act);
+    put_rate(out, row->flops, row->mean_ps);
+    put_rate(out, moved, row->mean_ps);
+    out_char(out, ','); /* roof_frac */
+    for (int i = 0; i < COST_COUNTER_COUNT; i++)
+        put_int(out, row->counters[i]);
+    put_text(out, row->ctr_reason);
+    /* energy_uj, energy_reason, freq_khz_min, temp_mc_max, throttled, canary_ratio */
+    out_text(out, ",,not_measured,,,,");
+}
+
+void cost_write_kernels(struct out *out, const char *device_id, const char *const *meta,
+                        const struct cost_row *rows, int count)
+{
+    table_begin(out, "kernels", meta);
+    out_text(out, "device_id,model,layer_kind,kernel,phase,impl,dtype,threads,m_tokens,gemm_n,"
+                  "gemm_k,heads,kv_heads,head_dim,kv_len,batch,state,regime,n,n_dirty,n_outlier,"
+                  "n_proc,mean_ns,median_ns,min_ns,p95_ns,mad_ns,ci_lo_ns,ci_hi_ns,proc_min_ns,"
+                  "proc_max_ns,stop,flops,bytes_weight,bytes_act,gflops,gbps,roof_frac");
+    for (int i = 0; i < COST_COUNTER_COUNT; i++)
+        out_printf(out, ",%s", cost_counter_names[i]);
+    out_text(out, ",ctr_reason,energy_uj,energy_reason,freq_khz_min,temp_mc_max,throttled,"
+                  "canary_ratio\n");
+    for (int i = 0; i < count; i++) {
+        const struct cost_row *row = &rows[i];
+
+        out_csv(out, device_id);
+        put_text(out, row->model);
+        out_printf(out, ",,%s,%s", op_names[row->op], op_phase_names[row->phase]);
+        put_text(out, row->impl);
+        put_text(out, row->dtype);
+        out_printf(out, ",%d,%d,%d,%d,%d,%d,%d,%d,1,%s", row->threads, row->m_tokens, row->gemm_n,
+                   row->gemm_k, row->heads, row->kv_heads, row->head_dim, row->kv_len,
+                   cost_states[row->state]);
+        put_text(out, row->regime);
+        put_measures(out, row);
+        put_work(out, row);
+        out_char(out, '\n');
+    }
+}
+
+static void put_percent(struct out *out, double ratio)
+{
+    if (ratio < 0)
+        out_char(out, ',');
+    else
+        put_rounded(out, ratio * 100);
+}
+
+void cost_write_interp(struct out *out, const struct cost_interp_row *rows, int count)
+{
+    table_begin(out, "interp", NULL);
+    out_text(out, "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,"
+                  "tile_period,residue,adder_ns,loo_err_med_pct,loo_err_max_pct\n");
+    for (int i = 0; i < count; i++) {
+        const struct cost_row *key = &rows[i].key;
+        const struct interp_tiles *tiles = &rows[i].tiles;
+
+        for (int r = 0; r < tiles->period; r++) {
+            out_printf(out, "%s,%s", op_names[key->op], op_phase_names[key->phase]);
+            put_text(out, key->impl);
+            put_text(out, key->dtype);
+            out_printf(out, ",%d,%d,%d,%d,%d,%d", key->threads, key->gemm_n, key->gemm_k,
+                       key->heads, key->kv_heads, key->head_dim);
+            put_text(out, key->regime);
+            out_printf(out, ",%d,%d", tiles->period, r);
+            put_ns(out, tiles->adder_ps[r]);
+            put_percent(out, tiles->loo_median_ratio);
+            put_percent(out, tiles->loo_max_ratio);
+            out_char(out, '\n');
+        }
+    }
+}
+
+void cost_write_anchors(struct out *out, const struct cost_anchor *anchors, int count)
+{
+    table_begin(out, "anchors", NULL);
+    out_text(out, "model,phase,s,kv_len,batch,threads,layers,n,forward_mean_ns,ci,sum_chain_ns,"
+                  "kappa,err_pct\n");
+    for (int i = 0; i < count; i++) {
+        const struct cost_anchor *anchor = &anchors[i];
+
+        out_csv(out, anchor->model);
+        out_printf(out, ",%s,%d,%d,%d,%d,%d", op_phase_names[anchor->phase], anchor->tokens,
+                   anchor->kv_len, anchor->batch, anchor->threads, anchor->layers);
+        put_int(out, anchor->n);
+        put_ns(out, anchor->forward_mean_ps);
+        put_ns(out, anchor->ci_ps);
+        put_ns(out, anchor->sum_chain_ps);
+        out_char(out, ',');
+        out_double(out, anchor->kappa);
+        /* of the sum against the forward, as in "predicted against measured" */
+        put_rounded(out, (double)(anchor->sum_chain_ps - anchor->forward_mean_ps) /
+                             (double)anchor->forward_mean_ps * 100);
+        out_char(out, '\n');
+    }
+}

@@ -1,0 +1,217 @@
+/* model_ops.c - what a block of a model computes and weighs (model.h). The operators are those of
+ * lib/kernels/forward.c, in its order; the key fields are those of traces/README.md. */
+#include "lib/base/err.h"
+#include "lib/format/model.h"
+#include <assert.h>
+
+#define PATCH_VALUES 768 /* 16 x 16 pixels of 3 colours, as in lib/kernels/forward.c */
+
+const char *const model_block_names[BLOCK_COUNT] = {
+    [BLOCK_EMBED] = "embed",     [BLOCK_ATTN] = "attn",         [BLOCK_PROJ] = "proj",
+    [BLOCK_FFN_UP] = "ffn_up",   [BLOCK_FFN_DOWN] = "ffn_down", [BLOCK_CONN] = "conn",
+    [BLOCK_LM_HEAD] = "lm_head",
+};
+
+/* ---- operators ---- */
+
+static int32_t qkv_rows(const struct model *model)
+{
+    return (model->heads + 2 * model->kv_heads) * model->head_dim;
+}
+
+static int32_t up_rows(const struct model *model)
+{
+    return model->ffn == MODEL_SWIGLU ? 2 * model->ffn_hidden : model->ffn_hidden;
+}
+
+static int32_t head_rows(const struct model *model)
+{
+    return model->kind == MODEL_ENCODER ? model->hidden : model->vocab;
+}
+
+/* A matrix product, or an elementwise operator of width n and variant k. */
+static struct model_op wide_op(enum op op, int32_t m_tokens, int32_t n, int32_t k, int32_t count)
+{
+    return (struct model_op){
+        .op = op, .m_tokens = m_tokens, .gemm_n = n, .gemm_k = k, .count = count
+    };
+}
+
+static struct model_op head_op(enum op op, const struct model *model, int32_t m_tokens)
+{
+    return (struct model_op){ .op = op,
+                              .m_tokens = m_tokens,
+                              .heads = model->heads,
+                              .kv_heads = model->kv_heads,
+                              .head_dim = model->head_dim,
+                              .count = 1 };
+}
+
+static int attn_ops(const struct model *model, int32_t new_tokens, int32_t past_tokens,
+                    struct model_op *ops)
+{
+    int count = 0;
+
+    ops[count++] = wide_op(OP_QKV, new_tokens, qkv_rows(model), model->hidden, 1);
+    if (model->positions == MODEL_ROPE)
+        ops[count++] = head_op(OP_ROPE, model, new_tokens);
+    ops[count++] = head_op(OP_KVAPPEND, model, new_tokens);
+    ops[count] = head_op(OP_ATTN, model, new_tokens);
+    ops[count].phase = new_tokens == 1 && past_tokens > 0 ? OP_DECODE : OP_PREFILL;
+    ops[count].kv_len = past_tokens + new_tokens;
+    return count + 1;
+}
+
+int model_block_ops(const struct model *model, enum model_block block, int32_t new_tokens,
+                    int32_t past_tokens, struct model_op ops[MODEL_MAX_OPS])
+{
+    const int32_t m = new_tokens, hidden = model->hidden;
+    const int32_t norm_variant = model->norm == MODEL_RMSNORM;
+    const int32_t act_variant = model->ffn == MODEL_SWIGLU;
+
+    assert(new_tokens >= 1 && past_tokens >= 0 && past_tokens <= INT32_MAX - new_tokens);
+    switch (block) {
+    case BLOCK_EMBED:
+        ops[0] = wide_op(OP_EMBED, m, hidden, model->kind == MODEL_VISION ? PATCH_VALUES : 0, 1);
+        return 1;
+    case BLOCK_ATTN:
+        return attn_ops(model, new_tokens, past_tokens, ops);
+    case BLOCK_PROJ:
+        ops[0] = wide_op(OP_OPROJ, m, hidden, model->heads * model->head_dim, 1);
+        return 1;
+    case BLOCK_FFN_UP:
+        ops[0] = wide_op(OP_FFN_UP, m, up_rows(model), hidden, 1);
+        ops[1] = wide_op(OP_ACT, m, model->ffn_hidden, act_variant, 1);
+        return 2;
+    case BLOCK_FFN_DOWN:
+        ops[0] = wide_op(OP_FFN_DOWN, m, hidden, model->ffn_hidden, 1);
+        return 1;
+    case BLOCK_CONN:
+        ops[0] = wide_op(OP_NORM, m, hidden, norm_variant, 2);
+        ops[1] = wide_op(OP_ADD, m, hidden, 0, 2);
+        return 2;
+    case BLOCK_LM_HEAD: /* one row: the last token, or the class token */
+        ops[0] = wide_op(OP_FNORM, 1, hidden, norm_variant, 1);
+        ops[1] = wide_op(OP_LMHEAD, 1, head_rows(model), hidden, 1);
+        return 2;
+    case BLOCK_COUNT:
+        break;
+    }
+    assert(block != BLOCK_COUNT);
+    return 0;
+}
+
+/* ---- weights ---- */
+
+/* Models with RMSNorm have no biases and no shift in their norms, as Llama; those with LayerNorm
+ * have both, as GPT-2. (Qwen's small qkv bias is left out: 0.006 % of its weights.) */
+static int64_t bias(const struct model *model, int64_t rows)
+{
+    return model->norm == MODEL_RMSNORM ? 0 : rows;
+}
+
+static int64_t norm_values(const struct model *model)
+{
+    return model->hidden + bias(model, model->hidden);
+}
+
+static int64_t embed_values(const struct model *model)
+{
+    const int64_t hidden = model->hidden;
+    const int64_t positions =
+        model->positions == MODEL_LEARNED ? (int64_t)model->max_context * hidden : 0;
+
+    switch (model->kind) {
+    case MODEL_DECODER:
+        return model->vocab * hidden + positions;
+    case MODEL_ENCODER: /* two rows of token types, and a norm of its own */
+        return model->vocab * hidden + positions + 2 * hidden + norm_values(model);
+    case MODEL_VISION: /* patch projection with its bias, and the class token */
+        return (PATCH_VALUES + 2) * hidden + positions;
+    case MODEL_KIND_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static int64_t head_values(const struct model *model)
+{
+    const int64_t hidden = model->hidden;
+
+    switch (model->kind) {
+    case MODEL_DECODER:
+        return norm_values(model) + model->vocab * hidden;
+    case MODEL_ENCODER: /* the pooler; the norms stand behind their blocks, so none is left over */
+        return hidden * hidden + hidden;
+    case MODEL_VISION:
+        return norm_values(model) + model->vocab * (hidden + 1);
+    case MODEL_KIND_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static int64_t block_values(const struct model *model, enum model_block block)
+{
+    const int64_t hidden = model->hidden, ffn_hidden = model->ffn_hidden;
+
+    switch (block) {
+    case BLOCK_EMBED:
+        return embed_values(model);
+    case BLOCK_ATTN:
+        return qkv_rows(model) * hidden + bias(model, qkv_rows(model));
+    case BLOCK_PROJ:
+        return (int64_t)model->heads * model->head_dim * hidden + bias(model, hidden);
+    case BLOCK_FFN_UP:
+        return up_rows(model) * hidden + bias(model, up_rows(model));
+    case BLOCK_FFN_DOWN:
+        return ffn_hidden * hidden + bias(model, hidden);
+    case BLOCK_CONN:
+        return 2 * norm_values(model);
+    case BLOCK_LM_HEAD:
+        return head_values(model);
+    case BLOCK_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static int64_t bytes(int64_t values, int32_t bits)
+{
+    return values * bits / 8; /* bits are a multiple of 8 */
+}
+
+int64_t model_block_weight_bytes(const struct model *model, enum model_block block)
+{
+    return bytes(block_values(model, block), model->weight_bits);
+}
+
+int64_t model_tied_bytes(const struct model *model)
+{
+    bool is_shared = model->tied_lm_head && model->kind == MODEL_DECODER;
+
+    return is_shared ? bytes((int64_t)model->vocab * model->hidden, model->weight_bits) : 0;
+}
+
+int64_t model_weight_bytes(const struct model *model)
+{
+    int64_t layer = 0;
+
+    for (int block = BLOCK_ATTN; block <= BLOCK_CONN; block++)
+        layer += model_block_weight_bytes(model, (enum model_block)block);
+    return model_block_weight_bytes(model, BLOCK_EMBED) + model->layers * layer +
+           model_block_weight_bytes(model, BLOCK_LM_HEAD) - model_tied_bytes(model);
+}
+
+/* Only a decoder keeps keys and values from one step to the next. */
+int64_t model_kv_bytes_per_token(const struct model *model)
+{
+    int64_t values = 2 * (int64_t)model->kv_heads * model->head_dim;
+
+    return model->kind == MODEL_DECODER ? bytes(values, model->kv_bits) : 0;
+}
+
+int64_t model_activation_bytes(const struct model *model, int32_t tokens)
+{
+    return 4 * (int64_t)model->hidden * tokens;
+}

@@ -1,0 +1,96 @@
+/* plan.h - a placement made ready to execute: services -> replicas -> stages -> devices and slices.
+ *
+ * Built from placement rows, the cluster and the model catalogue; the simulator walks it in
+ * simulated time, the runner in real time. Everything that is wrong with a placement is found here,
+ * with the line of the row: unknown device or model, a stage number left out, a layer that is
+ * missing or there twice. Semantics: placements/README.md. */
+#ifndef ORRERY_POLICY_PLAN_H
+#define ORRERY_POLICY_PLAN_H
+
+#include "lib/format/model.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cluster;
+struct cost_set;
+struct err;
+struct model_catalogue;
+struct placement;
+struct placement_row;
+struct workload;
+
+struct plan_slice {                  /* consecutive layers, or embed / lm_head, on one device */
+    unsigned blocks;                 /* set of 1u << enum model_block */
+    int32_t layer_first, layer_last; /* -1, -1 for embed and lm_head */
+    int32_t device;                  /* index into cluster.devices */
+};
+
+struct plan_stage {
+    int32_t id;                      /* dense over the whole plan */
+    int32_t number;                  /* 0.. within the replica */
+    int32_t replica;                 /* index into plan.replicas */
+    const struct placement_row *row; /* first row, for errors */
+    int device_count;
+    const int32_t *devices; /* file order, no duplicates */
+    /* slices of a model, in model order; 0 for an executable */
+    int slice_count;
+    const struct plan_slice *slices;
+    bool has_embed, has_lm_head;
+    int32_t layer_count; /* layers whose attention is here: they hold KV cache */
+    /* a profiled black box; NULL for slices. Stages exec_first..exec_last of it run in turn */
+    const char *executable;
+    int32_t exec_first, exec_last;
+    int32_t queue_depth; /* 0 = unbounded */
+};
+
+struct plan_replica {
+    int32_t service; /* index into plan.services */
+    int32_t number;  /* as in the file */
+    int stage_count;
+    const struct plan_stage *stages;
+};
+
+struct plan_service {
+    const char *name;
+    const struct model *model; /* NULL for executables */
+    int replica_count;
+    const int32_t *replicas; /* indices into plan.replicas, file order = preference order */
+};
+
+struct plan {
+    const struct cluster *cluster;
+    int service_count, replica_count, stage_count;
+    const struct plan_service *services;
+    const struct plan_replica *replicas;
+    const struct plan_stage *const *stages; /* by id */
+};
+
+/* cluster NULL: the devices named in the placement, all of the one type in costs (an error when
+ * costs holds several). costs may be NULL when no executable is placed (the runner); otherwise
+ * executables and stages are checked against it: single-stage rows take stage number = executable
+ * stage unless `layers` names a range. */
+const struct plan *plan_build(struct arena *arena, const struct placement *placement,
+                              const struct cluster *cluster, const struct cost_set *costs,
+                              struct model_catalogue *catalogue, struct err *err);
+
+/* Index of the plan's service for each service of the workload; checks that it is placed and that
+ * the requests have the tokens that its model needs ("w.csv:3:2: service is 'x': not placed").
+ * An encoder's request without prompt_tokens gets its model's whole context (vision: patches + 1).
+ */
+bool plan_match_workload(struct arena *arena, const struct plan *plan, struct workload *workload,
+                         const int32_t **service_of, struct err *err);
+
+/* Weights of the stage's slices on one device (tied embedding counted once per device). */
+int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage *stage,
+                                int32_t device);
+/* KV cache of one token in this stage. */
+int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage);
+/* Bytes that a stage receives for a step of new_tokens: token ids (4 bytes each) into stage 0, else
+ * f32 activations; and what the last stage sends back (one token id). 0 behind a stage of
+ * an executable: its cost table states output_bytes. */
+int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage,
+                         int32_t new_tokens);
+int64_t plan_result_bytes(const struct plan *plan, const struct plan_replica *replica);
+
+#endif

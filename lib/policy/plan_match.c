@@ -1,0 +1,146 @@
+/* plan_match.c - a plan against a workload: is every service placed, has every request what its
+ * model needs; and what stages weigh, keep and send. */
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/format/model.h"
+#include "lib/format/workload.h"
+#include "lib/policy/plan.h"
+#include <string.h>
+
+#define TOKEN_BYTES 4
+
+/* ---- requests ---- */
+
+static long line_of(const struct workload *workload, size_t request)
+{
+    return workload->lines ? workload->lines[request] : 0;
+}
+
+/* A generated workload has no file. */
+static const char *path_of(const struct workload *workload)
+{
+    return workload->path ? workload->path : "workload";
+}
+
+static bool not_placed(struct arena *arena, const struct plan *plan,
+                       const struct workload *workload, size_t request, struct err *err)
+{
+    const char *name = workload->services[workload->requests[request].service];
+    const char **known = arena_array(arena, (size_t)plan->service_count, sizeof *known);
+    const char *closest;
+
+    for (int i = 0; i < plan->service_count; i++)
+        known[i] = plan->services[i].name;
+    closest = err_closest(name, known, plan->service_count);
+    return err_at(err, path_of(workload), line_of(workload, request), workload->service_column,
+                  "service is '%.60s': not placed%s%s%s", name, closest ? "; did you mean '" : "",
+                  closest ? closest : "", closest ? "'?" : "");
+}
+
+/* Also fills in the prompt of an encoder, whose input has one length unless a row says otherwise.
+ */
+static bool check_request(struct workload *workload, size_t index, const struct model *model,
+                          struct err *err)
+{
+    struct workload_request *request = &workload->requests[index];
+    long line = line_of(workload, index);
+
+    if (request->batch > 1)
+        return err_at(err, path_of(workload), line, workload->batch_column,
+                      "batch is '%d': this version computes one item a request", request->batch);
+    if (!model)
+        return true;
+    if (request->prompt_tokens == 0 && model->kind != MODEL_DECODER)
+        request->prompt_tokens = model->max_context;
+    if (request->prompt_tokens == 0)
+        return err_at(err, path_of(workload), line, workload->prompt_column,
+                      "prompt_tokens is '': model '%s' needs it", model->name);
+    if (model->kind == MODEL_DECODER && request->output_tokens == 0)
+        return err_at(err, path_of(workload), line, workload->output_column,
+                      "output_tokens is '': model '%s' is a decoder and needs it", model->name);
+    return true;
+}
+
+bool plan_match_workload(struct arena *arena, const struct plan *plan, struct workload *workload,
+                         const int32_t **service_of, struct err *err)
+{
+    int32_t *found = arena_array(arena, (size_t)workload->service_count, sizeof *found);
+
+    for (int s = 0; s < workload->service_count; s++) {
+        found[s] = -1;
+        for (int i = 0; i < plan->service_count && found[s] < 0; i++)
+            if (strcmp(plan->services[i].name, workload->services[s]) == 0)
+                found[s] = i;
+    }
+    for (size_t i = 0; i < workload->count; i++) {
+        int32_t service = found[workload->requests[i].service];
+
+        if (service < 0)
+            return not_placed(arena, plan, workload, i, err);
+        if (!check_request(workload, i, plan->services[service].model, err))
+            return false;
+    }
+    *service_of = found;
+    return true;
+}
+
+/* ---- bytes ---- */
+
+static const struct model *model_of(const struct plan *plan, const struct plan_stage *stage)
+{
+    return plan->services[plan->replicas[stage->replica].service].model;
+}
+
+static int64_t slice_weight_bytes(const struct model *model, const struct plan_slice *slice)
+{
+    int64_t layers = slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
+    int64_t bytes = 0;
+
+    for (int block = 0; block < BLOCK_COUNT; block++)
+        if (slice->blocks & 1u << block)
+            bytes += layers * model_block_weight_bytes(model, (enum model_block)block);
+    return bytes;
+}
+
+int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage *stage,
+                                int32_t device)
+{
+    const unsigned ends = 1u << BLOCK_EMBED | 1u << BLOCK_LM_HEAD;
+    const struct model *model = model_of(plan, stage);
+    unsigned here = 0;
+    int64_t bytes = 0;
+
+    for (int i = 0; i < stage->slice_count; i++) {
+        if (stage->slices[i].device != device)
+            continue;
+        bytes += slice_weight_bytes(model, &stage->slices[i]);
+        here |= stage->slices[i].blocks;
+    }
+    if (model && (here & ends) == ends)
+        bytes -= model_tied_bytes(model);
+    return bytes;
+}
+
+int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage)
+{
+    const struct model *model = model_of(plan, stage);
+
+    if (!model || model->kind != MODEL_DECODER)
+        return 0;
+    return stage->layer_count * model_kv_bytes_per_token(model);
+}
+
+int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage,
+                         int32_t new_tokens)
+{
+    const struct model *model = model_of(plan, stage);
+
+    if (stage->number == 0)
+        return (int64_t)TOKEN_BYTES * new_tokens;
+    return model ? model_activation_bytes(model, new_tokens) : 0;
+}
+
+int64_t plan_result_bytes(const struct plan *plan, const struct plan_replica *replica)
+{
+    return plan->services[replica->service].model ? TOKEN_BYTES : 0;
+}

@@ -1,0 +1,187 @@
+/* price.c - sums measured operators over the slices of a stage, and remembers the sums.
+ *
+ * The memory is a hash of (device, stage, new, past); it starts anew when full, so that a run of
+ * any length stays within it. What it forgets is computed again with the same result. */
+#include "lib/policy/price.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/dmath.h"
+#include "lib/base/err.h"
+#include "lib/base/hash.h"
+#include "lib/format/cost.h"
+#include "lib/format/model.h"
+#include "lib/policy/plan.h"
+#include <string.h>
+
+/* At most 2^20 sums, in 64 MB: all contexts of a long-context model in a pipeline of eight. */
+#define FIRST_SLOTS ((size_t)1 << 10)
+#define MAX_SLOTS ((size_t)1 << 21)
+
+/* Whose costs: few in a run, so they are numbered. */
+struct owner {
+    const struct model *model;
+    const struct cost_table *table;
+    int threads;
+    double speed_ratio;
+};
+struct key {
+    int32_t owner, stage, new_tokens, past_tokens;
+};
+struct sum {
+    struct key key; /* new_tokens 0 = free slot */
+    int32_t extrapolated;
+    int64_t time_ps;
+};
+
+struct price {
+    struct arena *arena;
+    struct owner *owners;
+    int32_t owner_count;
+    struct sum *slots; /* at most half of them taken */
+    size_t slot_count, used;
+};
+
+struct price *price_create(struct arena *arena)
+{
+    struct price *price = arena_alloc(arena, sizeof *price);
+
+    price->arena = arena;
+    price->slot_count = FIRST_SLOTS;
+    price->slots = arena_array(arena, FIRST_SLOTS, sizeof *price->slots);
+    return price;
+}
+
+int64_t price_scale(int64_t time_ps, double speed_ratio)
+{
+    /* Exact without a ratio: a double holds only 53 bits. */
+    if (!(speed_ratio < 1) && !(speed_ratio > 1))
+        return time_ps;
+    return dmath_round((double)time_ps / speed_ratio);
+}
+
+/* ---- memory ---- */
+
+static int32_t find_owner(struct price *price, const struct owner *owner)
+{
+    for (int32_t i = 0; i < price->owner_count; i++) {
+        const struct owner *known = &price->owners[i];
+
+        if (known->model == owner->model && known->table == owner->table &&
+            known->threads == owner->threads && !(known->speed_ratio < owner->speed_ratio) &&
+            !(known->speed_ratio > owner->speed_ratio))
+            return i;
+    }
+    price->owners = arena_grow(price->arena, price->owners, (size_t)price->owner_count,
+                               (size_t)price->owner_count + 1, sizeof *price->owners);
+    price->owners[price->owner_count] = *owner;
+    return price->owner_count++;
+}
+
+/* The slot that holds the key, or the free one where it belongs. */
+static struct sum *find_slot(const struct price *price, const struct key *key)
+{
+    size_t mask = price->slot_count - 1;
+    size_t slot = (size_t)hash_bytes(HASH_START, key, sizeof *key) & mask;
+
+    while (price->slots[slot].key.new_tokens != 0 &&
+           memcmp(&price->slots[slot].key, key, sizeof *key) != 0)
+        slot = (slot + 1) & mask;
+    return &price->slots[slot];
+}
+
+static void make_room(struct price *price)
+{
+    struct sum *old = price->slots;
+    size_t old_count = price->slot_count;
+
+    if (2 * price->used < price->slot_count)
+        return;
+    price->used = 0;
+    if (price->slot_count == MAX_SLOTS) {
+        memset(price->slots, 0, MAX_SLOTS * sizeof *price->slots);
+        return;
+    }
+    price->slot_count *= 2;
+    price->slots = arena_array(price->arena, price->slot_count, sizeof *price->slots);
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i].key.new_tokens == 0)
+            continue;
+        *find_slot(price, &old[i].key) = old[i];
+        price->used++;
+    }
+}
+
+/* ---- sums ---- */
+
+static bool add_product(int64_t time_ps, int64_t times, int64_t *sum_ps, struct err *err)
+{
+    int64_t product_ps;
+
+    if (__builtin_mul_overflow(time_ps, times, &product_ps) ||
+        __builtin_add_overflow(*sum_ps, product_ps, sum_ps))
+        return err_set(err, ERR_INPUT, "a step of a stage costs more than 106 days");
+    return true;
+}
+
+/* One block of one layer; all layers of a model cost the same. */
+static bool add_block(const struct owner *owner, enum model_block block, int64_t layers,
+                      const struct key *key, struct sum *sum, struct err *err)
+{
+    struct model_op ops[MODEL_MAX_OPS];
+    int count = model_block_ops(owner->model, block, key->new_tokens, key->past_tokens, ops);
+
+    for (int i = 0; i < count; i++) {
+        enum interp_origin origin;
+        int64_t time_ps;
+
+        if (!cost_lookup(owner->table, &ops[i], owner->threads, owner->model->weight_bits, &time_ps,
+                         &origin, err) ||
+            !add_product(time_ps, layers * ops[i].count, &sum->time_ps, err))
+            return false;
+        sum->extrapolated += origin == INTERP_EXTRAPOLATED;
+    }
+    return true;
+}
+
+static bool add_slices(const struct owner *owner, const struct plan_stage *stage,
+                       const struct key *key, struct sum *sum, struct err *err)
+{
+    int64_t layers[BLOCK_COUNT] = { 0 };
+
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+
+        for (int block = 0; block < BLOCK_COUNT; block++)
+            if (slice->blocks & 1u << block)
+                layers[block] +=
+                    slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
+    }
+    for (int block = 0; block < BLOCK_COUNT; block++)
+        if (layers[block] > 0 &&
+            !add_block(owner, (enum model_block)block, layers[block], key, sum, err))
+            return false;
+    return true;
+}
+
+bool price_step(struct price *price, const struct plan_stage *stage, const struct model *model,
+                const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
+                int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err)
+{
+    int known = threads > 0 ? threads : cost_only_threads(table);
+    struct owner owner = { model, table, known > 0 ? known : 1, speed_ratio };
+    struct sum sum = { .key = { find_owner(price, &owner), stage->id, new_tokens, past_tokens } };
+    struct sum *slot = find_slot(price, &sum.key);
+
+    if (slot->key.new_tokens == 0) {
+        if (!add_slices(&owner, stage, &sum.key, &sum, err))
+            return false;
+        sum.time_ps = price_scale(sum.time_ps, speed_ratio);
+        make_room(price);
+        slot = find_slot(price, &sum.key);
+        *slot = sum;
+        price->used++;
+    }
+    *time_ps = slot->time_ps;
+    *extrapolated = slot->extrapolated;
+    return true;
+}

@@ -1,0 +1,31 @@
+/* price.h - what a step of a stage costs: the stage's slices, summed over measured operators.
+ *
+ * Used by the simulator for every step and by a worker for deadline padding. Sums are exact
+ * integers; decode steps are remembered, so a long run looks each context length up once. */
+#ifndef ORRERY_POLICY_PRICE_H
+#define ORRERY_POLICY_PRICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cost_table;
+struct err;
+struct model;
+struct plan;
+struct plan_stage;
+struct price;
+
+struct price *price_create(struct arena *arena);
+
+/* Time of one step of a stage for one sequence: new_tokens tokens on top of past_tokens in the
+ * cache, on a device with the given table, threads (0: the table's only count, else 1) and
+ * speed_ratio. *extrapolated counts the operators whose cost lies outside the measured range. */
+bool price_step(struct price *price, const struct plan_stage *stage, const struct model *model,
+                const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
+                int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err);
+
+/* time / speed_ratio, rounded: the one place where a speed ratio is applied. */
+int64_t price_scale(int64_t time_ps, double speed_ratio);
+
+#endif

@@ -1,0 +1,163 @@
+/* frame.c - packs and unpacks the 64-byte frame header byte by byte.
+ *
+ * Layout: lib/wire/README.md. Every field is checked before a caller sees it, so that a stray or
+ * hostile peer can cause an error and nothing else. */
+#include "lib/wire/frame.h"
+
+#include "lib/base/err.h"
+#include "lib/base/hash.h"
+#include <inttypes.h>
+#include <string.h>
+
+static const unsigned char magic[4] = { 'O', 'R', 'R', 'Y' };
+
+enum offset { /* of each field in the header */
+              AT_MAGIC = 0,
+              AT_VERSION = 4,
+              AT_TYPE = 5,
+              AT_RESERVED = 6,
+              AT_REQUEST = 8,
+              AT_STAGE = 16,
+              AT_STEP = 20,
+              AT_NEW = 24,
+              AT_PAST = 28,
+              AT_TOTAL = 32,
+              AT_PAYLOAD = 36,
+              AT_START = 40,
+              AT_FINISH = 48,
+              AT_CHECKSUM = 56,
+};
+
+static void put_bits(unsigned char *to, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        to[i] = (unsigned char)(value >> (8 * i));
+}
+
+static uint64_t get_bits(const unsigned char *from, int bytes)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < bytes; i++)
+        value |= (uint64_t)from[i] << (8 * i);
+    return value;
+}
+
+static void put_int32(unsigned char *to, int32_t value)
+{
+    put_bits(to, (uint32_t)value, 4);
+}
+
+static int32_t get_int32(const unsigned char *from)
+{
+    return (int32_t)(uint32_t)get_bits(from, 4);
+}
+
+void frame_put_int64(unsigned char to[8], int64_t value)
+{
+    put_bits(to, (uint64_t)value, 8);
+}
+
+int64_t frame_get_int64(const unsigned char from[8])
+{
+    return (int64_t)get_bits(from, 8);
+}
+
+static uint64_t checksum(const unsigned char *header)
+{
+    return hash_bytes(HASH_START, header, AT_CHECKSUM);
+}
+
+void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYTES])
+{
+    memcpy(header + AT_MAGIC, magic, sizeof magic);
+    header[AT_VERSION] = FRAME_VERSION;
+    header[AT_TYPE] = (unsigned char)frame->type;
+    put_bits(header + AT_RESERVED, 0, 2);
+    frame_put_int64(header + AT_REQUEST, frame->request);
+    put_int32(header + AT_STAGE, frame->stage);
+    put_int32(header + AT_STEP, frame->step);
+    put_int32(header + AT_NEW, frame->new_tokens);
+    put_int32(header + AT_PAST, frame->past_tokens);
+    put_int32(header + AT_TOTAL, frame->total_tokens);
+    put_bits(header + AT_PAYLOAD, (uint64_t)frame->payload_bytes, 4);
+    frame_put_int64(header + AT_START, frame->start_ns);
+    frame_put_int64(header + AT_FINISH, frame->finish_ns);
+    put_bits(header + AT_CHECKSUM, checksum(header), 8);
+}
+
+static bool within(const char *field, int64_t value, int64_t max, struct err *err)
+{
+    if (value >= 0 && value <= max)
+        return true;
+    return err_set(err, ERR_INPUT, "frame: %s is %" PRId64 ": expected 0 to %" PRId64, field, value,
+                   max);
+}
+
+static bool check_envelope(const unsigned char *header, size_t size_bytes, struct err *err)
+{
+    if (size_bytes != FRAME_HEADER_BYTES)
+        return err_set(err, ERR_INPUT, "frame: %zu bytes: expected a header of %d", size_bytes,
+                       FRAME_HEADER_BYTES);
+    if (memcmp(header + AT_MAGIC, magic, sizeof magic) != 0)
+        return err_set(err, ERR_INPUT, "frame: bad magic number: not an Orrery frame");
+    if (header[AT_VERSION] != FRAME_VERSION)
+        return err_set(err, ERR_INPUT, "frame: version is %d: expected %d", header[AT_VERSION],
+                       FRAME_VERSION);
+    if (get_bits(header + AT_CHECKSUM, 8) != checksum(header))
+        return err_set(err, ERR_INPUT, "frame: the checksum of the header is wrong");
+    if (header[AT_TYPE] < FRAME_HELLO || header[AT_TYPE] >= FRAME_TYPE_END)
+        return err_set(err, ERR_INPUT, "frame: type is %d: expected %d to %d", header[AT_TYPE],
+                       FRAME_HELLO, FRAME_TYPE_END - 1);
+    if (get_bits(header + AT_RESERVED, 2) != 0)
+        return err_set(err, ERR_INPUT, "frame: reserved bytes are not 0");
+    return true;
+}
+
+bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *frame,
+                  struct err *err)
+{
+    if (!check_envelope(header, size_bytes, err))
+        return false;
+    *frame = (struct frame){
+        .type = (enum frame_type)header[AT_TYPE],
+        .request = frame_get_int64(header + AT_REQUEST),
+        .stage = get_int32(header + AT_STAGE),
+        .step = get_int32(header + AT_STEP),
+        .new_tokens = get_int32(header + AT_NEW),
+        .past_tokens = get_int32(header + AT_PAST),
+        .total_tokens = get_int32(header + AT_TOTAL),
+        .payload_bytes = (int64_t)get_bits(header + AT_PAYLOAD, 4),
+        .start_ns = frame_get_int64(header + AT_START),
+        .finish_ns = frame_get_int64(header + AT_FINISH),
+    };
+    return within("request", frame->request, INT64_MAX, err) &&
+           within("stage", frame->stage, FRAME_MAX_STAGE, err) &&
+           within("step", frame->step, INT32_MAX, err) &&
+           within("new_tokens", frame->new_tokens, FRAME_MAX_TOKENS, err) &&
+           within("past_tokens", frame->past_tokens, FRAME_MAX_TOKENS, err) &&
+           within("total_tokens", frame->total_tokens, FRAME_MAX_TOKENS, err) &&
+           within("payload_bytes", frame->payload_bytes, FRAME_MAX_PAYLOAD_BYTES, err);
+}
+
+/* Copies, or swaps the bytes of each word where the host is big-endian. */
+static void copy_words(unsigned char *to, const unsigned char *from, size_t count)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(to, from, count * 4);
+#else
+    for (size_t i = 0; i < count * 4; i += 4)
+        for (size_t byte = 0; byte < 4; byte++)
+            to[i + byte] = from[i + 3 - byte];
+#endif
+}
+
+void frame_put_words(unsigned char *to, const void *words, size_t count)
+{
+    copy_words(to, words, count);
+}
+
+void frame_get_words(void *words, const unsigned char *from, size_t count)
+{
+    copy_words(words, from, count);
+}

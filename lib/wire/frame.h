@@ -1,0 +1,65 @@
+/* frame.h - the frames that boards exchange: a fixed 64-byte little-endian header and a payload.
+ *
+ * Versioned and guarded by FNV-1a over the header; sizes are checked before anything is allocated.
+ * No code, no pointers, no host byte order on the wire: arm64 and x86-64 mix freely. Layout:
+ * lib/wire/README.md. */
+#ifndef ORRERY_WIRE_FRAME_H
+#define ORRERY_WIRE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+#define FRAME_HEADER_BYTES 64
+#define FRAME_VERSION 1
+#define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
+#define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
+#define FRAME_MAX_STAGE (1 << 20)
+
+enum frame_type {
+    FRAME_HELLO = 1,    /* worker -> coordinator: its device, JSON text */
+    FRAME_SETUP = 2,    /* coordinator -> worker: its slices, JSON text */
+    FRAME_READY = 3,    /* worker -> coordinator: its data endpoint, JSON text */
+    FRAME_PEERS = 4,    /* coordinator -> worker: endpoints of the next stages, JSON text */
+    FRAME_UP = 5,       /* worker -> coordinator: connected */
+    FRAME_STEP = 6,     /* token ids or activations of one step, to the stage that computes next */
+    FRAME_RESULT = 7,   /* last stage -> coordinator: one token id */
+    FRAME_RECORD = 8,   /* worker -> coordinator: one stage interval */
+    FRAME_BEAT = 9,     /* heartbeat, answered by the same */
+    FRAME_RELEASE = 10, /* coordinator -> worker: request ended, free its KV cache */
+    FRAME_STOP = 11,    /* coordinator -> worker: the run is over; the worker's last word */
+    FRAME_ERROR = 12,   /* either way, one line of text: the other side cannot go on */
+    FRAME_PING = 13,    /* clock offset and link measurement */
+    FRAME_PONG = 14,
+    FRAME_REFUSE = 15, /* worker -> coordinator: no memory for the KV cache of this request */
+    FRAME_TYPE_END
+};
+
+struct frame {
+    enum frame_type type;
+    int32_t stage;   /* plan stage id */
+    int64_t request; /* index in the workload */
+    int32_t step;
+    int32_t new_tokens, past_tokens;
+    int32_t total_tokens;        /* prompt + output: the KV capacity to reserve */
+    int64_t start_ns, finish_ns; /* sender's clock; meaning depends on the type */
+    int64_t payload_bytes;
+};
+
+void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYTES]);
+/* False with a reason for a wrong length, magic, version, type, checksum, or a negative or absurd
+ * field. size is what arrived; payload is checked against payload_bytes by the caller's transport.
+ */
+bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *frame,
+                  struct err *err);
+
+/* f32 and i32 payloads travel little-endian; these copy on such hosts and swap on others. */
+void frame_put_words(unsigned char *to, const void *words, size_t count);
+void frame_get_words(void *words, const unsigned char *from, size_t count);
+/* One little-endian 64-bit integer, 8 bytes. */
+void frame_put_int64(unsigned char to[8], int64_t value);
+int64_t frame_get_int64(const unsigned char from[8]);
+
+#endif

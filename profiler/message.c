@@ -1,0 +1,79 @@
+/* message.c - sending a batch, and keeping what arrived. */
+#include "profiler/message.h"
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+void message_put_text(struct message *message, const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length >= sizeof(message->body.text))
+        length = sizeof(message->body.text) - 1;
+    memcpy(message->body.text, text, length);
+    message->body.text[length] = '\0';
+}
+
+bool message_send(int fd, const struct message_batch *batch)
+{
+    const char *at = (const char *)batch->items;
+    size_t left = (size_t)batch->count * sizeof(batch->items[0]);
+
+    while (left > 0) {
+        ssize_t sent = write(fd, at, left);
+
+        if (sent < 0 && errno != EINTR)
+            return false;
+        if (sent > 0) {
+            at += sent;
+            left -= (size_t)sent;
+        }
+    }
+    return true;
+}
+
+static void keep_count(struct store *store, const struct message *message)
+{
+    int row = store->row_of[message->index][message->op];
+
+    if (row < 0)
+        return;
+    store->rows[row].counted[message->counter] += message->ns;
+    store->rows[row].counted_calls[message->counter]++;
+}
+
+bool message_apply(struct store *store, int proc, const struct message *message,
+                   const char **counter_state, struct err *err)
+{
+    struct sample sample = { message->ns, message->cpu_ns, proc, message->round,
+                             message->is_dirty };
+    int row;
+
+    switch (message->kind) {
+    case MESSAGE_SAMPLE:
+        row = store->row_of[message->index][message->op];
+        if (row >= 0)
+            samples_add(store->arena, &store->rows[row].samples, sample);
+        return true;
+    case MESSAGE_ANCHOR:
+        samples_add(store->arena, &store->anchors[message->index].samples, sample);
+        return true;
+    case MESSAGE_ROUND:
+        store_add_round(store, message->body.round);
+        return true;
+    case MESSAGE_COUNT:
+        keep_count(store, message);
+        return true;
+    case MESSAGE_REASON:
+        store->counter_reason[message->index] = arena_strdup(store->arena, message->body.text);
+        return true;
+    case MESSAGE_STATE:
+        *counter_state = arena_strdup(store->arena, message->body.text);
+        return true;
+    case MESSAGE_FAILED:
+        return err_set(err, ERR_SYSTEM, "%s", message->body.text);
+    }
+    return true;
+}

@@ -1,0 +1,142 @@
+/* report.c - the summary of a profile, in words or as JSON. */
+#include "profiler/report.h"
+#include "lib/base/json.h"
+#include "lib/base/out.h"
+#include "profiler/table.h"
+#include <stdbool.h>
+
+/* A bias beyond this is worth a warning: costs would then be off by it. */
+static const double KAPPA_LIMIT = 0.03;
+
+static double dirty_ratio(const struct table *table)
+{
+    return table->samples > 0 ? (double)table->dirty / (double)table->samples : 0.0;
+}
+
+static double anchor_error(const struct cost_anchor *anchor)
+{
+    return (double)anchor->sum_chain_ps / (double)anchor->forward_mean_ps - 1.0;
+}
+
+static void write_anchor(struct out *out, const struct cost_anchor *anchor)
+{
+    double error = 100.0 * anchor_error(anchor);
+
+    if (anchor->phase == OP_DECODE)
+        out_printf(out, "  decode on %d keys", anchor->kv_len);
+    else
+        out_printf(out, "  prefill of %d tokens", anchor->tokens);
+    out_printf(out, ", %d layers, %d thread%s: the sum of kernels is %.1f %% %s a whole forward",
+               anchor->layers, anchor->threads, anchor->threads > 1 ? "s" : "",
+               error < 0 ? -error : error, error < 0 ? "below" : "above");
+    out_printf(out, " (%.3f ms", (double)anchor->forward_mean_ps / 1e9);
+    if (anchor->ci_ps != COST_UNKNOWN)
+        out_printf(out, " +- %.1f %%",
+                   100.0 * (double)anchor->ci_ps / (double)anchor->forward_mean_ps);
+    out_printf(out, ", n = %lld)%s\n", (long long)anchor->n,
+               error / 100 > KAPPA_LIMIT || error / 100 < -KAPPA_LIMIT
+                   ? ": more than 3 %, take the table with care"
+                   : "");
+}
+
+/* Text of the counters: all empty for one reason, or some. */
+static void write_counters(struct out *out, const struct table *table)
+{
+    const struct cost_row *row = &table->rows[0];
+    int known = 0;
+
+    for (int c = 0; c < COST_COUNTER_COUNT; c++)
+        known += row->counters[c] != COST_UNKNOWN;
+    out_printf(out, "  hardware counters: %d of %d counted", known, (int)COST_COUNTER_COUNT);
+    out_printf(out, row->ctr_reason[0] ? "; the others are empty (%s)\n" : "%s\n", row->ctr_reason);
+}
+
+void report_write_text(struct out *out, const struct report *report)
+{
+    const struct table *table = report->table;
+
+    out_printf(out, "Measured %s on %s, threads %s: %d rows in %.1f s (budget %g s), seed %llu\n",
+               report->model, report->cpu[0] ? report->cpu : "an unnamed processor",
+               report->threads, table->row_count, report->elapsed_s, report->budget_s,
+               (unsigned long long)report->seed);
+    out_printf(out,
+               "  %lld samples in %d processes for each thread count; 95 %% interval of products "
+               "and attention: median +- %.1f %%, worst +- %.1f %% (%s)\n",
+               (long long)table->samples, report->processes, 100 * table->median_ci_ratio,
+               100 * table->worst_ci_ratio, table->worst_row);
+    for (int a = 0; a < table->anchor_count; a++)
+        write_anchor(out, &table->anchors[a]);
+    out_printf(out, "  %.1f %% of the samples were preempted and left out\n",
+               100 * dirty_ratio(table));
+    if (table->fallback_rows > 0)
+        out_printf(out,
+                   "  %d rows had fewer than 3 clean samples: all theirs were used, with CPU "
+                   "time where one thread worked\n",
+                   table->fallback_rows);
+    if (table->missing_rows > 0)
+        out_printf(out, "  %d rows of the grid were never reached\n", table->missing_rows);
+    if (table->slow_rounds > 0)
+        out_printf(out, "  %d of %d rounds were slow by the compute canary (rounds.csv)\n",
+                   table->slow_rounds, table->rounds);
+    write_counters(out, table);
+    for (int w = 0; w < report->warning_count; w++)
+        out_printf(out, "  warning: %s\n", report->warnings[w]);
+    out_printf(out, "  files: kernels.csv, interp.csv, anchors.csv, device.csv, rounds.csv in %s\n",
+               report->folder);
+}
+
+static void put_anchors(struct json_writer *json, const struct table *table)
+{
+    json_begin_array(json, "anchors");
+    for (int a = 0; a < table->anchor_count; a++) {
+        const struct cost_anchor *anchor = &table->anchors[a];
+
+        json_begin_object(json, NULL);
+        json_put_text(json, "phase", op_phase_name(anchor->phase));
+        json_put_int(json, "m_tokens", anchor->tokens);
+        json_put_int(json, "kv_len", anchor->kv_len);
+        json_put_int(json, "threads", anchor->threads);
+        json_put_int(json, "layers", anchor->layers);
+        json_put_int(json, "n", anchor->n);
+        json_put_seconds(json, "forward_mean_s", anchor->forward_mean_ps);
+        json_put_seconds(json, "sum_s", anchor->sum_chain_ps);
+        json_put_double(json, "kappa_ratio", anchor->kappa);
+        json_put_double(json, "sum_error_ratio", anchor_error(anchor));
+        json_end_object(json);
+    }
+    json_end_array(json);
+}
+
+void report_write_json(struct arena *arena, struct out *out, const struct report *report)
+{
+    const struct table *table = report->table;
+    struct json_writer *json = json_writer_create(arena, out, true);
+
+    json_begin_object(json, NULL);
+    json_put_int(json, "schema", 1);
+    json_put_text(json, "model", report->model);
+    json_put_text(json, "cpu", report->cpu);
+    json_put_text(json, "folder", report->folder);
+    json_put_text(json, "threads", report->threads);
+    json_put_int(json, "seed", (int64_t)report->seed);
+    json_put_int(json, "processes", report->processes);
+    json_put_double(json, "elapsed_s", report->elapsed_s);
+    json_put_double(json, "budget_s", report->budget_s);
+    json_put_int(json, "rows", table->row_count);
+    json_put_int(json, "missing_rows", table->missing_rows);
+    json_put_int(json, "fallback_rows", table->fallback_rows);
+    json_put_int(json, "samples", table->samples);
+    json_put_double(json, "dirty_ratio", dirty_ratio(table));
+    json_put_double(json, "median_ci_ratio", table->median_ci_ratio);
+    json_put_double(json, "worst_ci_ratio", table->worst_ci_ratio);
+    json_put_text(json, "worst_row", table->worst_row);
+    json_put_int(json, "rounds", table->rounds);
+    json_put_int(json, "slow_rounds", table->slow_rounds);
+    json_put_text(json, "counter_reason", table->rows[0].ctr_reason);
+    put_anchors(json, table);
+    json_begin_array(json, "warnings");
+    for (int w = 0; w < report->warning_count; w++)
+        json_put_text(json, NULL, report->warnings[w]);
+    json_end_array(json);
+    json_end_object(json);
+}

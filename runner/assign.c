@@ -1,0 +1,251 @@
+/* assign.c - collects the stages of each device, the sizes that the workload asks for, and the cost
+ * table of a padded device. */
+#include "runner/assign.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/format/cost.h"
+#include "lib/format/placement.h"
+#include "lib/format/workload.h"
+#include "lib/policy/admit.h"
+#include "lib/policy/plan.h"
+#include "runner/machine.h"
+#include "runner/setup.h"
+#include "runner/shard.h"
+#include <stdio.h>
+#include <string.h>
+
+#define OPEN_SLOTS 8 /* caches prepared when the load does not say how many it needs at once */
+#define MAX_SLOTS 64
+#define MAX_TABLE_BYTES (INT64_C(16) << 20) /* of one file of a cost table */
+
+static const struct model *model_of(const struct plan *plan, const struct plan_stage *stage)
+{
+    return plan->services[plan->replicas[stage->replica].service].model;
+}
+
+/* The kernels run whole layers; conn goes along with the rest and may be left out. */
+static bool whole_layers(const struct assign_input *input, const struct plan_stage *stage,
+                         int32_t *first, int32_t *count, struct err *err)
+{
+    const unsigned needed =
+        1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN;
+    int32_t layers = model_of(input->plan, stage)->layers;
+
+    *first = *count = 0;
+    for (int32_t layer = 0; layer < layers; layer++) {
+        unsigned here = 0;
+
+        for (int i = 0; i < stage->slice_count; i++)
+            if (layer >= stage->slices[i].layer_first && layer <= stage->slices[i].layer_last)
+                here |= stage->slices[i].blocks & needed;
+        if (here != 0 && here != needed)
+            return placement_bad(input->placement, stage->row, PLACEMENT_BLOCK, err,
+                                 "this version of orrery-run executes whole layers, and stage %d "
+                                 "has a part of layer %d",
+                                 stage->number, layer);
+        if (here == 0)
+            continue;
+        if (*count == 0)
+            *first = layer;
+        if (*first + *count != layer)
+            return placement_bad(input->placement, stage->row, PLACEMENT_LAYERS, err,
+                                 "orrery-run executes consecutive layers, and stage %d has layer "
+                                 "%d but not layer %d",
+                                 stage->number, layer, layer - 1);
+        ++*count;
+    }
+    return true;
+}
+
+/* The largest step and context that this workload asks of a model; refused requests aside. */
+static void size_model(const struct assign_input *input, const struct model *model,
+                       struct setup_model *setup)
+{
+    setup->model = *model;
+    setup->max_tokens = setup->max_total_tokens = 1;
+    for (size_t i = 0; i < input->workload->count; i++) {
+        const struct workload_request *request = &input->workload->requests[i];
+        int32_t service = input->service_of[request->service], total;
+
+        if (input->plan->services[service].model != model ||
+            !admit_context_ok(model, request->prompt_tokens, request->output_tokens))
+            continue;
+        total = request->prompt_tokens + request->output_tokens;
+        if (request->prompt_tokens > setup->max_tokens)
+            setup->max_tokens = request->prompt_tokens;
+        if (total > setup->max_total_tokens)
+            setup->max_total_tokens = total;
+    }
+}
+
+static int32_t kv_slots(const struct workload *workload)
+{
+    int64_t clients = workload->client_count > 0 ? workload->client_count : OPEN_SLOTS;
+
+    if (clients > MAX_SLOTS)
+        clients = MAX_SLOTS;
+    return (int32_t)(clients < (int64_t)workload->count ? clients : (int64_t)workload->count);
+}
+
+/* ---- padding ---- */
+
+static const char *read_text(struct arena *arena, const char *path, struct err *err)
+{
+    FILE *file = fopen(path, "re");
+    size_t size = 0, capacity = 1 << 16, got;
+    char *text = arena_alloc(arena, capacity);
+
+    if (!file) {
+        err_errno(err, path);
+        return NULL;
+    }
+    while ((got = fread(text + size, 1, capacity - 1 - size, file)) > 0) {
+        size += got;
+        if (size == capacity - 1) {
+            text = arena_grow(arena, text, capacity, 2 * capacity, 1);
+            capacity *= 2;
+        }
+        if ((int64_t)size > MAX_TABLE_BYTES) {
+            err_set(err, ERR_INPUT, "%s: longer than %lld bytes", path, (long long)MAX_TABLE_BYTES);
+            break;
+        }
+    }
+    if (ferror(file))
+        err_errno(err, path);
+    fclose(file);
+    return err->kind == ERR_NONE ? text : NULL;
+}
+
+static bool set_pad(struct arena *arena, const struct assign_input *input,
+                    const struct cluster_device *device, double ratio, struct setup *setup,
+                    struct err *err)
+{
+    const struct cost_table *table =
+        input->costs ? cost_set_find(input->costs, device->type) : NULL;
+    struct err no_file = ERR_INIT;
+
+    if (!table || !cost_has_kernels(table))
+        return err_set(err, ERR_USAGE,
+                       "--pad %s: no cost table of its type '%s' with a kernels.csv", device->name,
+                       device->type);
+    setup->pad_ratio = ratio;
+    setup->pad_type = cost_type(table);
+    setup->pad_kernels =
+        read_text(arena, arena_printf(arena, "%s/kernels.csv", cost_path(table)), err);
+    setup->pad_interp =
+        read_text(arena, arena_printf(arena, "%s/interp.csv", cost_path(table)), &no_file);
+    if (!setup->pad_interp)
+        setup->pad_interp = "";
+    return setup->pad_kernels != NULL;
+}
+
+static bool set_pads(struct arena *arena, const struct assign_input *input,
+                     struct assignment *assignment, struct err *err)
+{
+    const struct cluster *cluster = input->plan->cluster;
+
+    for (int i = 0; i < input->pad_count; i++) {
+        const struct assign_pad *pad = &input->pads[i];
+        int device = cluster_find_device(cluster, pad->device);
+
+        if (device < 0 || assignment->worker_of[device] < 0)
+            return err_set(err, ERR_USAGE, "--pad %s: no such device in the placement",
+                           pad->device);
+        if (!set_pad(arena, input, &cluster->devices[device], pad->ratio,
+                     &assignment->setups[assignment->worker_of[device]], err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- workers ---- */
+
+static bool add_stage(const struct assign_input *input, const struct plan_stage *stage,
+                      struct setup *setup, struct err *err)
+{
+    const struct plan_replica *replica = &input->plan->replicas[stage->replica];
+    const struct model *model = model_of(input->plan, stage);
+    struct setup_stage *added = &setup->stages[setup->stage_count++];
+    int i = 0;
+
+    while (i < setup->model_count && strcmp(setup->models[i].model.name, model->name) != 0)
+        i++;
+    if (i == setup->model_count)
+        size_model(input, model, &setup->models[setup->model_count++]);
+    added->id = stage->id;
+    added->model = i;
+    added->has_embed = stage->has_embed;
+    added->has_lm_head = stage->has_lm_head;
+    added->is_last = stage->number == replica->stage_count - 1;
+    if (stage->has_embed != (stage->number == 0) || stage->has_lm_head != added->is_last)
+        return placement_bad(
+            input->placement, stage->row, PLACEMENT_BLOCK, err,
+            "orrery-run executes embed in the first stage and lm_head in the last");
+    return whole_layers(input, stage, &added->layer_first, &added->layer_count, err);
+}
+
+static void set_worker(struct arena *arena, const struct assign_input *input, int32_t device,
+                       struct setup *setup)
+{
+    const struct cluster_device *facts = &input->plan->cluster->devices[device];
+    size_t stages = (size_t)input->plan->stage_count;
+
+    setup->session = input->session;
+    setup->seed = input->seed;
+    setup->threads = facts->threads > 0 ? facts->threads : 1;
+    setup->kv_slots = kv_slots(input->workload);
+    setup->bind = input->is_local ? "127.0.0.1:0" : facts->address;
+    setup->models = arena_array(arena, stages, sizeof *setup->models);
+    setup->stages = arena_array(arena, stages, sizeof *setup->stages);
+}
+
+bool assign_build(struct arena *arena, const struct assign_input *input,
+                  struct assignment *assignment, struct err *err)
+{
+    const struct plan *plan = input->plan;
+    size_t device_count = (size_t)plan->cluster->device_count;
+    int32_t *devices = arena_array(arena, device_count, sizeof *devices);
+    int32_t *worker_of = arena_array(arena, device_count, sizeof *worker_of);
+    const struct placement_row **rows = arena_array(arena, device_count, sizeof *rows);
+
+    assignment->setups = arena_array(arena, device_count, sizeof *assignment->setups);
+    assignment->count = 0;
+    for (size_t i = 0; i < device_count; i++)
+        worker_of[i] = -1;
+    for (int i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = plan->stages[i];
+        int32_t device = stage->devices[0];
+
+        if (worker_of[device] < 0) {
+            int32_t worker = worker_of[device] = assignment->count++;
+
+            devices[worker] = device;
+            rows[worker] = stage->row;
+            assignment->setups[worker].worker = worker;
+            set_worker(arena, input, device, &assignment->setups[worker]);
+        }
+        if (!add_stage(input, stage, &assignment->setups[worker_of[device]], err))
+            return false;
+    }
+    assignment->devices = devices;
+    assignment->rows = rows;
+    assignment->worker_of = worker_of;
+    return set_pads(arena, input, assignment, err);
+}
+
+bool assign_fits_here(const struct assignment *assignment, struct err *err)
+{
+    int64_t need_bytes = 0, available_bytes = machine_available_bytes();
+    char need[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
+
+    for (int i = 0; i < assignment->count; i++)
+        need_bytes += shard_need_bytes(&assignment->setups[i]);
+    return (double)need_bytes <= SHARD_MEMORY_RATIO * (double)available_bytes ||
+           err_set(err, ERR_SYSTEM,
+                   "%d workers on this machine need %s of memory together: only %s are available",
+                   assignment->count, units_format_bytes(need_bytes, need),
+                   units_format_bytes(available_bytes, available));
+}

@@ -1,0 +1,48 @@
+/* assign.h - from a plan to what each worker is told: one worker a placed device. */
+#ifndef ORRERY_RUNNER_ASSIGN_H
+#define ORRERY_RUNNER_ASSIGN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cost_set;
+struct err;
+struct placement;
+struct placement_row;
+struct plan;
+struct setup;
+struct workload;
+
+struct assign_pad { /* --pad DEVICE=RATIO */
+    const char *device;
+    double ratio;
+};
+
+struct assign_input {
+    const struct plan *plan;
+    const struct placement *placement;
+    const struct workload *workload; /* matched to the plan */
+    const int32_t *service_of;
+    const struct cost_set *costs; /* NULL without padding */
+    const struct assign_pad *pads;
+    int pad_count;
+    uint64_t seed;
+    int64_t session;
+    bool is_local; /* every worker on this machine: addresses of the cluster do not apply */
+};
+
+struct assignment {
+    int count;                               /* workers, in order of their first stage */
+    const int32_t *devices;                  /* of each worker, index into the cluster */
+    const struct placement_row *const *rows; /* first row of each worker's device */
+    const int32_t *worker_of;                /* by device; -1 = not placed */
+    struct setup *setups;
+};
+
+bool assign_build(struct arena *arena, const struct assign_input *input,
+                  struct assignment *assignment, struct err *err);
+/* Every worker's memory at once, for workers that share this machine. */
+bool assign_fits_here(const struct assignment *assignment, struct err *err);
+
+#endif

@@ -1,0 +1,289 @@
+/* coordinator.c - from the command line to the written files.
+ *
+ * All that can be wrong with the input is found, and every output file opened, before a worker is
+ * started or awaited. */
+#include "runner/coordinator.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/cli.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/base/out.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/format/cost.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+#include "lib/format/trace.h"
+#include "lib/format/workload.h"
+#include "lib/kernels/kernels.h"
+#include "lib/policy/plan.h"
+#include "runner/fleet.h"
+#include "runner/machine.h"
+#include "runner/report.h"
+#include "runner/serve.h"
+#include "runner/table.h"
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum output { OUT_REQUESTS, OUT_STAGES, OUT_TRANSFERS, OUT_SUMMARY, OUT_COUNT };
+
+struct coordinator {
+    const struct coordinator_options *options;
+    struct arena *arena;
+    const struct placement *placement;
+    const struct plan *plan;
+    struct workload *workload;
+    const int32_t *service_of;
+    struct cost_set costs;
+    struct assignment assignment;
+    int64_t session;
+    struct out *outs[OUT_COUNT];
+    struct fleet *fleet;
+    struct serve_run run;
+};
+
+/* ---- input ---- */
+
+static bool no_executables(const struct placement *placement, struct err *err)
+{
+    for (int i = 0; i < placement->count; i++)
+        if (placement->rows[i].executable[0] != '\0')
+            return placement_bad(placement, &placement->rows[i], PLACEMENT_EXECUTABLE, err,
+                                 "orrery-run executes models; a black box can only be simulated");
+    return true;
+}
+
+/* Without --cluster: the placement's devices, of the type of the only cost table if one is given.
+ */
+static struct cluster *find_cluster(struct coordinator *c, struct err *err)
+{
+    const char **names;
+
+    if (c->options->cluster)
+        return cluster_load(c->arena, c->options->cluster, err);
+    if (c->costs.count > 1) {
+        err_set(err, ERR_USAGE,
+                "cost tables of %d device types are given: --cluster must say "
+                "which device is of which type",
+                c->costs.count);
+        return NULL;
+    }
+    names = arena_array(c->arena, (size_t)c->placement->count, sizeof *names);
+    for (int i = 0; i < c->placement->count; i++)
+        names[i] = c->placement->rows[i].device;
+    return cluster_implied(c->arena, names, c->placement->count,
+                           c->costs.count == 1 ? cost_type(c->costs.tables[0]) : "");
+}
+
+static bool load(struct coordinator *c, struct err *err)
+{
+    const struct coordinator_options *options = c->options;
+    struct model_catalogue *catalogue = model_catalogue_load(c->arena, options->models, err);
+    struct cluster *cluster;
+
+    if (!catalogue)
+        return false;
+    c->placement = placement_load(c->arena, options->placement, err);
+    if (!c->placement || !no_executables(c->placement, err))
+        return false;
+    if (options->cost_count > 0 &&
+        !cost_set_load(c->arena, options->costs, options->cost_count, &c->costs, err))
+        return false;
+    cluster = find_cluster(c, err);
+    if (!cluster)
+        return false;
+    c->plan = plan_build(c->arena, c->placement, cluster, NULL, catalogue, err);
+    if (!c->plan)
+        return false;
+    c->workload = workload_load(c->arena, options->workload, err);
+    return c->workload && plan_match_workload(c->arena, c->plan, c->workload, &c->service_of, err);
+}
+
+static bool assign(struct coordinator *c, struct err *err)
+{
+    struct assign_input input = {
+        .plan = c->plan,
+        .placement = c->placement,
+        .workload = c->workload,
+        .service_of = c->service_of,
+        .costs = c->options->cost_count > 0 ? &c->costs : NULL,
+        .pads = c->options->pads,
+        .pad_count = c->options->pad_count,
+        .seed = c->options->seed,
+        .session = c->session,
+        .is_local = c->options->is_local,
+    };
+
+    return assign_build(c->arena, &input, &c->assignment, err) &&
+           (!c->options->is_local || assign_fits_here(&c->assignment, err));
+}
+
+/* ---- output ---- */
+
+static bool open_outputs(struct coordinator *c, struct err *err)
+{
+    const char *const paths[] = { c->options->requests_out, c->options->stages_out,
+                                  c->options->transfers_out };
+
+    for (int i = 0; i < OUT_SUMMARY; i++) {
+        if (!paths[i])
+            continue;
+        for (int j = 0; j < i; j++)
+            if (paths[j] && strcmp(paths[i], paths[j]) == 0)
+                return err_set(err, ERR_USAGE, "%s: two outputs of this name", paths[i]);
+        c->outs[i] = out_open(c->arena, paths[i], err);
+        if (!c->outs[i])
+            return false;
+    }
+    return true;
+}
+
+static void drop_outputs(struct coordinator *c)
+{
+    for (int i = 0; i < OUT_COUNT; i++)
+        if (c->outs[i])
+            out_abort(c->outs[i]);
+}
+
+static const char *const *describe(struct coordinator *c)
+{
+    const char **meta = arena_array(c->arena, 20, sizeof *meta);
+    struct arena *arena = c->arena;
+    const char *pads = "";
+    int n = 0;
+
+    for (int i = 0; i < c->options->pad_count; i++)
+        pads = arena_printf(arena, "%s%s%s=%g", pads, i ? " " : "", c->options->pads[i].device,
+                            c->options->pads[i].ratio);
+    meta[n++] = "seed";
+    meta[n++] = arena_printf(arena, "%llu", (unsigned long long)c->options->seed);
+    meta[n++] = "version";
+    meta[n++] = "orrery-run " CLI_VERSION;
+    meta[n++] = "machine";
+    meta[n++] = machine_note(arena);
+    meta[n++] = "blas";
+    meta[n++] = kernel_blas_config();
+    meta[n++] = "blas_core";
+    meta[n++] = kernel_blas_core();
+    meta[n++] = "workers";
+    meta[n++] = c->options->is_local ? "local" : "joined";
+    meta[n++] = "dispatch";
+    meta[n++] = dispatch_names[c->options->dispatch];
+    if (c->options->pad_count > 0) {
+        meta[n++] = "pad";
+        meta[n++] = pads;
+    }
+    meta[n] = NULL;
+    return meta;
+}
+
+/* A table on stdout leaves stderr for the summary. */
+static bool has_stdout(const struct coordinator_options *options)
+{
+    return strcmp(options->requests_out, "-") == 0 || strcmp(options->stages_out, "-") == 0 ||
+           (options->transfers_out && strcmp(options->transfers_out, "-") == 0);
+}
+
+static bool write_all(struct coordinator *c, struct err *err)
+{
+    struct report_input input = { .plan = c->plan,
+                                  .workload = c->workload,
+                                  .service_of = c->service_of,
+                                  .fleet = c->fleet,
+                                  .run = &c->run,
+                                  .meta = describe(c),
+                                  .seed = c->options->seed };
+    bool to_stderr = has_stdout(c->options);
+    struct out *summary = to_stderr ? out_open_memory(c->arena) : out_open(c->arena, "-", err);
+
+    if (!summary)
+        return false;
+    if (!to_stderr)
+        c->outs[OUT_SUMMARY] = summary; /* a full stdout leaves no files behind either */
+    report_requests(&input, c->outs[OUT_REQUESTS]);
+    report_stages(&input, c->outs[OUT_STAGES]);
+    if (c->outs[OUT_TRANSFERS])
+        report_transfers(&input, c->outs[OUT_TRANSFERS]);
+    report_summary(c->arena, &input, c->options->is_json, summary);
+    if (!out_commit_all(c->outs, OUT_COUNT, err))
+        return false;
+    return !to_stderr || fputs(out_memory(summary, NULL), stderr) >= 0;
+}
+
+/* ---- the command ---- */
+
+/* The BLAS starts threads before main and may be handed a signal of the process: it passes it on to
+ * the first thread, whose number is the process's. */
+static void pass_on(int signal_number)
+{
+    syscall(SYS_tgkill, getpid(), getpid(), signal_number);
+}
+
+/* Signals wait, blocked, in the first thread, until the run can answer them: fleet_is_interrupted.
+ */
+static void block_signals(void)
+{
+    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
+    sigset_t signals;
+
+    sigemptyset(&action.sa_mask);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+static bool run_fleet(struct coordinator *c, struct err *err)
+{
+    const struct coordinator_options *options = c->options;
+    struct serve_input input = { .plan = c->plan,
+                                 .workload = c->workload,
+                                 .service_of = c->service_of,
+                                 .dispatch = options->dispatch,
+                                 .seed = options->seed,
+                                 .keep_transfers = options->transfers_out != NULL };
+
+    c->fleet = fleet_create(c->arena, c->plan, c->placement, &c->assignment, options->listen,
+                            c->session, err);
+    if (!c->fleet)
+        return false;
+    fprintf(stderr, "orrery-run: listening on %s\n", c->fleet->address);
+    input.fleet = c->fleet;
+    return (!options->is_local || fleet_spawn(c->fleet, err)) &&
+           fleet_assemble(c->fleet, c->plan, options->wait_ps / UNITS_PS_PER_NS, err) &&
+           serve_run(c->arena, &input, &c->run, err);
+}
+
+int coordinator_main(int argc, char **argv)
+{
+    struct coordinator_options options = coordinator_defaults();
+    struct err err = ERR_INIT;
+    struct coordinator c = { .options = &options };
+    int exit_code;
+    bool ok;
+
+    if (!cli_parse(&coordinator_argp, argc, argv, &options, &exit_code))
+        return exit_code;
+    block_signals();
+    c.arena = arena_create();
+    /* no two runs share it, and never 0: the session of a worker that has not been told */
+    c.session = (clock_now_ns() ^ ((int64_t)getpid() << 40)) | 1;
+    ok = load(&c, &err) && assign(&c, &err) && open_outputs(&c, &err) && run_fleet(&c, &err) &&
+         write_all(&c, &err);
+    fleet_end(c.fleet);
+    if (!ok)
+        drop_outputs(&c);
+    exit_code = !ok                                        ? cli_fail("orrery-run", &err)
+                : c.run.table->by_status[TRACE_FAILED] > 0 ? CLI_NO
+                                                           : CLI_DONE;
+    arena_destroy(c.arena);
+    return exit_code;
+}

@@ -1,0 +1,37 @@
+/* coordinator.h - `orrery-run` itself: executes a placement for real. */
+#ifndef ORRERY_RUNNER_COORDINATOR_H
+#define ORRERY_RUNNER_COORDINATOR_H
+
+#include "lib/policy/dispatch.h"
+#include "runner/assign.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct argp;
+
+#define COORDINATOR_MAX_PADS 64
+#define COORDINATOR_MAX_COSTS 64
+
+struct coordinator_options {
+    const char *placement, *cluster, *workload, *models;
+    const char *listen;
+    const char *requests_out, *stages_out, *transfers_out;
+    bool is_local, is_json;
+    int64_t wait_ps;
+    enum dispatch_kind dispatch;
+    uint64_t seed;
+    struct assign_pad pads[COORDINATOR_MAX_PADS];
+    int pad_count;
+    const char *costs[COORDINATOR_MAX_COSTS];
+    int cost_count;
+};
+
+/* The command line of the coordinator; input is a struct coordinator_options with its defaults set
+ * by coordinator_defaults. */
+extern const struct argp coordinator_argp;
+struct coordinator_options coordinator_defaults(void);
+
+/* Returns an enum cli_exit. */
+int coordinator_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,93 @@
+/* fleet.h - the workers as the coordinator sees them: started or awaited, set up, alive or dead.
+ *
+ * Knows nothing of requests. Messages about requests come out of fleet_receive; all others
+ * (heartbeats, newcomers, the start of the run) are dealt with here. */
+#ifndef ORRERY_RUNNER_FLEET_H
+#define ORRERY_RUNNER_FLEET_H
+
+#include "lib/wire/channel.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct arena;
+struct assignment;
+struct err;
+struct placement;
+struct placement_row;
+struct plan;
+
+enum fleet_state {
+    FLEET_ABSENT,
+    FLEET_JOINED,  /* has said HELLO */
+    FLEET_READY,   /* weights are there, listens */
+    FLEET_UP,      /* connected to the stages after its own */
+    FLEET_STOPPED, /* has said its last word */
+    FLEET_DEAD,
+};
+
+struct fleet_worker {
+    const char *device;
+    const struct placement_row *row; /* of the placement, for errors */
+    enum fleet_state state;
+    struct channel_peer peer;
+    pid_t pid;         /* 0: not started by us, or reaped */
+    int64_t exited_ns; /* when the process was found gone, 0 = not */
+    int64_t beat_ns;   /* last sign of life */
+    bool is_busy;
+    int64_t offset_ns; /* its clock minus ours */
+    int64_t weight_bytes;
+    char endpoint[CHANNEL_ADDRESS_BYTES];
+    struct channel *push; /* to its stage 0; NULL when it has none */
+    char trouble[512];    /* why it is dead */
+    bool is_reported;     /* fleet_find_dead has named it */
+};
+
+struct fleet {
+    struct arena *arena;
+    struct channel_hub *hub;
+    struct channel *router;
+    const struct placement *placement;
+    const struct assignment *assignment;
+    int64_t session;
+    char address[CHANNEL_ADDRESS_BYTES]; /* where the coordinator listens */
+    bool is_local;
+    bool has_started; /* nobody may join any more */
+    int count;
+    struct fleet_worker *workers;
+    int64_t looked_ns; /* when the dead were last looked for */
+};
+
+/* Listens. */
+struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
+                           const struct placement *placement, const struct assignment *assignment,
+                           const char *listen, int64_t session, struct err *err);
+/* Starts one worker process for each device, on this machine. */
+bool fleet_spawn(struct fleet *fleet, struct err *err);
+/* The address for a worker on this machine. */
+const char *fleet_reachable_address(struct fleet *fleet);
+/* Until every worker is up: joined within wait_ns, weights filled, connected, clocks compared. An
+ * error names the row of the placement whose worker is missing, and how to start it. */
+bool fleet_assemble(struct fleet *fleet, const struct plan *plan, int64_t wait_ns, struct err *err);
+
+/* The next message about a request (RESULT, RECORD, REFUSE) from a worker that is up: its number,
+ * and the caller closes message. -1: nothing more for now. */
+int fleet_receive(struct fleet *fleet, struct channel_message *message);
+/* A worker that has died since the last call: its number, -1 = none. Call after fleet_receive has
+ * emptied the socket. */
+int fleet_find_dead(struct fleet *fleet);
+/* Every worker that is up says that it is not computing. */
+bool fleet_is_idle(const struct fleet *fleet);
+void fleet_release(struct fleet *fleet, int worker, int64_t request);
+/* SIGINT or SIGTERM has come. They must be blocked in this thread. */
+bool fleet_is_interrupted(void);
+
+/* The run is over: tells the workers that are up. They are done when fleet_is_stopped. */
+void fleet_stop(struct fleet *fleet);
+bool fleet_is_stopped(const struct fleet *fleet);
+/* Tells everybody that is left, ends and reaps every process, closes all. NULL is allowed. */
+void fleet_end(struct fleet *fleet);
+/* Part of fleet_end: waits for processes that have stopped, kills the others, reaps all. */
+void fleet_kill(struct fleet *fleet);
+
+#endif

@@ -1,0 +1,49 @@
+/* machine.c - reads /proc and the device tree. */
+#include "runner/machine.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/units.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+/* The rest of the first line of a file that begins with key, without colon and blanks, in text.
+ * An empty key takes the first line. Returns text, "" when there is none. */
+static const char *find_line(const char *path, const char *key, char *text, size_t size)
+{
+    FILE *file = fopen(path, "r");
+    char line[512];
+
+    text[0] = '\0';
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, key, strlen(key)) == 0) {
+            snprintf(text, size, "%s", line + strlen(key) + strspn(line + strlen(key), " \t:"));
+            text[strcspn(text, "\n")] = '\0';
+            break;
+        }
+    if (file)
+        fclose(file);
+    return text;
+}
+
+int64_t machine_available_bytes(void)
+{
+    char text[128];
+    int64_t kib;
+
+    find_line("/proc/meminfo", "MemAvailable", text, sizeof text);
+    text[strcspn(text, " ")] = '\0';
+    return units_parse_int(text, &kib) && kib >= 0 ? kib * 1024 : INT64_MAX;
+}
+
+const char *machine_note(struct arena *arena)
+{
+    struct utsname names;
+    char board[256], processor[256];
+
+    if (uname(&names) != 0)
+        return "unknown";
+    find_line("/proc/device-tree/model", "", board, sizeof board);
+    find_line("/proc/cpuinfo", "model name", processor, sizeof processor);
+    return arena_printf(arena, "%s %s", names.machine, board[0] ? board : processor);
+}

@@ -1,0 +1,14 @@
+/* machine.h - what the runner must know of the machine it is on: free memory, and its name. */
+#ifndef ORRERY_RUNNER_MACHINE_H
+#define ORRERY_RUNNER_MACHINE_H
+
+#include <stdint.h>
+
+struct arena;
+
+/* MemAvailable of /proc/meminfo; INT64_MAX when the kernel does not say. */
+int64_t machine_available_bytes(void);
+/* One line for the head of an output file: architecture and processor or board. */
+const char *machine_note(struct arena *arena);
+
+#endif

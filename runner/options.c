@@ -1,0 +1,217 @@
+/* options.c - the command line of the coordinator. */
+#include "lib/base/cli.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/policy/batch.h"
+#include "lib/wire/channel.h"
+#include "runner/coordinator.h"
+#include <math.h>
+#include <string.h>
+
+#define MAX_PAD_RATIO 1e6
+
+enum key {
+    KEY_PLACEMENT = 256,
+    KEY_CLUSTER,
+    KEY_WORKLOAD,
+    KEY_MODELS,
+    KEY_LISTEN,
+    KEY_LOCAL,
+    KEY_WAIT,
+    KEY_DISPATCH,
+    KEY_BATCH,
+    KEY_SEED,
+    KEY_PAD,
+    KEY_COSTS,
+    KEY_REQUESTS_OUT,
+    KEY_STAGES_OUT,
+    KEY_TRANSFERS_OUT,
+    KEY_JSON,
+};
+
+static const struct argp_option option_list[] = {
+    { NULL, 0, NULL, 0, "What to run:", 1 },
+    { "placement", KEY_PLACEMENT, "P.csv", 0, "Which device executes what", 0 },
+    { "workload", KEY_WORKLOAD, "W.csv", 0, "Which requests arrive when", 0 },
+    { "cluster", KEY_CLUSTER, "DIR", 0,
+      "Folder with devices.csv (default: the placement's devices, one thread each)", 0 },
+    { "models", KEY_MODELS, "FILE", 0, "Models beside the built-in catalogue", 0 },
+    { "seed", KEY_SEED, "N", 0, "Of weights, prompts and random dispatch (default 1)", 0 },
+
+    { NULL, 0, NULL, 0, "Workers:", 2 },
+    { "local", KEY_LOCAL, NULL, 0, "Start one worker process for each device on this machine", 0 },
+    { "listen", KEY_LISTEN, "HOST:PORT", 0,
+      "Where workers connect (default 127.0.0.1:0, a free port, printed on stderr)", 0 },
+    { "wait", KEY_WAIT, "DURATION", 0, "How long to wait for workers to join (default 10s)", 0 },
+    { "pad", KEY_PAD, "DEVICE=RATIO", 0,
+      "Make every step of this device last RATIO times what its cost table says (with --costs)",
+      0 },
+    { "costs", KEY_COSTS, "DIR", 0, "Cost table of a device type, or a folder of such", 0 },
+
+    { NULL, 0, NULL, 0, "Decisions:", 3 },
+    { "dispatch", KEY_DISPATCH, "RULE", 0,
+      "least-idle, round-robin, least-outstanding, random or sticky (default least-idle)", 0 },
+    { "batch", KEY_BATCH, "RULE", 0, "none: one request at a time (default none)", 0 },
+
+    { NULL, 0, NULL, 0, "Results:", 4 },
+    { "requests-out", KEY_REQUESTS_OUT, "R.csv", 0, "When each request started and ended", 0 },
+    { "stages-out", KEY_STAGES_OUT, "S.csv", 0, "When each stage computed each step", 0 },
+    { "transfers-out", KEY_TRANSFERS_OUT, "T.csv", 0, "When each message was sent and received",
+      0 },
+    { "json", KEY_JSON, NULL, 0, "Print the summary as JSON, times in seconds", 0 },
+    { 0 },
+};
+
+struct coordinator_options coordinator_defaults(void)
+{
+    return (struct coordinator_options){
+        .listen = "127.0.0.1:0",
+        .wait_ps = 10 * UNITS_PS_PER_S,
+        .dispatch = DISPATCH_LEAST_IDLE,
+        .seed = 1,
+    };
+}
+
+static void add_pad(struct argp_state *state, struct coordinator_options *options, char *text)
+{
+    char *equals = strrchr(text, '=');
+    double ratio;
+
+    if (!equals || equals == text || !units_parse_double(equals + 1, &ratio) || !(ratio > 0) ||
+        ratio > MAX_PAD_RATIO) {
+        argp_error(state,
+                   "--pad is '%s': expected DEVICE=RATIO with a ratio above 0, such as pi0=4",
+                   text);
+        return;
+    }
+    if (options->pad_count == COORDINATOR_MAX_PADS) {
+        argp_error(state, "--pad: at most %d devices", COORDINATOR_MAX_PADS);
+        return;
+    }
+    *equals = '\0';
+    options->pads[options->pad_count++] = (struct assign_pad){ text, ratio };
+}
+
+static void add_costs(struct argp_state *state, struct coordinator_options *options,
+                      const char *path)
+{
+    if (options->cost_count == COORDINATOR_MAX_COSTS)
+        argp_error(state, "--costs: at most %d folders", COORDINATOR_MAX_COSTS);
+    else
+        options->costs[options->cost_count++] = path;
+}
+
+static void check(struct argp_state *state, const struct coordinator_options *options)
+{
+    if (!options->placement)
+        argp_error(state, "--placement is missing");
+    else if (!options->workload)
+        argp_error(state, "--workload is missing");
+    else if (!options->requests_out)
+        argp_error(state, "--requests-out is missing");
+    else if (!options->stages_out)
+        argp_error(state, "--stages-out is missing");
+    else if (options->pad_count > 0 && options->cost_count == 0)
+        argp_error(state, "--pad needs --costs");
+}
+
+static bool parse_path(int key, const char *text, struct coordinator_options *options)
+{
+    switch (key) {
+    case KEY_PLACEMENT:
+        options->placement = text;
+        return true;
+    case KEY_CLUSTER:
+        options->cluster = text;
+        return true;
+    case KEY_WORKLOAD:
+        options->workload = text;
+        return true;
+    case KEY_MODELS:
+        options->models = text;
+        return true;
+    case KEY_REQUESTS_OUT:
+        options->requests_out = text;
+        return true;
+    case KEY_STAGES_OUT:
+        options->stages_out = text;
+        return true;
+    case KEY_TRANSFERS_OUT:
+        options->transfers_out = text;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct coordinator_options *options = state->input;
+    struct err err = ERR_INIT;
+
+    if (parse_path(key, text, options))
+        return 0;
+    switch (key) {
+    case KEY_LISTEN:
+        options->listen = text;
+        if (!channel_check_address("--listen", text, &err))
+            argp_error(state, "%s", err.text);
+        return 0;
+    case KEY_LOCAL:
+        options->is_local = true;
+        return 0;
+    case KEY_WAIT:
+        options->wait_ps = cli_duration_positive_ps(state, "--wait", text);
+        return 0;
+    case KEY_DISPATCH:
+        options->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text,
+                                                           dispatch_names, DISPATCH_COUNT);
+        return 0;
+    case KEY_BATCH:
+        cli_choice(state, "--batch", text, batch_names, BATCH_KIND_COUNT);
+        return 0;
+    case KEY_SEED:
+        options->seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);
+        return 0;
+    case KEY_PAD:
+        add_pad(state, options, text);
+        return 0;
+    case KEY_COSTS:
+        add_costs(state, options, text);
+        return 0;
+    case KEY_JSON:
+        options->is_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s': expected options, or the word 'worker' first", text);
+        return 0;
+    case ARGP_KEY_END:
+        check(state, options);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp coordinator_argp = {
+    option_list,
+    parse_option,
+    "\nworker --device NAME --connect HOST:PORT [OPTION...]",
+    "Executes a placement for real: the kernels that orrery-profile times, the placement that "
+    "orrery-sim simulates, requests at the instants of the workload. The first form coordinates "
+    "a run and writes what happened; the second, `orrery-run worker`, is one device of it and "
+    "ends with the run ('orrery-run worker --help').\n"
+    "Exit status: 0 done; 1 done, but requests failed; 2 could not be done."
+    "\v"
+    "On one machine, workers included:\n"
+    "  orrery-run --local --placement P.csv --workload W.csv \\\n"
+    "             --requests-out R.csv --stages-out S.csv\n"
+    "On a cluster, here and then on each board:\n"
+    "  orrery-run --listen 0.0.0.0:5555 --wait 60s --cluster DIR \\\n"
+    "             --placement P.csv --workload W.csv \\\n"
+    "             --requests-out R.csv --stages-out S.csv\n"
+    "  orrery-run worker --device pi0 --connect 192.168.1.10:5555",
+    NULL,
+    NULL,
+    NULL
+};

@@ -1,0 +1,78 @@
+/* pad.c - the price of a step from the cost table in SETUP, by the simulator's own code. */
+#include "runner/pad.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/base/units.h"
+#include "lib/format/cost.h"
+#include "lib/policy/plan.h"
+#include "lib/policy/price.h"
+#include "runner/setup.h"
+#include <sys/prctl.h>
+
+#define LATE_NS INT64_C(100000) /* a deadline missed by less is met */
+
+struct pad {
+    const struct setup *setup;
+    const struct cost_table *table;
+    struct price *price;
+    struct plan_stage *stages; /* as price_step wants them */
+};
+
+/* The slices of a plan that the setup's stage was made from. */
+static struct plan_stage stage_of(struct arena *arena, const struct setup_stage *setup)
+{
+    struct plan_slice *slices = arena_array(arena, 3, sizeof *slices);
+    struct plan_stage stage = { .id = setup->id,
+                                .slices = slices,
+                                .has_embed = setup->has_embed,
+                                .has_lm_head = setup->has_lm_head,
+                                .layer_count = setup->layer_count };
+
+    if (setup->has_embed)
+        slices[stage.slice_count++] = (struct plan_slice){ 1u << BLOCK_EMBED, -1, -1, 0 };
+    if (setup->layer_count > 0)
+        slices[stage.slice_count++] =
+            (struct plan_slice){ 1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP |
+                                     1u << BLOCK_FFN_DOWN | 1u << BLOCK_CONN,
+                                 setup->layer_first, setup->layer_first + setup->layer_count - 1,
+                                 0 };
+    if (setup->has_lm_head)
+        slices[stage.slice_count++] = (struct plan_slice){ 1u << BLOCK_LM_HEAD, -1, -1, 0 };
+    return stage;
+}
+
+struct pad *pad_create(struct arena *arena, const struct setup *setup, struct err *err)
+{
+    struct pad *pad = arena_alloc(arena, sizeof *pad);
+
+    pad->setup = setup;
+    pad->table = cost_load_text(arena, setup->pad_type, setup->pad_kernels,
+                                setup->pad_interp[0] ? setup->pad_interp : NULL, err);
+    if (!pad->table)
+        return NULL;
+    pad->price = price_create(arena);
+    pad->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *pad->stages);
+    for (int i = 0; i < setup->stage_count; i++)
+        pad->stages[i] = stage_of(arena, &setup->stages[i]);
+    prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the deadline, not 50 us after it */
+    return pad;
+}
+
+bool pad_wait(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens, int64_t start_ns,
+              bool *is_late, struct err *err)
+{
+    const struct setup *setup = pad->setup;
+    const struct model *model = &setup->models[setup->stages[index].model].model;
+    int64_t price_ps, deadline_ns;
+    int extrapolated;
+
+    if (!price_step(pad->price, &pad->stages[index], model, pad->table, setup->threads, 1.0,
+                    new_tokens, past_tokens, &price_ps, &extrapolated, err))
+        return false;
+    deadline_ns = start_ns + price_scale(price_ps, 1.0 / setup->pad_ratio) / UNITS_PS_PER_NS;
+    if (clock_now_ns() < deadline_ns)
+        clock_sleep_until_ns(deadline_ns);
+    *is_late = clock_now_ns() > deadline_ns + LATE_NS; /* computed, or woken, too late */
+    return true;
+}

@@ -1,0 +1,23 @@
+/* pad.h - makes a fast machine behave as a slower device: every step lasts as long as the device's
+ * cost table says, times a ratio.
+ *
+ * Padding to an absolute deadline keeps its length under contention, which a quota or a pause after
+ * the compute does not. */
+#ifndef ORRERY_RUNNER_PAD_H
+#define ORRERY_RUNNER_PAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+struct pad;
+struct setup;
+
+struct pad *pad_create(struct arena *arena, const struct setup *setup, struct err *err);
+/* Sleeps until start_ns + ratio x the price of this step of stage `index` of the setup. *is_late:
+ * the deadline had passed already. */
+bool pad_wait(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens, int64_t start_ns,
+              bool *is_late, struct err *err);
+
+#endif

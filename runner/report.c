@@ -1,0 +1,148 @@
+/* report.c - writes a finished run: the tables here, the summary in summary.c. */
+#include "runner/report.h"
+
+#include "lib/base/out.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/format/model.h"
+#include "lib/format/trace.h"
+#include "lib/format/workload.h"
+#include "lib/policy/admit.h"
+#include "lib/policy/plan.h"
+#include "runner/serve.h"
+#include "runner/table.h"
+
+void report_requests(const struct report_input *input, struct out *out)
+{
+    const struct workload *workload = input->workload;
+
+    trace_requests_begin(out, input->meta);
+    for (size_t i = 0; i < workload->count; i++) {
+        const struct workload_request *row = &workload->requests[i];
+        const struct table_request *state = &input->run->table->requests[i];
+        struct trace_request request = {
+            .request_id = row->request_id,
+            .service = workload->services[row->service],
+            .replica = state->replica < 0 ? -1 : input->plan->replicas[state->replica].number,
+            .arrival_ps = state->arrival_ps,
+            .start_ps = state->start_ps,
+            .first_token_ps = state->first_token_ps,
+            .finish_ps = state->finish_ps,
+            .prompt_tokens = row->prompt_tokens,
+            .output_tokens = row->output_tokens,
+            .client = row->client < 0 ? "" : workload->clients[row->client],
+            .status = state->status,
+            .e2e_ps = TRACE_NONE,
+        };
+
+        trace_request_put(out, &request);
+    }
+}
+
+static const char *device_of(const struct report_input *input, const struct plan_stage *stage)
+{
+    return input->plan->cluster->devices[stage->devices[0]].name;
+}
+
+static enum op_phase phase_of(const struct report_input *input, const struct serve_record *record)
+{
+    const struct plan_stage *stage = input->plan->stages[record->stage_id];
+    int32_t service = input->plan->replicas[stage->replica].service;
+
+    if (input->plan->services[service].model->kind != MODEL_DECODER)
+        return OP_ANY;
+    return record->step == 0 ? OP_PREFILL : OP_DECODE;
+}
+
+void report_stages(const struct report_input *input, struct out *out)
+{
+    trace_stages_begin(out, input->meta);
+    for (size_t i = 0; i < input->run->record_count; i++) {
+        const struct serve_record *record = &input->run->records[i];
+        const struct plan_stage *stage = input->plan->stages[record->stage_id];
+        const struct workload_request *row = &input->workload->requests[record->request];
+        struct trace_stage line = {
+            .request_id = row->request_id,
+            .service = input->workload->services[row->service],
+            .device = device_of(input, stage),
+            .replica = input->plan->replicas[stage->replica].number,
+            .stage = record->stage,
+            .start_ps = record->start_ps,
+            .finish_ps = record->finish_ps,
+            .step = record->step,
+            .batch_id = -1,
+            .phase = phase_of(input, record),
+        };
+
+        trace_stage_put(out, &line);
+    }
+}
+
+static const char *node_of(const struct report_input *input, const char *device)
+{
+    int index = cluster_find_device(input->plan->cluster, device);
+
+    return index < 0 ? device : input->plan->cluster->devices[index].node;
+}
+
+static void put_transfer(const struct report_input *input, const struct serve_record *record,
+                         const char *from, const char *to, int64_t bytes, struct out *out)
+{
+    const struct cluster_attachment *near, *far;
+    const struct cluster_medium *medium = cluster_common_medium(
+        input->plan->cluster, node_of(input, from), node_of(input, to), &near, &far);
+    struct trace_transfer line = {
+        .request_id = input->workload->requests[record->request].request_id,
+        .step = record->step,
+        .batch_id = -1,
+        .from_device = from,
+        .to_device = to,
+        .medium = medium ? medium->name : "",
+        .bytes = bytes,
+        .send_ps = record->send_ps,
+        .receive_ps = record->receive_ps,
+    };
+
+    trace_transfer_put(out, &line);
+}
+
+static void put_input(const struct report_input *input, const struct serve_record *record,
+                      struct out *out)
+{
+    const struct plan_stage *stage = input->plan->stages[record->stage_id];
+    const struct plan_replica *replica = &input->plan->replicas[stage->replica];
+    const char *from =
+        stage->number == 0 ? CLUSTER_SOURCE : device_of(input, &replica->stages[stage->number - 1]);
+    int32_t new_tokens, past_tokens;
+
+    admit_step_tokens(input->workload->requests[record->request].prompt_tokens, record->step,
+                      &new_tokens, &past_tokens);
+    put_transfer(input, record, from, device_of(input, stage),
+                 plan_input_bytes(input->plan, stage, new_tokens), out);
+}
+
+/* Records and results are sorted alike; a result comes behind the stages of its step. */
+void report_transfers(const struct report_input *input, struct out *out)
+{
+    const struct serve_run *run = input->run;
+    size_t at = 0;
+
+    trace_transfers_begin(out, input->meta);
+    for (size_t i = 0; i <= run->record_count; i++) {
+        const struct serve_record *record = i < run->record_count ? &run->records[i] : NULL;
+
+        for (; at < run->result_count; at++) {
+            const struct serve_record *result = &run->results[at];
+            const struct plan_stage *stage = input->plan->stages[result->stage_id];
+
+            if (record && (record->request < result->request ||
+                           (record->request == result->request && record->step <= result->step)))
+                break;
+            put_transfer(input, result, device_of(input, stage), CLUSTER_SOURCE,
+                         plan_result_bytes(input->plan, &input->plan->replicas[stage->replica]),
+                         out);
+        }
+        if (record)
+            put_input(input, record, out);
+    }
+}

@@ -1,0 +1,54 @@
+/* serve.h - the load of a run: arrivals on time, dispatch, steps out, results in, failures.
+ *
+ * Calls lib/policy exactly as the simulator does, under real time. */
+#ifndef ORRERY_RUNNER_SERVE_H
+#define ORRERY_RUNNER_SERVE_H
+
+#include "lib/policy/dispatch.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+struct fleet;
+struct plan;
+struct table;
+struct workload;
+
+struct serve_input {
+    const struct plan *plan;
+    const struct workload *workload;
+    const int32_t *service_of;
+    struct fleet *fleet; /* assembled */
+    enum dispatch_kind dispatch;
+    uint64_t seed;
+    bool keep_transfers;
+};
+
+/* One interval of one stage, or (stage_count of its replica) the way of a result to the source. */
+struct serve_record {
+    size_t request;
+    int32_t step, stage; /* number within the replica */
+    int32_t stage_id;    /* of the plan; that of the last stage for a result */
+    bool is_late;
+    int64_t start_ps, finish_ps;
+    int64_t send_ps, receive_ps; /* of what it worked on */
+};
+
+struct serve_run {
+    struct table *table;
+    size_t record_count, result_count;
+    struct serve_record *records; /* by request, step, stage */
+    struct serve_record *results; /* only with keep_transfers; by request, step */
+    int64_t late_count;
+    int64_t span_ps; /* from the start to the last end of a request */
+    bool was_interrupted;
+    int dead_count; /* workers lost */
+};
+
+/* Runs the whole workload. False only when the machine itself fails; lost workers are results. */
+bool serve_run(struct arena *arena, const struct serve_input *input, struct serve_run *run,
+               struct err *err);
+
+#endif

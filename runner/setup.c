@@ -1,0 +1,397 @@
+/* setup.c - writes and reads the JSON texts of the start of a run. */
+#include "runner/setup.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/cli.h"
+#include "lib/base/err.h"
+#include "lib/base/json.h"
+#include "lib/base/out.h"
+#include "lib/base/units.h"
+#include "lib/wire/channel.h"
+#include "lib/wire/frame.h"
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* Bounds of a shape: products of two of them stay far inside int32. */
+enum bound {
+    MAX_LAYERS = 1 << 14,
+    MAX_HEADS = 1 << 12,
+    MAX_WIDTH = 1 << 20,
+    MAX_VOCAB = 1 << 24,
+    MAX_ITEMS = 1 << 14, /* models, stages or peers of one worker */
+    MAX_THREADS = 1 << 12,
+    MAX_SLOTS = 1 << 10,
+};
+
+/* ---- writing ---- */
+
+struct text {
+    struct arena *arena;
+    struct out *out;
+    struct json_writer *json;
+};
+
+static struct text begin_text(struct arena *arena)
+{
+    struct text text = { .arena = arena, .out = out_open_memory(arena) };
+
+    text.json = json_writer_create(arena, text.out, false);
+    json_begin_object(text.json, NULL);
+    return text;
+}
+
+static const char *end_text(struct text *text)
+{
+    size_t length;
+    const char *bytes;
+    char *copy;
+
+    json_end_object(text->json);
+    bytes = out_memory(text->out, &length);
+    copy = arena_strndup(text->arena, bytes, length);
+    out_abort(text->out);
+    return copy;
+}
+
+/* The integer fields of a model, by the name they travel under. */
+struct model_field {
+    const char *key;
+    size_t at;
+    int32_t min, max;
+};
+#define FIELD(name, min, max)                                                                      \
+    {                                                                                              \
+#name, offsetof(struct setup_model, name), min, max                                        \
+    }
+static const struct model_field model_fields[] = {
+    FIELD(model.layers, 1, MAX_LAYERS),
+    FIELD(model.hidden, 1, MAX_WIDTH),
+    FIELD(model.heads, 1, MAX_HEADS),
+    FIELD(model.kv_heads, 1, MAX_HEADS),
+    FIELD(model.head_dim, 1, MAX_HEADS),
+    FIELD(model.ffn_hidden, 1, MAX_WIDTH),
+    FIELD(model.vocab, 1, MAX_VOCAB),
+    FIELD(model.weight_bits, 1, 64),
+    FIELD(model.kv_bits, 1, 64),
+    FIELD(model.max_context, 0, FRAME_MAX_TOKENS),
+    FIELD(max_tokens, 1, FRAME_MAX_TOKENS),
+    FIELD(max_total_tokens, 1, FRAME_MAX_TOKENS),
+};
+#undef FIELD
+enum { MODEL_FIELD_COUNT = sizeof model_fields / sizeof model_fields[0] };
+
+static int32_t *field_of(struct setup_model *model, int i)
+{
+    return (int32_t *)(void *)((char *)model + model_fields[i].at);
+}
+
+static void put_model(struct json_writer *json, const struct setup_model *model)
+{
+    struct setup_model copy = *model;
+
+    json_begin_object(json, NULL);
+    json_put_text(json, "name", model->model.name);
+    json_put_int(json, "kind", model->model.kind);
+    json_put_int(json, "ffn", model->model.ffn);
+    json_put_int(json, "norm", model->model.norm);
+    json_put_int(json, "positions", model->model.positions);
+    json_put_bool(json, "tied_lm_head", model->model.tied_lm_head);
+    for (int i = 0; i < MODEL_FIELD_COUNT; i++)
+        json_put_int(json, model_fields[i].key, *field_of(&copy, i));
+    json_end_object(json);
+}
+
+static void put_stage(struct json_writer *json, const struct setup_stage *stage)
+{
+    json_begin_object(json, NULL);
+    json_put_int(json, "id", stage->id);
+    json_put_int(json, "model", stage->model);
+    json_put_int(json, "layer_first", stage->layer_first);
+    json_put_int(json, "layer_count", stage->layer_count);
+    json_put_bool(json, "has_embed", stage->has_embed);
+    json_put_bool(json, "has_lm_head", stage->has_lm_head);
+    json_put_bool(json, "is_last", stage->is_last);
+    json_end_object(json);
+}
+
+const char *setup_encode(struct arena *arena, const struct setup *setup)
+{
+    struct text text = begin_text(arena);
+    struct json_writer *json = text.json;
+
+    json_put_int(json, "worker", setup->worker);
+    /* 64-bit values go as text: JSON numbers are exact to 2^53 only */
+    json_put_text(json, "session", arena_printf(arena, "%" PRId64, setup->session));
+    json_put_text(json, "seed", arena_printf(arena, "%" PRId64, (int64_t)setup->seed));
+    json_put_int(json, "threads", setup->threads);
+    json_put_int(json, "kv_slots", setup->kv_slots);
+    json_put_text(json, "bind", setup->bind);
+    json_put_double(json, "pad_ratio", setup->pad_ratio);
+    if (setup->pad_ratio > 0) {
+        json_put_text(json, "pad_type", setup->pad_type);
+        json_put_text(json, "pad_kernels", setup->pad_kernels);
+        json_put_text(json, "pad_interp", setup->pad_interp);
+    }
+    json_begin_array(json, "models");
+    for (int i = 0; i < setup->model_count; i++)
+        put_model(json, &setup->models[i]);
+    json_end_array(json);
+    json_begin_array(json, "stages");
+    for (int i = 0; i < setup->stage_count; i++)
+        put_stage(json, &setup->stages[i]);
+    json_end_array(json);
+    return end_text(&text);
+}
+
+const char *setup_encode_hello(struct arena *arena, const char *device)
+{
+    struct text text = begin_text(arena);
+
+    json_put_text(text.json, "device", device);
+    json_put_text(text.json, "version", CLI_VERSION);
+    return end_text(&text);
+}
+
+const char *setup_encode_ready(struct arena *arena, const char *endpoint, int64_t weight_bytes)
+{
+    struct text text = begin_text(arena);
+
+    json_put_text(text.json, "endpoint", endpoint);
+    json_put_int(text.json, "weight_bytes", weight_bytes);
+    return end_text(&text);
+}
+
+const char *setup_encode_peers(struct arena *arena, const struct setup_peer *peers, int count)
+{
+    struct text text = begin_text(arena);
+
+    json_begin_array(text.json, "peers");
+    for (int i = 0; i < count; i++) {
+        json_begin_object(text.json, NULL);
+        json_put_int(text.json, "stage", peers[i].stage);
+        json_put_int(text.json, "next", peers[i].next);
+        json_put_text(text.json, "endpoint", peers[i].endpoint);
+        json_end_object(text.json);
+    }
+    json_end_array(text.json);
+    return end_text(&text);
+}
+
+/* ---- reading ---- */
+
+/* Payloads carry no NUL at their end; cJSON wants one. */
+static const struct json *parse(struct arena *arena, const unsigned char *text, size_t length,
+                                const char *what, struct err *err)
+{
+    if (length > (size_t)SETUP_MAX_TEXT_BYTES) {
+        err_set(err, ERR_INPUT, "%s: %zu bytes: expected at most %" PRId64, what, length,
+                SETUP_MAX_TEXT_BYTES);
+        return NULL;
+    }
+    if (memchr(text, '\0', length)) {
+        err_set(err, ERR_INPUT, "%s: a NUL byte in the text", what);
+        return NULL;
+    }
+    return json_parse(arena, arena_strndup(arena, (const char *)text, length), what, err);
+}
+
+static bool get_int(const struct json *object, const char *key, int64_t min, int64_t max,
+                    int32_t *value, struct err *err)
+{
+    const struct json *member = json_get(object, key);
+    int64_t number;
+
+    if (!member || !json_int(member, &number) || number < min || number > max)
+        return err_set(err, ERR_INPUT,
+                       "setup: %s: expected a whole number from %" PRId64 " to %" PRId64, key, min,
+                       max);
+    *value = (int32_t)number;
+    return true;
+}
+
+static bool get_bool(const struct json *object, const char *key, bool *value, struct err *err)
+{
+    const struct json *member = json_get(object, key);
+
+    return (member && json_bool(member, value)) ||
+           err_set(err, ERR_INPUT, "setup: %s: expected true or false", key);
+}
+
+static bool get_text(const struct json *object, const char *key, const char **value,
+                     struct err *err)
+{
+    const struct json *member = json_get(object, key);
+
+    *value = member ? json_text(member) : NULL;
+    if (!*value)
+        err_set(err, ERR_INPUT, "setup: %s: expected a text", key);
+    return *value != NULL;
+}
+
+static bool get_int64(const struct json *object, const char *key, int64_t *value, struct err *err)
+{
+    const char *text;
+
+    return get_text(object, key, &text, err) &&
+           (units_parse_int(text, value) ||
+            err_set(err, ERR_INPUT, "setup: %s is '%s': expected a whole number", key, text));
+}
+
+/* An array of at most MAX_ITEMS objects. */
+static bool get_array(const struct json *object, const char *key, const struct json **array,
+                      int *count, struct err *err)
+{
+    *array = json_get(object, key);
+    *count = *array ? json_count(*array) : 0;
+    return (*array && *count <= MAX_ITEMS) ||
+           err_set(err, ERR_INPUT, "setup: %s: expected at most %d items", key, MAX_ITEMS);
+}
+
+static bool get_model(const struct json *object, struct setup_model *model, struct err *err)
+{
+    int32_t kind, ffn, norm, positions;
+
+    if (!get_text(object, "name", &model->model.name, err) ||
+        !get_int(object, "kind", 0, MODEL_KIND_COUNT - 1, &kind, err) ||
+        !get_int(object, "ffn", 0, MODEL_FFN_COUNT - 1, &ffn, err) ||
+        !get_int(object, "norm", 0, MODEL_NORM_COUNT - 1, &norm, err) ||
+        !get_int(object, "positions", 0, MODEL_POSITIONS_COUNT - 1, &positions, err) ||
+        !get_bool(object, "tied_lm_head", &model->model.tied_lm_head, err))
+        return false;
+    for (int i = 0; i < MODEL_FIELD_COUNT; i++)
+        if (!get_int(object, model_fields[i].key, model_fields[i].min, model_fields[i].max,
+                     field_of(model, i), err))
+            return false;
+    model->model.kind = (enum model_kind)kind;
+    model->model.ffn = (enum model_ffn)ffn;
+    model->model.norm = (enum model_norm)norm;
+    model->model.positions = (enum model_positions)positions;
+    if (model->model.heads % model->model.kv_heads != 0 ||
+        (int64_t)(model->model.heads + 2 * model->model.kv_heads) * model->model.head_dim >
+            INT64_C(4) * MAX_WIDTH ||
+        model->max_tokens > model->max_total_tokens)
+        return err_set(err, ERR_INPUT, "setup: the shape of model '%s' is impossible",
+                       model->model.name);
+    return true;
+}
+
+static bool get_stage(const struct json *object, const struct setup *setup,
+                      struct setup_stage *stage, struct err *err)
+{
+    if (!get_int(object, "id", 0, FRAME_MAX_STAGE, &stage->id, err) ||
+        !get_int(object, "model", 0, setup->model_count - 1, &stage->model, err) ||
+        !get_int(object, "layer_first", 0, MAX_LAYERS, &stage->layer_first, err) ||
+        !get_int(object, "layer_count", 0, MAX_LAYERS, &stage->layer_count, err) ||
+        !get_bool(object, "has_embed", &stage->has_embed, err) ||
+        !get_bool(object, "has_lm_head", &stage->has_lm_head, err) ||
+        !get_bool(object, "is_last", &stage->is_last, err))
+        return false;
+    if (stage->layer_first + stage->layer_count > setup->models[stage->model].model.layers)
+        return err_set(err, ERR_INPUT, "setup: stage %d has layers that its model has not",
+                       stage->id);
+    if (stage->is_last != stage->has_lm_head)
+        return err_set(err, ERR_INPUT, "setup: stage %d: the last stage alone has the lm_head",
+                       stage->id);
+    return true;
+}
+
+static bool get_pad(const struct json *object, struct setup *setup, struct err *err)
+{
+    const struct json *ratio = json_get(object, "pad_ratio");
+
+    if (!ratio || !json_double(ratio, &setup->pad_ratio) || !isfinite(setup->pad_ratio) ||
+        setup->pad_ratio < 0)
+        return err_set(err, ERR_INPUT, "setup: pad_ratio: expected a number of at least 0");
+    return !(setup->pad_ratio > 0) || (get_text(object, "pad_type", &setup->pad_type, err) &&
+                                       get_text(object, "pad_kernels", &setup->pad_kernels, err) &&
+                                       get_text(object, "pad_interp", &setup->pad_interp, err));
+}
+
+static bool get_lists(struct arena *arena, const struct json *object, struct setup *setup,
+                      struct err *err)
+{
+    const struct json *models, *stages;
+
+    if (!get_array(object, "models", &models, &setup->model_count, err) ||
+        !get_array(object, "stages", &stages, &setup->stage_count, err))
+        return false;
+    setup->models = arena_array(arena, (size_t)setup->model_count, sizeof *setup->models);
+    setup->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *setup->stages);
+    for (int i = 0; i < setup->model_count; i++)
+        if (!get_model(json_at(models, i), &setup->models[i], err))
+            return false;
+    for (int i = 0; i < setup->stage_count; i++)
+        if (!get_stage(json_at(stages, i), setup, &setup->stages[i], err))
+            return false;
+    return setup->stage_count > 0 || err_set(err, ERR_INPUT, "setup: stages: expected one or more");
+}
+
+struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                           struct err *err)
+{
+    const struct json *object = parse(arena, text, length_bytes, "setup", err);
+    struct setup *setup = arena_alloc(arena, sizeof *setup);
+    int64_t seed;
+
+    if (!object || !get_int(object, "worker", 0, INT32_MAX, &setup->worker, err) ||
+        !get_int64(object, "session", &setup->session, err) ||
+        !get_int64(object, "seed", &seed, err) ||
+        !get_int(object, "threads", 1, MAX_THREADS, &setup->threads, err) ||
+        !get_int(object, "kv_slots", 0, MAX_SLOTS, &setup->kv_slots, err) ||
+        !get_text(object, "bind", &setup->bind, err) || !get_pad(object, setup, err) ||
+        !get_lists(arena, object, setup, err))
+        return NULL;
+    setup->seed = (uint64_t)seed;
+    return setup;
+}
+
+bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                        const char **device, struct err *err)
+{
+    const struct json *object = parse(arena, text, length_bytes, "hello", err);
+    const char *version;
+
+    if (!object || !get_text(object, "device", device, err) ||
+        !get_text(object, "version", &version, err))
+        return false;
+    return strcmp(version, CLI_VERSION) == 0 ||
+           err_set(err, ERR_INPUT,
+                   "the worker of device '%s' is orrery-run %s: the coordinator is " CLI_VERSION,
+                   *device, version);
+}
+
+bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                        const char **endpoint, int64_t *weight_bytes, struct err *err)
+{
+    const struct json *object = parse(arena, text, length_bytes, "ready", err);
+    const struct json *weights = object ? json_get(object, "weight_bytes") : NULL;
+
+    if (!object || !get_text(object, "endpoint", endpoint, err) ||
+        !channel_check_address("ready: endpoint", *endpoint, err))
+        return false;
+    return (weights && json_int(weights, weight_bytes) && *weight_bytes >= 0) ||
+           err_set(err, ERR_INPUT, "ready: weight_bytes: expected a whole number");
+}
+
+bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                        struct setup_peer **peers, int *count, struct err *err)
+{
+    const struct json *object = parse(arena, text, length_bytes, "peers", err);
+    const struct json *array;
+
+    if (!object || !get_array(object, "peers", &array, count, err))
+        return false;
+    *peers = arena_array(arena, (size_t)*count, sizeof **peers);
+    for (int i = 0; i < *count; i++) {
+        struct setup_peer *peer = &(*peers)[i];
+        const struct json *item = json_at(array, i);
+
+        if (!get_int(item, "stage", 0, FRAME_MAX_STAGE, &peer->stage, err) ||
+            !get_int(item, "next", 0, FRAME_MAX_STAGE, &peer->next, err) ||
+            !get_text(item, "endpoint", &peer->endpoint, err) ||
+            !channel_check_address("peers: endpoint", peer->endpoint, err))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,71 @@
+/* setup.h - the texts that coordinator and workers exchange before a run, as JSON.
+ *
+ * A worker believes nothing: every number is checked against a bound before memory depends on it.
+ * Message flow: runner/README.md. */
+#ifndef ORRERY_RUNNER_SETUP_H
+#define ORRERY_RUNNER_SETUP_H
+
+#include "lib/format/model.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+
+#define SETUP_MAX_TEXT_BYTES (INT64_C(64) << 20)
+
+struct setup_model {
+    struct model model;       /* its name is information only */
+    int32_t max_tokens;       /* most new tokens of one step in this workload */
+    int32_t max_total_tokens; /* longest prompt + output */
+};
+
+struct setup_stage {                  /* one stage that the worker executes */
+    int32_t id;                       /* in the plan: what STEP frames name */
+    int32_t model;                    /* index into setup.models */
+    int32_t layer_first, layer_count; /* layer_count 0: embed or lm_head alone */
+    bool has_embed, has_lm_head;
+    bool is_last; /* sends RESULT to the coordinator; else STEP to the next stage */
+};
+
+struct setup {
+    int32_t worker;   /* its number, in BEAT frames */
+    int64_t session;  /* of the run, so that a leftover of another run is not taken for alive */
+    uint64_t seed;    /* of the synthetic weights */
+    int32_t threads;  /* of the BLAS */
+    int32_t kv_slots; /* caches to prepare before the run */
+    const char *bind; /* data address; "" = a free port on the way to the coordinator */
+    double pad_ratio; /* 0 = no padding */
+    const char *pad_type, *pad_kernels, *pad_interp; /* cost table as text; interp "" = none */
+    int model_count;
+    struct setup_model *models;
+    int stage_count;
+    struct setup_stage *stages;
+};
+
+struct setup_peer { /* where the stage after one of a worker's own listens */
+    int32_t stage;  /* the worker's */
+    int32_t next;   /* the stage that follows it */
+    const char *endpoint;
+};
+
+/* Texts live in the arena. */
+const char *setup_encode(struct arena *arena, const struct setup *setup);
+struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                           struct err *err);
+
+const char *setup_encode_hello(struct arena *arena, const char *device);
+/* False also when the worker is of another version. */
+bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                        const char **device, struct err *err);
+
+const char *setup_encode_ready(struct arena *arena, const char *endpoint, int64_t weight_bytes);
+bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                        const char **endpoint, int64_t *weight_bytes, struct err *err);
+
+const char *setup_encode_peers(struct arena *arena, const struct setup_peer *peers, int count);
+bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                        struct setup_peer **peers, int *count, struct err *err);
+
+#endif

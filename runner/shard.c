@@ -1,0 +1,412 @@
+/* shard.c - allocates the weights of a worker's stages and computes steps with lib/kernels. */
+#include "runner/shard.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/hash.h"
+#include "lib/base/units.h"
+#include "lib/kernels/forward.h"
+#include "lib/kernels/kernels.h"
+#include "lib/wire/frame.h"
+#include "runner/kv.h"
+#include "runner/machine.h"
+#include "runner/setup.h"
+#include <inttypes.h>
+
+#define PATCH_VALUES 768     /* input of a vision model's embed: 16 x 16 pixels of 3 colours */
+#define WARM_UP_REQUEST (-1) /* no workload has it */
+#define PREPARED_RATIO 0.25  /* of what is available, for caches before the run */
+
+enum part { /* of the weights, to give each its own values */
+            PART_QKV,
+            PART_OPROJ,
+            PART_FFN_UP,
+            PART_FFN_DOWN,
+            PART_SMALL,
+            PART_EMBED,
+            PART_POSITIONS,
+            PART_LM_HEAD,
+            PART_END_SMALL,
+            PART_PATCHES,
+};
+
+struct shard_model {
+    struct forward_shape shape;
+    struct forward *forward;
+    float *x;        /* [max_tokens][hidden] */
+    int32_t *tokens; /* [max_tokens] */
+    float *patches;  /* vision: the same picture for every request */
+};
+
+struct shard_stage {
+    struct shard_model *model;
+    struct forward_layer *layers;
+    struct forward_ends ends;
+    struct kv_pool *kv; /* NULL without layers */
+};
+
+struct shard {
+    struct arena *arena;
+    const struct setup *setup;
+    struct shard_model *models;
+    struct shard_stage *stages;
+    int32_t token; /* of the last step */
+};
+
+static struct forward_shape shape_of(const struct setup_model *setup)
+{
+    const struct model *model = &setup->model;
+
+    return (struct forward_shape){
+        .hidden = model->hidden,
+        .heads = model->heads,
+        .kv_heads = model->kv_heads,
+        .head_dim = model->head_dim,
+        .ffn_hidden = model->ffn_hidden,
+        .vocab = model->vocab,
+        .is_swiglu = model->ffn == MODEL_SWIGLU,
+        .is_rms = model->norm == MODEL_RMSNORM,
+        .is_rope = model->positions == MODEL_ROPE,
+        .is_causal = model->kind == MODEL_DECODER,
+        .is_pooler = model->kind == MODEL_ENCODER,
+        .is_patches = model->kind == MODEL_VISION,
+        .max_context = model->max_context > setup->max_total_tokens ? model->max_context
+                                                                    : setup->max_total_tokens,
+    };
+}
+
+/* ---- how much memory ---- */
+
+static int64_t layer_floats(const struct forward_shape *shape)
+{
+    return forward_qkv_floats(shape) + forward_oproj_floats(shape) + forward_ffn_up_floats(shape) +
+           forward_ffn_down_floats(shape) + forward_small_floats(shape);
+}
+
+/* A tied lm_head shares the embedding's matrix when both are in the stage. */
+static bool shares_embedding(const struct setup_model *model, const struct setup_stage *stage)
+{
+    return stage->has_embed && stage->has_lm_head && model->model.tied_lm_head;
+}
+
+static int64_t stage_weight_floats(const struct setup_model *model, const struct setup_stage *stage)
+{
+    struct forward_shape shape = shape_of(model);
+    int64_t floats = stage->layer_count * layer_floats(&shape);
+
+    if (stage->has_embed)
+        floats += forward_embed_floats(&shape) + forward_positions_floats(&shape);
+    if (stage->has_lm_head)
+        floats += forward_small_floats(&shape) +
+                  (shares_embedding(model, stage) ? 0 : forward_lm_head_floats(&shape));
+    return floats;
+}
+
+int64_t shard_weight_bytes(const struct setup *setup)
+{
+    int64_t floats = 0;
+
+    for (int i = 0; i < setup->stage_count; i++)
+        floats += stage_weight_floats(&setup->models[setup->stages[i].model], &setup->stages[i]);
+    return floats * (int64_t)sizeof(float);
+}
+
+static int64_t scratch_bytes(const struct setup_model *model)
+{
+    struct forward_shape shape = shape_of(model);
+    int64_t m = model->max_tokens, up = (int64_t)shape.ffn_hidden * (shape.is_swiglu ? 3 : 1);
+    int64_t wide = (int64_t)(2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+    int64_t floats = m * (INT64_C(2) * shape.hidden + wide + up) + shape.vocab +
+                     (shape.is_patches ? m * PATCH_VALUES : 0) +
+                     kernel_attention_scratch(model->max_tokens, shape.heads, shape.kv_heads,
+                                              model->max_total_tokens - model->max_tokens);
+
+    return floats * (int64_t)sizeof(float);
+}
+
+int64_t shard_need_bytes(const struct setup *setup)
+{
+    int64_t bytes = shard_weight_bytes(setup);
+
+    for (int i = 0; i < setup->model_count; i++)
+        bytes += scratch_bytes(&setup->models[i]);
+    for (int i = 0; i < setup->stage_count; i++) {
+        const struct setup_stage *stage = &setup->stages[i];
+        const struct setup_model *model = &setup->models[stage->model];
+        struct forward_shape shape = shape_of(model);
+
+        bytes += kv_pool_slab_bytes(&shape, stage->layer_count, model->max_total_tokens);
+    }
+    return bytes;
+}
+
+static bool memory_ok(const struct setup *setup, struct err *err)
+{
+    int64_t available_bytes = machine_available_bytes(), need_bytes = shard_need_bytes(setup);
+    char need[UNITS_TEXT_BYTES], weights[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
+
+    if ((double)need_bytes <= SHARD_MEMORY_RATIO * (double)available_bytes)
+        return true;
+    return err_set(err, ERR_SYSTEM,
+                   "needs %s of memory (weights %s, the rest for activations and one request's "
+                   "cache): only %s are available",
+                   units_format_bytes(need_bytes, need),
+                   units_format_bytes(shard_weight_bytes(setup), weights),
+                   units_format_bytes(available_bytes, available));
+}
+
+/* For the KV pools: a new slab must leave the spare part free. */
+static bool has_room(void *arg, int64_t slab_bytes)
+{
+    (void)arg;
+    return (double)slab_bytes <= SHARD_MEMORY_RATIO * (double)machine_available_bytes();
+}
+
+/* ---- weights ---- */
+
+static float *fill(struct shard *shard, int64_t floats, int32_t layer, enum part part,
+                   struct err *err)
+{
+    float *values = arena_try_alloc(shard->arena, (size_t)floats * sizeof(float));
+    uint64_t key[3] = { shard->setup->seed, (uint64_t)layer, (uint64_t)part };
+
+    if (!values) {
+        err_set(err, ERR_SYSTEM, "no memory for %" PRId64 " bytes of weights", floats * 4);
+        return NULL;
+    }
+    forward_fill(values, floats, hash_bytes(HASH_START, key, sizeof key));
+    return values;
+}
+
+static bool fill_layer(struct shard *shard, const struct forward_shape *shape, int32_t number,
+                       struct forward_layer *layer, struct err *err)
+{
+    layer->qkv = fill(shard, forward_qkv_floats(shape), number, PART_QKV, err);
+    layer->oproj = fill(shard, forward_oproj_floats(shape), number, PART_OPROJ, err);
+    layer->ffn_up = fill(shard, forward_ffn_up_floats(shape), number, PART_FFN_UP, err);
+    layer->ffn_down = fill(shard, forward_ffn_down_floats(shape), number, PART_FFN_DOWN, err);
+    layer->small = fill(shard, forward_small_floats(shape), number, PART_SMALL, err);
+    return err->kind == ERR_NONE;
+}
+
+static bool fill_ends(struct shard *shard, const struct setup_model *model,
+                      const struct setup_stage *stage, const struct forward_shape *shape,
+                      struct forward_ends *ends, struct err *err)
+{
+    if (stage->has_embed) {
+        ends->embed = fill(shard, forward_embed_floats(shape), -1, PART_EMBED, err);
+        if (!shape->is_rope)
+            ends->positions = fill(shard, forward_positions_floats(shape), -1, PART_POSITIONS, err);
+    }
+    if (stage->has_lm_head) {
+        ends->small = fill(shard, forward_small_floats(shape), -1, PART_END_SMALL, err);
+        if (shares_embedding(model, stage))
+            ends->lm_head = ends->embed;
+        else /* tied but elsewhere: the same values */
+            ends->lm_head = fill(shard, forward_lm_head_floats(shape), -1,
+                                 model->model.tied_lm_head ? PART_EMBED : PART_LM_HEAD, err);
+    }
+    return err->kind == ERR_NONE;
+}
+
+static bool create_model(struct shard *shard, int index, struct err *err)
+{
+    const struct setup_model *setup = &shard->setup->models[index];
+    struct shard_model *model = &shard->models[index];
+    size_t tokens = (size_t)setup->max_tokens;
+
+    model->shape = shape_of(setup);
+    model->forward =
+        forward_create(shard->arena, &model->shape, setup->max_tokens, setup->max_total_tokens);
+    model->x = arena_try_alloc(shard->arena, tokens * (size_t)model->shape.hidden * sizeof(float));
+    model->tokens = arena_array(shard->arena, tokens, sizeof *model->tokens);
+    if (!model->forward || !model->x)
+        return err_set(err, ERR_SYSTEM, "no memory for the activations of %d tokens",
+                       setup->max_tokens);
+    if (model->shape.is_patches)
+        model->patches =
+            fill(shard, (int64_t)setup->max_tokens * PATCH_VALUES, -1, PART_PATCHES, err);
+    return err->kind == ERR_NONE;
+}
+
+/* As many caches as were asked for, within a share of the memory. */
+static void prepare_kv(const struct shard *shard, const struct setup_model *model,
+                       const struct setup_stage *setup, struct shard_stage *stage)
+{
+    int64_t slab_bytes =
+        kv_pool_slab_bytes(&stage->model->shape, setup->layer_count, model->max_total_tokens);
+    double share_bytes =
+        PREPARED_RATIO * (double)machine_available_bytes() / shard->setup->stage_count;
+    int count = shard->setup->kv_slots;
+
+    if ((double)count * (double)slab_bytes > share_bytes)
+        count = (int)(share_bytes / (double)slab_bytes);
+    kv_pool_prepare(stage->kv, count, model->max_total_tokens);
+}
+
+static bool create_stage(struct shard *shard, int index, struct err *err)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    const struct setup_model *model = &shard->setup->models[setup->model];
+    struct shard_stage *stage = &shard->stages[index];
+
+    stage->model = &shard->models[setup->model];
+    stage->layers = arena_array(shard->arena, (size_t)setup->layer_count, sizeof *stage->layers);
+    for (int i = 0; i < setup->layer_count; i++)
+        if (!fill_layer(shard, &stage->model->shape, setup->layer_first + i, &stage->layers[i],
+                        err))
+            return false;
+    if (!fill_ends(shard, model, setup, &stage->model->shape, &stage->ends, err))
+        return false;
+    if (setup->layer_count > 0) {
+        stage->kv =
+            kv_pool_create(shard->arena, &stage->model->shape, setup->layer_count, has_room, NULL);
+        prepare_kv(shard, model, setup, stage);
+    }
+    return true;
+}
+
+/* ---- steps ---- */
+
+static void compute(struct shard *shard, int index, const struct forward_kv *kv, int m, int past)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    struct shard_stage *stage = &shard->stages[index];
+    struct shard_model *model = stage->model;
+    const struct forward_stamp none = { NULL, NULL };
+
+    if (setup->has_embed)
+        forward_embed(model->forward, &stage->ends, model->tokens, model->patches, model->x, m,
+                      past, none);
+    for (int i = 0; i < setup->layer_count; i++)
+        forward_layer(model->forward, &stage->layers[i], &kv[i], model->x, m, past, none);
+    if (setup->has_lm_head)
+        shard->token = forward_lm_head(model->forward, &stage->ends, model->x, m, none);
+}
+
+static bool step_ok(const struct shard *shard, int index, const struct frame *frame,
+                    struct err *err)
+{
+    const struct setup_stage *stage = &shard->setup->stages[index];
+    const struct setup_model *model = &shard->setup->models[stage->model];
+    int64_t bytes = 4 * (int64_t)frame->new_tokens * (stage->has_embed ? 1 : model->model.hidden);
+
+    if (frame->new_tokens < 1 || frame->new_tokens > model->max_tokens ||
+        frame->total_tokens > model->max_total_tokens ||
+        frame->past_tokens + frame->new_tokens > frame->total_tokens)
+        return err_set(err, ERR_INPUT,
+                       "stage %d: a step of %d tokens on %d of %d: expected at most %d on %d",
+                       frame->stage, frame->new_tokens, frame->past_tokens, frame->total_tokens,
+                       model->max_tokens, model->max_total_tokens);
+    return frame->payload_bytes == bytes ||
+           err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
+                   frame->stage, frame->payload_bytes, bytes);
+}
+
+static bool tokens_ok(const struct shard_model *model, int count, struct err *err)
+{
+    for (int i = 0; i < count && !model->shape.is_patches; i++)
+        if (model->tokens[i] < 0 || model->tokens[i] >= model->shape.vocab)
+            return err_set(err, ERR_INPUT, "token %d: expected 0 to %d", model->tokens[i],
+                           model->shape.vocab - 1);
+    return true;
+}
+
+enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
+                             const unsigned char *payload, struct shard_output *output,
+                             struct err *err)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    struct shard_stage *stage = &shard->stages[index];
+    struct shard_model *model = stage->model;
+    const struct forward_kv *kv = NULL;
+
+    if (!step_ok(shard, index, frame, err))
+        return SHARD_BAD;
+    frame_get_words(setup->has_embed ? (void *)model->tokens : model->x, payload,
+                    (size_t)frame->payload_bytes / 4);
+    if (setup->has_embed && !tokens_ok(model, frame->new_tokens, err))
+        return SHARD_BAD;
+    if (stage->kv) {
+        kv = kv_pool_find(stage->kv, frame->request);
+        if (!kv && frame->past_tokens > 0)
+            return SHARD_STALE;
+        if (!kv)
+            kv = kv_pool_take(stage->kv, frame->request, frame->total_tokens);
+        if (!kv)
+            return SHARD_REFUSED;
+        if (kv->capacity < frame->past_tokens + frame->new_tokens) {
+            err_set(err, ERR_INPUT, "stage %d: request %" PRId64 " outgrew its cache of %d tokens",
+                    frame->stage, frame->request, kv->capacity);
+            return SHARD_BAD;
+        }
+    }
+    compute(shard, index, kv, frame->new_tokens, frame->past_tokens);
+    output->words = setup->is_last ? (const void *)&shard->token : model->x;
+    output->bytes = setup->is_last
+                        ? sizeof shard->token
+                        : (size_t)frame->new_tokens * (size_t)model->shape.hidden * sizeof(float);
+    return SHARD_DONE;
+}
+
+void shard_release(struct shard *shard, int64_t request)
+{
+    for (int i = 0; i < shard->setup->stage_count; i++)
+        if (shard->stages[i].kv)
+            kv_pool_release(shard->stages[i].kv, request);
+}
+
+int shard_find_stage(const struct shard *shard, int32_t stage_id)
+{
+    for (int i = 0; i < shard->setup->stage_count; i++)
+        if (shard->setup->stages[i].id == stage_id)
+            return i;
+    return -1;
+}
+
+/* The longest prefill of the workload, then one decode step where there is room for it. */
+static bool warm_up(struct shard *shard, int index, struct err *err)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    const struct setup_model *sizes = &shard->setup->models[setup->model];
+    struct shard_stage *stage = &shard->stages[index];
+    const struct forward_kv *kv = NULL;
+    int past = sizes->max_tokens;
+
+    if (stage->kv) {
+        kv = kv_pool_take(stage->kv, WARM_UP_REQUEST, sizes->max_total_tokens);
+        if (!kv)
+            return err_set(err, ERR_SYSTEM, "no memory for the KV cache of one request");
+    }
+    forward_fill(stage->model->x, (int64_t)sizes->max_tokens * stage->model->shape.hidden, 1);
+    compute(shard, index, kv, sizes->max_tokens, 0);
+    if (past + 1 > sizes->max_total_tokens)
+        past = sizes->max_total_tokens - 1;
+    compute(shard, index, kv, 1, past);
+    if (stage->kv)
+        kv_pool_release(stage->kv, WARM_UP_REQUEST);
+    return true;
+}
+
+struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err)
+{
+    struct shard *shard = arena_alloc(arena, sizeof *shard);
+
+    shard->arena = arena;
+    shard->setup = setup;
+    shard->models = arena_array(arena, (size_t)setup->model_count, sizeof *shard->models);
+    shard->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *shard->stages);
+    kernel_set_threads(setup->threads);
+    if (!memory_ok(setup, err))
+        return NULL;
+    for (int i = 0; i < setup->model_count; i++)
+        if (!create_model(shard, i, err))
+            return NULL;
+    for (int i = 0; i < setup->stage_count; i++)
+        if (!create_stage(shard, i, err))
+            return NULL;
+    for (int i = 0; i < setup->stage_count; i++)
+        if (!warm_up(shard, i, err))
+            return NULL;
+    return shard;
+}

@@ -1,0 +1,51 @@
+/* shard.h - the part of a model that a worker holds: synthetic weights, KV caches, and the compute
+ * of one step through them, with the kernels that orrery-profile times.
+ *
+ * Weights depend on the seed, the layer and the matrix alone: the tokens of a run are the same
+ * wherever its layers are placed. */
+#ifndef ORRERY_RUNNER_SHARD_H
+#define ORRERY_RUNNER_SHARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+struct frame;
+struct setup;
+struct shard;
+
+#define SHARD_MEMORY_RATIO 0.9 /* of what is available may be used: the system needs the rest */
+
+/* Bytes of weights, and of everything that one largest request needs beside them. */
+int64_t shard_weight_bytes(const struct setup *setup);
+int64_t shard_need_bytes(const struct setup *setup);
+
+/* Checks the memory of this machine, allocates, fills, prepares KV caches, and runs every stage
+ * twice, so that first touches and first BLAS calls are not in the run. */
+struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err);
+
+/* Index into setup.stages of a plan's stage id, or -1. */
+int shard_find_stage(const struct shard *shard, int32_t stage_id);
+
+enum shard_result {
+    SHARD_DONE,
+    SHARD_REFUSED, /* no memory for the request's KV cache */
+    SHARD_STALE,   /* a later step of a request that has been released: nothing to do */
+    SHARD_BAD,     /* the frame asks what this stage cannot do; err says what */
+};
+
+struct shard_output {  /* of the last step, until the next */
+    const void *words; /* activations for the next stage, or the token */
+    size_t bytes;
+};
+
+/* One step of stage `index` on the payload of a STEP frame. */
+enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
+                             const unsigned char *payload, struct shard_output *output,
+                             struct err *err);
+/* The request has ended: its caches are free in every stage. */
+void shard_release(struct shard *shard, int64_t request);
+
+#endif

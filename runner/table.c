@@ -1,0 +1,127 @@
+/* table.c - states of requests and counts of replicas. */
+#include "runner/table.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/units.h"
+#include <assert.h>
+
+struct table *table_create(struct arena *arena, size_t request_count, int replica_count)
+{
+    struct table *table = arena_alloc(arena, sizeof *table);
+
+    table->count = request_count;
+    table->requests = arena_array(arena, request_count, sizeof *table->requests);
+    table->replica_count = replica_count;
+    table->replicas = arena_array(arena, (size_t)replica_count, sizeof *table->replicas);
+    for (size_t i = 0; i < request_count; i++)
+        table->requests[i] = (struct table_request){ .replica = -1,
+                                                     .arrival_ps = TRACE_NONE,
+                                                     .start_ps = TRACE_NONE,
+                                                     .first_token_ps = TRACE_NONE,
+                                                     .finish_ps = TRACE_NONE,
+                                                     .next = TABLE_NOBODY,
+                                                     .previous = TABLE_NOBODY };
+    for (int i = 0; i < replica_count; i++)
+        table->replicas[i] = (struct table_replica){ .is_up = true, .running = TABLE_NOBODY };
+    return table;
+}
+
+void table_arrive(struct table *table, size_t request, int64_t arrival_ps)
+{
+    assert(table->requests[request].state == TABLE_WAITING);
+    table->requests[request].arrival_ps = arrival_ps;
+}
+
+void table_start(struct table *table, size_t request, int32_t replica, int32_t step_count)
+{
+    struct table_request *r = &table->requests[request];
+    struct table_replica *p = &table->replicas[replica];
+
+    assert(r->state == TABLE_WAITING && step_count >= 1);
+    r->state = TABLE_RUNNING;
+    r->replica = replica;
+    r->step_count = step_count;
+    r->next = p->running;
+    if (p->running != TABLE_NOBODY)
+        table->requests[p->running].previous = request;
+    p->running = request;
+    p->outstanding++;
+    table->running_count++;
+}
+
+static void unlink_running(struct table *table, size_t request)
+{
+    struct table_request *r = &table->requests[request];
+    struct table_replica *p = &table->replicas[r->replica];
+
+    if (r->previous != TABLE_NOBODY)
+        table->requests[r->previous].next = r->next;
+    else
+        p->running = r->next;
+    if (r->next != TABLE_NOBODY)
+        table->requests[r->next].previous = r->previous;
+    r->next = r->previous = TABLE_NOBODY;
+    p->outstanding--;
+    table->running_count--;
+}
+
+void table_end(struct table *table, size_t request, enum trace_status status, int64_t now_ps)
+{
+    struct table_request *r = &table->requests[request];
+
+    assert(r->state != TABLE_ENDED);
+    if (r->state == TABLE_RUNNING)
+        unlink_running(table, request);
+    r->state = TABLE_ENDED;
+    r->status = status;
+    if (status == TRACE_OK)
+        r->finish_ps = now_ps;
+    table->ended_count++;
+    table->by_status[status]++;
+}
+
+enum table_next table_result(struct table *table, size_t request, int32_t step, int32_t token,
+                             int64_t now_ps)
+{
+    struct table_request *r = request < table->count ? &table->requests[request] : NULL;
+
+    if (!r || r->state != TABLE_RUNNING || r->step != step)
+        return TABLE_STALE;
+    if (step == 0)
+        r->first_token_ps = now_ps;
+    r->token = token;
+    r->step++;
+    if (r->step < r->step_count)
+        return TABLE_STEP;
+    table_end(table, request, TRACE_OK, now_ps);
+    return TABLE_FINISHED;
+}
+
+void table_sent(struct table *table, int32_t replica)
+{
+    table->replicas[replica].steps_at_first++;
+}
+
+void table_dropped(struct table *table, int32_t replica)
+{
+    if (table->replicas[replica].steps_at_first > 0)
+        table->replicas[replica].steps_at_first--;
+}
+
+void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
+{
+    struct table_replica *p = &table->replicas[replica];
+
+    table_dropped(table, replica);
+    p->first_count++;
+    p->first_total_ps += compute_ps;
+}
+
+int64_t table_backlog_ps(const struct table *table, int32_t replica)
+{
+    const struct table_replica *p = &table->replicas[replica];
+
+    if (p->first_count == 0)
+        return p->steps_at_first;
+    return units_mul_div(p->steps_at_first, p->first_total_ps, p->first_count);
+}

@@ -1,0 +1,71 @@
+/* table.h - the requests of a run: where each one stands, and what waits on each replica.
+ *
+ * Holds facts and keeps counts; it asks no clock and sends nothing. Times are picoseconds since the
+ * start of the run. */
+#ifndef ORRERY_RUNNER_TABLE_H
+#define ORRERY_RUNNER_TABLE_H
+
+#include "lib/format/trace.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+
+enum table_state { TABLE_WAITING, TABLE_RUNNING, TABLE_ENDED };
+
+struct table_request {
+    enum table_state state;
+    enum trace_status status; /* once ended */
+    int32_t replica;          /* -1 = never dispatched */
+    int32_t step, step_count; /* the iteration that is under way, of how many */
+    int32_t token;            /* the last one made: input of a decode step */
+    int64_t arrival_ps, start_ps, first_token_ps, finish_ps; /* TRACE_NONE = not yet */
+    size_t next, previous; /* among the running ones of its replica */
+};
+
+struct table_replica {
+    bool is_up;
+    int64_t outstanding;    /* dispatched and not ended */
+    int64_t steps_at_first; /* sent to stage 0 and not computed there */
+    int64_t first_count;    /* steps computed in stage 0 ... */
+    int64_t first_total_ps; /* ... and how long they took */
+    size_t running;         /* newest running request, TABLE_NOBODY = none */
+};
+
+#define TABLE_NOBODY SIZE_MAX
+
+struct table {
+    size_t count;
+    struct table_request *requests;
+    int replica_count;
+    struct table_replica *replicas;
+    size_t running_count, ended_count;
+    size_t by_status[TRACE_STATUS_COUNT];
+};
+
+struct table *table_create(struct arena *arena, size_t request_count, int replica_count);
+void table_arrive(struct table *table, size_t request, int64_t arrival_ps);
+/* Dispatched. */
+void table_start(struct table *table, size_t request, int32_t replica, int32_t step_count);
+void table_end(struct table *table, size_t request, enum trace_status status, int64_t now_ps);
+
+enum table_next {
+    TABLE_STALE,    /* of a request that has ended, or not the step that is under way */
+    TABLE_STEP,     /* another step is to be sent */
+    TABLE_FINISHED, /* that was the last: the request has ended, ok */
+};
+/* The source holds the token of a step. */
+enum table_next table_result(struct table *table, size_t request, int32_t step, int32_t token,
+                             int64_t now_ps);
+
+/* A step is on its way to stage 0, and has been computed there. */
+void table_sent(struct table *table, int32_t replica);
+void table_computed(struct table *table, int32_t replica, int64_t compute_ps);
+/* ... or will never be. */
+void table_dropped(struct table *table, int32_t replica);
+/* Until stage 0 of the replica is free, as far as one can tell: steps that wait there x the mean
+ * time of a step so far (1 ps each before the first one is known). */
+int64_t table_backlog_ps(const struct table *table, int32_t replica);
+
+#endif

@@ -1,0 +1,11 @@
+/* cmd.h - the sub-commands of orrery-sim. They alone print and decide exit codes. */
+#ifndef ORRERY_SIM_CMD_CMD_H
+#define ORRERY_SIM_CMD_CMD_H
+
+/* argv[0] is "orrery-sim NAME"; each returns an enum cli_exit. */
+int cmd_generate(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
+
+#endif

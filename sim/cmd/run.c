@@ -1,0 +1,289 @@
+/* run.c - orrery-sim run: simulates a workload on a placement and reports. */
+#include "lib/base/arena.h"
+#include "lib/base/cli.h"
+#include "lib/base/err.h"
+#include "lib/base/out.h"
+#include "lib/policy/batch.h"
+#include "sim/cmd/cmd.h"
+#include "sim/cmd/load.h"
+#include "sim/cmd/scenario.h"
+#include "sim/engine/engine.h"
+#include "sim/report/record.h"
+#include "sim/report/report.h"
+#include "sim/serve/serve.h"
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+    KEY_CLUSTER = 0x300,
+    KEY_MODELS,
+    KEY_DISPATCH,
+    KEY_BATCH,
+    KEY_SLO,
+    KEY_UNTIL,
+    KEY_MAX_REQUESTS,
+    KEY_REQUESTS_OUT,
+    KEY_STAGES_OUT,
+    KEY_TRANSFERS_OUT,
+    KEY_CHROME,
+    KEY_JSON
+};
+
+enum output { OUT_REQUESTS, OUT_STAGES, OUT_TRANSFERS, OUT_CHROME, OUT_REPORT, OUT_COUNT };
+
+struct settings {
+    struct scenario_files files;
+    struct serve_options serve;
+    int64_t slo_ps;
+    const char *paths[OUT_COUNT];
+    bool is_json;
+};
+
+static const struct argp_option run_options[] = {
+    { NULL, 0, NULL, 0, "Input:", 1 },
+    { "placement", 'p', "FILE", 0, "What runs where (required)", 1 },
+    { "workload", 'w', "FILE", 0, "Requests (or --clients ... for a closed loop made here)", 1 },
+    { "costs", 'c', "DIR", 0, "A cost table, or a folder of them; may be repeated (required)", 1 },
+    { "cluster", KEY_CLUSTER, "DIR", 0,
+      "devices.csv and links.csv; without it the devices are those of the placement, all of the "
+      "type of the only cost table",
+      1 },
+    { "models", KEY_MODELS, "FILE", 0, "Models beside the built-in catalogue", 1 },
+    { NULL, 0, NULL, 0, "Rules:", 3 },
+    { "dispatch", KEY_DISPATCH, "NAME", 0,
+      "least-idle (default), round-robin, least-outstanding, random or sticky", 3 },
+    { "batch", KEY_BATCH, "NAME", 0, "none (default): first in, first out", 3 },
+    { "slo", KEY_SLO, "TIME", 0,
+      "Latency objective of requests without slo_s; exit 1 when a request that ended ok is late",
+      3 },
+    { "until", KEY_UNTIL, "TIME", 0, "Leave out requests that arrive at TIME or later", 3 },
+    { "max-requests", KEY_MAX_REQUESTS, "N", 0, "Take the first N arrivals only", 3 },
+    { NULL, 0, NULL, 0, "Output:", 4 },
+    { "requests-out", KEY_REQUESTS_OUT, "FILE", 0, "A row a request", 4 },
+    { "stages-out", KEY_STAGES_OUT, "FILE", 0, "A row a request, step, stage and device", 4 },
+    { "transfers-out", KEY_TRANSFERS_OUT, "FILE", 0, "A row a message on a link", 4 },
+    { "chrome-trace", KEY_CHROME, "FILE", 0, "Time line for Perfetto", 4 },
+    { "json", KEY_JSON, NULL, 0, "Print one JSON object instead of text", 4 },
+    { 0 }
+};
+
+static void add_costs(struct argp_state *state, struct scenario_files *files, const char *text)
+{
+    if (files->cost_count == SCENARIO_MAX_COSTS)
+        argp_error(state, "--costs: more than %d given; name a folder of them", SCENARIO_MAX_COSTS);
+    files->costs[files->cost_count++] = text;
+}
+
+static error_t on_output(int key, char *text, struct settings *settings)
+{
+    switch (key) {
+    case KEY_REQUESTS_OUT:
+        settings->paths[OUT_REQUESTS] = text;
+        return 0;
+    case KEY_STAGES_OUT:
+        settings->paths[OUT_STAGES] = text;
+        return 0;
+    case KEY_TRANSFERS_OUT:
+        settings->paths[OUT_TRANSFERS] = text;
+        return 0;
+    case KEY_CHROME:
+        settings->paths[OUT_CHROME] = text;
+        return 0;
+    case KEY_JSON:
+        settings->is_json = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* stdout holds one thing: the report, or a file that was sent there. */
+static void check_end(struct argp_state *state, struct settings *settings)
+{
+    const struct scenario_files *files = &settings->files;
+    bool has_clients = files->load.options.clients > 0;
+
+    if (!files->placement)
+        argp_error(state, "--placement is missing");
+    if (files->cost_count == 0)
+        argp_error(state, "--costs is missing");
+    if (!files->workload == !has_clients)
+        argp_error(state, "give either --workload or --clients (with --think, --requests and "
+                          "--service)");
+    if (files->workload &&
+        (files->load.options.service_count > 0 || files->load.prompt || files->load.output ||
+         files->load.think || files->load.options.max_requests > 0))
+        argp_error(state, "--service, --prompt, --output, --think and --requests describe "
+                          "--clients, not a --workload file");
+    for (int i = 0; i < OUT_REPORT; i++) {
+        const char *path = settings->paths[i];
+
+        for (int k = 0; path && k < i; k++)
+            if (settings->paths[k] && strcmp(settings->paths[k], path) == 0 &&
+                strcmp(path, "/dev/null") != 0)
+                argp_error(state, "two outputs go to '%s'", path);
+        if (path && strcmp(path, "-") == 0 && settings->is_json)
+            argp_error(state, "--json and an output to - cannot share stdout");
+        if (path && strcmp(path, "-") == 0)
+            settings->paths[OUT_REPORT] = NULL;
+    }
+}
+
+static error_t on_option(int key, char *text, struct argp_state *state)
+{
+    struct settings *settings = state->input;
+
+    switch (key) {
+    case 'p':
+        settings->files.placement = text;
+        return 0;
+    case 'w':
+        settings->files.workload = text;
+        return 0;
+    case 'c':
+        add_costs(state, &settings->files, text);
+        return 0;
+    case KEY_CLUSTER:
+        settings->files.cluster = text;
+        return 0;
+    case KEY_MODELS:
+        settings->files.models = text;
+        return 0;
+    case KEY_DISPATCH:
+        settings->serve.dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text,
+                                                                  dispatch_names, DISPATCH_COUNT);
+        return 0;
+    case KEY_BATCH:
+        cli_choice(state, "--batch", text, batch_names, BATCH_KIND_COUNT);
+        return 0;
+    case KEY_SLO:
+        settings->slo_ps = cli_duration_positive_ps(state, "--slo", text);
+        return 0;
+    case KEY_UNTIL:
+        settings->serve.until_ps = cli_duration_positive_ps(state, "--until", text);
+        return 0;
+    case KEY_MAX_REQUESTS:
+        settings->serve.max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT32_MAX);
+        return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &settings->files.load;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not an option", text);
+        return 0;
+    case ARGP_KEY_END:
+        check_end(state, settings);
+        return 0;
+    default:
+        return on_output(key, text, settings);
+    }
+}
+
+static bool open_outputs(struct arena *arena, const struct settings *settings,
+                         struct out *outs[OUT_COUNT], struct err *err)
+{
+    for (int i = 0; i < OUT_COUNT; i++) {
+        if (!settings->paths[i])
+            continue;
+        outs[i] = out_open(arena, settings->paths[i], err);
+        if (!outs[i])
+            return false;
+    }
+    return true;
+}
+
+static void write_outputs(struct arena *arena, const struct settings *settings,
+                          const struct report *report, struct record *record,
+                          struct out *outs[OUT_COUNT])
+{
+    const char *program = "orrery-sim " CLI_VERSION;
+    const char *seed = arena_printf(arena, "%" PRIu64, report->seed);
+    const char *const meta[] = { "program", program, "seed", seed, NULL };
+
+    record_finish(record);
+    if (outs[OUT_REQUESTS])
+        record_write_requests(report->input, report->result, outs[OUT_REQUESTS], meta);
+    if (outs[OUT_STAGES])
+        record_write_stages(record, outs[OUT_STAGES], meta);
+    if (outs[OUT_TRANSFERS])
+        record_write_transfers(record, outs[OUT_TRANSFERS], meta);
+    if (!outs[OUT_REPORT])
+        return;
+    if (settings->is_json)
+        report_json(arena, report, outs[OUT_REPORT]);
+    else
+        report_text(report, outs[OUT_REPORT]);
+}
+
+/* Simulates and writes; on failure the outputs are the caller's to abort. */
+static bool simulate(struct arena *arena, const struct settings *settings,
+                     struct out *outs[OUT_COUNT], int *exit_code, struct err *err)
+{
+    struct scenario scenario;
+    struct serve_result result;
+    struct report report = { .slo_ps = settings->slo_ps, .seed = settings->serve.seed };
+    struct serve_observer observer;
+    struct record *record;
+
+    if (!scenario_load(arena, &settings->files, &scenario, err) ||
+        !open_outputs(arena, settings, outs, err))
+        return false;
+    record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,
+                           outs[OUT_TRANSFERS] != NULL, outs[OUT_CHROME]);
+    observer = record_observer(record);
+    if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err))
+        return false;
+    report.inputs = &scenario.inputs;
+    report_fill(arena, &report, &scenario.input, &result);
+    write_outputs(arena, settings, &report, record, outs);
+    if (settings->slo_ps > 0 && metrics_late(&report.all) > 0)
+        *exit_code = CLI_NO;
+    return out_commit_all(outs, OUT_COUNT, err);
+}
+
+static int run(struct settings *settings, const char *program)
+{
+    struct arena *arena = settings->files.load.arena;
+    struct out *outs[OUT_COUNT] = { NULL };
+    struct err err = ERR_INIT;
+    int exit_code = CLI_DONE;
+
+    settings->serve.seed = settings->files.load.options.seed;
+    if (load_finish(&settings->files.load, &err) &&
+        simulate(arena, settings, outs, &exit_code, &err))
+        return exit_code;
+    for (int i = 0; i < OUT_COUNT; i++)
+        out_abort(outs[i]);
+    return cli_fail(program, &err);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static const struct argp_child children[] = { { &load_argp, 0, NULL, 0 }, { 0 } };
+    static const struct argp argp = {
+        .options = run_options,
+        .parser = on_option,
+        .children = children,
+        .doc = "Simulates a workload on a placement from measured costs, and reports latency, "
+               "throughput and what each device did.\v"
+               "Exit status: 0 done; 1 when --slo is given and a request that ended ok took "
+               "longer than its slo_s, else than --slo; 2 when the run could not be done.\n\n"
+               "Examples:\n"
+               "  orrery-sim run -p placement.csv -w workload.csv -c traces/costs \\\n"
+               "      --cluster cluster --requests-out predicted.csv\n"
+               "  orrery-sim run -p placement.csv -c traces/costs/pi4 --clients 4 \\\n"
+               "      --think exp:1s --requests 200 --service chat \\\n"
+               "      --prompt constant:32 --output constant:8 --json"
+    };
+    struct settings settings = { 0 };
+    int exit_code = CLI_DONE;
+
+    settings.paths[OUT_REPORT] = "-";
+    settings.serve.until_ps = ENGINE_NEVER;
+    settings.serve.max_requests = SIZE_MAX;
+    settings.files.load.arena = arena_create();
+    if (cli_parse(&argp, argc, argv, &settings, &exit_code))
+        exit_code = run(&settings, argv[0]);
+    arena_destroy(settings.files.load.arena);
+    return exit_code;
+}

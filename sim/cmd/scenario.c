@@ -1,0 +1,81 @@
+/* scenario.c - placement, cluster, costs, models and workload, read and put together. */
+#include "sim/cmd/scenario.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/format/cluster.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+#include "lib/format/workload.h"
+#include "lib/policy/plan.h"
+
+static struct workload *workload_get(struct arena *arena, const struct scenario_files *files,
+                                     struct err *err)
+{
+    if (files->workload)
+        return workload_load(arena, files->workload, err);
+    return generate_closed(arena, &files->load.options, err);
+}
+
+/* Columns that plans carry but this simulator does not act on are refused, never passed over. */
+static bool refuse_unsupported(const struct placement *placement, const struct plan *plan,
+                               struct err *err)
+{
+    for (int i = 0; i < plan->stage_count; i++)
+        if (plan->stages[i]->queue_depth > 0)
+            return placement_bad(placement, plan->stages[i]->row, PLACEMENT_QUEUE_DEPTH, err,
+                                 "this version simulates unbounded queues only");
+    return true;
+}
+
+static bool inputs_fill(struct scenario *scenario, const struct scenario_files *files,
+                        struct err *err)
+{
+    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
+    static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
+                                              "stages.csv", NULL };
+    struct inputs *inputs = &scenario->inputs;
+
+    if (!inputs_add(inputs, "placement", files->placement, err) ||
+        (files->workload && !inputs_add(inputs, "workload", files->workload, err)) ||
+        (files->models && !inputs_add(inputs, "models", files->models, err)) ||
+        (files->cluster &&
+         !inputs_add_folder(inputs, "cluster", files->cluster, cluster_files, err)))
+        return false;
+    for (int i = 0; i < scenario->costs.count; i++)
+        if (!inputs_add_folder(inputs, "costs", cost_path(scenario->costs.tables[i]), cost_files,
+                               err))
+            return false;
+    return true;
+}
+
+bool scenario_load(struct arena *arena, const struct scenario_files *files,
+                   struct scenario *scenario, struct err *err)
+{
+    struct model_catalogue *catalogue = model_catalogue_load(arena, files->models, err);
+    const struct placement *placement;
+    const struct cluster *cluster = NULL;
+    struct workload *workload;
+
+    *scenario = (struct scenario){ .inputs = { .arena = arena } };
+    if (!catalogue || !cost_set_load(arena, files->costs, files->cost_count, &scenario->costs, err))
+        return false;
+    if (files->cluster) {
+        cluster = cluster_load(arena, files->cluster, err);
+        if (!cluster)
+            return false;
+    }
+    placement = placement_load(arena, files->placement, err);
+    if (!placement)
+        return false;
+    scenario->input.costs = &scenario->costs;
+    scenario->input.plan = plan_build(arena, placement, cluster, &scenario->costs, catalogue, err);
+    if (!scenario->input.plan || !refuse_unsupported(placement, scenario->input.plan, err))
+        return false;
+    workload = workload_get(arena, files, err);
+    scenario->input.workload = workload;
+    return workload &&
+           plan_match_workload(arena, scenario->input.plan, workload, &scenario->input.service_of,
+                               err) &&
+           inputs_fill(scenario, files, err);
+}

@@ -1,0 +1,28 @@
+/* scenario.h - loads everything that a run reads, and names it for the report. */
+#ifndef ORRERY_SIM_CMD_SCENARIO_H
+#define ORRERY_SIM_CMD_SCENARIO_H
+
+#include "lib/format/cost.h"
+#include "sim/cmd/load.h"
+#include "sim/report/inputs.h"
+#include "sim/serve/serve.h"
+
+#define SCENARIO_MAX_COSTS 64
+
+struct scenario_files { /* as typed; NULL = not given */
+    const char *placement, *workload, *cluster, *models;
+    int cost_count;
+    const char *costs[SCENARIO_MAX_COSTS];
+    struct load load; /* closed loop without a workload file */
+};
+
+struct scenario {
+    struct serve_input input;
+    struct cost_set costs;
+    struct inputs inputs;
+};
+
+bool scenario_load(struct arena *arena, const struct scenario_files *files,
+                   struct scenario *scenario, struct err *err);
+
+#endif

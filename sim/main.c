@@ -1,0 +1,25 @@
+/* main.c - orrery-sim: the table of its sub-commands, one file each in sim/cmd/. */
+#include "lib/base/cli.h"
+#include "sim/cmd/cmd.h"
+
+int main(int argc, char **argv)
+{
+    static const struct cli_command commands[] = {
+        { "generate", "write a workload: random arrivals, or closed-loop clients", cmd_generate },
+        { "run", "simulate a workload on a placement, from measured costs", cmd_run },
+        { "check", "compare predicted with measured requests", cmd_check },
+        { "trace", "turn stage traces into a Chrome trace for Perfetto", cmd_trace },
+    };
+
+    return cli_main("orrery-sim",
+                    "Predicts how a transformer served by edge devices behaves, from costs that\n"
+                    "were measured on each kind of device.",
+                    commands, (int)(sizeof(commands) / sizeof(commands[0])),
+                    "Example, from workload to error:\n"
+                    "  orrery-sim generate --process poisson --rate 2/s --duration 60s \\\n"
+                    "      --service chat --prompt uniform:8:64 --output uniform:4:16 -o w.csv\n"
+                    "  orrery-sim run --placement p.csv --workload w.csv --costs costs \\\n"
+                    "      --requests-out predicted.csv\n"
+                    "  orrery-sim check --predicted predicted.csv --real measured.csv\n",
+                    argc, argv);
+}

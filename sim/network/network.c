@@ -1,0 +1,299 @@
+/* network.c - ports that are FIFO servers, and for each route a ring of the messages under way.
+ *
+ * A port's occupation is known when a message is sent, so a message costs one event: its arrival.
+ * Latency is constant on a route and ports are FIFO, so messages of a route arrive in the order of
+ * sending and only the head of the ring needs the route's engine slot. */
+#include "sim/network/network.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/dmath.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "sim/engine/engine.h"
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
+struct link { /* a port: what one sender occupies */
+    const struct cluster_medium *medium;
+    const char *name, *node; /* node NULL: everybody on the medium shares it */
+    int64_t free_ps, busy_ps, bytes;
+};
+
+struct message {
+    int64_t arrival_ps;
+    int32_t number;
+};
+
+struct route {
+    int32_t from, to;
+    int link; /* -1 = free */
+    int64_t per_message_ps, latency_ps;
+    int64_t rate_millibits_per_s;
+    struct message *ring; /* capacity is a power of two or 0 */
+    uint32_t capacity, head, count;
+};
+
+struct network {
+    struct arena *arena;
+    const struct cluster *cluster;
+    struct engine *engine;
+    int first_slot;
+    int link_count, route_count;
+    struct link *links;
+    struct route *routes;
+    int64_t in_flight;
+};
+
+static const char *node_of(const struct cluster *cluster, int32_t end)
+{
+    return end == NETWORK_SOURCE ? CLUSTER_SOURCE : cluster->devices[end].node;
+}
+
+/* A bus that the node is attached to, or NULL: inside a node all else is free. */
+static const struct cluster_medium *own_bus(const struct cluster *cluster, const char *node,
+                                            const struct cluster_attachment **attachment)
+{
+    for (int i = 0; i < cluster->medium_count; i++) {
+        const struct cluster_medium *medium = &cluster->media[i];
+
+        for (int j = 0; medium->kind == CLUSTER_BUS && j < medium->attachment_count; j++) {
+            const char *name = medium->attachments[j].node;
+
+            *attachment = &medium->attachments[j];
+            if (strcmp(name, node) == 0 || strcmp(name, "*") == 0)
+                return medium;
+        }
+    }
+    return NULL;
+}
+
+/* NULL when the kind is simulated, else its name. */
+static const char *unsupported(enum cluster_kind kind)
+{
+    switch (kind) {
+    case CLUSTER_SWITCH:
+    case CLUSTER_WIFI:
+    case CLUSTER_HUB:
+    case CLUSTER_BUS:
+        return NULL;
+    case CLUSTER_RING:
+        return "ring";
+    case CLUSTER_MESH:
+        return "mesh";
+    case CLUSTER_OPTICAL:
+        return "optical";
+    case CLUSTER_KIND_COUNT:
+        break;
+    }
+    return "unknown";
+}
+
+/* The port of a medium that a node sends through: its own on a switch, else everybody's. */
+static int port_of(struct network *network, const struct cluster_medium *medium, const char *node)
+{
+    struct link *link;
+
+    if (medium->kind != CLUSTER_SWITCH)
+        node = NULL;
+    for (int i = 0; i < network->link_count; i++) {
+        link = &network->links[i];
+        if (link->medium == medium && (!node || strcmp(link->node, node) == 0))
+            return i;
+    }
+    link = &network->links[network->link_count];
+    link->medium = medium;
+    link->node = node;
+    link->name = node ? arena_printf(network->arena, "%s/%s", medium->name, node) : medium->name;
+    return network->link_count++;
+}
+
+/* The lower of what the two sides reach, as an integer: rates then divide exactly everywhere. */
+static int64_t pair_rate(const struct cluster_attachment *from, const struct cluster_attachment *to)
+{
+    double a = from->efficiency_ratio * from->bits_per_s;
+    double b = to->efficiency_ratio * to->bits_per_s;
+    int64_t rate = dmath_round((a < b ? a : b) * 1000);
+
+    return rate < 1 ? 1 : rate;
+}
+
+static bool route_find(struct network *network, struct route *route, struct err *err)
+{
+    const struct cluster *cluster = network->cluster;
+    const struct cluster_attachment *from = NULL, *to = NULL;
+    const struct cluster_medium *medium;
+    const char *from_node, *to_node;
+    bool at_source = route->from == NETWORK_SOURCE || route->to == NETWORK_SOURCE;
+
+    route->link = -1;
+    if (!cluster->has_links || route->from == route->to || (at_source && !cluster->has_source))
+        return true;
+    from_node = node_of(cluster, route->from);
+    to_node = node_of(cluster, route->to);
+    if (strcmp(from_node, to_node) == 0) {
+        medium = own_bus(cluster, from_node, &from);
+        if (!medium)
+            return true;
+        to = from;
+    } else {
+        medium = cluster_common_medium(cluster, from_node, to_node, &from, &to);
+        if (!medium)
+            return err_set(err, ERR_INPUT,
+                           "%s/links.csv: no medium joins nodes '%s' and '%s': this version does "
+                           "not simulate routes over several media",
+                           cluster->path, from_node, to_node);
+    }
+    if (unsupported(medium->kind))
+        return err_set(
+            err, ERR_INPUT,
+            "%s/links.csv:%ld: medium '%s' between nodes '%s' and '%s' is of kind %s: this "
+            "version simulates switch, wifi, hub and bus",
+            cluster->path, from->line, medium->name, from_node, to_node, unsupported(medium->kind));
+    route->link = port_of(network, medium, from_node);
+    route->per_message_ps = from->per_message_ps;
+    route->latency_ps = from->latency_ps > to->latency_ps ? from->latency_ps : to->latency_ps;
+    route->rate_millibits_per_s = pair_rate(from, to);
+    return true;
+}
+
+int network_route(const struct network *network, int32_t from, int32_t to)
+{
+    for (int i = 0; i < network->route_count; i++)
+        if (network->routes[i].from == from && network->routes[i].to == to)
+            return i;
+    return -1;
+}
+
+struct network *network_create(struct arena *arena, const struct cluster *cluster,
+                               const struct network_pair *pairs, int pair_count, struct err *err)
+{
+    struct network *network = arena_alloc(arena, sizeof(*network));
+
+    network->arena = arena;
+    network->cluster = cluster;
+    network->links = arena_array(arena, (size_t)pair_count, sizeof(*network->links));
+    network->routes = arena_array(arena, (size_t)pair_count, sizeof(*network->routes));
+    for (int i = 0; i < pair_count; i++) {
+        struct route *route = &network->routes[network->route_count];
+
+        if (network_route(network, pairs[i].from, pairs[i].to) >= 0)
+            continue;
+        route->from = pairs[i].from;
+        route->to = pairs[i].to;
+        if (!route_find(network, route, err))
+            return NULL;
+        network->route_count++;
+    }
+    return network;
+}
+
+int network_slot_count(const struct network *network)
+{
+    return network->route_count;
+}
+
+void network_attach(struct network *network, struct engine *engine, int first_slot)
+{
+    network->engine = engine;
+    network->first_slot = first_slot;
+}
+
+static void ring_push(struct network *network, struct route *route, struct message message)
+{
+    if (route->count == route->capacity) {
+        uint32_t capacity = route->capacity ? 2 * route->capacity : 8;
+        struct message *ring = arena_array(network->arena, capacity, sizeof(*ring));
+
+        for (uint32_t i = 0; i < route->count; i++)
+            ring[i] = route->ring[(route->head + i) & (route->capacity - 1)];
+        route->ring = ring;
+        route->capacity = capacity;
+        route->head = 0;
+    }
+    route->ring[(route->head + route->count++) & (route->capacity - 1)] = message;
+}
+
+static void head_plan(struct network *network, int index)
+{
+    const struct route *route = &network->routes[index];
+
+    engine_set(network->engine, network->first_slot + index, route->ring[route->head].arrival_ps,
+               ENGINE_LINK_ARRIVAL);
+}
+
+struct network_sent network_send(struct network *network, int index, int64_t bytes, int32_t number)
+{
+    struct route *route = &network->routes[index];
+    int64_t now_ps = engine_now_ps(network->engine), wire_ps;
+    struct network_sent sent = { true, -1, now_ps, now_ps, now_ps };
+    struct message message;
+    struct link *link;
+
+    if (route->link < 0)
+        return sent;
+    link = &network->links[route->link];
+    wire_ps = units_mul_div(bytes, 8 * UNITS_PS_PER_S * 1000, route->rate_millibits_per_s);
+    sent.is_free = false;
+    sent.link = route->link;
+    sent.begin_ps = link->free_ps > now_ps ? link->free_ps : now_ps;
+    sent.end_ps = engine_after_ps(engine_after_ps(sent.begin_ps, route->per_message_ps), wire_ps);
+    sent.arrival_ps = engine_after_ps(sent.end_ps, route->latency_ps);
+    link->free_ps = sent.end_ps;
+    link->busy_ps += sent.end_ps - sent.begin_ps;
+    link->bytes += bytes;
+    message.arrival_ps = sent.arrival_ps;
+    message.number = number;
+    ring_push(network, route, message);
+    network->in_flight++;
+    if (route->count == 1)
+        head_plan(network, index);
+    return sent;
+}
+
+int32_t network_receive(struct network *network, int slot)
+{
+    int index = slot - network->first_slot;
+    struct route *route = &network->routes[index];
+    int32_t number = route->ring[route->head].number;
+
+    assert(route->count > 0 &&
+           route->ring[route->head].arrival_ps == engine_now_ps(network->engine));
+    route->head = (route->head + 1) & (route->capacity - 1);
+    route->count--;
+    network->in_flight--;
+    if (route->count > 0)
+        head_plan(network, index);
+    return number;
+}
+
+int network_link_count(const struct network *network)
+{
+    return network->link_count;
+}
+
+const char *network_link_name(const struct network *network, int link)
+{
+    return network->links[link].name;
+}
+
+const char *network_link_medium(const struct network *network, int link)
+{
+    return network->links[link].medium->name;
+}
+
+int64_t network_link_busy_ps(const struct network *network, int link)
+{
+    return network->links[link].busy_ps;
+}
+
+int64_t network_link_bytes(const struct network *network, int link)
+{
+    return network->links[link].bytes;
+}
+
+int64_t network_in_flight(const struct network *network)
+{
+    return network->in_flight;
+}

@@ -1,0 +1,59 @@
+/* network.h - what a message costs between two nodes, and who waits for whom on a link.
+ *
+ * A message occupies its port for per_message + 8 B / rate and arrives one latency later. Ports are
+ * FIFO: one for each sending node of a switch, one for the whole of a wifi, hub or bus. Within a
+ * node messages are free unless the node has a bus. Only single-hop media so far: anything else is
+ * refused when the network is built. */
+#ifndef ORRERY_SIM_NETWORK_NETWORK_H
+#define ORRERY_SIM_NETWORK_NETWORK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cluster;
+struct engine;
+struct err;
+struct network;
+
+#define NETWORK_SOURCE (-1) /* the end that stands for the coordinator */
+
+/* Two ends that will talk: device indices of the cluster, or NETWORK_SOURCE. */
+struct network_pair {
+    int32_t from, to;
+};
+
+struct network_sent {         /* what became of a message: all instants are known when it is sent */
+    bool is_free;             /* arrived at once: nothing was scheduled */
+    int link;                 /* index for network_link_*; -1 when free */
+    int64_t begin_ps, end_ps; /* of the port's occupation */
+    int64_t arrival_ps;
+};
+
+/* Finds the route of every pair, duplicates allowed. A pair with no common medium or over a kind
+ * that this version cannot simulate is an error. */
+struct network *network_create(struct arena *arena, const struct cluster *cluster,
+                               const struct network_pair *pairs, int pair_count, struct err *err);
+/* Routes that need an engine slot each. Slots first_slot .. first_slot + count - 1 belong to the
+ * network from network_attach on. */
+int network_slot_count(const struct network *network);
+void network_attach(struct network *network, struct engine *engine, int first_slot);
+/* Index of the route of a pair given at creation; the caller keeps it. */
+int network_route(const struct network *network, int32_t from, int32_t to);
+
+/* Sends now. A free message is only counted; any other arrives as an event on the route's slot, in
+ * the order of sending, and network_receive then gives its message number back. */
+struct network_sent network_send(struct network *network, int route, int64_t bytes,
+                                 int32_t message);
+/* The engine gave an event on this slot. */
+int32_t network_receive(struct network *network, int slot);
+
+int network_link_count(const struct network *network);
+/* "medium" or "medium/node". */
+const char *network_link_name(const struct network *network, int link);
+const char *network_link_medium(const struct network *network, int link);
+int64_t network_link_busy_ps(const struct network *network, int link);
+int64_t network_link_bytes(const struct network *network, int link);
+int64_t network_in_flight(const struct network *network);
+
+#endif

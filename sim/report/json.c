@@ -1,0 +1,133 @@
+/* json.c - the JSON object of `run --json`; keys are part of the contract, see sim/README.md. */
+#include "lib/base/json.h"
+#include "lib/base/arena.h"
+#include "lib/base/cli.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/policy/plan.h"
+#include "sim/report/report.h"
+#include "sim/serve/serve.h"
+
+static void put_summary(struct json_writer *json, const char *key,
+                        const struct stats_summary *summary)
+{
+    const struct {
+        const char *key;
+        int64_t value_ps;
+    } fields[] = { { "mean", summary->mean }, { "p50", summary->p50 }, { "p90", summary->p90 },
+                   { "p95", summary->p95 },   { "p99", summary->p99 }, { "p999", summary->p999 },
+                   { "max", summary->max } };
+
+    json_begin_object(json, key);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (summary->count > 0)
+            json_put_seconds(json, fields[i].key, fields[i].value_ps);
+        else
+            json_put_null(json, fields[i].key);
+    }
+    json_end_object(json);
+}
+
+/* Null for a run that takes no time: there is no rate then. */
+static void put_rate(struct json_writer *json, const char *key, int64_t count, int64_t time_ps)
+{
+    if (time_ps > 0)
+        json_put_double(json, key, (double)count / ((double)time_ps / (double)UNITS_PS_PER_S));
+    else
+        json_put_null(json, key);
+}
+
+static void put_ratio(struct json_writer *json, const char *key, int64_t part, int64_t whole)
+{
+    if (whole > 0)
+        json_put_double(json, key, (double)part / (double)whole);
+    else
+        json_put_null(json, key);
+}
+
+static void put_metrics(struct json_writer *json, const struct metrics *metrics, int64_t end_ps)
+{
+    json_begin_object(json, "requests");
+    json_put_int(json, "total", metrics->total);
+    for (int i = 0; i < TRACE_STATUS_COUNT; i++)
+        json_put_int(json, trace_status_names[i], metrics->status[i]);
+    json_end_object(json);
+    put_summary(json, "latency_s", &metrics->latency);
+    put_summary(json, "ttft_s", &metrics->ttft);
+    put_summary(json, "tpot_s", &metrics->tpot);
+    put_rate(json, "throughput_per_s", metrics->status[TRACE_OK], end_ps);
+    put_rate(json, "output_tokens_per_s", metrics->output_tokens, end_ps);
+    put_ratio(json, "goodput_ratio", metrics->good, metrics->total);
+    put_rate(json, "goodput_per_s", metrics->good, end_ps);
+}
+
+static void put_services(struct json_writer *json, const struct report *report)
+{
+    json_begin_array(json, "services");
+    for (int i = 0; i < report->input->plan->service_count; i++) {
+        json_begin_object(json, NULL);
+        json_put_text(json, "service", report->services[i].service);
+        put_metrics(json, &report->services[i], report->result->end_ps);
+        json_end_object(json);
+    }
+    json_end_array(json);
+}
+
+static void put_devices(struct json_writer *json, const struct report *report)
+{
+    const struct cluster *cluster = report->input->plan->cluster;
+    const struct serve_result *result = report->result;
+
+    json_begin_array(json, "devices");
+    for (int i = 0; i < cluster->device_count; i++) {
+        const struct serve_device *device = &result->devices[i];
+
+        json_begin_object(json, NULL);
+        json_put_text(json, "device", cluster->devices[i].name);
+        put_ratio(json, "busy_ratio", device->busy_ps, result->end_ps);
+        put_ratio(json, "gap_ratio", device->gap_ps, result->end_ps);
+        json_put_int(json, "peak_bytes", device->peak_bytes);
+        if (cluster->devices[i].memory_bytes > 0)
+            json_put_int(json, "memory_bytes", cluster->devices[i].memory_bytes);
+        else
+            json_put_null(json, "memory_bytes");
+        json_end_object(json);
+    }
+    json_end_array(json);
+    json_begin_array(json, "links");
+    for (int i = 0; i < result->link_count; i++) {
+        json_begin_object(json, NULL);
+        json_put_text(json, "link", result->links[i].name);
+        put_ratio(json, "busy_ratio", result->links[i].busy_ps, result->end_ps);
+        json_put_int(json, "bytes", result->links[i].bytes);
+        json_end_object(json);
+    }
+    json_end_array(json);
+}
+
+void report_json(struct arena *arena, const struct report *report, struct out *out)
+{
+    struct json_writer *json = json_writer_create(arena, out, true);
+    const struct serve_result *result = report->result;
+
+    json_begin_object(json, NULL);
+    json_put_int(json, "schema", 1);
+    json_put_text(json, "version", CLI_VERSION);
+    json_put_int(json, "seed", (int64_t)report->seed);
+    inputs_json(report->inputs, json);
+    json_put_seconds(json, "simulated_s", result->end_ps);
+    json_put_int(json, "events", result->event_count);
+    if (report->slo_ps > 0)
+        json_put_seconds(json, "slo_s", report->slo_ps);
+    put_metrics(json, &report->all, result->end_ps);
+    put_services(json, report);
+    put_devices(json, report);
+    json_put_int(json, "moved_bytes", result->moved_bytes);
+    json_put_int(json, "migrations", 0); /* a placement has one epoch: nothing migrates */
+    json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
+    json_begin_array(json, "warnings");
+    for (int i = 0; i < report->warning_count; i++)
+        json_put_text(json, NULL, report->warnings[i]);
+    json_end_array(json);
+    json_end_object(json);
+}

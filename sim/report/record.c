@@ -1,0 +1,280 @@
+/* record.c - rows of the traces in the order of their formats, whatever order they happened in. */
+#include "sim/report/record.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/out.h"
+#include "lib/format/cluster.h"
+#include "lib/format/workload.h"
+#include "lib/policy/plan.h"
+#include "sim/network/network.h"
+#include "sim/report/chrome.h"
+#include "sim/serve/serve.h"
+#include <stdlib.h>
+
+#define PROCESS 1
+
+struct record {
+    struct arena *arena;
+    const struct serve_input *input;
+    bool keeps_spans, keeps_transfers;
+    size_t span_count, span_capacity;
+    struct serve_span *spans;
+    size_t transfer_count, transfer_capacity;
+    struct serve_transfer *transfers;
+    struct chrome *chrome;
+    const char **services; /* of the workload, quoted */
+    int link_track;        /* of link 0 */
+    bool *has_track;       /* by link: named when first used */
+};
+
+struct record *record_create(struct arena *arena, const struct serve_input *input, bool keeps_spans,
+                             bool keeps_transfers, struct out *chrome)
+{
+    struct record *record = arena_alloc(arena, sizeof(*record));
+    const struct workload *workload = input->workload;
+    const struct cluster *cluster = input->plan->cluster;
+
+    record->arena = arena;
+    record->input = input;
+    record->keeps_spans = keeps_spans;
+    record->keeps_transfers = keeps_transfers;
+    if (!chrome)
+        return record;
+    record->chrome = chrome_begin(arena, chrome, 0);
+    chrome_process(record->chrome, PROCESS, "simulated");
+    chrome_track(record->chrome, PROCESS, CHROME_REQUESTS, "requests");
+    for (int i = 0; i < cluster->device_count; i++)
+        chrome_track(record->chrome, PROCESS, CHROME_FIRST_DEVICE + i,
+                     chrome_quote(arena, cluster->devices[i].name));
+    record->link_track = CHROME_FIRST_DEVICE + cluster->device_count;
+    record->has_track = arena_array(
+        arena, (size_t)input->plan->stage_count + (size_t)input->plan->replica_count, sizeof(bool));
+    record->services = arena_array(arena, (size_t)workload->service_count, sizeof(char *));
+    for (int i = 0; i < workload->service_count; i++)
+        record->services[i] = chrome_quote(arena, workload->services[i]);
+    return record;
+}
+
+static struct chrome_slice slice_of(const struct record *record, size_t index)
+{
+    const struct workload_request *request = &record->input->workload->requests[index];
+    struct chrome_slice slice = { .process = PROCESS,
+                                  .track = CHROME_REQUESTS,
+                                  .service = record->services[request->service],
+                                  .request_id = request->request_id,
+                                  .stage = -1,
+                                  .step = -1,
+                                  .phase = OP_ANY };
+
+    return slice;
+}
+
+/* Executables have no phases, encoders know prefill alone. */
+static enum op_phase phase_of(const struct serve_input *input, int32_t stage, int32_t step)
+{
+    const struct plan *plan = input->plan;
+    int32_t service = plan->replicas[plan->stages[stage]->replica].service;
+
+    if (!plan->services[service].model)
+        return OP_ANY;
+    return step == 0 ? OP_PREFILL : OP_DECODE;
+}
+
+static void on_span(void *arg, const struct serve_span *span)
+{
+    struct record *record = arg;
+    const struct plan_stage *stage = record->input->plan->stages[span->stage];
+
+    if (record->chrome) {
+        struct chrome_slice slice = slice_of(record, span->request);
+
+        slice.track = CHROME_FIRST_DEVICE + stage->devices[span->position];
+        slice.stage = stage->number;
+        slice.step = span->step;
+        slice.phase = phase_of(record->input, span->stage, span->step);
+        slice.start_ps = span->start_ps;
+        slice.finish_ps = span->finish_ps;
+        chrome_compute(record->chrome, &slice);
+    }
+    if (!record->keeps_spans)
+        return;
+    if (record->span_count == record->span_capacity) {
+        size_t wider = record->span_capacity ? 2 * record->span_capacity : 1024;
+
+        record->spans = arena_grow(record->arena, record->spans, record->span_capacity, wider,
+                                   sizeof(*record->spans));
+        record->span_capacity = wider;
+    }
+    record->spans[record->span_count++] = *span;
+}
+
+static void on_transfer(void *arg, const struct serve_transfer *transfer)
+{
+    struct record *record = arg;
+
+    if (record->chrome) {
+        struct chrome_slice slice = slice_of(record, transfer->request);
+
+        slice.track = record->link_track + transfer->link;
+        if (!record->has_track[transfer->link])
+            chrome_track(record->chrome, PROCESS, slice.track,
+                         chrome_quote(record->arena, transfer->link_name));
+        record->has_track[transfer->link] = true;
+        slice.step = transfer->step;
+        slice.start_ps = transfer->begin_ps;
+        slice.finish_ps = transfer->end_ps;
+        chrome_message(record->chrome, &slice, transfer->bytes);
+    }
+    if (!record->keeps_transfers)
+        return;
+    if (record->transfer_count == record->transfer_capacity) {
+        size_t wider = record->transfer_capacity ? 2 * record->transfer_capacity : 1024;
+
+        record->transfers = arena_grow(record->arena, record->transfers, record->transfer_capacity,
+                                       wider, sizeof(*record->transfers));
+        record->transfer_capacity = wider;
+    }
+    record->transfers[record->transfer_count++] = *transfer;
+}
+
+static void on_end(void *arg, size_t index, const struct serve_request *request)
+{
+    struct record *record = arg;
+    struct chrome_slice slice;
+
+    if (!record->chrome)
+        return;
+    slice = slice_of(record, index);
+    slice.start_ps = request->arrival_ps;
+    slice.finish_ps = request->finish_ps == TRACE_NONE ? request->arrival_ps : request->finish_ps;
+    chrome_request(record->chrome, &slice, request->first_token_ps,
+                   trace_status_names[request->status]);
+}
+
+struct serve_observer record_observer(struct record *record)
+{
+    struct serve_observer observer = { record, on_span, on_transfer, on_end };
+
+    return observer;
+}
+
+void record_finish(struct record *record)
+{
+    if (record->chrome)
+        chrome_end(record->chrome);
+}
+
+void record_write_requests(const struct serve_input *input, const struct serve_result *result,
+                           struct out *out, const char *const *meta)
+{
+    const struct workload *workload = input->workload;
+
+    trace_requests_begin(out, meta);
+    for (size_t i = 0; i < workload->count; i++) {
+        const struct workload_request *request = &workload->requests[i];
+        const struct serve_request *record = &result->requests[i];
+        struct trace_request row;
+
+        if (!record->is_taken)
+            continue;
+        row = (struct trace_request){
+            .request_id = request->request_id,
+            .service = workload->services[request->service],
+            .replica = record->replica < 0 ? -1 : input->plan->replicas[record->replica].number,
+            .arrival_ps = record->arrival_ps,
+            .start_ps = record->start_ps,
+            .first_token_ps = record->first_token_ps,
+            .finish_ps = record->finish_ps,
+            .prompt_tokens = request->prompt_tokens,
+            .output_tokens = request->output_tokens,
+            .client = request->client < 0 ? "" : workload->clients[request->client],
+            .status = record->status,
+            .e2e_ps = TRACE_NONE,
+        };
+        trace_request_put(out, &row);
+    }
+}
+
+static int compare_spans(const void *left, const void *right)
+{
+    const struct serve_span *a = left, *b = right;
+
+    if (a->request != b->request)
+        return a->request < b->request ? -1 : 1;
+    if (a->step != b->step)
+        return a->step < b->step ? -1 : 1;
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    return (a->position > b->position) - (a->position < b->position);
+}
+
+void record_write_stages(struct record *record, struct out *out, const char *const *meta)
+{
+    const struct serve_input *input = record->input;
+    const struct workload *workload = input->workload;
+
+    if (record->span_count > 0)
+        qsort(record->spans, record->span_count, sizeof(*record->spans), compare_spans);
+    trace_stages_begin(out, meta);
+    for (size_t i = 0; i < record->span_count; i++) {
+        const struct serve_span *span = &record->spans[i];
+        const struct plan_stage *stage = input->plan->stages[span->stage];
+        const struct workload_request *request = &workload->requests[span->request];
+        struct trace_stage row = {
+            .request_id = request->request_id,
+            .service = workload->services[request->service],
+            .device = input->plan->cluster->devices[stage->devices[span->position]].name,
+            .replica = input->plan->replicas[stage->replica].number,
+            .stage = stage->number,
+            .start_ps = span->start_ps,
+            .finish_ps = span->finish_ps,
+            .step = span->step,
+            .batch_id = -1,
+            .phase = phase_of(input, span->stage, span->step),
+        };
+
+        trace_stage_put(out, &row);
+    }
+}
+
+static int compare_transfers(const void *left, const void *right)
+{
+    const struct serve_transfer *a = left, *b = right;
+
+    if (a->request != b->request)
+        return a->request < b->request ? -1 : 1;
+    if (a->step != b->step)
+        return a->step < b->step ? -1 : 1;
+    return (a->hop > b->hop) - (a->hop < b->hop);
+}
+
+static const char *end_name(const struct serve_input *input, int32_t end)
+{
+    return end == NETWORK_SOURCE ? CLUSTER_SOURCE : input->plan->cluster->devices[end].name;
+}
+
+void record_write_transfers(struct record *record, struct out *out, const char *const *meta)
+{
+    const struct serve_input *input = record->input;
+
+    if (record->transfer_count > 0)
+        qsort(record->transfers, record->transfer_count, sizeof(*record->transfers),
+              compare_transfers);
+    trace_transfers_begin(out, meta);
+    for (size_t i = 0; i < record->transfer_count; i++) {
+        const struct serve_transfer *transfer = &record->transfers[i];
+        struct trace_transfer row = {
+            .request_id = input->workload->requests[transfer->request].request_id,
+            .step = transfer->step,
+            .batch_id = -1,
+            .from_device = end_name(input, transfer->from),
+            .to_device = end_name(input, transfer->to),
+            .medium = transfer->medium,
+            .bytes = transfer->bytes,
+            .send_ps = transfer->send_ps,
+            .receive_ps = transfer->receive_ps,
+        };
+
+        trace_transfer_put(out, &row);
+    }
+}

@@ -1,0 +1,31 @@
+/* report.h - the result of a run for people (text, 80 columns) and for programs (JSON). */
+#ifndef ORRERY_SIM_REPORT_REPORT_H
+#define ORRERY_SIM_REPORT_REPORT_H
+
+#include "sim/report/inputs.h"
+#include "sim/report/metrics.h"
+#include <stdint.h>
+
+struct arena;
+struct out;
+struct serve_input;
+struct serve_result;
+
+struct report {
+    const struct serve_input *input;
+    const struct serve_result *result;
+    const struct inputs *inputs;
+    uint64_t seed;
+    int64_t slo_ps; /* 0 = not given */
+    struct metrics all, *services;
+    int warning_count;
+    const char **warnings;
+};
+
+/* Counts, statistics and warnings of a run; the caller's fields (inputs, seed, slo_ps) are kept. */
+void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
+                 const struct serve_result *result);
+void report_text(const struct report *report, struct out *out);
+void report_json(struct arena *arena, const struct report *report, struct out *out);
+
+#endif

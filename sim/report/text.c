@@ -1,0 +1,148 @@
+/* text.c - the report on a terminal: at most 80 columns, every figure with its unit. */
+#include "lib/base/cli.h"
+#include "lib/base/out.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/policy/plan.h"
+#include "sim/report/report.h"
+#include "sim/serve/serve.h"
+#include <inttypes.h>
+#include <string.h>
+
+static double rate(int64_t count, int64_t time_ps)
+{
+    return time_ps > 0 ? (double)count / ((double)time_ps / (double)UNITS_PS_PER_S) : 0;
+}
+
+static double percent(int64_t part, int64_t whole)
+{
+    return whole > 0 ? 100.0 * (double)part / (double)whole : 0;
+}
+
+static void put_summary(struct out *out, const char *name, const struct stats_summary *summary)
+{
+    const int64_t values[] = { summary->mean, summary->p50,  summary->p90, summary->p95,
+                               summary->p99,  summary->p999, summary->max };
+
+    if (summary->count == 0)
+        return;
+    out_printf(out, "%-9s", name);
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char text[UNITS_TEXT_BYTES];
+
+        out_printf(out, "%10s", units_format_human(values[i], text));
+    }
+    out_char(out, '\n');
+}
+
+static void put_totals(const struct report *report, struct out *out)
+{
+    const struct metrics *all = &report->all;
+    const struct serve_result *result = report->result;
+    char text[UNITS_TEXT_BYTES];
+
+    out_printf(out, "\nrequests   %" PRId64 ":", all->total);
+    for (int i = 0; i < TRACE_STATUS_COUNT; i++)
+        out_printf(out, "%s %" PRId64 " %s", i ? "," : "", all->status[i], trace_status_names[i]);
+    out_printf(out, "\nsimulated  %s in %" PRId64 " events\n",
+               units_format_human(result->end_ps, text), result->event_count);
+    out_printf(out, "throughput %.6g requests/s, %.6g output tokens/s\n",
+               rate(all->status[TRACE_OK], result->end_ps),
+               rate(all->output_tokens, result->end_ps));
+    out_printf(out, "goodput    %.6g requests/s, %.2f %% of all requests",
+               rate(all->good, result->end_ps), percent(all->good, all->total));
+    if (report->slo_ps > 0)
+        out_printf(out, " (--slo %s)", units_format_human(report->slo_ps, text));
+    out_printf(out, "\nmoved      %s over links; %" PRId64 " extrapolated costs\n\n",
+               units_format_bytes(result->moved_bytes, text), result->extrapolated_costs);
+    out_printf(out, "%-9s%10s%10s%10s%10s%10s%10s%10s\n", "", "mean", "p50", "p90", "p95", "p99",
+               "p99.9", "max");
+    put_summary(out, "latency", &all->latency);
+    put_summary(out, "TTFT", &all->ttft);
+    put_summary(out, "TPOT", &all->tpot);
+}
+
+static void put_services(const struct report *report, struct out *out)
+{
+    out_printf(out, "\n%-24s%10s%10s%12s%12s%10s\n", "service", "requests", "ok", "mean", "p99",
+               "goodput");
+    for (int i = 0; i < report->input->plan->service_count; i++) {
+        const struct metrics *one = &report->services[i];
+        char mean[UNITS_TEXT_BYTES] = "-", p99[UNITS_TEXT_BYTES] = "-";
+
+        if (one->latency.count > 0) {
+            units_format_human(one->latency.mean, mean);
+            units_format_human(one->latency.p99, p99);
+        }
+        out_printf(out, "%-24.24s%10" PRId64 "%10" PRId64 "%12s%12s%8.2f %%\n", one->service,
+                   one->total, one->status[TRACE_OK], mean, p99, percent(one->good, one->total));
+    }
+}
+
+static void put_devices(const struct report *report, struct out *out)
+{
+    const struct cluster *cluster = report->input->plan->cluster;
+    const struct serve_result *result = report->result;
+
+    out_printf(out, "\n%-24s%10s%10s%16s%16s\n", "device", "busy", "gap", "peak", "memory");
+    for (int i = 0; i < cluster->device_count; i++) {
+        const struct serve_device *device = &result->devices[i];
+        char peak[UNITS_TEXT_BYTES], memory[UNITS_TEXT_BYTES] = "not given";
+
+        if (cluster->devices[i].memory_bytes > 0)
+            units_format_bytes(cluster->devices[i].memory_bytes, memory);
+        out_printf(out, "%-24.24s%8.2f %%%8.2f %%%16s%16s\n", cluster->devices[i].name,
+                   percent(device->busy_ps, result->end_ps),
+                   percent(device->gap_ps, result->end_ps),
+                   units_format_bytes(device->peak_bytes, peak), memory);
+    }
+    if (result->link_count > 0)
+        out_printf(out, "\n%-40s%10s%20s\n", "link", "busy", "sent");
+    for (int i = 0; i < result->link_count; i++) {
+        char sent[UNITS_TEXT_BYTES];
+
+        out_printf(out, "%-40.40s%8.2f %%%20s\n", result->links[i].name,
+                   percent(result->links[i].busy_ps, result->end_ps),
+                   units_format_bytes(result->links[i].bytes, sent));
+    }
+}
+
+/* Wraps at spaces; continuation lines are indented. */
+static void put_wrapped(struct out *out, const char *first, const char *text)
+{
+    size_t indent = strlen(first), column = indent;
+
+    out_text(out, first);
+    while (*text) {
+        size_t word = strcspn(text, " ");
+
+        if (column > indent && column + 1 + word > 80) {
+            out_printf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            out_char(out, ' ');
+            column++;
+        }
+        out_bytes(out, text, word);
+        column += word;
+        text += word + strspn(text + word, " ");
+    }
+    out_char(out, '\n');
+}
+
+void report_text(const struct report *report, struct out *out)
+{
+    out_printf(out, "orrery-sim %s, seed %" PRIu64 "\n", CLI_VERSION, report->seed);
+    inputs_text(report->inputs, out);
+    put_totals(report, out);
+    put_services(report, out);
+    put_devices(report, out);
+    out_char(out, '\n');
+    for (int i = 0; i < report->warning_count; i++)
+        put_wrapped(out, "warning: ", report->warnings[i]);
+    put_wrapped(out, "",
+                "latency = finish - arrival; TTFT = first token - arrival (queueing included); "
+                "TPOT = (finish - first token) / (output tokens - 1); quantiles interpolate "
+                "linearly between order statistics; goodput counts requests that are ok within "
+                "their slo_s, else --slo, if any; rates are over simulated time.");
+}

@@ -1,0 +1,103 @@
+/* self_check.c - conservation, Little's law and busy-time sums, checked exactly at every run's end.
+ *
+ * A failure here is a defect of the simulator, never of the input: the run's numbers must not be
+ * shown. */
+#include "lib/base/err.h"
+#include "lib/format/cluster.h"
+#include "lib/format/workload.h"
+#include "lib/policy/source.h"
+#include "sim/engine/engine.h"
+#include "sim/network/network.h"
+#include "sim/serve/internal.h"
+#include <stdio.h>
+
+#define BLOCKED_SHOWN 5
+
+void self_check_change(struct serve *serve, int change)
+{
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    serve->area_ps += (uint64_t)serve->in_system * (uint64_t)(now_ps - serve->area_at_ps);
+    serve->area_at_ps = now_ps;
+    serve->in_system += change;
+}
+
+static const char *place_of(const struct serve *serve, const struct flight *flight)
+{
+    const struct plan *plan = serve->input->plan;
+
+    if (flight->hop >= plan->replicas[flight->replica].stage_count)
+        return "the way back";
+    return plan->cluster->devices[serve_site(serve, flight)->stage->devices[0]].name;
+}
+
+/* Names the first few requests that neither ended nor will, and where they are. */
+static bool blocked(const struct serve *serve, struct err *err)
+{
+    const struct workload *workload = serve->input->workload;
+    char list[400] = "";
+    size_t used = 0;
+    int shown = 0;
+
+    for (int32_t i = 0; i < serve->flight_count && shown < BLOCKED_SHOWN; i++) {
+        const struct flight *flight = &serve->flights[i];
+        int n;
+
+        if (flight->replica < 0)
+            continue;
+        n = snprintf(list + used, sizeof(list) - used, "%s%lld (step %d, stage %d, %.32s)",
+                     shown ? ", " : "", (long long)workload->requests[flight->request].request_id,
+                     (int)flight->step, (int)flight->hop, place_of(serve, flight));
+        used += n > 0 && (size_t)n < sizeof(list) - used ? (size_t)n : 0;
+        shown++;
+    }
+    return err_set(err, ERR_SYSTEM,
+                   "blocked: %lld requests in the system and %zu still to come, but no event is "
+                   "left; first requests: %s",
+                   (long long)serve->in_system, source_left(serve->source), shown ? list : "none");
+}
+
+static bool busy_check(const struct serve *serve, struct err *err)
+{
+    const struct cluster *cluster = serve->input->plan->cluster;
+
+    for (int i = 0; i < cluster->device_count; i++) {
+        const struct station *station = &serve->stations[i];
+        const struct serve_device *device = &serve->result->devices[i];
+
+        if (station->busy_ps != station->charged_ps || device->gap_ps < 0 ||
+            device->busy_ps > serve->result->end_ps - device->gap_ps)
+            return err_set(err, ERR_SYSTEM,
+                           "self-check failed: device '%s' was busy for %lld ps and in gaps for "
+                           "%lld ps of %lld ps, its jobs cost %lld ps",
+                           cluster->devices[i].name, (long long)station->busy_ps,
+                           (long long)device->gap_ps, (long long)serve->result->end_ps,
+                           (long long)station->charged_ps);
+        if (station->kv_bytes != 0)
+            return err_set(err, ERR_SYSTEM,
+                           "self-check failed: device '%s' still holds %lld bytes of KV cache",
+                           cluster->devices[i].name, (long long)station->kv_bytes);
+    }
+    return true;
+}
+
+bool self_check_end(const struct serve *serve, struct err *err)
+{
+    bool is_limited = serve->options->until_ps != ENGINE_NEVER ||
+                      serve->result->taken_count >= serve->options->max_requests;
+
+    if (serve->in_system != 0 || network_in_flight(serve->network) != 0 ||
+        (!is_limited && source_left(serve->source) != 0))
+        return blocked(serve, err);
+    if (serve->area_ps != serve->sojourn_ps)
+        return err_set(err, ERR_SYSTEM,
+                       "self-check failed: Little's law: the area under the number in the system "
+                       "differs from the sum of the times in it by %lld ps",
+                       (long long)(serve->area_ps - serve->sojourn_ps));
+    if (serve->late_starts != 0)
+        return err_set(err, ERR_SYSTEM,
+                       "self-check failed: %lld jobs did not start when the closed form of a FIFO "
+                       "queue says",
+                       (long long)serve->late_starts);
+    return busy_check(serve, err);
+}

@@ -1,0 +1,102 @@
+/* serve.h - the life of every request under simulated time: arrival, dispatch, queue, compute,
+ * transfer, end.
+ *
+ * Decisions are those of lib/policy, costs those of the tables; this folder adds the clock. Rules:
+ * sim/README.md. A run checks itself: work is conserved, Little's law and the busy-time sums hold
+ * exactly, and every job started when the closed form of a FIFO queue says so. */
+#ifndef ORRERY_SIM_SERVE_SERVE_H
+#define ORRERY_SIM_SERVE_SERVE_H
+
+#include "lib/format/trace.h"
+#include "lib/policy/dispatch.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct cost_set;
+struct err;
+struct plan;
+struct workload;
+
+struct serve_options {
+    enum dispatch_kind dispatch;
+    uint64_t seed;
+    int64_t until_ps;    /* requests that arrive then or later are left out; ENGINE_NEVER = none */
+    size_t max_requests; /* taken at most, in order of arrival; SIZE_MAX = all */
+};
+
+struct serve_request { /* what became of a request; times are TRACE_NONE when they never came */
+    bool is_taken;     /* false: left out by until_ps or max_requests, all else is void */
+    enum trace_status status;
+    int32_t replica; /* index into plan.replicas, -1 = never dispatched */
+    int64_t arrival_ps, start_ps, first_token_ps, finish_ps;
+};
+
+struct serve_device {
+    int64_t busy_ps, gap_ps;
+    int64_t peak_bytes; /* weights, largest activation, reserved, KV cache */
+};
+
+struct serve_link {
+    const char *name;
+    int64_t busy_ps, bytes;
+};
+
+struct serve_span {   /* one step of one request in one stage, on one of its devices */
+    size_t request;   /* index into the workload */
+    int32_t stage;    /* id in the plan */
+    int32_t number;   /* of the stage in its replica */
+    int32_t position; /* of the device in the stage, 0.. */
+    int32_t step;
+    int64_t start_ps, finish_ps;
+};
+
+struct serve_transfer { /* a message that occupied a link */
+    size_t request;
+    int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
+    int32_t step, hop; /* hop k leads into stage k, the last one back to the source */
+    int link;
+    const char *link_name, *medium;
+    int64_t bytes;
+    int64_t send_ps;          /* handed to the link */
+    int64_t begin_ps, end_ps; /* of the port's occupation */
+    int64_t receive_ps;
+};
+
+typedef void serve_span_fn(void *arg, const struct serve_span *span);
+typedef void serve_transfer_fn(void *arg, const struct serve_transfer *transfer);
+typedef void serve_end_fn(void *arg, size_t index, const struct serve_request *request);
+
+struct serve_observer { /* told what happens while it happens; functions may be NULL */
+    void *arg;
+    serve_span_fn *on_span;         /* at the end of the span */
+    serve_transfer_fn *on_transfer; /* when it is sent */
+    serve_end_fn *on_end;
+};
+
+struct serve_result {
+    struct serve_request *requests; /* in workload order */
+    size_t taken_count;
+    int64_t end_ps; /* instant of the last event */
+    int64_t event_count;
+    int64_t moved_bytes; /* sent over links */
+    int64_t priced_steps, extrapolated_costs;
+    struct serve_device *devices; /* as in the cluster */
+    int link_count;
+    struct serve_link *links;
+};
+
+struct serve_input {
+    const struct plan *plan;
+    const struct workload *workload;
+    const int32_t *service_of; /* plan service of each workload service */
+    const struct cost_set *costs;
+};
+
+/* Runs until every request has ended. observer may be NULL. */
+bool serve_run(struct arena *arena, const struct serve_input *input,
+               const struct serve_options *options, const struct serve_observer *observer,
+               struct serve_result *result, struct err *err);
+
+#endif

@@ -1,0 +1,70 @@
+#!/bin/bash
+# Same inputs and seed, same bytes: a second run, other columns orders, no optimisation, other compilers.
+. "$(dirname "$0")/lib.sh"
+need orrery-sim
+
+data=$root/tests/golden/data
+
+simulate() { # PROGRAM FOLDER DATA: everything that a run writes, in FOLDER
+    local program=$1 folder=$2 data=$3 arrivals
+    mkdir -p "$folder"
+    "$program" generate --process gamma --cv 2 --rate 20/s --duration 20s --service chat --prompt lognormal:40:1 \
+        --output uniform:1:30 --seed 5 -o "$folder/open.csv" > "$folder/generate.txt" &&
+        "$program" generate --clients 3 --think exp:0.2s --requests 60 --service chat --prompt exp:30 \
+            --output constant:7 --seed 5 -o "$folder/closed.csv" >> "$folder/generate.txt" || return
+    for arrivals in open closed; do
+        # In the folder, so that the same names stand in every report.
+        (cd "$folder" && "$program" run --placement "$data/chat.csv" --workload "$arrivals.csv" \
+            --costs "$data/costs" --cluster "$data/cluster" --seed 5 --requests-out "$arrivals-requests.csv" \
+            --stages-out "$arrivals-stages.csv" --transfers-out "$arrivals-transfers.csv" \
+            --chrome-trace "$arrivals-trace.json" --json > "$arrivals.json") || return
+    done
+}
+
+permuted() { # FILE: the same table with its columns in another order (last first)
+    awk -F, -v OFS=, '/^#/ { print; next } { line = $NF; for (i = NF - 1; i > 0; i--) line = line OFS $i; print line }' "$1"
+}
+
+simulator=$ORRERY_BIN/orrery-sim
+ok "a run" simulate "$simulator" "$tmp/first" "$data"
+ok "the same run again" simulate "$simulator" "$tmp/second" "$data"
+ok "gives the same bytes" diff -r "$tmp/first" "$tmp/second"
+is "and simulated all requests" "$(grep -c ',ok' "$tmp/first/closed-requests.csv")" 60
+
+cp -r "$data" "$tmp/data"
+for table in chat.csv cluster/devices.csv cluster/links.csv costs/board/kernels.csv; do
+    permuted "$data/$table" > "$tmp/data/$table"
+done
+mkdir "$tmp/same-names"
+cp -r "$data" "$tmp/same-names/data"
+ok "a run on copies of the inputs" simulate "$simulator" "$tmp/third" "$tmp/same-names/data"
+rm -r "$tmp/same-names/data" && mv "$tmp/data" "$tmp/same-names/data"
+ok "a run on tables whose columns stand in another order" simulate "$simulator" "$tmp/fourth" "$tmp/same-names/data"
+for file in open-requests.csv closed-requests.csv open-stages.csv closed-stages.csv open-transfers.csv; do
+    same_file "columns in another order: the same $file" "$tmp/fourth/$file" "$tmp/third/$file"
+done
+
+# Other builds of the same source.
+build() { # NAME MAKE-ARGUMENT...
+    local name=$1
+    shift
+    make -C "$root" -s -j2 O="build/$name" "$@" "build/$name/bin/orrery-sim"
+}
+ok "a build without optimisation" build debug BUILD=debug CC="${CC:-gcc}"
+ok "runs" simulate "$root/build/debug/bin/orrery-sim" "$tmp/debug" "$data"
+ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/debug"
+if command -v clang > /dev/null; then
+    ok "a build by clang with -O3" build clang CC=clang CFLAGS=-O3
+    ok "runs" simulate "$root/build/clang/bin/orrery-sim" "$tmp/clang" "$data"
+    ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/clang"
+else
+    skip "a build by clang gives the same bytes" "clang is not installed"
+fi
+
+# Another seed is another run.
+(cd "$tmp" && orrery-sim generate --process poisson --rate 20/s --duration 20s --service chat --prompt exp:30 \
+    --output constant:7 --seed 6 -o six.csv && orrery-sim generate --process poisson --rate 20/s --duration 20s \
+    --service chat --prompt exp:30 --output constant:7 --seed 7 -o seven.csv) > "$tmp/seeds.txt"
+ok "another seed gives other arrivals" test -s "$tmp/six.csv" -a -s "$tmp/seven.csv"
+exit_is 1 "in other bytes" diff -q "$tmp/six.csv" "$tmp/seven.csv"
+done_testing

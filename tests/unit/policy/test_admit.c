@@ -1,0 +1,70 @@
+/* test_admit.c - what fits a context, and which tokens each step computes. */
+#include "lib/policy/admit.h"
+
+#include "lib/format/model.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h> /* after the four headers that it needs */
+
+static void a_request_fits_up_to_the_last_token(void **state)
+{
+    const struct model model = { .kind = MODEL_DECODER, .max_context = 1024 };
+
+    (void)state;
+    assert_true(admit_context_ok(&model, 1000, 24));
+    assert_false(admit_context_ok(&model, 1000, 25));
+    assert_false(admit_context_ok(&model, 1025, 0));
+    assert_false(admit_context_ok(&model, INT32_MAX, INT32_MAX)); /* the sum leaves 32 bits */
+}
+
+static void without_a_stated_context_everything_fits(void **state)
+{
+    const struct model model = { .kind = MODEL_DECODER, .max_context = 0 };
+
+    (void)state;
+    assert_true(admit_context_ok(&model, INT32_MAX, INT32_MAX));
+    assert_true(admit_context_ok(NULL, 5, 5));
+}
+
+static void a_decoder_takes_a_step_for_each_output_token(void **state)
+{
+    const struct model decoder = { .kind = MODEL_DECODER }, encoder = { .kind = MODEL_ENCODER };
+    const struct model vision = { .kind = MODEL_VISION };
+
+    (void)state;
+    assert_int_equal(admit_step_count(&decoder, 32), 32);
+    assert_int_equal(admit_step_count(&decoder, 1), 1);
+    assert_int_equal(admit_step_count(&decoder, 0), 1);
+    assert_int_equal(admit_step_count(&encoder, 32), 1);
+    assert_int_equal(admit_step_count(&vision, 0), 1);
+    assert_int_equal(admit_step_count(NULL, 32), 1);
+}
+
+static void every_token_of_the_context_is_computed_once(void **state)
+{
+    int32_t new_tokens = 0, past_tokens = 0, expected_past = 0;
+
+    (void)state;
+    for (int32_t step = 0; step < 10; step++) {
+        admit_step_tokens(17, step, &new_tokens, &past_tokens);
+        assert_int_equal(new_tokens, step == 0 ? 17 : 1);
+        assert_int_equal(past_tokens, expected_past);
+        expected_past += new_tokens;
+    }
+    assert_int_equal(expected_past, 17 + 9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_fits_up_to_the_last_token),
+        cmocka_unit_test(without_a_stated_context_everything_fits),
+        cmocka_unit_test(a_decoder_takes_a_step_for_each_output_token),
+        cmocka_unit_test(every_token_of_the_context_is_computed_once),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,463 @@
+/* test_plan.c - what a placement means, and that every mistake in one is found with its place. */
+#include "tests/unit/policy/placed.h"
+#include <dirent.h>
+
+static void expect_message(const struct scratch *scratch, const struct plan *plan,
+                           const char *message)
+{
+    assert_null(plan);
+    assert_int_equal(scratch->err.kind, ERR_INPUT);
+    assert_string_equal(scratch_message(scratch), message);
+}
+
+static void expect_error(struct scratch *scratch, const char *text, const char *message)
+{
+    expect_message(scratch, build_on(scratch, text, NULL, NULL), message);
+}
+
+static void expect_box_error(struct scratch *scratch, const char *text, const char *message)
+{
+    expect_message(scratch, build_on(scratch, text, NULL, box_costs(scratch)), message);
+}
+
+/* ---- slices of a model ---- */
+
+static void expect_slice(const struct plan_slice *slice, unsigned block, int first, int last)
+{
+    assert_true(slice->blocks & 1u << block);
+    assert_int_equal(slice->layer_first, first);
+    assert_int_equal(slice->layer_last, last);
+}
+
+static void a_whole_model_on_one_device_is_one_stage(void **state)
+{
+    const struct plan *plan = build(*state, MODEL "chat,0,0,a,gpt2-4l,,all\n");
+    const struct plan_stage *stage = plan->stages[0];
+
+    assert_int_equal(plan->service_count, 1);
+    assert_int_equal(plan->replica_count, 1);
+    assert_int_equal(plan->stage_count, 1);
+    assert_string_equal(plan->services[0].name, "chat");
+    assert_string_equal(plan->services[0].model->name, "gpt2-4l");
+    assert_ptr_equal(stage, plan->replicas[0].stages);
+    assert_int_equal(stage->device_count, 1);
+    assert_string_equal(plan->cluster->devices[stage->devices[0]].name, "a");
+    assert_int_equal(stage->slice_count, 3);
+    expect_slice(&stage->slices[0], BLOCK_EMBED, -1, -1);
+    expect_slice(&stage->slices[1], BLOCK_ATTN, 0, 3);
+    expect_slice(&stage->slices[1], BLOCK_CONN, 0, 3);
+    expect_slice(&stage->slices[2], BLOCK_LM_HEAD, -1, -1);
+    assert_true(stage->has_embed && stage->has_lm_head);
+    assert_int_equal(stage->layer_count, 4);
+    assert_null(stage->executable);
+}
+
+static void a_pipeline_has_its_ends_in_the_first_and_last_stage(void **state)
+{
+    /* Rows of a stage need not stand together, nor in order. */
+    const struct plan *plan = build(*state, MODEL "chat,0,1,pi1,tinyllama-1.1b,,lm_head\n"
+                                                  "chat,0,0,pi0,tinyllama-1.1b,0-10,layer\n"
+                                                  "chat,0,1,pi1,tinyllama-1.1b,11-21,layer\n"
+                                                  "chat,0,0,pi0,tinyllama-1.1b,,embed\n");
+    const struct plan_stage *stages = plan->replicas[0].stages;
+
+    assert_int_equal(plan->replicas[0].stage_count, 2);
+    assert_int_equal(stages[0].slice_count, 2);
+    expect_slice(&stages[0].slices[0], BLOCK_EMBED, -1, -1);
+    expect_slice(&stages[0].slices[1], BLOCK_ATTN, 0, 10);
+    assert_true(stages[0].has_embed && !stages[0].has_lm_head);
+    assert_int_equal(stages[0].layer_count, 11);
+    assert_int_equal(stages[1].slice_count, 2);
+    expect_slice(&stages[1].slices[0], BLOCK_FFN_DOWN, 11, 21);
+    expect_slice(&stages[1].slices[1], BLOCK_LM_HEAD, -1, -1);
+    assert_true(!stages[1].has_embed && stages[1].has_lm_head);
+    assert_string_equal(plan->cluster->devices[stages[1].devices[0]].name, "pi1");
+    assert_int_equal(stages[1].number, 1);
+    assert_int_equal(stages[1].row->line, 2);
+}
+
+static void the_ends_may_be_stages_of_their_own(void **state)
+{
+    const struct plan *plan = build(*state, MODEL "c,0,0,a,bert-base,,embed\n"
+                                                  "c,0,1,b,bert-base,0-11,layer\n"
+                                                  "c,0,2,a,bert-base,,lm_head\n");
+
+    assert_int_equal(plan->stages[0]->slice_count, 1);
+    assert_int_equal(plan->stages[0]->layer_count, 0);
+    assert_int_equal(plan->stages[1]->layer_count, 12);
+    assert_int_equal(plan->stages[2]->slice_count, 1);
+    assert_ptr_equal(plan->stages[2]->row, plan->stages[0]->row + 2);
+    assert_int_equal(plan->stages[2]->devices[0], plan->stages[0]->devices[0]);
+}
+
+static void blocks_that_are_named_one_by_one_make_one_slice_and_conn_may_be_absent(void **state)
+{
+    const struct plan *plan = build(*state, MODEL "c,0,0,a,gpt2-4l,0-3,ffn\n"
+                                                  "c,0,0,a,gpt2-4l,0-1,attn\n"
+                                                  "c,0,0,a,gpt2-4l,2-3,attn\n"
+                                                  "c,0,0,a,gpt2-4l,0-3,proj\n"
+                                                  "c,0,0,a,gpt2-4l,2,conn\n"
+                                                  "c,0,0,a,gpt2-4l,,embed\n"
+                                                  "c,0,0,a,gpt2-4l,,lm_head\n");
+    const struct plan_stage *stage = plan->stages[0];
+
+    assert_int_equal(stage->slice_count, 3);
+    assert_int_equal(stage->slices[1].blocks, 1u << BLOCK_ATTN | 1u << BLOCK_PROJ |
+                                                  1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN |
+                                                  1u << BLOCK_CONN);
+    expect_slice(&stage->slices[1], BLOCK_CONN, 0, 3);
+}
+
+static void replicas_keep_file_order_and_may_share_devices(void **state)
+{
+    const struct plan *plan = build(*state, MODEL "b,7,0,x,gpt2-4l,,\n"
+                                                  "a,0,0,y,gpt2,,\n"
+                                                  "b,2,0,y,gpt2-4l,,\n");
+
+    assert_int_equal(plan->service_count, 2);
+    assert_string_equal(plan->services[0].name, "b");
+    assert_int_equal(plan->services[0].replica_count, 2);
+    assert_int_equal(plan->replicas[plan->services[0].replicas[0]].number, 7);
+    assert_int_equal(plan->replicas[plan->services[0].replicas[1]].number, 2);
+    assert_int_equal(plan->services[1].replica_count, 1);
+    assert_int_equal(plan->replicas[plan->services[1].replicas[0]].service, 1);
+    assert_int_equal(plan->stage_count, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(plan->stages[i]->id, i);
+        assert_ptr_equal(plan->replicas[plan->stages[i]->replica].stages, plan->stages[i]);
+    }
+    assert_ptr_equal(plan->services[0].model, plan->services[plan->replicas[2].service].model);
+}
+
+static void a_missing_block_is_named_with_its_layer(void **state)
+{
+    expect_error(*state,
+                 MODEL "c,4,0,a,gpt2-4l,0-1,\nc,4,0,a,gpt2-4l,3,\nc,4,0,a,gpt2-4l,,embed\n"
+                       "c,4,0,a,gpt2-4l,,lm_head\n",
+                 "p.csv:2:2: replica is '4': layer 2, block attn of model 'gpt2-4l' is placed "
+                 "nowhere in this replica of 'c'");
+    expect_error(*state,
+                 MODEL "c,0,0,a,gpt2-4l,0-3,attn\nc,0,0,a,gpt2-4l,0-3,ffn\n"
+                       "c,0,0,a,gpt2-4l,,embed\nc,0,0,a,gpt2-4l,,lm_head\n",
+                 "p.csv:2:2: replica is '0': layer 0, block proj of model 'gpt2-4l' is placed "
+                 "nowhere in this replica of 'c'");
+    expect_error(*state, MODEL "c,0,0,a,gpt2-4l,0-3,\nc,0,0,a,gpt2-4l,,lm_head\n",
+                 "p.csv:2:2: replica is '0': block embed of model 'gpt2-4l' is placed nowhere in "
+                 "this replica of 'c'");
+    expect_error(*state, MODEL "c,0,0,a,gpt2-4l,0-3,\nc,0,0,a,gpt2-4l,,embed\n",
+                 "p.csv:2:2: replica is '0': block lm_head of model 'gpt2-4l' is placed nowhere in "
+                 "this replica of 'c'");
+}
+
+static void a_doubled_block_is_named_where_it_doubles(void **state)
+{
+    expect_error(*state, MODEL "c,0,0,a,gpt2-4l,,\nc,0,0,a,gpt2-4l,1-2,attn\n",
+                 "p.csv:3:6: layers is '1-2': layer 1, block attn is placed twice in replica 0 of "
+                 "'c', first in line 2");
+    expect_error(*state, MODEL "c,0,0,a,gpt2-4l,,\nc,0,1,b,gpt2-4l,,\n",
+                 "p.csv:3:7: block is 'all': block embed is placed twice in replica 0 of 'c', "
+                 "first in line 2");
+    expect_error(*state, MODEL "c,0,0,a,gpt2-4l,2-4,\n",
+                 "p.csv:2:6: layers is '2-4': model 'gpt2-4l' has layers 0 to 3");
+}
+
+static void stages_hold_layers_in_model_order(void **state)
+{
+    expect_error(*state,
+                 MODEL "c,0,0,a,gpt2-4l,,embed\nc,0,0,a,gpt2-4l,2-3,\n"
+                       "c,0,1,b,gpt2-4l,0-1,\nc,0,1,b,gpt2-4l,,lm_head\n",
+                 "p.csv:4:3: stage is '1': layer 1 is here, after layer 2 in stage 0: stages must "
+                 "hold the layers in order");
+    expect_error(*state,
+                 MODEL "c,0,0,a,gpt2-4l,0-1,\nc,0,1,b,gpt2-4l,2-3,\n"
+                       "c,0,1,b,gpt2-4l,,embed\nc,0,1,b,gpt2-4l,,lm_head\n",
+                 "p.csv:4:3: stage is '1': block embed must be in stage 0");
+    expect_error(*state,
+                 MODEL "c,0,0,a,gpt2-4l,0-1,\nc,0,1,b,gpt2-4l,2-3,\n"
+                       "c,0,0,a,gpt2-4l,,embed\nc,0,0,a,gpt2-4l,,lm_head\n",
+                 "p.csv:5:3: stage is '0': block lm_head must be in the last stage, 1");
+    expect_error(*state,
+                 MODEL "c,0,0,a,gpt2-4l,,embed\nc,0,0,a,gpt2-4l,0-3,attn\n"
+                       "c,0,0,a,gpt2-4l,0-3,proj\nc,0,1,b,gpt2-4l,0-3,ffn\n"
+                       "c,0,1,b,gpt2-4l,,lm_head\n",
+                 "p.csv:5:3: stage is '1': layer 0 has block ffn_up here and block attn in stage "
+                 "0: this version keeps a layer in one stage");
+}
+
+static void stages_count_from_0_without_gaps(void **state)
+{
+    expect_error(*state, MODEL "c,3,0,a,gpt2-4l,,embed\nc,3,2,a,gpt2-4l,0-3,\n",
+                 "p.csv:3:3: stage is '2': replica 3 of 'c' has no stage 1: stages count from 0 "
+                 "without gaps");
+    expect_box_error(*state, BOX "c,0,9,a,one,\n",
+                     "p.csv:2:3: stage is '9': replica 0 of 'c' has no stage 0: stages count from "
+                     "0 without gaps");
+}
+
+static void a_service_has_one_model_or_executables(void **state)
+{
+    struct scratch *scratch = *state;
+
+    expect_error(scratch, MODEL "c,0,0,a,gpt2,,\nc,1,0,b,gpt2-4l,,\n",
+                 "p.csv:3:5: model is 'gpt2-4l': line 2 says 'gpt2': one model a service");
+    expect_box_error(scratch, HEAD "model,executable\nc,0,0,a,,one\nc,1,0,a,gpt2,\n",
+                     "p.csv:3:5: model is 'gpt2': line 2 places service 'c' by executable: a "
+                     "service has a model or executables, not both");
+    expect_box_error(scratch, HEAD "model,executable\nc,0,0,a,gpt2,\nc,0,0,a,,one\n",
+                     "p.csv:3:6: executable is 'one': line 2 places service 'c' by model: a "
+                     "service has a model or executables, not both");
+    assert_null(build_on(scratch, MODEL "c,0,0,a,gtp2,,\n", NULL, NULL));
+    assert_int_equal(scratch->err.kind, ERR_INPUT);
+    assert_ptr_equal(strstr(scratch_message(scratch), "p.csv:2:5: model is 'gtp2': "),
+                     scratch_message(scratch));
+    assert_non_null(strstr(scratch_message(scratch), "gpt2"));
+}
+
+static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
+{
+    static const struct {
+        const char *column, *value, *why;
+    } cases[] = {
+        { "parts", "0-3/8", "this version places whole blocks only" },
+        { "phase", "decode", "this version runs prefill and decode in the same place" },
+        { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
+        { "max_batch", "2", "this version computes one request at a time" },
+        { "wire_bits", "8", "this version sends activations with 32 bits" },
+    };
+    struct scratch *scratch = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_error(scratch,
+                     arena_printf(scratch->arena, HEAD "model,%s\nc,0,0,a,gpt2,%s\n",
+                                  cases[i].column, cases[i].value),
+                     arena_printf(scratch->arena, "p.csv:2:6: %s is '%s': %s", cases[i].column,
+                                  cases[i].value, cases[i].why));
+    expect_error(scratch, HEAD "model,epoch,from_s\nc,0,0,a,gpt2,1,5\n",
+                 "p.csv:2:6: epoch is '1': this version keeps one placement, epoch 0, for the "
+                 "whole run");
+    expect_error(scratch, MODEL "c,0,0,a,gpt2-4l,,embed\nc,0,0,b,gpt2-4l,0-3,\n",
+                 "p.csv:3:4: device is 'b': this version runs a stage of a model on one device, "
+                 "and line 2 says 'a'");
+    /* The same things said explicitly at their defaults are fine. */
+    (void)build(scratch, HEAD "model,parts,phase,epoch,copy,max_batch,wire_bits\n"
+                              "c,0,0,a,gpt2,0-7/8,both,0,0,1,32\n");
+}
+
+static void a_queue_depth_belongs_to_the_stage(void **state)
+{
+    const struct plan *plan = build(*state, HEAD "model,layers,queue_depth\nc,0,0,a,gpt2,,9\n");
+
+    assert_int_equal(plan->stages[0]->queue_depth, 9);
+    expect_error(*state,
+                 HEAD "model,layers,block,queue_depth\nc,0,0,a,gpt2-4l,,embed,3\n"
+                      "c,0,0,a,gpt2-4l,0-3,,\nc,0,0,a,gpt2-4l,,lm_head,4\n",
+                 "p.csv:4:8: queue_depth is '4': a row above of the same stage says 3");
+}
+
+/* ---- devices and costs ---- */
+
+static const struct cluster *two_devices(struct scratch *scratch)
+{
+    const struct cluster *cluster;
+
+    (void)scratch_write(scratch, "k/devices.csv", "device,type\npi0,box\npi1,jetson\n");
+    cluster = cluster_load(scratch->arena, arena_printf(scratch->arena, "%s/k", scratch->folder),
+                           scratch_err(scratch));
+    assert_non_null(cluster);
+    return cluster;
+}
+
+static void devices_are_those_of_the_cluster(void **state)
+{
+    struct scratch *scratch = *state;
+    const struct cluster *cluster = two_devices(scratch);
+    const struct plan *plan = build_on(scratch, MODEL "c,0,0,pi1,gpt2,,\n", cluster, NULL);
+
+    assert_non_null(plan);
+    assert_ptr_equal(plan->cluster, cluster);
+    assert_int_equal(plan->stages[0]->devices[0], 1);
+    assert_null(build_on(scratch, MODEL "c,0,0,pi2,gpt2,,\n", cluster, NULL));
+    assert_string_equal(scratch_message(scratch),
+                        arena_printf(scratch->arena,
+                                     "p.csv:2:4: device is 'pi2': no such device in "
+                                     "%s/k/devices.csv; did you mean 'pi0'?",
+                                     scratch->folder));
+}
+
+static void every_placed_device_needs_a_cost_table_of_its_type(void **state)
+{
+    struct scratch *scratch = *state;
+    const struct cluster *cluster = two_devices(scratch);
+    const struct cost_set *costs = box_costs(scratch);
+
+    expect_message(scratch, build_on(scratch, BOX "c,0,0,pi1,one,\n", cluster, costs),
+                   "k/devices.csv:3: device 'pi1' is of type 'jetson': no cost table of this type "
+                   "is given");
+    assert_non_null(build_on(scratch, BOX "c,0,0,pi0,one,\n", cluster, costs));
+    expect_message(scratch, build_on(scratch, MODEL "c,0,0,pi0,gpt2,,\n", cluster, costs),
+                   arena_printf(scratch->arena,
+                                "p.csv:2:5: model is 'gpt2': %s/box has no kernels.csv to cost a "
+                                "model with",
+                                scratch->folder));
+}
+
+static void without_a_cluster_the_costs_must_be_of_one_type(void **state)
+{
+    struct scratch *scratch = *state;
+    struct cost_set set;
+    const char *folders[2];
+
+    (void)scratch_write(scratch, "box/stages.csv", STAGES);
+    (void)scratch_write(scratch, "chest/stages.csv", STAGES);
+    folders[0] = arena_printf(scratch->arena, "%s/box", scratch->folder);
+    folders[1] = arena_printf(scratch->arena, "%s/chest", scratch->folder);
+    assert_true(cost_set_load(scratch->arena, folders, 2, &set, scratch_err(scratch)));
+    assert_null(build_on(scratch, BOX "c,0,0,a,one,\n", NULL, &set));
+    assert_int_equal(scratch->err.kind, ERR_USAGE);
+    assert_string_equal(scratch->err.text, "cost tables of 2 device types are given: a cluster "
+                                           "must say which device is of which type");
+}
+
+/* ---- black boxes ---- */
+
+static void stage_k_of_a_replica_is_stage_k_of_the_executable(void **state)
+{
+    const struct plan *plan = build_box(*state, BOX "c,0,1,y,two,\nc,0,0,x,two,\nc,1,0,x,one,\n");
+
+    assert_null(plan->services[0].model);
+    assert_int_equal(plan->services[0].replica_count, 2);
+    assert_int_equal(plan->replicas[0].stage_count, 2);
+    assert_string_equal(plan->stages[0]->executable, "two");
+    assert_int_equal(plan->stages[0]->exec_first, 0);
+    assert_int_equal(plan->stages[1]->exec_first, 1);
+    assert_int_equal(plan->stages[1]->exec_last, 1);
+    assert_string_equal(plan->cluster->devices[plan->stages[0]->devices[0]].name, "x");
+    assert_string_equal(plan->cluster->devices[0].type, "box");
+    assert_int_equal(plan->stages[0]->slice_count, 0);
+    assert_false(plan->stages[0]->has_embed);
+    assert_string_equal(plan->stages[2]->executable, "one");
+}
+
+static void layers_name_profiled_stages_that_run_in_turn(void **state)
+{
+    const struct plan *plan = build_box(*state, BOX "c,0,0,x,four,0\nc,0,1,y,four,1-3\n");
+
+    assert_int_equal(plan->stages[0]->exec_last, 0);
+    assert_int_equal(plan->stages[1]->exec_first, 1);
+    assert_int_equal(plan->stages[1]->exec_last, 3);
+}
+
+static void a_stage_of_an_executable_may_take_several_devices(void **state)
+{
+    const struct plan *plan = build_box(*state, BOX "c,0,0,y,one,\nc,0,0,x,one,\n");
+
+    assert_int_equal(plan->stage_count, 1);
+    assert_int_equal(plan->stages[0]->device_count, 2);
+    assert_string_equal(plan->cluster->devices[plan->stages[0]->devices[0]].name, "y");
+    assert_string_equal(plan->cluster->devices[plan->stages[0]->devices[1]].name, "x");
+    expect_box_error(*state, BOX "c,0,0,y,one,\nc,0,0,y,one,\n",
+                     "p.csv:3:4: device is 'y': stage 0 of replica 0 of 'c' has this device "
+                     "already");
+}
+
+static void profiled_stages_are_covered_once_and_in_order(void **state)
+{
+    struct scratch *scratch = *state;
+
+    expect_box_error(scratch, BOX "c,0,0,x,nothing,\n",
+                     arena_printf(scratch->arena,
+                                  "p.csv:2:5: executable is 'nothing': no such executable in "
+                                  "%s/box/stages.csv",
+                                  scratch->folder));
+    expect_box_error(scratch, BOX "c,0,0,x,four,\nc,0,1,x,four,\n",
+                     "p.csv:2:2: replica is '0': profiled stage 2 of executable 'four' is placed "
+                     "nowhere in this replica of 'c'");
+    expect_box_error(scratch, BOX "c,0,0,x,two,\nc,0,1,x,two,\nc,0,2,x,two,\n",
+                     arena_printf(scratch->arena,
+                                  "p.csv:4:3: stage is '2': %s/box/stages.csv has no profiled "
+                                  "stage 2 of 'two'",
+                                  scratch->folder));
+    expect_box_error(
+        scratch, BOX "c,0,0,x,four,0-1\nc,0,1,x,four,1-3\n",
+        "p.csv:3:6: layers is '1-3': expected profiled stage 2 of 'four' to come next");
+    expect_box_error(
+        scratch, BOX "c,0,0,x,four,1-3\nc,0,1,x,four,0\n",
+        "p.csv:2:6: layers is '1-3': expected profiled stage 0 of 'four' to come next");
+    expect_box_error(
+        scratch, BOX "c,0,0,x,two,\nc,0,1,x,four,\n",
+        "p.csv:3:5: executable is 'four': line 2 says 'two': one executable a replica");
+    expect_box_error(scratch, BOX "c,0,0,x,two,\nc,0,0,y,one,\n",
+                     "p.csv:3:5: executable is 'one': line 2 of the same stage says 'two'");
+    expect_box_error(scratch, BOX "c,0,0,x,two,0-1\nc,0,0,y,two,\n",
+                     "p.csv:3:6: layers is '': line 2 of the same stage says otherwise");
+    expect_error(scratch, BOX "c,0,0,x,one,\n",
+                 "p.csv:2:5: executable is 'one': a black box can be simulated, not run");
+}
+
+/* ---- real files ---- */
+
+#define REAL "../shared/data/dlsim"
+
+static void every_real_placement_builds(void **state)
+{
+    static const char *const costs_path = REAL "/cost";
+    struct scratch *scratch = *state;
+    struct model_catalogue *catalogue =
+        model_catalogue_load(scratch->arena, NULL, scratch_err(scratch));
+    DIR *folder = opendir(REAL "/placement");
+    struct cost_set costs;
+    int built = 0;
+
+    if (!folder) {
+        print_message("skipped: no " REAL " beside this checkout\n");
+        skip();
+    }
+    assert_true(cost_set_load(scratch->arena, &costs_path, 1, &costs, &scratch->err));
+    for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        const struct placement *placement;
+        const struct plan *plan;
+
+        if (!strstr(entry->d_name, ".csv"))
+            continue;
+        placement = placement_load(
+            scratch->arena, arena_printf(scratch->arena, REAL "/placement/%s", entry->d_name),
+            &scratch->err);
+        plan = placement
+                   ? plan_build(scratch->arena, placement, NULL, &costs, catalogue, &scratch->err)
+                   : NULL;
+        if (!plan)
+            fail_msg("%s", scratch->err.text);
+        assert_int_equal(plan->stages[plan->stage_count - 1]->id, plan->stage_count - 1);
+        built++;
+    }
+    (void)closedir(folder);
+    assert_int_equal(built, 14);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        scratch_test(a_whole_model_on_one_device_is_one_stage),
+        scratch_test(a_pipeline_has_its_ends_in_the_first_and_last_stage),
+        scratch_test(the_ends_may_be_stages_of_their_own),
+        scratch_test(blocks_that_are_named_one_by_one_make_one_slice_and_conn_may_be_absent),
+        scratch_test(replicas_keep_file_order_and_may_share_devices),
+        scratch_test(a_missing_block_is_named_with_its_layer),
+        scratch_test(a_doubled_block_is_named_where_it_doubles),
+        scratch_test(stages_hold_layers_in_model_order),
+        scratch_test(stages_count_from_0_without_gaps),
+        scratch_test(a_service_has_one_model_or_executables),
+        scratch_test(what_is_not_simulated_yet_is_refused_with_its_place),
+        scratch_test(a_queue_depth_belongs_to_the_stage),
+        scratch_test(devices_are_those_of_the_cluster),
+        scratch_test(every_placed_device_needs_a_cost_table_of_its_type),
+        scratch_test(without_a_cluster_the_costs_must_be_of_one_type),
+        scratch_test(stage_k_of_a_replica_is_stage_k_of_the_executable),
+        scratch_test(layers_name_profiled_stages_that_run_in_turn),
+        scratch_test(a_stage_of_an_executable_may_take_several_devices),
+        scratch_test(profiled_stages_are_covered_once_and_in_order),
+        scratch_test(every_real_placement_builds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

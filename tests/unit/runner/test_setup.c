@@ -1,0 +1,302 @@
+/* test_setup.c - the texts of the start of a run: what is sent is understood, and nothing else. */
+#include "runner/setup.h"
+
+#include "lib/base/cli.h"
+#include "lib/base/err.h"
+#include "lib/base/rng.h"
+#include "tests/unit/runner/shapes.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h> /* after the four headers that it needs */
+
+static int set_up(void **state)
+{
+    *state = arena_create();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    arena_destroy(*state);
+    return 0;
+}
+
+static const unsigned char *bytes_of(const char *text)
+{
+    return (const unsigned char *)text;
+}
+
+static struct setup example(struct arena *arena)
+{
+    struct model model = tiny_model();
+    struct setup setup = tiny_setup(arena, &model, 3, 0, 4);
+
+    setup.worker = 2;
+    setup.seed = UINT64_C(9007199254740993); /* a double would lose it */
+    setup.pad_ratio = 4.5;
+    setup.pad_type = "pi4";
+    setup.pad_kernels = "kernel,m_tokens\n\"qkv\",1\n";
+    setup.pad_interp = "";
+    return setup;
+}
+
+static void a_setup_survives_the_round_trip(void **state)
+{
+    struct arena *arena = *state;
+    struct err err = ERR_INIT;
+    struct setup setup = example(arena);
+    const char *text = setup_encode(arena, &setup);
+    const struct setup *back = setup_decode(arena, bytes_of(text), strlen(text), &err);
+
+    assert_non_null(back);
+    assert_int_equal(back->worker, 2);
+    assert_true(back->seed == setup.seed);
+    assert_true(back->session == INT64_MAX);
+    assert_int_equal(back->threads, 1);
+    assert_int_equal(back->kv_slots, 1);
+    assert_string_equal(back->bind, "127.0.0.1:0");
+    assert_true(back->pad_ratio > 4.49 && back->pad_ratio < 4.51);
+    assert_string_equal(back->pad_type, "pi4");
+    assert_string_equal(back->pad_kernels, setup.pad_kernels);
+    assert_int_equal(back->model_count, 1);
+    assert_string_equal(back->models[0].model.name, "tiny");
+    assert_int_equal(back->models[0].model.ffn_hidden, 128);
+    assert_int_equal(back->models[0].model.max_context, 64);
+    assert_true(back->models[0].model.tied_lm_head);
+    assert_int_equal(back->models[0].max_tokens, 12);
+    assert_int_equal(back->models[0].max_total_tokens, 32);
+    assert_int_equal(back->stage_count, 1);
+    assert_int_equal(back->stages[0].id, 3);
+    assert_int_equal(back->stages[0].layer_count, 4);
+    assert_true(back->stages[0].has_embed && back->stages[0].has_lm_head);
+    assert_string_equal(setup_encode(arena, back), text);
+}
+
+static void every_bad_field_is_refused_by_name(void **state)
+{
+    static const struct {
+        const char *from, *to, *words;
+    } cases[] = {
+        { "\"worker\":2", "\"worker\":-1", "worker: expected a whole number" },
+        { "\"worker\":2", "\"worker\":2.5", "worker" },
+        { "\"worker\":2", "\"porter\":2", "worker" },
+        { "\"seed\":\"9", "\"seed\":\"x9", "seed is 'x9007199254740993'" },
+        { "\"seed\":\"9", "\"seed\":\"99999999999999999999", "seed" },
+        { "\"threads\":1", "\"threads\":0", "threads" },
+        { "\"threads\":1", "\"threads\":1000000", "threads" },
+        { "\"kv_slots\":1", "\"kv_slots\":99999", "kv_slots" },
+        { "\"bind\":\"127.0.0.1:0\"", "\"bind\":5", "bind: expected a text" },
+        { "\"pad_ratio\":4.5", "\"pad_ratio\":-4.5", "pad_ratio" },
+        { "\"pad_ratio\":4.5", "\"pad_ratio\":1e999", "" },
+        { "\"pad_ratio\":4.5", "\"pad_ratio\":\"x\"", "pad_ratio" },
+        { "\"kind\":0", "\"kind\":3", "kind" },
+        { "\"model.hidden\":64", "\"model.hidden\":0", "model.hidden" },
+        { "\"model.hidden\":64", "\"model.hidden\":2000000000", "model.hidden" },
+        { "\"model.heads\":4", "\"model.heads\":5", "impossible" },
+        { "\"model.head_dim\":16", "\"model.head_dim\":4097", "model.head_dim" },
+        { "\"model.vocab\":300", "\"model.vocab\":null", "model.vocab" },
+        { "\"max_tokens\":12", "\"max_tokens\":33", "impossible" },
+        { "\"tied_lm_head\":true", "\"tied_lm_head\":1", "tied_lm_head: expected true or false" },
+        { "\"model\":0", "\"model\":1", "model: expected a whole number from 0 to 0" },
+        { "\"layer_count\":4", "\"layer_count\":5", "layers that its model has not" },
+        { "\"layer_first\":0", "\"layer_first\":1", "layers that its model has not" },
+        { "\"is_last\":true", "\"is_last\":false", "the last stage alone" },
+        { "\"stages\":[{", "\"stages\":[],\"x\":[{", "stages: expected one or more" },
+        { "\"models\":[{", "\"models\":[],\"x\":[{", "model" },
+    };
+    struct arena *arena = *state;
+    struct setup setup = example(arena);
+    const char *text = setup_encode(arena, &setup);
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct err err = ERR_INIT;
+        const char *at = strstr(text, cases[i].from);
+        const char *bad;
+
+        if (!at)
+            fail_msg("'%s' is not in %s", cases[i].from, text);
+        bad = arena_printf(arena, "%.*s%s%s", (int)(at - text), text, cases[i].to,
+                           at + strlen(cases[i].from));
+        assert_null(setup_decode(arena, bytes_of(bad), strlen(bad), &err));
+        if (err.kind == ERR_NONE || !strstr(err.text, cases[i].words))
+            fail_msg("%s: '%s' does not hold '%s'", cases[i].to, err.text, cases[i].words);
+    }
+}
+
+static void every_truncated_text_is_refused(void **state)
+{
+    struct arena *arena = *state;
+    struct setup setup = example(arena);
+    const char *text = setup_encode(arena, &setup);
+
+    for (size_t length = 0; length + 1 < strlen(text); length += 7) {
+        struct err err = ERR_INIT;
+
+        assert_null(setup_decode(arena, bytes_of(text), length, &err));
+        assert_int_not_equal(err.kind, ERR_NONE);
+    }
+}
+
+static void damaged_texts_never_crash_and_never_pass_a_bound(void **state)
+{
+    struct arena *arena = *state;
+    struct rng rng = rng_stream(1, RNG_TEST, 2);
+    struct setup setup = example(arena);
+    const char *text = setup_encode(arena, &setup);
+    size_t length = strlen(text);
+
+    for (int i = 0; i < 2000; i++) {
+        struct err err = ERR_INIT;
+        char *bad = arena_strndup(arena, text, length);
+        const struct setup *back;
+
+        for (int k = 0; k < 3; k++)
+            bad[rng_below(&rng, length)] = (char)rng_below(&rng, 256);
+        back = setup_decode(arena, bytes_of(bad), length, &err);
+        if (!back)
+            assert_int_not_equal(err.kind, ERR_NONE);
+        else
+            assert_in_range(back->models[0].model.hidden, 1, 1 << 20);
+    }
+}
+
+static void a_hello_names_its_device(void **state)
+{
+    struct arena *arena = *state;
+    struct err err = ERR_INIT;
+    const char *device, *text = setup_encode_hello(arena, "pi \"0\"");
+
+    assert_true(setup_decode_hello(arena, bytes_of(text), strlen(text), &device, &err));
+    assert_string_equal(device, "pi \"0\"");
+}
+
+static void a_worker_of_another_version_is_refused(void **state)
+{
+    struct arena *arena = *state;
+    struct err err = ERR_INIT;
+    const char *device, *text = "{\"device\":\"pi0\",\"version\":\"9.9\"}";
+
+    assert_false(setup_decode_hello(arena, bytes_of(text), strlen(text), &device, &err));
+    assert_non_null(strstr(err.text, "pi0"));
+    assert_non_null(strstr(err.text, "9.9"));
+    assert_non_null(strstr(err.text, CLI_VERSION));
+}
+
+static void bad_hellos_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "", "{}", "[]", "null", "{\"device\":1,\"version\":\"x\"}", "{\"device\":\"a\"}", "device=a"
+    };
+    struct arena *arena = *state;
+    const char *device;
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct err err = ERR_INIT;
+
+        assert_false(setup_decode_hello(arena, bytes_of(bad[i]), strlen(bad[i]), &device, &err));
+        assert_int_not_equal(err.text[0], '\0');
+    }
+    for (size_t length = 1; length <= 3; length++) {
+        struct err err = ERR_INIT;
+
+        assert_false(setup_decode_hello(arena, bytes_of("{\0}"), length, &device, &err));
+    }
+}
+
+static void a_ready_survives_the_round_trip(void **state)
+{
+    struct arena *arena = *state;
+    struct err err = ERR_INIT;
+    const char *endpoint, *text = setup_encode_ready(arena, "10.0.0.7:4711", 123456789012);
+    int64_t weight_bytes;
+
+    assert_true(
+        setup_decode_ready(arena, bytes_of(text), strlen(text), &endpoint, &weight_bytes, &err));
+    assert_string_equal(endpoint, "10.0.0.7:4711");
+    assert_int_equal(weight_bytes, 123456789012);
+}
+
+static void a_ready_with_a_bad_endpoint_or_size_is_refused(void **state)
+{
+    static const char *const bad[] = { "{\"endpoint\":\"nowhere\",\"weight_bytes\":1}",
+                                       "{\"endpoint\":\"a:1\",\"weight_bytes\":-1}",
+                                       "{\"endpoint\":\"a:1\",\"weight_bytes\":\"1\"}",
+                                       "{\"weight_bytes\":1}" };
+    struct arena *arena = *state;
+    const char *endpoint;
+    int64_t weight_bytes;
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct err err = ERR_INIT;
+
+        assert_false(setup_decode_ready(arena, bytes_of(bad[i]), strlen(bad[i]), &endpoint,
+                                        &weight_bytes, &err));
+        assert_int_not_equal(err.kind, ERR_NONE);
+    }
+}
+
+static void peers_survive_the_round_trip(void **state)
+{
+    const struct setup_peer peers[2] = { { 0, 1, "a:1" }, { 4, 5, "b:65535" } };
+    struct arena *arena = *state;
+    struct err err = ERR_INIT;
+    const char *text = setup_encode_peers(arena, peers, 2);
+    struct setup_peer *back;
+    int count;
+
+    assert_true(setup_decode_peers(arena, bytes_of(text), strlen(text), &back, &count, &err));
+    assert_int_equal(count, 2);
+    assert_int_equal(back[1].stage, 4);
+    assert_int_equal(back[1].next, 5);
+    assert_string_equal(back[1].endpoint, "b:65535");
+    text = setup_encode_peers(arena, NULL, 0);
+    assert_true(setup_decode_peers(arena, bytes_of(text), strlen(text), &back, &count, &err));
+    assert_int_equal(count, 0);
+}
+
+static void bad_peers_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "{}",
+        "{\"peers\":[{\"stage\":-1,\"next\":1,\"endpoint\":\"a:1\"}]}",
+        "{\"peers\":[{\"stage\":0,\"next\":1,\"endpoint\":\"a\"}]}",
+        "{\"peers\":[{\"stage\":0,\"endpoint\":\"a:1\"}]}",
+        "{\"peers\":[7]}",
+    };
+    struct arena *arena = *state;
+    struct setup_peer *peers;
+    int count;
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct err err = ERR_INIT;
+
+        assert_false(
+            setup_decode_peers(arena, bytes_of(bad[i]), strlen(bad[i]), &peers, &count, &err));
+        assert_int_not_equal(err.kind, ERR_NONE);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_setup_survives_the_round_trip),
+        TEST(every_bad_field_is_refused_by_name),
+        TEST(every_truncated_text_is_refused),
+        TEST(damaged_texts_never_crash_and_never_pass_a_bound),
+        TEST(a_hello_names_its_device),
+        TEST(a_worker_of_another_version_is_refused),
+        TEST(bad_hellos_are_refused),
+        TEST(a_ready_survives_the_round_trip),
+        TEST(a_ready_with_a_bad_endpoint_or_size_is_refused),
+        TEST(peers_survive_the_round_trip),
+        TEST(bad_peers_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

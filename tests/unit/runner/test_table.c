@@ -1,0 +1,176 @@
+/* test_table.c - the states of requests and the counts of replicas. */
+#include "runner/table.h"
+
+#include "lib/base/arena.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h> /* after the four headers that it needs */
+
+static int set_up(void **state)
+{
+    *state = arena_create();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    arena_destroy(*state);
+    return 0;
+}
+
+static void start(struct table *table, size_t request, int32_t replica, int32_t steps)
+{
+    table_arrive(table, request, 10 * (int64_t)request);
+    table_start(table, request, replica, steps);
+}
+
+static void a_new_request_waits_and_has_no_times(void **state)
+{
+    struct table *table = table_create(*state, 2, 1);
+
+    assert_int_equal(table->requests[1].state, TABLE_WAITING);
+    assert_int_equal(table->requests[1].replica, -1);
+    assert_true(table->requests[1].arrival_ps == TRACE_NONE);
+    assert_true(table->requests[1].finish_ps == TRACE_NONE);
+    assert_true(table->replicas[0].is_up);
+    assert_true(table->replicas[0].running == TABLE_NOBODY);
+}
+
+static void the_first_result_is_the_first_token_and_the_last_the_finish(void **state)
+{
+    struct table *table = table_create(*state, 1, 1);
+    const struct table_request *request = &table->requests[0];
+
+    start(table, 0, 0, 3);
+    assert_int_equal(table_result(table, 0, 0, 11, 100), TABLE_STEP);
+    assert_int_equal(request->first_token_ps, 100);
+    assert_int_equal(request->token, 11);
+    assert_int_equal(table_result(table, 0, 1, 12, 200), TABLE_STEP);
+    assert_true(request->finish_ps == TRACE_NONE);
+    assert_int_equal(table_result(table, 0, 2, 13, 300), TABLE_FINISHED);
+    assert_int_equal(request->first_token_ps, 100);
+    assert_int_equal(request->finish_ps, 300);
+    assert_int_equal(request->status, TRACE_OK);
+    assert_int_equal(table->by_status[TRACE_OK], 1);
+    assert_int_equal(table->ended_count, 1);
+    assert_int_equal(table->running_count, 0);
+}
+
+static void a_request_of_one_step_finishes_with_its_first_token(void **state)
+{
+    struct table *table = table_create(*state, 1, 1);
+
+    start(table, 0, 0, 1);
+    assert_int_equal(table_result(table, 0, 0, 5, 70), TABLE_FINISHED);
+    assert_int_equal(table->requests[0].first_token_ps, 70);
+    assert_int_equal(table->requests[0].finish_ps, 70);
+}
+
+static void results_out_of_turn_change_nothing(void **state)
+{
+    struct table *table = table_create(*state, 2, 1);
+
+    start(table, 0, 0, 2);
+    assert_int_equal(table_result(table, 0, 1, 9, 50), TABLE_STALE);
+    assert_int_equal(table_result(table, 1, 0, 9, 50), TABLE_STALE); /* has not arrived */
+    assert_int_equal(table_result(table, 2, 0, 9, 50), TABLE_STALE); /* is no request */
+    assert_int_equal(table_result(table, SIZE_MAX, 0, 9, 50), TABLE_STALE);
+    assert_int_equal(table_result(table, 0, 0, 9, 50), TABLE_STEP);
+    assert_int_equal(table_result(table, 0, 0, 9, 60), TABLE_STALE); /* twice */
+    assert_int_equal(table->requests[0].first_token_ps, 50);
+    table_end(table, 0, TRACE_FAILED, 80);
+    assert_int_equal(table_result(table, 0, 1, 9, 90), TABLE_STALE);
+    assert_int_equal(table->requests[0].status, TRACE_FAILED);
+}
+
+static void a_failed_request_keeps_what_it_had_and_has_no_finish(void **state)
+{
+    struct table *table = table_create(*state, 1, 1);
+
+    start(table, 0, 0, 5);
+    table_result(table, 0, 0, 1, 40);
+    table_end(table, 0, TRACE_FAILED, 60);
+    assert_int_equal(table->requests[0].first_token_ps, 40);
+    assert_true(table->requests[0].finish_ps == TRACE_NONE);
+    assert_int_equal(table->by_status[TRACE_FAILED], 1);
+}
+
+static void a_request_that_never_ran_can_be_refused(void **state)
+{
+    struct table *table = table_create(*state, 1, 1);
+
+    table_arrive(table, 0, 5);
+    table_end(table, 0, TRACE_REFUSED, 5);
+    assert_int_equal(table->requests[0].replica, -1);
+    assert_int_equal(table->by_status[TRACE_REFUSED], 1);
+    assert_int_equal(table->replicas[0].outstanding, 0);
+}
+
+static void the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in(void **state)
+{
+    struct table *table = table_create(*state, 6, 2);
+    const size_t order[5] = { 2, 0, 4, 1, 3 };
+    size_t left = 5;
+
+    for (size_t i = 0; i < 5; i++)
+        start(table, i, 1, 1);
+    start(table, 5, 0, 1);
+    for (size_t i = 0; i < 5; i++) {
+        size_t listed = 0;
+
+        table_end(table, order[i], TRACE_FAILED, 1);
+        left--;
+        for (size_t r = table->replicas[1].running; r != TABLE_NOBODY;
+             r = table->requests[r].next) {
+            assert_int_equal(table->requests[r].state, TABLE_RUNNING);
+            assert_int_equal(table->requests[r].replica, 1);
+            listed++;
+        }
+        assert_int_equal(listed, left);
+        assert_int_equal(table->replicas[1].outstanding, left);
+    }
+    assert_int_equal(table->replicas[0].running, 5);
+    assert_int_equal(table->running_count, 1);
+}
+
+static void backlog_is_steps_at_the_first_stage_times_their_mean(void **state)
+{
+    struct table *table = table_create(*state, 1, 2);
+
+    assert_int_equal(table_backlog_ps(table, 0), 0);
+    table_sent(table, 0);
+    table_sent(table, 0);
+    assert_int_equal(table_backlog_ps(table, 0), 2); /* nothing is known yet: 1 ps each */
+    table_computed(table, 0, 1000);
+    assert_int_equal(table_backlog_ps(table, 0), 1000);
+    table_sent(table, 0);
+    table_sent(table, 0);
+    table_computed(table, 0, 2000);
+    assert_int_equal(table_backlog_ps(table, 0), 2 * 1500);
+    table_dropped(table, 0);
+    table_computed(table, 0, 1500);
+    assert_int_equal(table_backlog_ps(table, 0), 0);
+    table_dropped(table, 0); /* never below 0 */
+    assert_int_equal(table_backlog_ps(table, 0), 0);
+    assert_int_equal(table_backlog_ps(table, 1), 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_new_request_waits_and_has_no_times),
+        TEST(the_first_result_is_the_first_token_and_the_last_the_finish),
+        TEST(a_request_of_one_step_finishes_with_its_first_token),
+        TEST(results_out_of_turn_change_nothing),
+        TEST(a_failed_request_keeps_what_it_had_and_has_no_finish),
+        TEST(a_request_that_never_ran_can_be_refused),
+        TEST(the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in),
+        TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,219 @@
+/* test_check.c - predicted against measured: pairs, errors, exclusions, bad input. */
+#include "tests/unit/sim/fixture.h"
+
+#include "lib/base/json.h"
+#include "lib/format/trace.h"
+#include "sim/report/compare.h"
+#include <math.h>
+
+#define HEADER                                                                                     \
+    "request_id,service,replica,arrival_s,start_s,first_token_s,finish_s,prompt_tokens,"           \
+    "output_tokens,client,status\n"
+
+static struct compare compare;
+static struct compare_excluded excluded;
+
+static bool run(const char *predicted_rows, const char *real_rows)
+{
+    struct trace_requests predicted, real;
+
+    fixture.err = (struct err)ERR_INIT;
+    fixture_write("p.csv", arena_printf(fixture.arena, HEADER "%s", predicted_rows));
+    fixture_write("r.csv", arena_printf(fixture.arena, HEADER "%s", real_rows));
+    return trace_requests_load(fixture.arena, fixture_path("p.csv"), &predicted, &fixture.err) &&
+           trace_requests_load(fixture.arena, fixture_path("r.csv"), &real, &fixture.err) &&
+           compare_run(fixture.arena, &predicted, &real, &excluded, &compare, &fixture.err);
+}
+
+static void must_run(const char *predicted_rows, const char *real_rows)
+{
+    if (!run(predicted_rows, real_rows))
+        fail_msg("%s", fixture.err.text);
+}
+
+static int set_up(void **state)
+{
+    memset(&excluded, 0, sizeof(excluded));
+    return fixture_set_up(state);
+}
+
+static void assert_ratio(double actual, double expected)
+{
+    assert_true(fabs(actual - expected) < 1e-12);
+}
+
+static void errors_are_relative_to_what_was_measured(void **state)
+{
+    (void)state;
+    must_run("0,s,0,0,0,1.1,3.1,8,5,,ok\n1,s,0,1,1,2.8,5.8,8,5,,ok\n",
+             "0,s,0,0,0,1.0,3.0,8,5,,ok\n1,s,0,1,1,3.0,6.0,8,5,,ok\n");
+    assert_int_equal(compare.pairs, 2);
+    assert_int_equal(compare.missing, 0);
+    assert_ratio(compare.latency.mare, (0.1 / 3 + 0.2 / 5) / 2);
+    assert_ratio(compare.latency.mean_error_ratio, (7.9 - 8.0) / 8.0);
+    assert_ratio(compare.latency.p50_error_ratio, (7.9 - 8.0) / 8.0);
+    assert_ratio(compare.latency.p90_error_ratio, (4.63 - 4.8) / 4.8);
+    assert_ratio(compare.ttft.mare, (0.1 + 0.1) / 2);
+    assert_int_equal(compare.tpot.predicted.mean, 625 * MS);
+    assert_ratio(compare.tpot.mean_error_ratio, 0);
+    assert_int_equal(compare.latency.real.mean, 4 * UNITS_PS_PER_S);
+    assert_int_equal(compare.worst_count, 2);
+    assert_int_equal(compare.worst[0].request_id, 1);
+    assert_ratio(compare.worst[0].error_ratio, -0.04);
+}
+
+static void row_order_is_no_matter(void **state)
+{
+    struct compare first;
+
+    (void)state;
+    must_run("0,s,0,0,0,,3.1,,,,ok\n1,s,0,1,1,,5.8,,,,ok\n",
+             "0,s,0,0,0,,3.0,,,,ok\n1,s,0,1,1,,6.0,,,,ok\n");
+    first = compare;
+    must_run("1,s,0,1,1,,5.8,,,,ok\n0,s,0,0,0,,3.1,,,,ok\n",
+             "0,s,0,0,0,,3.0,,,,ok\n1,s,0,1,1,,6.0,,,,ok\n");
+    assert_ratio(compare.latency.mare, first.latency.mare);
+    assert_int_equal(compare.worst[0].request_id, first.worst[0].request_id);
+}
+
+static void ids_of_one_file_are_missing_and_others_are_counted(void **state)
+{
+    (void)state;
+    must_run("0,s,0,0,0,,3,,,,ok\n1,s,0,1,1,,5,,,,ok\n2,s,,1,,,,,,,refused\n9,s,0,1,1,,5,,,,ok\n",
+             "1,s,0,1,1,,5,,,,ok\n2,s,0,1,1,,6,,,,ok\n5,s,0,1,1,,5,,,,ok\n6,s,0,1,1,,5,,,,ok\n");
+    assert_int_equal(compare.pairs, 1);
+    assert_int_equal(compare.missing, 4);
+    assert_int_equal(compare.not_ok, 1);
+    assert_ratio(compare.latency.mare, 0);
+}
+
+static void executables_have_neither_ttft_nor_tpot(void **state)
+{
+    struct out *out = out_open_memory(fixture.arena);
+    const struct json *json;
+
+    (void)state;
+    must_run("0,s,0,0,0,,3.1,,,,ok\n", "0,s,0,0,0,,3.0,,,,ok\n");
+    compare_json(fixture.arena, &compare, out);
+    json = json_parse(fixture.arena, out_memory(out, NULL), "json", &fixture.err);
+    assert_non_null(json);
+    assert_null(json_get(json, "ttft"));
+    assert_null(json_get(json, "tpot"));
+    assert_non_null(json_get(json_get(json, "latency"), "p99_error_ratio"));
+    assert_non_null(strstr(out_memory(out, NULL), "\"ttft\": null"));
+}
+
+static void encoders_have_ttft_but_no_tpot(void **state)
+{
+    (void)state;
+    must_run("0,s,0,0,0,3,3,128,,,ok\n", "0,s,0,0,0,2,2,128,,,ok\n");
+    assert_ratio(compare.ttft.mare, 0.5);
+    assert_int_equal(compare.tpot.pairs, 0);
+}
+
+static void the_worst_five_are_named_largest_first(void **state)
+{
+    struct out *predicted = out_open_memory(fixture.arena), *real = out_open_memory(fixture.arena);
+    struct out *text = out_open_memory(fixture.arena);
+    static const int late_ms[8] = { 30, 10, 80, 20, 70, 80, 0, 50 };
+
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        out_printf(predicted, "%d,s,0,0,0,,1.%03d,,,,ok\n", i, late_ms[i]);
+        out_printf(real, "%d,s,0,0,0,,1,,,,ok\n", i);
+    }
+    must_run(out_memory(predicted, NULL), out_memory(real, NULL));
+    assert_int_equal(compare.worst_count, COMPARE_WORST);
+    assert_int_equal(compare.worst[0].request_id, 2); /* a tie: the lower id first */
+    assert_int_equal(compare.worst[1].request_id, 5);
+    assert_int_equal(compare.worst[2].request_id, 4);
+    assert_int_equal(compare.worst[3].request_id, 7);
+    assert_int_equal(compare.worst[4].request_id, 0);
+    compare_text(&compare, text);
+    assert_non_null(strstr(out_memory(text, NULL), "  request 2             1.08 s        1.00 s"));
+    assert_non_null(strstr(out_memory(text, NULL), "+8.00 %"));
+}
+
+static void excluded_requests_are_left_out_of_both(void **state)
+{
+    (void)state;
+    fixture_write("x.csv", "request_id,why\n# stalls\n\n1,host stall\n3-5\n");
+    assert_true(
+        compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+    assert_int_equal(excluded.count, 2);
+    must_run("0,s,0,0,0,,3,,,,ok\n1,s,0,0,0,,9,,,,ok\n4,s,0,0,0,,3,,,,ok\n",
+             "0,s,0,0,0,,3,,,,ok\n1,s,0,0,0,,3,,,,ok\n3,s,0,0,0,,3,,,,ok\n");
+    assert_int_equal(compare.pairs, 1);
+    assert_int_equal(compare.missing, 0);
+    assert_int_equal(compare.excluded, 2);
+    assert_ratio(compare.latency.mare, 0);
+}
+
+static void bad_exclusions_are_named(void **state)
+{
+    static const char *const bad[] = {
+        "x", "-1", "5-3", "1-", "1-x", "1e3", "99999999999999999999"
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        fixture.err = (struct err)ERR_INIT;
+        fixture_write("x.csv", arena_printf(fixture.arena, "1\n%s\n", bad[i]));
+        assert_false(
+            compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+        assert_non_null(strstr(fixture.err.text, "x.csv:2:1: request_id is '"));
+    }
+    fixture.err = (struct err)ERR_INIT;
+    assert_false(
+        compare_load_excluded(fixture.arena, fixture_path("none.csv"), &excluded, &fixture.err));
+    assert_int_equal(fixture.err.kind, ERR_SYSTEM);
+    fixture.err = (struct err)ERR_INIT;
+    assert_false(compare_load_excluded(fixture.arena, fixture.folder, &excluded, &fixture.err));
+}
+
+static void what_cannot_be_compared_is_an_error(void **state)
+{
+    (void)state;
+    assert_false(run("0,s,0,0,0,,3,,,,ok\n", "1,s,0,0,0,,3,,,,ok\n"));
+    assert_non_null(strstr(fixture.err.text, "nothing to compare"));
+    assert_false(run("7,s,0,2,2,,3,,,,ok\n", "7,s,0,2,2,,2,,,,ok\n"));
+    assert_non_null(strstr(fixture.err.text, "measured request 7"));
+    assert_false(run("0,s,0,0,0,,3,,,,ok\n", "0,s,0,0,0,,3,,,,ok\n0,s,0,0,0,,3,,,,ok\n"));
+    assert_false(run("0,s,0,0,0,,3,,,,ok\n0,s,0,0,0,,3,,,,ok\n", "0,s,0,0,0,,3,,,,ok\n"));
+}
+
+static void the_table_fits_a_terminal(void **state)
+{
+    struct out *out = out_open_memory(fixture.arena);
+    const char *text;
+
+    (void)state;
+    must_run("123456789012,s,0,0,0,1.1,3.1,8,5,,ok\n", "123456789012,s,0,0,0,1.0,3.0,8,5,,ok\n");
+    compare_text(&compare, out);
+    text = out_memory(out, NULL);
+    assert_non_null(strstr(text, "TTFT"));
+    assert_non_null(strstr(text, "TPOT"));
+    assert_non_null(strstr(text, "MARE"));
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 80);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(errors_are_relative_to_what_was_measured),
+        TEST(row_order_is_no_matter),
+        TEST(ids_of_one_file_are_missing_and_others_are_counted),
+        TEST(executables_have_neither_ttft_nor_tpot),
+        TEST(encoders_have_ttft_but_no_tpot),
+        TEST(the_worst_five_are_named_largest_first),
+        TEST(excluded_requests_are_left_out_of_both),
+        TEST(bad_exclusions_are_named),
+        TEST(what_cannot_be_compared_is_an_error),
+        TEST(the_table_fits_a_terminal),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

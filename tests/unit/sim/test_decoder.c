@@ -1,0 +1,362 @@
+/* test_decoder.c - transformers: steps through stages, first tokens, KV cache, refusals, costs.
+ *
+ * Every operator of the model costs 1 ms whatever its size, so that instants can be counted by
+ * hand: a layer makes 11 calls (two norms, two additions), embed 1, lm_head 2. */
+#include "tests/unit/sim/fixture.h"
+
+#include "lib/format/cost.h"
+#include "lib/format/model.h"
+#include "sim/report/report.h"
+
+#define NS UNITS_PS_PER_NS
+#define MODELS                                                                                     \
+    "model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,"        \
+    "tied_lm_head,weight_bits,kv_bits,max_context\n"                                               \
+    "tiny,decoder,2,8,1,1,8,16,32,gelu,layer,learned,no,32,32,64\n"                                \
+    "reader,encoder,2,8,1,1,8,16,32,gelu,layer,learned,no,32,32,64\n"
+#define W "request_id,arrival_s,service,prompt_tokens,output_tokens\n"
+
+static struct cost_row *rows;
+static int row_count;
+
+static void add_row(const struct model_op *op, const char *impl, int32_t m_tokens, int32_t kv_len)
+{
+    struct cost_row *row = &rows[row_count++];
+
+    *row = (struct cost_row){ .op = op->op,
+                              .phase = op->phase,
+                              .impl = impl,
+                              .dtype = "f32",
+                              .threads = 1,
+                              .m_tokens = m_tokens,
+                              .gemm_n = op->gemm_n,
+                              .gemm_k = op->gemm_k,
+                              .heads = op->heads,
+                              .kv_heads = op->kv_heads,
+                              .head_dim = op->head_dim,
+                              .kv_len = kv_len,
+                              .state = COST_CHAIN,
+                              .regime = "burst",
+                              .model = "tiny",
+                              .n = 5,
+                              .n_proc = 1,
+                              .mean_ps = MS,
+                              .median_ps = MS,
+                              .min_ps = MS,
+                              .p95_ps = MS,
+                              .ci_lo_ps = MS,
+                              .ci_hi_ps = MS,
+                              .proc_min_ps = MS,
+                              .proc_max_ps = MS,
+                              .ctr_reason = "test" };
+    for (int i = 0; i < COST_COUNTER_COUNT; i++)
+        row->counters[i] = COST_UNKNOWN;
+}
+
+/* Points at both ends of what the tests use: 1 to 16 tokens, caches of 1 to 64. */
+static void add_op(const struct model_op *op)
+{
+    bool is_linear = op->gemm_n > 0 && op->gemm_k > 1;
+
+    for (int i = 0; i < row_count; i++) /* the same kernel occurs in several blocks */
+        if (rows[i].op == op->op && rows[i].phase == op->phase && rows[i].gemm_n == op->gemm_n)
+            return;
+    if (op->op == OP_ATTN && op->phase == OP_DECODE) {
+        add_row(op, "c", 1, 1);
+        add_row(op, "c", 1, 64);
+    } else if (op->op == OP_ATTN) {
+        add_row(op, "c", 1, 1);
+        add_row(op, "c", 16, 16);
+    } else {
+        add_row(op, is_linear ? "gemv" : "c", 1, 0);
+        add_row(op, is_linear ? "gemm" : "c", 2, 0);
+        add_row(op, is_linear ? "gemm" : "c", 16, 0);
+    }
+}
+
+static void add_model(struct model_catalogue *catalogue, const char *name)
+{
+    const struct model *model = model_find(catalogue, name, &fixture.err);
+    struct model_op ops[MODEL_MAX_OPS];
+
+    assert_non_null(model);
+    for (int block = 0; block < BLOCK_COUNT; block++)
+        for (int decode = 0; decode < 2; decode++) {
+            int count = model_block_ops(model, (enum model_block)block, decode ? 1 : 4,
+                                        decode ? 4 : 0, ops);
+
+            for (int i = 0; i < count; i++)
+                add_op(&ops[i]);
+        }
+}
+
+static void write_costs(void)
+{
+    struct model_catalogue *catalogue =
+        model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
+    struct out *out;
+
+    assert_non_null(catalogue);
+    rows = arena_array(fixture.arena, 256, sizeof(*rows));
+    row_count = 0;
+    add_model(catalogue, "tiny");
+    add_model(catalogue, "reader");
+    assert_true(out_make_folder(fixture_path("costs/t"), &fixture.err));
+    out = out_open(fixture.arena, fixture_path("costs/t/kernels.csv"), &fixture.err);
+    assert_non_null(out);
+    cost_write_kernels(out, "test", NULL, rows, row_count);
+    assert_true(out_commit(out, &fixture.err));
+}
+
+static int set_up(void **state)
+{
+    fixture_set_up(state);
+    fixture_write("models.csv", MODELS);
+    fixture.files.models = fixture_path("models.csv");
+    write_costs();
+    return 0;
+}
+
+static void place_on_one_device(void)
+{
+    fixture_write("p.csv", "service,replica,stage,device,model\nchat,0,0,a,tiny\n");
+}
+
+/* Embed and layer 0 on a, layer 1 and lm_head on b; 1 ns a byte, 1 ms of latency. */
+static void place_on_two_devices(void)
+{
+    fixture_write("p.csv", "service,replica,stage,device,model,layers,block\n"
+                           "chat,0,0,a,tiny,,embed\nchat,0,0,a,tiny,0,layer\n"
+                           "chat,0,1,b,tiny,1,layer\nchat,0,1,b,tiny,,lm_head\n");
+    fixture_cluster("device,type\na,t\nb,t\n", "medium,kind,node,bits_per_s,latency_s\n"
+                                               "lan,switch,*,8e9,0.001\n");
+}
+
+static void a_request_by_hand_over_two_devices_and_a_source(void **state)
+{
+    const struct serve_request *request;
+
+    (void)state;
+    place_on_two_devices();
+    fixture_write("w.csv", W "0,0,chat,4,3\n");
+    fixture_must_run();
+    request = &fixture.result.requests[0];
+    assert_int_equal(request->start_ps, MS + 16 * NS);
+    assert_int_equal(request->first_token_ps, 28 * MS + (16 + 128 + 4) * NS);
+    assert_int_equal(request->finish_ps, 3 * 28 * MS + (16 + 128 + 4) * NS + 2 * (4 + 32 + 4) * NS);
+    assert_int_equal(fixture.result.moved_bytes, 16 + 128 + 4 + 2 * (4 + 32 + 4));
+    assert_int_equal(fixture.result.extrapolated_costs, 0);
+    assert_int_equal(fixture.result.priced_steps, 6);
+    assert_non_null(strstr(fixture_stages_text(),
+                           "0,chat,0,0,a,0.001000016,0.013000016,0,,prefill\n"
+                           "0,chat,0,1,b,0.014000144,0.027000144,0,,prefill\n"
+                           "0,chat,0,0,a,0.029000152,0.041000152,1,,decode\n"));
+    assert_non_null(strstr(fixture_transfers(), "0,0,,source,a,lan,16,0,0.001000016\n"
+                                                "0,0,,a,b,lan,128,0.013000016,0.014000144\n"
+                                                "0,0,,b,source,lan,4,0.027000144,0.028000148\n"
+                                                "0,1,,source,a,lan,4,"));
+    assert_non_null(
+        strstr(fixture_requests(), "\n0,chat,0,0,0.001000016,0.028000148,0.084000228,4,3,,ok,"));
+}
+
+static void steps_of_requests_interleave_in_order_of_becoming_ready(void **state)
+{
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n1,0,chat,4,2\n2,0.03,chat,4,1\n");
+    fixture_must_run();
+    assert_request_ms(0, 0, 0, 75);
+    assert_int_equal(fixture.result.requests[0].first_token_ps, 25 * MS);
+    assert_request_ms(2, 30, 75, 100); /* ready at 30, after the step that was ready at 25 */
+    assert_int_equal(fixture.result.requests[2].first_token_ps, 100 * MS);
+    assert_request_ms(1, 0, 25, 125);
+    assert_int_equal(fixture.result.requests[1].first_token_ps, 50 * MS);
+}
+
+static void metrics_of_tokens_follow_their_definitions(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs };
+
+    (void)state;
+    place_on_two_devices();
+    fixture_write("w.csv", W "0,0,chat,4,3\n1,10,chat,4,1\n");
+    fixture_must_run();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.all.ttft.count, 2);
+    assert_int_equal(report.all.ttft.max, 28 * MS + 148 * NS);
+    assert_int_equal(report.all.tpot.count, 1); /* one token has no gap between tokens */
+    assert_int_equal(report.all.tpot.mean, 28 * MS + 40 * NS);
+    assert_int_equal(report.all.output_tokens, 4);
+    assert_int_equal(report.warning_count, 0);
+}
+
+static void the_cache_is_held_from_dispatch_to_end(void **state)
+{
+    const struct model *model;
+    int64_t weight_bytes, kv_bytes_per_token;
+
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n1,0,chat,8,2\n2,10,chat,4,2\n");
+    fixture_must_run();
+    model = fixture.scenario.input.plan->services[0].model;
+    weight_bytes = model_weight_bytes(model);
+    kv_bytes_per_token = 2 * model_kv_bytes_per_token(model);
+    assert_int_equal(kv_bytes_per_token, 2 * 2 * 8 * 4);
+    assert_int_equal(fixture.result.devices[0].peak_bytes,
+                     weight_bytes + (6 + 10) * kv_bytes_per_token);
+    fixture_cluster(arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n",
+                                 (long long)weight_bytes - 1),
+                    NULL);
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "devices.csv:2: device 'a'"));
+}
+
+static void a_peak_over_memory_is_warned_of(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs };
+    int64_t peak_bytes;
+
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    fixture_must_run();
+    peak_bytes = fixture.result.devices[0].peak_bytes;
+    fixture_cluster(arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n",
+                                 (long long)peak_bytes - 1),
+                    NULL);
+    fixture_must_run();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.warning_count, 2);
+    assert_non_null(strstr(report.warnings[1], "device 'a' would need"));
+}
+
+static void a_context_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv",
+                  "request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s\n"
+                  "0,,chat,60,5,me,0\n1,,chat,60,4,me,0.007\n");
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.requests[0].replica, -1);
+    assert_int_equal(fixture.result.requests[1].status, TRACE_OK); /* the client goes on */
+    assert_int_equal(fixture.result.requests[1].arrival_ps, 7 * MS);
+    assert_non_null(strstr(fixture_requests(), "\n0,chat,,0,,,,60,5,me,refused,"));
+}
+
+static void extrapolated_costs_are_counted_and_warned_of(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs };
+
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,32,1\n");
+    fixture_must_run();
+    assert_true(fixture.result.extrapolated_costs > 0);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.warning_count, 2);
+    assert_non_null(strstr(report.warnings[1], "extrapolated"));
+}
+
+static void anchors_off_by_more_than_3_percent_are_warned_of(void **state)
+{
+    struct cost_anchor anchors[3] = {
+        { .model = "tiny",
+          .phase = OP_PREFILL,
+          .tokens = 8,
+          .batch = 1,
+          .threads = 1,
+          .layers = 2,
+          .n = 5,
+          .forward_mean_ps = 102 * MS,
+          .ci_ps = MS,
+          .sum_chain_ps = 100 * MS,
+          .kappa = 1.02 },
+        { .model = "tiny",
+          .phase = OP_PREFILL,
+          .tokens = 16,
+          .batch = 1,
+          .threads = 1,
+          .layers = 2,
+          .n = 5,
+          .forward_mean_ps = 95 * MS,
+          .ci_ps = MS,
+          .sum_chain_ps = 100 * MS,
+          .kappa = 0.95 },
+        { .model = "tiny",
+          .phase = OP_DECODE,
+          .tokens = 1,
+          .kv_len = 8,
+          .batch = 1,
+          .threads = 1,
+          .layers = 2,
+          .n = 5,
+          .forward_mean_ps = 104 * MS,
+          .ci_ps = MS,
+          .sum_chain_ps = 100 * MS,
+          .kappa = 1.04 },
+    };
+    struct report report = { .inputs = &fixture.scenario.inputs };
+    struct out *out;
+
+    (void)state;
+    out = out_open(fixture.arena, fixture_path("costs/t/anchors.csv"), &fixture.err);
+    assert_non_null(out);
+    cost_write_anchors(out, anchors, 3);
+    assert_true(out_commit(out, &fixture.err));
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    fixture_must_run();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.warning_count, 2);
+    assert_non_null(strstr(report.warnings[1], "2 of 3 anchors"));
+    assert_non_null(strstr(report.warnings[1], "tiny prefill 16 tokens: kappa 0.950"));
+}
+
+static void an_encoder_has_one_step_and_its_first_token_is_its_finish(void **state)
+{
+    (void)state;
+    fixture_write("p.csv", "service,replica,stage,device,model\nread,0,0,a,reader\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,prompt_tokens\n0,0,read,8\n");
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    assert_int_equal(fixture.result.requests[0].first_token_ps,
+                     fixture.result.requests[0].finish_ps);
+    assert_non_null(strstr(fixture_stages_text(), ",0,,prefill\n"));
+}
+
+static void an_operator_without_a_measured_row_ends_the_run(void **state)
+{
+    struct out *out;
+
+    (void)state;
+    out = out_open(fixture.arena, fixture_path("costs/t/kernels.csv"), &fixture.err);
+    cost_write_kernels(out, "test", NULL, rows, 3);
+    assert_true(out_commit(out, &fixture.err));
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "costs/t"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_request_by_hand_over_two_devices_and_a_source),
+        TEST(steps_of_requests_interleave_in_order_of_becoming_ready),
+        TEST(metrics_of_tokens_follow_their_definitions),
+        TEST(the_cache_is_held_from_dispatch_to_end),
+        TEST(a_peak_over_memory_is_warned_of),
+        TEST(a_context_that_does_not_fit_is_refused),
+        TEST(extrapolated_costs_are_counted_and_warned_of),
+        TEST(anchors_off_by_more_than_3_percent_are_warned_of),
+        TEST(an_encoder_has_one_step_and_its_first_token_is_its_finish),
+        TEST(an_operator_without_a_measured_row_ends_the_run),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
