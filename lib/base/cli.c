@@ -3,6 +3,7 @@
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -203,6 +204,8 @@ int cli_main(const char *program, const char *description, const struct cli_comm
     int exit_code = CLI_DONE, index = 0;
     const char *word = argc > 1 ? argv[1] : "";
 
+    signal(SIGPIPE,
+           SIG_IGN); /* a reader that left is a write error: it is reported, files are dropped */
     while (index < command_count && strcmp(word, commands[index].name) != 0)
         index++;
     if (argc < 2) {

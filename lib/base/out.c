@@ -22,8 +22,9 @@ struct out {
     struct arena *arena;
     const char *path;      /* as the user wrote it, for errors */
     const char *target;    /* what the rename replaces; NULL when nothing is renamed */
-    const char *temporary; /* NULL when target is */
-    FILE *file;            /* NULL: memory */
+    const char *temporary; /* NULL when target is, and as long as the file has no name */
+    bool is_nameless;
+    FILE *file; /* NULL: memory */
     enum out_state state;
     int write_errno; /* of the first failed write */
     char *buffer;
@@ -41,18 +42,64 @@ static struct out *create(struct arena *arena, const char *path)
     return out;
 }
 
-/* A name of our own in the folder of target, so that the rename stays on one file system. */
+static const char *temporary_name(const struct out *out, int i)
+{
+    return arena_printf(out->arena, "%s.%ld-%d.tmp", out->target, (long)getpid(), i);
+}
+
+/* In the folder of target, so that the rename stays on one file system. Where the file system can,
+ * the file has no name until it is whole: a run that is killed leaves nothing behind. */
 static int open_temporary(struct out *out)
 {
-    int fd = -1;
+    const char *slash = strrchr(out->target, '/');
+    const char *folder = !slash                 ? "."
+                         : slash == out->target ? "/"
+                                                : arena_strndup(out->arena, out->target,
+                                                                (size_t)(slash - out->target));
+    int fd = access("/proc/self/fd", X_OK) == 0
+                 ? open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666)
+                 : -1;
 
+    out->is_nameless = fd >= 0;
     for (int i = 0; i < 100 && fd < 0; i++) {
-        out->temporary = arena_printf(out->arena, "%s.%ld-%d.tmp", out->target, (long)getpid(), i);
+        out->temporary = temporary_name(out, i);
         fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST)
             break;
     }
     return fd;
+}
+
+/* Gives a whole file its temporary name, for the rename that follows at once. */
+static bool name_temporary(struct out *out)
+{
+    const char *self = arena_printf(out->arena, "/proc/self/fd/%d", fileno(out->file));
+
+    for (int i = 0; i < 100; i++) {
+        const char *name = temporary_name(out, i);
+
+        if (linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0) {
+            out->temporary = name;
+            return true;
+        }
+        if (errno != EEXIST)
+            break;
+    }
+    return false;
+}
+
+/* The folder is resolved, so that one file has one target however it is written. */
+static int open_new(struct out *out)
+{
+    const char *slash = strrchr(out->path, '/');
+    const char *folder =
+        slash ? arena_strndup(out->arena, out->path, (size_t)(slash - out->path) + 1) : ".";
+    char real[PATH_MAX];
+
+    if (!realpath(folder, real))
+        return -1;
+    out->target = arena_printf(out->arena, "%s/%s", real, slash ? slash + 1 : out->path);
+    return open_temporary(out);
 }
 
 /* What stands at path decides: nothing or a plain file is replaced by a rename, a device or a pipe
@@ -69,8 +116,7 @@ static int open_path(struct out *out)
     if (stat(out->path, &info) != 0) {
         if (errno != ENOENT)
             return -1;
-        out->target = arena_strdup(out->arena, out->path);
-        return open_temporary(out);
+        return open_new(out);
     }
     if (!S_ISREG(info.st_mode))
         return open(out->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
@@ -238,6 +284,9 @@ static bool finish(struct out *out, struct err *err)
     if (fflush(out->file) != 0 && out->write_errno == 0)
         out->write_errno = errno ? errno : EIO;
     errno = 0;
+    if (out->is_nameless && out->write_errno == 0 && !name_temporary(out))
+        out->write_errno = errno ? errno : EIO;
+    errno = 0;
     if (out->file != stdout && fclose(out->file) != 0 && out->write_errno == 0)
         out->write_errno = errno ? errno : EIO;
     out->state = OUT_CLOSED;
@@ -271,9 +320,20 @@ void out_abort(struct out *out)
     out->state = OUT_DONE;
 }
 
+/* Two outputs to one file: the second would silently replace the first. */
+static bool check_targets(struct out *const *outs, int count, struct err *err)
+{
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < i && outs[i] && outs[i]->target; k++)
+            if (outs[k] && outs[k]->target && strcmp(outs[k]->target, outs[i]->target) == 0)
+                return err_set(err, ERR_USAGE, "%s and %s are one file: two outputs go to it",
+                               outs[k]->path, outs[i]->path);
+    return true;
+}
+
 bool out_commit_all(struct out *const *outs, int count, struct err *err)
 {
-    bool ok = true;
+    bool ok = check_targets(outs, count, err);
 
     for (int i = 0; i < count && ok; i++)
         ok = !outs[i] || finish(outs[i], err);

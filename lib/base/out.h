@@ -1,8 +1,9 @@
 /* out.h - output files that appear whole or not at all.
  *
- * A file is written to a temporary name in the same folder and renamed by out_commit; a run that
- * fails or is killed leaves the old file as it was. "-" is stdout. Write errors are remembered and
- * reported by out_commit, so the put functions return nothing. */
+ * A file is written without a name (O_TMPFILE; under a temporary name where the file system cannot)
+ * and takes its place by a rename in out_commit; a run that fails or is killed leaves the old file
+ * as it was, and nothing beside it. "-" is stdout. Write errors are remembered and reported by
+ * out_commit, so the put functions return nothing. */
 #ifndef ORRERY_BASE_OUT_H
 #define ORRERY_BASE_OUT_H
 
@@ -37,7 +38,8 @@ bool out_commit(struct out *out, struct err *err);
 void out_abort(struct out *out);
 
 /* Commits all or none as far as the file system allows: flushes and checks every file before the
- * first rename. NULL entries are skipped; on failure all are aborted. */
+ * first rename. NULL entries are skipped; on failure all are aborted. Two of them for one file are
+ * an error. */
 bool out_commit_all(struct out *const *outs, int count, struct err *err);
 
 /* mkdir -p. */
