@@ -8,9 +8,9 @@
 #include "lib/base/arena.h"
 #include "lib/base/dmath.h"
 #include "lib/base/err.h"
+#include "lib/base/lines.h"
 #include "lib/base/rng.h"
 #include "lib/base/units.h"
-#include <stdio.h>
 #include <string.h>
 
 enum dist_kind {
@@ -45,8 +45,6 @@ static const struct {
 /* Beyond these a coefficient of variation or a tail exponent is a mistake, and sums overflow. */
 #define CV_MAX 1000.0
 #define SHAPE_MAX 1000.0
-/* Longest line of a file of values. */
-#define LINE_BYTES 128
 
 struct dist {
     enum dist_kind kind;
@@ -60,7 +58,7 @@ struct dist {
 
 static int64_t greatest(enum dist_unit unit)
 {
-    return unit == DIST_TOKENS ? INT32_MAX : UNITS_MAX_PS;
+    return unit == DIST_TOKENS ? DIST_MAX_TOKENS : UNITS_MAX_PS;
 }
 
 /* A value that is drawn as it stands. */
@@ -77,7 +75,7 @@ static bool parse_mean(const char *text, enum dist_unit unit, double *value)
     int64_t time_ps;
 
     if (unit == DIST_TOKENS)
-        return units_parse_double(text, value) && *value >= 0 && *value <= INT32_MAX;
+        return units_parse_double(text, value) && *value >= 0 && *value <= DIST_MAX_TOKENS;
     if (!units_parse_duration(text, &time_ps))
         return false;
     *value = (double)time_ps;
@@ -104,8 +102,9 @@ static bool parse_value(struct dist *dist, const char *text, int64_t *whole, dou
 
     if (is_whole ? parse_whole(text, dist->unit, whole) : parse_mean(text, dist->unit, mean))
         return true;
-    return err_set(err, ERR_USAGE, "%s is '%s': '%s' is not %s", option, all, text,
-                   value_words(dist->unit, is_whole));
+    return err_set(err, ERR_USAGE, "%s is '%s': '%s' is not %s%s", option, all, text,
+                   value_words(dist->unit, is_whole),
+                   dist->unit == DIST_TOKENS ? " up to 10^9" : "");
 }
 
 static bool parse_second(struct dist *dist, const char *text, const char *option, const char *all,
@@ -154,42 +153,19 @@ static bool parse_numbers(struct arena *arena, struct dist *dist, const char *te
     return true;
 }
 
-/* One line into line[]; false at the end of the file or on a line that is too long or holds a NUL
- * (both set err). */
-static bool read_line(FILE *file, char line[LINE_BYTES], const char *path, long number,
-                      struct err *err)
-{
-    size_t length;
-
-    if (!fgets(line, LINE_BYTES, file)) {
-        if (ferror(file))
-            err_errno(err, path);
-        return false;
-    }
-    length = strlen(line);
-    if (length > 0 && line[length - 1] == '\n')
-        length--;
-    else if (length == 0 || length == LINE_BYTES - 1 || !feof(file))
-        return err_at(err, path, number, 0, "not a line of text with one value");
-    if (length > 0 && line[length - 1] == '\r')
-        length--;
-    line[length] = '\0';
-    return true;
-}
-
-static bool read_values(struct arena *arena, struct dist *dist, FILE *file, const char *path,
+static bool read_values(struct arena *arena, struct dist *dist, struct lines *lines,
                         struct err *err)
 {
-    char line[LINE_BYTES];
     size_t room = 0;
     int64_t value;
     double sum = 0;
 
-    for (long number = 1; read_line(file, line, path, number, err); number++) {
+    for (const char *line; (line = lines_next(lines, err));) {
         if (line[0] == '\0' || line[0] == '#')
             continue;
         if (!parse_whole(line, dist->unit, &value) || (dist->unit == DIST_TOKENS && value < 1))
-            return err_at(err, path, number, 1, "value is '%s': expected %s", line,
+            return err_at(err, lines_path(lines), lines_number(lines), 1,
+                          "value is '%.60s': expected %s", line,
                           dist->unit == DIST_TIME ? value_words(DIST_TIME, true)
                                                   : "a whole number of tokens of at least 1");
         if (dist->value_count == room) {
@@ -203,20 +179,20 @@ static bool read_values(struct arena *arena, struct dist *dist, FILE *file, cons
     if (err->kind != ERR_NONE)
         return false;
     if (dist->value_count == 0)
-        return err_at(err, path, 0, 0, "holds no value");
+        return err_at(err, lines_path(lines), 0, 0, "holds no value");
     dist->mean = sum / (double)dist->value_count;
     return true;
 }
 
 static bool load_values(struct arena *arena, struct dist *dist, const char *path, struct err *err)
 {
-    FILE *file = fopen(path, "r");
+    struct lines *lines = lines_open(arena, path, err);
     bool ok;
 
-    if (!file)
-        return err_errno(err, path);
-    ok = read_values(arena, dist, file, path, err);
-    fclose(file);
+    if (!lines)
+        return false;
+    ok = read_values(arena, dist, lines, err);
+    lines_close(lines);
     return ok;
 }
 

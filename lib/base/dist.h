@@ -16,6 +16,10 @@ struct rng;
 
 enum dist_unit { DIST_TOKENS, DIST_TIME };
 
+/* Most tokens that a draw gives and that a workload may ask for: prompt plus output stay below
+ * 2^31. */
+#define DIST_MAX_TOKENS 1000000000
+
 /* option names the command line option for error texts. Negative values, and means of 0 for tokens,
  * are errors. */
 struct dist *dist_parse(struct arena *arena, const char *text, enum dist_unit unit,

@@ -170,21 +170,28 @@ static bool load_devices(struct arena *arena, struct cluster *cluster, struct er
 
 /* ---- links.csv ---- */
 
-static bool check_node(const struct csv *csv, struct arena *arena, const struct cluster *cluster,
-                       struct err *err)
+/* What is known of a medium while its rows are read. */
+struct attached {
+    struct names *nodes; /* numbered as its attachments */
+    int capacity;        /* of its attachments */
+};
+
+struct link_reader {
+    struct arena *arena;
+    struct cluster *cluster;
+    struct names *nodes;       /* of devices.csv, and the source */
+    struct names *media;       /* numbered as cluster->media */
+    struct attached *attached; /* one a medium */
+    int capacity;              /* of cluster->media and attached */
+};
+
+static bool check_node(const struct csv *csv, const struct names *nodes, struct err *err)
 {
     const char *node = csv_text(csv, LINK_NODE), *closest;
-    const char **known = arena_array(arena, (size_t)cluster->device_count + 1, sizeof *known);
 
-    if (strcmp(node, ANY_NODE) == 0 || strcmp(node, CLUSTER_SOURCE) == 0)
+    if (strcmp(node, ANY_NODE) == 0 || names_find(nodes, node) >= 0)
         return true;
-    for (int i = 0; i < cluster->device_count; i++) {
-        known[i] = cluster->devices[i].node;
-        if (strcmp(known[i], node) == 0)
-            return true;
-    }
-    known[cluster->device_count] = CLUSTER_SOURCE;
-    closest = err_closest(node, known, cluster->device_count + 1);
+    closest = err_closest(node, names_list(nodes), names_count(nodes));
     return csv_bad(csv, LINK_NODE, err, "expected a node of devices.csv, source or *%s%s%s",
                    closest ? "; did you mean '" : "", closest ? closest : "", closest ? "'?" : "");
 }
@@ -239,45 +246,86 @@ static bool read_medium(const struct csv *csv, struct cluster_medium *medium, st
            read_shared(csv, WAVELENGTHS, &medium->wavelengths, err);
 }
 
-static bool read_link(const struct csv *csv, struct arena *arena, struct cluster *cluster,
-                      struct names *media, struct err *err)
+/* Number of the medium that the row names; a new one gets its place. */
+static int find_medium(const struct csv *csv, struct link_reader *reader)
+{
+    struct cluster *cluster = reader->cluster;
+    int index = names_put(reader->media, csv_text(csv, MEDIUM));
+
+    if (index < cluster->medium_count)
+        return index;
+    if (index == reader->capacity) {
+        size_t old = (size_t)index, larger = old ? 2 * old : 4;
+
+        cluster->media =
+            arena_grow(reader->arena, cluster->media, old, larger, sizeof *cluster->media);
+        reader->attached =
+            arena_grow(reader->arena, reader->attached, old, larger, sizeof *reader->attached);
+        reader->capacity = (int)larger;
+    }
+    cluster->media[cluster->medium_count++].name = names_list(reader->media)[index];
+    reader->attached[index].nodes = names_create(reader->arena);
+    return index;
+}
+
+static void add_attachment(struct link_reader *reader, int index,
+                           const struct cluster_attachment *attachment)
+{
+    struct cluster_medium *medium = &reader->cluster->media[index];
+    struct attached *attached = &reader->attached[index];
+
+    if (medium->attachment_count == attached->capacity) {
+        int larger = attached->capacity ? 2 * attached->capacity : 4;
+
+        medium->attachments =
+            arena_grow(reader->arena, medium->attachments, (size_t)attached->capacity,
+                       (size_t)larger, sizeof *medium->attachments);
+        attached->capacity = larger;
+    }
+    (void)names_put(attached->nodes, attachment->node);
+    medium->attachments[medium->attachment_count++] = *attachment;
+}
+
+static bool read_link(const struct csv *csv, struct link_reader *reader, struct err *err)
 {
     struct cluster_attachment attachment = { 0 };
-    struct cluster_medium *medium;
-    int32_t index;
+    const struct cluster_medium *medium;
+    int index, before;
 
     if (!csv_has(csv, MEDIUM))
         return csv_bad(csv, MEDIUM, err, "expected the name of a medium");
-    if (!csv_name(csv, LINK_NODE, arena, &attachment.node, err) ||
-        !check_node(csv, arena, cluster, err))
+    if (!csv_name(csv, LINK_NODE, reader->arena, &attachment.node, err) ||
+        !check_node(csv, reader->nodes, err))
         return false;
-    index = names_put(media, csv_text(csv, MEDIUM));
-    if (index == cluster->medium_count) {
-        /* Grown one by one: a cluster has few media, and rows point into the array only later. */
-        cluster->media = arena_grow(arena, cluster->media, (size_t)index, (size_t)index + 1,
-                                    sizeof *cluster->media);
-        cluster->media[cluster->medium_count++].name = names_list(media)[index];
-    }
-    medium = &cluster->media[index];
-    if (!read_medium(csv, medium, err) || !read_attachment(csv, &attachment, err))
+    index = find_medium(csv, reader);
+    medium = &reader->cluster->media[index];
+    if (!read_medium(csv, &reader->cluster->media[index], err) ||
+        !read_attachment(csv, &attachment, err))
         return false;
-    for (int i = 0; i < medium->attachment_count; i++)
-        if (strcmp(medium->attachments[i].node, attachment.node) == 0)
-            return csv_bad(csv, LINK_NODE, err, "attached to medium '%s' in line %ld already",
-                           medium->name, medium->attachments[i].line);
-    medium->attachments =
-        arena_grow(arena, medium->attachments, (size_t)medium->attachment_count,
-                   (size_t)medium->attachment_count + 1, sizeof *medium->attachments);
-    medium->attachments[medium->attachment_count++] = attachment;
+    before = names_find(reader->attached[index].nodes, attachment.node);
+    if (before >= 0)
+        return csv_bad(csv, LINK_NODE, err, "attached to medium '%s' in line %ld already",
+                       medium->name, medium->attachments[before].line);
+    add_attachment(reader, index, &attachment);
     if (strcmp(attachment.node, ANY_NODE) == 0 || strcmp(attachment.node, CLUSTER_SOURCE) == 0)
-        cluster->has_source = true;
+        reader->cluster->has_source = true;
     return true;
+}
+
+static struct names *list_nodes(struct arena *arena, const struct cluster *cluster)
+{
+    struct names *nodes = names_create(arena);
+
+    for (int i = 0; i < cluster->device_count; i++)
+        (void)names_put(nodes, cluster->devices[i].node);
+    (void)names_put(nodes, CLUSTER_SOURCE);
+    return nodes;
 }
 
 static bool load_links(struct arena *arena, struct cluster *cluster, struct err *err)
 {
     const char *path = arena_printf(arena, "%s/links.csv", cluster->path);
-    struct names *media;
+    struct link_reader reader = { .arena = arena, .cluster = cluster };
     struct csv *csv;
 
     if (access(path, F_OK) != 0 && errno == ENOENT)
@@ -286,8 +334,9 @@ static bool load_links(struct arena *arena, struct cluster *cluster, struct err 
     if (!csv)
         return false;
     cluster->has_links = true;
-    media = names_create(arena);
-    while (csv_next(csv, err) && read_link(csv, arena, cluster, media, err))
+    reader.nodes = list_nodes(arena, cluster);
+    reader.media = names_create(arena);
+    while (csv_next(csv, err) && read_link(csv, &reader, err))
         continue;
     for (int i = 0; i < cluster->medium_count && err->kind == ERR_NONE; i++)
         if (cluster->media[i].kind == CLUSTER_MESH && cluster->media[i].mesh_columns == 0)

@@ -96,6 +96,15 @@ static bool on_bases(const int32_t *x, const int64_t *y_ps, int count, enum inte
     return true;
 }
 
+/* Whether at is a multiple of the period that was measured, or lies between two such points. */
+static bool is_bracketed(const int32_t *x, int count, int32_t period, int without, int32_t at)
+{
+    int last = find_last_not_above(x, count, at);
+    int low = next_base(x, count, last, -1, period, without);
+
+    return low >= 0 && (x[low] == at || next_base(x, count, last + 1, 1, period, without) >= 0);
+}
+
 /* The prediction proper, without regard to a point that is exactly at. */
 static int64_t predict(const int32_t *x, const int64_t *y_ps, int count, enum interp_form form,
                        const struct interp_tiles *tiles, int without, int32_t at)
@@ -103,9 +112,12 @@ static int64_t predict(const int32_t *x, const int64_t *y_ps, int count, enum in
     int32_t period = tiles ? tiles->period : 1;
     int32_t residue = at % period;
     int only = without == 0 ? 1 : 0;
+    bool is_beyond = at < x[0] || at > x[count - 1];
     int64_t result_ps;
 
+    /* Tiles that would have to be extrapolated are worse than the measured neighbours. */
     if (period > 1 && at >= period &&
+        (is_beyond || is_bracketed(x, count, period, without, at - residue)) &&
         on_bases(x, y_ps, count, form, period, without, at - residue, &result_ps))
         return clamp(add(result_ps, tiles->adder_ps[residue]));
     if (on_bases(x, y_ps, count, form, 1, without, at, &result_ps))
@@ -131,9 +143,9 @@ int64_t interp_predict(const int32_t *x, const int64_t *y_ps, int count, enum in
 
 /* ---- fit ---- */
 
-/* What a residue adds, on average, to the line through the multiples of the period; points below
- * the first multiple have no line and are taken as they are. False when a residue was not measured:
- * its adder is then 0, which is no measurement. */
+/* What a residue adds, on average, to the line between the multiples of the period; points whose
+ * base lies outside the multiples have no such line and say nothing. False when a residue was not
+ * measured: its adder is then 0, which is no measurement. */
 static bool fit_adders(struct interp_tiles *tiles, const int32_t *x, const int64_t *y_ps, int count,
                        int without)
 {
@@ -146,6 +158,7 @@ static bool fit_adders(struct interp_tiles *tiles, const int32_t *x, const int64
         int32_t residue = x[i] % tiles->period;
 
         if (i == without || residue == 0 || x[i] < tiles->period ||
+            !is_bracketed(x, count, tiles->period, without, x[i] - residue) ||
             !on_bases(x, y_ps, count, INTERP_LINEAR, tiles->period, without, x[i] - residue,
                       &base_ps))
             continue;

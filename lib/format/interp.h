@@ -1,7 +1,8 @@
 /* interp.h - the predictor that profiler and simulator share: cost at a shape nobody measured.
  *
  * Linear operators over m_tokens follow OpenBLAS's tiles: piecewise linear over multiples of the
- * period, plus an adder for each residue (traces/README.md; reference: profiling study, section 5).
+ * period, plus an adder for each residue (traces/README.md; reference: profiling study, section 5);
+ * between points without such multiples on either side, plainly piecewise linear.
  * Attention of a prefill is a power law between points (log-log); of a decode, linear in kv_len. */
 #ifndef ORRERY_FORMAT_INTERP_H
 #define ORRERY_FORMAT_INTERP_H

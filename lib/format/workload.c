@@ -6,14 +6,13 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
+#include "lib/base/dist.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/format/names.h"
 #include "lib/format/table.h"
 
-/* Prompt plus output must stay below 2^31. */
-#define MAX_TOKENS 1000000000
 #define MAX_BATCH 1000000
 
 enum column {
@@ -110,9 +109,9 @@ static bool read_tokens(struct reader *reader, struct workload_request *request,
     const struct csv *csv = reader->csv;
 
     request->batch = 1;
-    if (!read_count(csv, PROMPT_TOKENS, 1, MAX_TOKENS, &request->prompt_tokens, err) ||
-        !read_count(csv, OUTPUT_TOKENS, 1, MAX_TOKENS, &request->output_tokens, err) ||
-        !read_count(csv, PREFIX_TOKENS, 0, MAX_TOKENS, &request->prefix_tokens, err) ||
+    if (!read_count(csv, PROMPT_TOKENS, 1, DIST_MAX_TOKENS, &request->prompt_tokens, err) ||
+        !read_count(csv, OUTPUT_TOKENS, 1, DIST_MAX_TOKENS, &request->output_tokens, err) ||
+        !read_count(csv, PREFIX_TOKENS, 0, DIST_MAX_TOKENS, &request->prefix_tokens, err) ||
         !read_count(csv, BATCH, 1, MAX_BATCH, &request->batch, err))
         return false;
     if (request->prefix_tokens > request->prompt_tokens)

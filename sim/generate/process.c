@@ -1,4 +1,5 @@
-/* process.c - Poisson, gamma, constant, MMPP and Pareto gaps, each rounded to picoseconds at once.
+/* process.c - Poisson, gamma, MMPP and Pareto gaps, each rounded to picoseconds at once; constant
+ * arrivals, where the whole way from 0 is rounded, since rounded gaps would drift.
  *
  * Squared coefficient of variation c2 of the gaps: gamma 1/shape; Pareto 1/(a (a - 2)), so a =
  * 1 + sqrt(1 + 1/c2); an MMPP of two states of equal mean length 1/q and rates r (1 +- b):
@@ -92,7 +93,9 @@ static int64_t after_ps(struct process *process, int64_t at_ps)
     case GENERATE_GAMMA:
         return later_ps(at_ps, rng_gamma(rng, process->shape, process->scale_ps));
     case GENERATE_CONSTANT:
-        return later_ps(at_ps, process->mean_gap_ps);
+        process->arrivals++;
+        return dmath_round((double)process->arrivals * (double)UNITS_PS_PER_S /
+                           process->rate_per_s);
     case GENERATE_MMPP:
         return mmpp_after_ps(process, at_ps);
     case GENERATE_PARETO:
@@ -112,6 +115,7 @@ bool process_begin(struct process *process, const struct generate_options *optio
         return false;
     *process = (struct process){ .kind = options->process };
     process->rng = rng_stream(options->seed, RNG_ARRIVALS, entity);
+    process->rate_per_s = rate_per_s;
     process->mean_gap_ps = (double)UNITS_PS_PER_S / rate_per_s;
     if (process->mean_gap_ps < 1 || process->mean_gap_ps > (double)UNITS_MAX_PS)
         return err_set(err, ERR_USAGE,

@@ -9,7 +9,8 @@ struct process {
     int64_t next_ps; /* instant of the next arrival */
     enum generate_process kind;
     struct rng rng;
-    double mean_gap_ps;
+    double rate_per_s, mean_gap_ps;
+    int64_t arrivals;       /* constant: how many came before next_ps */
     double shape, scale_ps; /* gamma: both; pareto: shape and least gap */
     double state_gap_ps[2]; /* mmpp: mean gap in the high and in the low state */
     double dwell_ps;

@@ -3,26 +3,26 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/lines.h"
 #include "lib/base/units.h"
 #include "lib/format/trace.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LINE_BYTES 256
 
 static bool range_parse(char *text, struct compare_range *range)
 {
     char *dash = text[0] ? strchr(text + 1, '-') : NULL;
+    bool ok;
 
     if (dash)
         *dash = '\0';
-    if (!units_parse_int(text, &range->first))
-        return false;
+    ok = units_parse_int(text, &range->first);
     range->last = range->first;
-    if (dash && !units_parse_int(dash + 1, &range->last))
-        return false;
-    return range->first >= 0 && range->first <= range->last;
+    if (dash) {
+        ok = ok && units_parse_int(dash + 1, &range->last);
+        *dash = '-'; /* the error shows it whole */
+    }
+    return ok && range->first >= 0 && range->first <= range->last;
 }
 
 static bool excluded_line(struct arena *arena, char *line, bool is_first,
@@ -30,7 +30,7 @@ static bool excluded_line(struct arena *arena, char *line, bool is_first,
 {
     struct compare_range range;
 
-    line[strcspn(line, ",\r\n")] = '\0';
+    line[strcspn(line, ",")] = '\0';
     if (line[0] == '\0' || line[0] == '#' || (is_first && strcmp(line, "request_id") == 0))
         return true;
     if (!range_parse(line, &range))
@@ -46,33 +46,63 @@ static bool excluded_line(struct arena *arena, char *line, bool is_first,
     return true;
 }
 
+static int compare_ranges(const void *left, const void *right)
+{
+    const struct compare_range *a = left, *b = right;
+
+    return (a->first > b->first) - (a->first < b->first);
+}
+
+/* In order and apart, so that is_excluded can search. */
+static void merge_ranges(struct compare_excluded *excluded)
+{
+    struct compare_range *ranges = excluded->ranges;
+    size_t used = 0;
+
+    if (excluded->count > 0)
+        qsort(ranges, excluded->count, sizeof(*ranges), compare_ranges);
+    for (size_t i = 0; i < excluded->count; i++) {
+        if (used == 0 || ranges[i].first - 1 > ranges[used - 1].last)
+            ranges[used++] = ranges[i];
+        else if (ranges[i].last > ranges[used - 1].last)
+            ranges[used - 1].last = ranges[i].last;
+    }
+    excluded->count = used;
+}
+
 bool compare_load_excluded(struct arena *arena, const char *path, struct compare_excluded *excluded,
                            struct err *err)
 {
-    FILE *stream = fopen(path, "r");
-    char line[LINE_BYTES];
+    struct lines *lines = lines_open(arena, path, err);
     size_t capacity = 0;
-    bool ok = true;
 
     *excluded = (struct compare_excluded){ 0 };
-    if (!stream)
-        return err_errno(err, path);
-    for (long number = 1; ok && fgets(line, sizeof(line), stream); number++)
-        if (!excluded_line(arena, line, number == 1, excluded, &capacity))
-            ok = err_at(err, path, number, 1,
-                        "request_id is '%.40s': expected an id, or FIRST-LAST", line);
-    if (ok && ferror(stream))
-        ok = err_errno(err, path);
-    fclose(stream);
-    return ok;
+    if (!lines)
+        return false;
+    for (char *line; (line = lines_next(lines, err));)
+        if (!excluded_line(arena, line, lines_number(lines) == 1, excluded, &capacity)) {
+            err_at(err, lines_path(lines), lines_number(lines), 1,
+                   "request_id is '%.40s': expected an id, or FIRST-LAST", line);
+            break;
+        }
+    lines_close(lines);
+    merge_ranges(excluded);
+    return err->kind == ERR_NONE;
 }
 
 static bool is_excluded(const struct compare_excluded *excluded, int64_t id)
 {
-    for (size_t i = 0; excluded && i < excluded->count; i++)
-        if (id >= excluded->ranges[i].first && id <= excluded->ranges[i].last)
-            return true;
-    return false;
+    size_t low = 0, high = excluded ? excluded->count : 0;
+
+    while (low < high) { /* the first range that does not end before id */
+        size_t middle = low + (high - low) / 2;
+
+        if (excluded->ranges[middle].last < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return excluded && low < excluded->count && excluded->ranges[low].first <= id;
 }
 
 static int compare_ids(const void *left, const void *right)
@@ -176,6 +206,26 @@ struct columns {
     struct pairs latency, ttft, tpot;
 };
 
+/* One id in both files must be one request; tokens that a file leaves out say nothing. */
+static bool check_same(const struct trace_request *p, const struct trace_request *r,
+                       struct err *err)
+{
+    const char *field = "prompt_tokens";
+    int32_t predicted = p->prompt_tokens, real = r->prompt_tokens;
+
+    if (predicted == real || predicted == 0 || real == 0) {
+        field = "output_tokens";
+        predicted = p->output_tokens;
+        real = r->output_tokens;
+    }
+    if (predicted == real || predicted == 0 || real == 0)
+        return true;
+    return err_set(err, ERR_INPUT,
+                   "request %lld has %s %d in the predicted and %d in the measured file: these are "
+                   "runs of different workloads",
+                   (long long)p->request_id, field, predicted, real);
+}
+
 static bool pair_add(struct compare *compare, struct columns *columns,
                      const struct trace_request *p, const struct trace_request *r, struct err *err)
 {
@@ -222,6 +272,8 @@ bool compare_run(struct arena *arena, const struct trace_requests *predicted,
             *(ps[p]->request_id < rs[r]->request_id ? &p : &r) += 1;
             continue;
         }
+        if (!check_same(ps[p], rs[r], err))
+            return false;
         if (ps[p]->status != TRACE_OK || rs[r]->status != TRACE_OK)
             compare->not_ok++;
         else if (!pair_add(compare, &columns, ps[p], rs[r], err))

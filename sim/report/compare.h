@@ -43,12 +43,12 @@ struct compare {
 struct compare_range { /* of request ids, inclusive */
     int64_t first, last;
 };
-struct compare_excluded {
+struct compare_excluded { /* ascending, and no two that overlap */
     size_t count;
     struct compare_range *ranges;
 };
 /* One id or FIRST-LAST a line; blank lines, # lines and a first line `request_id` are skipped, text
- * after a comma is a remark. */
+ * after a comma is a remark. "-" = stdin. */
 bool compare_load_excluded(struct arena *arena, const char *path, struct compare_excluded *excluded,
                            struct err *err);
 

@@ -137,7 +137,7 @@ static void draws_stay_within_what_a_request_can_hold(void **state)
 {
     struct dist *low = parse(state, "normal:1:1000", DIST_TOKENS);
     struct dist *zero = parse(state, "uniform:0:1", DIST_TOKENS);
-    struct dist *huge = parse(state, "exp:2e9", DIST_TOKENS);
+    struct dist *huge = parse(state, "exp:1e9", DIST_TOKENS);
     struct dist *time = parse(state, "normal:1ms:10s", DIST_TIME);
     struct dist *longest = parse(state, "exp:9000000s", DIST_TIME);
     struct rng rng = rng_stream(1, RNG_TEST, 2);
@@ -150,8 +150,8 @@ static void draws_stay_within_what_a_request_can_hold(void **state)
         at_low += value == 1;
         assert_int_equal(dist_draw(zero, &rng), 1);
         value = dist_draw(huge, &rng);
-        assert_true(value >= 1 && value <= INT32_MAX);
-        at_high += value == INT32_MAX;
+        assert_true(value >= 1 && value <= DIST_MAX_TOKENS);
+        at_high += value == DIST_MAX_TOKENS;
         value = dist_draw(time, &rng);
         assert_true(value >= 0);
         at_0 += value == 0;
@@ -265,6 +265,18 @@ static void a_file_is_drawn_uniformly_from(void **state)
     assert_in_range(twenties, 850, 1150);
 }
 
+static void a_remark_in_a_file_may_be_long(void **state)
+{
+    char bytes[1000];
+    const char *text;
+
+    memset(bytes, '#', sizeof bytes);
+    memcpy(bytes + sizeof bytes - 4, "\n25", 3);
+    text = write_file(state, bytes, sizeof bytes - 1);
+    assert_true(dist_mean(parse(state, text, DIST_TOKENS)) == 25);
+    unlink(text + 5);
+}
+
 static void a_file_may_hold_many_times(void **state)
 {
     char bytes[6000];
@@ -295,8 +307,8 @@ static void bad_files_are_refused_with_the_line(void **state)
         { "1\n0\n", 4, DIST_TOKENS, ":2:1: value is '0'" },
         { "1\n2", 3, DIST_TIME, ":1:1: value is '1': expected a duration" },
         { "1s\n-2s\n", 7, DIST_TIME, ":2:1: value is '-2s'" },
-        { "1\n2\0003\n", 6, DIST_TOKENS, ":2: not a line of text" },
-        { "1\n\0\n", 4, DIST_TOKENS, ":2: not a line of text" },
+        { "1\n2\0003\n", 6, DIST_TOKENS, ":2: line holds a NUL byte" },
+        { "1\n\0\n", 4, DIST_TOKENS, ":2: line holds a NUL byte" },
         { "1\n 2\n", 5, DIST_TOKENS, ":2:1: value is ' 2'" },
     };
     const char *text;
@@ -308,7 +320,7 @@ static void bad_files_are_refused_with_the_line(void **state)
     }
     memset(long_line, '1', sizeof long_line);
     text = write_file(state, long_line, sizeof long_line);
-    assert_refused(state, text, DIST_TOKENS, ":1: not a line of text");
+    assert_refused(state, text, DIST_TOKENS, ":1:1: value is '1111");
     unlink(text + 5);
 }
 
@@ -325,6 +337,7 @@ int main(void)
         RULE(think_times_may_be_0),
         RULE(bad_texts_are_refused_with_what_was_expected),
         RULE(a_file_is_drawn_uniformly_from),
+        RULE(a_remark_in_a_file_may_be_long),
         RULE(a_file_may_hold_many_times),
         RULE(bad_files_are_refused_with_the_line),
     };

@@ -221,6 +221,41 @@ static void the_first_common_medium_carries_and_a_nodes_own_row_counts(void **st
     assert_null(cluster_common_medium(k, "n0", "n1", &from, &to));
 }
 
+/* Not a clock but the memory: quadratic work here allocated, so it shows the same everywhere. */
+static void thousands_of_nodes_take_little_memory(void **state)
+{
+    enum { NODES = 6000 };
+    struct scratch *scratch = *state;
+    struct out *devices = out_open_memory(scratch->arena), *links = out_open_memory(scratch->arena);
+    const struct cluster *k;
+    size_t before;
+
+    out_printf(devices, "device,type\n");
+    out_printf(links, LINK_HEAD "\n");
+    for (int i = 0; i < NODES; i++) {
+        out_printf(devices, "device-%d,pi\n", i);
+        out_printf(links, "lan,switch,device-%d,1e9,0.001\nbus-%d,bus,device-%d,1e10,0\n", i, i, i);
+    }
+    (void)scratch_write(scratch, "k/devices.csv", scratch_text(devices));
+    (void)scratch_write(scratch, "k/links.csv", scratch_text(links));
+    before = arena_used_bytes(scratch->arena);
+    k = cluster_load(scratch->arena, arena_printf(scratch->arena, "%s/k", scratch->folder),
+                     scratch_err(scratch));
+    assert_non_null(k);
+    assert_int_equal(k->medium_count, NODES + 1);
+    assert_int_equal(k->media[0].attachment_count, NODES);
+    assert_string_equal(k->media[0].attachments[NODES - 1].node, "device-5999");
+    assert_string_equal(k->media[NODES].attachments[0].node, "device-5999");
+    assert_true(arena_used_bytes(scratch->arena) - before < NODES * 4096);
+    expect_error(
+        scratch, scratch_text(devices),
+        arena_printf(scratch->arena, "%slan,switch,device-17,1e9,0\n", scratch_text(links)),
+        "k/links.csv:12002:3: node is 'device-17': attached to medium 'lan' in line 36 ");
+    expect_error(scratch, scratch_text(devices), LINK_HEAD "\nlan,switch,devise-17,1e9,0\n",
+                 "k/links.csv:2:3: node is 'devise-17': expected a node of devices.csv, source or "
+                 "*; did you mean 'device-17'?");
+}
+
 static void an_implied_cluster_has_each_device_once(void **state)
 {
     static const char *const names[] = { "b", "a", "b", "c", "a" };
@@ -276,6 +311,7 @@ int main(void)
         scratch_test(bad_links_are_named),
         scratch_test(the_source_is_there_when_a_link_attaches_it_or_every_node),
         scratch_test(the_first_common_medium_carries_and_a_nodes_own_row_counts),
+        scratch_test(thousands_of_nodes_take_little_memory),
         scratch_test(an_implied_cluster_has_each_device_once),
         scratch_test(what_is_written_reads_back_the_same),
     };

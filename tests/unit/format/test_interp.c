@@ -203,15 +203,57 @@ static void without_two_multiples_of_the_period_the_points_are_joined(void **sta
     assert_int_equal(interp_predict(x, y_ps, 3, INTERP_LINEAR, &tiles, 17, &origin), 3700);
 }
 
-static void multiples_beyond_the_first_tile_reach_down(void **state)
+static void tiles_between_points_need_a_multiple_on_either_side(void **state)
 {
-    const int32_t x[] = { 1, 16, 32 };
-    const int64_t y_ps[] = { 10, 1600, 3200 };
-    struct interp_tiles tiles = { .period = 4, .adder_ps = { 0, 10, 20, 30 } };
+    const int32_t low[] = { 1, 3, 32, 48 },
+                  high[] = { 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 300 };
+    const int64_t low_ps[] = { 100, 300, 3200, 9000 };
+    int64_t high_ps[COUNT(high)];
+    struct interp_tiles tiles = { .period = 16, .adder_ps = { 0, 7000 } };
 
     (void)state;
-    assert_int_equal(interp_predict(x, y_ps, 3, INTERP_LINEAR, &tiles, 9, &origin), 810);
+    tiles.adder_ps[11] = tiles.adder_ps[15] = 7000;
+    assert_int_equal(interp_predict(low, low_ps, 4, INTERP_LINEAR, &tiles, 17, &origin), 1700);
     assert_int_equal(origin, INTERP_INTERPOLATED);
+    assert_int_equal(interp_predict(low, low_ps, 4, INTERP_LINEAR, &tiles, 31, &origin), 3100);
+    assert_int_equal(origin, INTERP_INTERPOLATED);
+    assert_int_equal(interp_predict(low, low_ps, 4, INTERP_LINEAR, &tiles, 33, &origin), 10200);
+    assert_int_equal(origin, INTERP_INTERPOLATED);
+    for (int i = 0; i < COUNT(high); i++)
+        high_ps[i] = 10 * (int64_t)high[i];
+    high_ps[COUNT(high) - 1] = 25600; /* 300 */
+    assert_int_equal(
+        interp_predict(high, high_ps, COUNT(high), INTERP_LINEAR, &tiles, 299, &origin), 25076);
+    assert_int_equal(origin, INTERP_INTERPOLATED);
+    assert_int_equal(/* beyond the end the tiles go on: 256 + 3 * 16 + 11 */
+                     interp_predict(high, high_ps, COUNT(high), INTERP_LINEAR, &tiles, 315,
+                                    &origin),
+                     10040);
+    assert_int_equal(origin, INTERP_EXTRAPOLATED);
+}
+
+static void before_the_first_point_the_tiles_go_on(void **state)
+{
+    const int32_t x[] = { 20, 32, 48 };
+    const int64_t y_ps[] = { 2500, 3200, 4800 };
+    struct interp_tiles tiles = { .period = 16, .adder_ps = { 0, 50 } };
+
+    (void)state;
+    assert_int_equal(interp_predict(x, y_ps, 3, INTERP_LINEAR, &tiles, 17, &origin), 1650);
+    assert_int_equal(origin, INTERP_EXTRAPOLATED);
+}
+
+static void adders_are_not_fitted_on_bases_that_nobody_measured(void **state)
+{
+    struct arena *arena = arena_create();
+    const int32_t x[] = { 3, 4, 6, 8, 10, 12, 15 }; /* period 2: only 3 and 15 have residue 1 */
+    int64_t y_ps[COUNT(x)];
+
+    (void)state;
+    for (int i = 0; i < COUNT(x); i++)
+        y_ps[i] = 1000 * (x[i] / 2 * 2) + (x[i] % 2 ? 77000 : 0);
+    assert_int_equal(interp_fit(arena, x, y_ps, COUNT(x)).period, 1);
+    arena_destroy(arena);
 }
 
 int main(void)
@@ -228,7 +270,9 @@ int main(void)
         cmocka_unit_test(tiles_are_not_guessed_from_few_or_unfit_points),
         cmocka_unit_test(below_the_first_tile_the_points_are_joined),
         cmocka_unit_test(without_two_multiples_of_the_period_the_points_are_joined),
-        cmocka_unit_test(multiples_beyond_the_first_tile_reach_down),
+        cmocka_unit_test(tiles_between_points_need_a_multiple_on_either_side),
+        cmocka_unit_test(before_the_first_point_the_tiles_go_on),
+        cmocka_unit_test(adders_are_not_fitted_on_bases_that_nobody_measured),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

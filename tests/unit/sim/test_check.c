@@ -149,6 +149,81 @@ static void excluded_requests_are_left_out_of_both(void **state)
     assert_ratio(compare.latency.mare, 0);
 }
 
+static void exclusions_are_sorted_and_merged(void **state)
+{
+    (void)state;
+    fixture_write("x.csv",
+                  "9223372036854775807\n20-30\n7\n5-6\n25-40\n1-10\n22\n0-9223372036854775806\n");
+    assert_true(
+        compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+    assert_int_equal(excluded.count, 1);
+    assert_int_equal(excluded.ranges[0].first, 0);
+    assert_int_equal(excluded.ranges[0].last, INT64_MAX);
+    fixture_write("x.csv", "20-30\n7\n5-6\n25-40\n3\n22\n41,touches\n");
+    assert_true(
+        compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+    assert_int_equal(excluded.count, 3);
+    assert_int_equal(excluded.ranges[0].last, 3);
+    assert_int_equal(excluded.ranges[1].first, 5);
+    assert_int_equal(excluded.ranges[1].last, 7);
+    assert_int_equal(excluded.ranges[2].first, 20);
+    assert_int_equal(excluded.ranges[2].last, 41);
+    must_run("2,s,0,0,0,,3,,,,ok\n4,s,0,0,0,,3,,,,ok\n8,s,0,0,0,,3,,,,ok\n",
+             "2,s,0,0,0,,3,,,,ok\n3,s,0,0,0,,3,,,,ok\n4,s,0,0,0,,3,,,,ok\n5,s,0,0,0,,3,,,,ok\n"
+             "7,s,0,0,0,,3,,,,ok\n8,s,0,0,0,,3,,,,ok\n20,s,0,0,0,,3,,,,ok\n41,s,0,0,0,,3,,,,ok\n");
+    assert_int_equal(compare.pairs, 3);
+    assert_int_equal(compare.missing, 0);
+    assert_int_equal(compare.excluded, 5);
+}
+
+/* A remark of this many bytes, then a bad line, so that the line number shows. */
+static const char *long_remark(size_t length)
+{
+    char *remark = arena_alloc(fixture.arena, length + 1);
+
+    memset(remark, '7', length);
+    return arena_printf(fixture.arena, "12,%s\n5-3\n", remark);
+}
+
+static void remarks_of_exclusions_may_be_long(void **state)
+{
+    (void)state;
+    fixture_write("x.csv", arena_printf(fixture.arena, "12,%0300d\n13\n", 9));
+    assert_true(
+        compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+    assert_int_equal(excluded.count, 1);
+    assert_int_equal(excluded.ranges[0].first, 12);
+    assert_int_equal(excluded.ranges[0].last, 13);
+    fixture_write("x.csv", long_remark((1 << 20) - 3));
+    assert_false(
+        compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+    assert_non_null(strstr(fixture.err.text, "x.csv:2:1: request_id is '5-3'"));
+    fixture.err = (struct err)ERR_INIT;
+    fixture_write("x.csv", long_remark((1 << 20) - 2));
+    assert_false(
+        compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
+    assert_non_null(strstr(fixture.err.text, "x.csv:1: line is longer than 1048576 bytes"));
+}
+
+static void exclusions_come_from_stdin_when_asked(void **state)
+{
+    int kept = dup(STDIN_FILENO);
+    bool ok;
+
+    (void)state;
+    fixture_write("x.csv", "1\n2\n9,late\n");
+    assert_non_null(freopen(fixture_path("x.csv"), "r", stdin));
+    ok = compare_load_excluded(fixture.arena, "-", &excluded, &fixture.err);
+    assert_true(ok);
+    assert_int_equal(excluded.count, 2);
+    assert_int_equal(excluded.ranges[1].first, 9);
+    assert_false(compare_load_excluded(fixture.arena, "-", &excluded, &fixture.err));
+    assert_non_null(strstr(fixture.err.text, "stdin: read to its end already"));
+    assert_int_equal(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+    close(kept);
+    clearerr(stdin);
+}
+
 static void bad_exclusions_are_named(void **state)
 {
     static const char *const bad[] = {
@@ -161,7 +236,9 @@ static void bad_exclusions_are_named(void **state)
         fixture_write("x.csv", arena_printf(fixture.arena, "1\n%s\n", bad[i]));
         assert_false(
             compare_load_excluded(fixture.arena, fixture_path("x.csv"), &excluded, &fixture.err));
-        assert_non_null(strstr(fixture.err.text, "x.csv:2:1: request_id is '"));
+        assert_non_null(
+            strstr(fixture.err.text,
+                   arena_printf(fixture.arena, "x.csv:2:1: request_id is '%s'", bad[i])));
     }
     fixture.err = (struct err)ERR_INIT;
     assert_false(
@@ -210,6 +287,9 @@ int main(void)
         TEST(encoders_have_ttft_but_no_tpot),
         TEST(the_worst_five_are_named_largest_first),
         TEST(excluded_requests_are_left_out_of_both),
+        TEST(exclusions_are_sorted_and_merged),
+        TEST(remarks_of_exclusions_may_be_long),
+        TEST(exclusions_come_from_stdin_when_asked),
         TEST(bad_exclusions_are_named),
         TEST(what_cannot_be_compared_is_an_error),
         TEST(the_table_fits_a_terminal),

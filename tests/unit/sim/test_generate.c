@@ -129,6 +129,30 @@ static void constant_arrivals_are_even_and_begin_at_zero(void **state)
     }
 }
 
+/* A third of a second is no whole number of picoseconds: rounded gaps would drift. */
+static void constant_arrivals_do_not_drift(void **state)
+{
+    struct workload *workload;
+
+    (void)state;
+    add_service("chat");
+    options.process = GENERATE_CONSTANT;
+    options.rate_per_s = 3;
+    options.duration_ps = 60 * UNITS_PS_PER_S;
+    workload = generate_open(arena, &options, &err);
+    assert_non_null(workload);
+    assert_int_equal(workload->count, 180);
+    assert_int_equal(workload->requests[1].arrival_ps, INT64_C(333333333333));
+    assert_int_equal(workload->requests[2].arrival_ps, INT64_C(666666666667));
+    assert_int_equal(workload->requests[179].arrival_ps, INT64_C(59666666666667));
+    options.duration_ps = 0;
+    options.rate_per_s = 0.7;
+    options.max_requests = 700001;
+    workload = generate_open(arena, &options, &err);
+    assert_non_null(workload);
+    assert_int_equal(workload->requests[700000].arrival_ps, 1000000 * UNITS_PS_PER_S);
+}
+
 /* Arrivals and lengths of one service inside a workload of several. */
 static void assert_same_stream(const struct workload *one, const struct workload *several,
                                int service)
@@ -398,6 +422,7 @@ int main(void)
         TEST(mmpp_has_its_rate_and_cv),
         TEST(pareto_has_its_rate_and_cv),
         TEST(constant_arrivals_are_even_and_begin_at_zero),
+        TEST(constant_arrivals_do_not_drift),
         TEST(adding_a_service_shifts_no_draw_of_another),
         TEST(changing_the_lengths_shifts_no_arrival),
         TEST(shares_split_the_rate),
