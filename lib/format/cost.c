@@ -2,6 +2,7 @@
  * looked up in cost_lookup.c, written in cost_write.c. */
 #include "lib/format/cost.h"
 #include "lib/base/arena.h"
+#include "lib/base/csv.h"
 #include "lib/base/err.h"
 #include "lib/format/cost_table.h"
 #include "lib/format/names.h"
@@ -64,6 +65,26 @@ static bool load_kernels(struct cost_table *table, struct arena *arena, const ch
            cost_read_interp(table, arena, cost_open_interp(arena, interp_path, interp, err), err);
 }
 
+/* Of the facts about a device a prediction needs one: how large its last-level cache is. */
+static bool read_facts(struct cost_table *table, struct arena *arena, const char *path,
+                       struct err *err)
+{
+    enum { KEY, VALUE, UNIT, SOURCE, REASON, COLUMN_COUNT };
+    static const struct csv_column columns[COLUMN_COUNT] = { [KEY] = { "key", true },
+                                                             [VALUE] = { "value", true },
+                                                             [UNIT] = { "unit", false },
+                                                             [SOURCE] = { "source", false },
+                                                             [REASON] = { "reason", false } };
+    struct csv *csv = csv_open(arena, path, "device", columns, COLUMN_COUNT, err);
+    bool ok = csv != NULL;
+
+    while (ok && csv_next(csv, err))
+        if (strcmp(csv_text(csv, KEY), "llc_bytes") == 0 && csv_has(csv, VALUE))
+            ok = csv_int(csv, VALUE, 1, INT64_C(1) << 50, &table->llc_bytes, err);
+    csv_close(csv);
+    return ok && err->kind == ERR_NONE;
+}
+
 /* All that the folder holds for its own type, which may be nothing. */
 static struct cost_table *load_folder(struct arena *arena, const char *folder, struct err *err)
 {
@@ -72,6 +93,7 @@ static struct cost_table *load_folder(struct arena *arena, const char *folder, s
     const char *interp = join(arena, folder, "interp.csv");
     const char *stages = join(arena, folder, "stages.csv");
     const char *anchors = join(arena, folder, "anchors.csv");
+    const char *facts = join(arena, folder, "device.csv");
 
     if (!exists(folder)) {
         err_errno(err, folder);
@@ -89,7 +111,14 @@ static struct cost_table *load_folder(struct arena *arena, const char *folder, s
         return NULL;
     if (exists(anchors) && !cost_read_anchors(table, arena, anchors, err))
         return NULL;
+    if (exists(facts) && !read_facts(table, arena, facts, err))
+        return NULL;
     return table;
+}
+
+int64_t cost_llc_bytes(const struct cost_table *table)
+{
+    return table->llc_bytes;
 }
 
 static bool is_empty(const struct cost_table *table)

@@ -53,7 +53,8 @@ struct cost_stage {
     int32_t stage;
     int64_t latency_ps, gap_ps;
     int64_t weight_bytes, activation_bytes, output_bytes;
-    int32_t devices, batch; /* 1 when not given */
+    int32_t devices; /* that the stage was profiled on; 0 when not given */
+    int32_t batch;   /* 1 when not given */
     long line;
 };
 /* NULL when there is no such row. batch 1. */
@@ -116,6 +117,9 @@ struct cost_anchor { /* a whole forward, un-stamped, against the sum of the tabl
     double kappa; /* forward / sum */
 };
 void cost_write_anchors(struct out *out, const struct cost_anchor *anchors, int count);
+/* Last-level cache of the device, from device.csv's fact llc_bytes; 0 = not known. Weights that fit
+ * it are faster than the table says: its costs are those of cold memory. */
+int64_t cost_llc_bytes(const struct cost_table *table);
 /* Anchors of a loaded table. */
 int cost_anchor_count(const struct cost_table *table);
 const struct cost_anchor *cost_anchor_at(const struct cost_table *table, int index);

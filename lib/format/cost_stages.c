@@ -35,15 +35,18 @@ static const struct csv_column columns[COL_COUNT] = {
     [COL_OUTPUT_BYTES] = { "output_bytes", false },
 };
 
+/* As memory_bytes of a device: sums over any number of rows stay far within int64. */
+#define MAX_BYTES (INT64_C(1) << 50)
+
 static bool read_bytes(const struct csv *csv, int column, int64_t *size_bytes, struct err *err)
 {
-    return !csv_has(csv, column) || csv_int(csv, column, 0, INT64_MAX, size_bytes, err);
+    return !csv_has(csv, column) || csv_int(csv, column, 0, MAX_BYTES, size_bytes, err);
 }
 
 static bool read_stage(const struct csv *csv, struct arena *arena, struct cost_stage *stage,
                        struct err *err)
 {
-    *stage = (struct cost_stage){ .devices = 1, .batch = 1, .line = csv_line(csv) };
+    *stage = (struct cost_stage){ .batch = 1, .line = csv_line(csv) };
     if (!csv_name(csv, COL_EXECUTABLE, arena, &stage->executable, err) ||
         !csv_int32(csv, COL_STAGE, 0, INT32_MAX, &stage->stage, err) ||
         !csv_seconds(csv, COL_LATENCY_S, 0, &stage->latency_ps, err))
@@ -113,7 +116,7 @@ static bool belongs(const struct csv *csv, struct cost_table *table, bool is_fol
 bool cost_read_stages(struct cost_table *table, struct arena *arena, const char *path,
                       bool is_folder, struct err *err)
 {
-    struct csv *csv = csv_open(arena, path, "stages", columns, COL_COUNT, err);
+    struct csv *csv = csv_open(arena, path, "stage-costs", columns, COL_COUNT, err);
     int capacity = 0;
 
     table->other_types = names_create(arena);

@@ -53,6 +53,7 @@ struct cost_curve {
 struct cost_table {
     const char *type, *path;
     bool has_kernels;
+    int64_t llc_bytes; /* 0 = not known */
     int only_threads;
     int row_count, row_capacity;
     struct cost_row *rows; /* as in the file */

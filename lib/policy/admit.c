@@ -7,9 +7,13 @@
 
 bool admit_context_ok(const struct model *model, int32_t prompt_tokens, int32_t output_tokens)
 {
+    int64_t tokens = prompt_tokens;
+
     if (model == NULL || model->max_context == 0)
         return true;
-    return (int64_t)prompt_tokens + output_tokens <= model->max_context;
+    if (model->kind == MODEL_DECODER) /* the others read all at once and make no tokens */
+        tokens += output_tokens;
+    return tokens <= model->max_context;
 }
 
 int32_t admit_step_count(const struct model *model, int32_t output_tokens)

@@ -7,8 +7,8 @@
 
 struct model;
 
-/* True when prompt + output tokens fit the model's max_context (0 = not stated: always). A request
- * that does not fit is refused, by simulator and runner alike. */
+/* True when the prompt, and a decoder's output tokens, fit the model's max_context (0 = not stated:
+ * always). A request that does not fit is refused, by simulator and runner alike. */
 bool admit_context_ok(const struct model *model, int32_t prompt_tokens, int32_t output_tokens);
 
 /* Iterations of a request: 1 for an encoder or executable, output_tokens for a decoder (the prefill

@@ -270,11 +270,20 @@ static bool check_profiled(const struct builder *b, const struct plan_stage *sta
         const struct cluster_device *device = &b->cluster->devices[stage->devices[i]];
         const struct cost_table *table = cost_set_find(b->costs, device->type);
 
-        for (int32_t k = stage->exec_first; k <= stage->exec_last; k++)
-            if (!cost_stage_find(table, stage->executable, k))
+        for (int32_t k = stage->exec_first; k <= stage->exec_last; k++) {
+            const struct cost_stage *cost = cost_stage_find(table, stage->executable, k);
+
+            if (!cost)
                 return placement_bad(b->placement, stage->row, column, err,
                                      "%s/stages.csv has no profiled stage %d of '%s'",
                                      cost_path(table), k, stage->executable);
+            if (cost->devices > 0 && cost->devices != stage->device_count)
+                return placement_bad(b->placement, stage->row, PLACEMENT_DEVICE, err,
+                                     "%s/stages.csv:%ld profiled stage %d of '%s' on %d devices, "
+                                     "but here it stands on %d",
+                                     cost_path(table), cost->line, k, stage->executable,
+                                     cost->devices, stage->device_count);
+        }
     }
     return true;
 }
@@ -378,9 +387,10 @@ static const struct cluster *imply_cluster(struct arena *arena, const struct pla
 
     if (costs && costs->count != 1) {
         (void)err_set(err, ERR_USAGE,
-                      "cost tables of %d device types are given: a cluster must say which device "
-                      "is of which type",
-                      costs->count);
+                      "costs of %d device types are given ('%s', '%s'%s): give the folder of one "
+                      "of them, or a cluster that says which device is of which type",
+                      costs->count, cost_type(costs->tables[0]), cost_type(costs->tables[1]),
+                      costs->count > 2 ? ", ..." : "");
         return NULL;
     }
     for (int i = 0; i < placement->count; i++)

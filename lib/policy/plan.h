@@ -81,7 +81,8 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
 bool plan_match_workload(struct arena *arena, const struct plan *plan, struct workload *workload,
                          const int32_t **service_of, struct err *err);
 
-/* Weights of the stage's slices on one device (tied embedding counted once per device). */
+/* Weights of the stage's slices on one device. A stage that holds both ends of a tied model counts
+ * the shared matrix once; two stages on one device have a copy each, in the runner as well. */
 int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage *stage,
                                 int32_t device);
 /* KV cache of one token in this stage. */

@@ -54,7 +54,7 @@ static const struct argp_option run_options[] = {
       "least-idle (default), round-robin, least-outstanding, random or sticky", 3 },
     { "batch", KEY_BATCH, "NAME", 0, "none (default): first in, first out", 3 },
     { "slo", KEY_SLO, "TIME", 0,
-      "Latency objective of requests without slo_s; exit 1 when a request that ended ok is late",
+      "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
       3 },
     { "until", KEY_UNTIL, "TIME", 0, "Leave out requests that arrive at TIME or later", 3 },
     { "max-requests", KEY_MAX_REQUESTS, "N", 0, "Take the first N arrivals only", 3 },
@@ -236,7 +236,7 @@ static bool simulate(struct arena *arena, const struct settings *settings,
     report.inputs = &scenario.inputs;
     report_fill(arena, &report, &scenario.input, &result);
     write_outputs(arena, settings, &report, record, outs);
-    if (settings->slo_ps > 0 && metrics_late(&report.all) > 0)
+    if (settings->slo_ps > 0 && metrics_missed(&report.all) > 0)
         *exit_code = CLI_NO;
     return out_commit_all(outs, OUT_COUNT, err);
 }
@@ -266,8 +266,8 @@ int cmd_run(int argc, char **argv)
         .children = children,
         .doc = "Simulates a workload on a placement from measured costs, and reports latency, "
                "throughput and what each device did.\v"
-               "Exit status: 0 done; 1 when --slo is given and a request that ended ok took "
-               "longer than its slo_s, else than --slo; 2 when the run could not be done.\n\n"
+               "Exit status: 0 done; 1 when --slo is given and a request took longer than its "
+               "slo_s, else than --slo, or did not end ok; 2 when the run could not be done.\n\n"
                "Examples:\n"
                "  orrery-sim run -p placement.csv -w workload.csv -c traces/costs \\\n"
                "      --cluster cluster --requests-out predicted.csv\n"

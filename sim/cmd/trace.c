@@ -18,7 +18,7 @@ struct settings {
 
 static const struct argp_option trace_options[] = {
     { "stages", KEY_STAGES, "FILE", 0, "stages.csv of a simulation or of a run (required)", 0 },
-    { "requests", KEY_REQUESTS, "FILE", 0, "Its requests.csv: adds a track of requests", 0 },
+    { "requests", KEY_REQUESTS, "FILE", 0, "Its requests.csv: adds tracks of requests", 0 },
     { "against", KEY_AGAINST, "FILE", 0, "A second stages.csv, shown beside the first", 0 },
     { "against-requests", KEY_AGAINST_REQUESTS, "FILE", 0, "The second requests.csv", 0 },
     { "names", KEY_NAMES, "A,B", 0, "What to call the two (default predicted,measured)", 0 },
@@ -103,8 +103,9 @@ int cmd_trace(int argc, char **argv)
     static const struct argp argp = {
         .options = trace_options,
         .parser = on_option,
-        .doc = "Writes a Chrome trace: a track a device, one for requests; two traces stand side "
-               "by side. Open it at https://ui.perfetto.dev or in chrome://tracing.\v"
+        .doc = "Writes a Chrome trace: a track a device, as many for requests as overlap; two "
+               "traces stand side by side. Open it at https://ui.perfetto.dev (Perfetto), or in "
+               "Chromium: DevTools > Performance > Load profile.\v"
                "Example:\n"
                "  orrery-sim trace --stages predicted-stages.csv \\\n"
                "      --against measured-stages.csv -o trace.json"

@@ -51,24 +51,6 @@ static const char *node_of(const struct cluster *cluster, int32_t end)
     return end == NETWORK_SOURCE ? CLUSTER_SOURCE : cluster->devices[end].node;
 }
 
-/* A bus that the node is attached to, or NULL: inside a node all else is free. */
-static const struct cluster_medium *own_bus(const struct cluster *cluster, const char *node,
-                                            const struct cluster_attachment **attachment)
-{
-    for (int i = 0; i < cluster->medium_count; i++) {
-        const struct cluster_medium *medium = &cluster->media[i];
-
-        for (int j = 0; medium->kind == CLUSTER_BUS && j < medium->attachment_count; j++) {
-            const char *name = medium->attachments[j].node;
-
-            *attachment = &medium->attachments[j];
-            if (strcmp(name, node) == 0 || strcmp(name, "*") == 0)
-                return medium;
-        }
-    }
-    return NULL;
-}
-
 /* NULL when the kind is simulated, else its name. */
 static const char *unsupported(enum cluster_kind kind)
 {
@@ -132,19 +114,14 @@ static bool route_find(struct network *network, struct route *route, struct err 
         return true;
     from_node = node_of(cluster, route->from);
     to_node = node_of(cluster, route->to);
-    if (strcmp(from_node, to_node) == 0) {
-        medium = own_bus(cluster, from_node, &from);
-        if (!medium)
-            return true;
-        to = from;
-    } else {
-        medium = cluster_common_medium(cluster, from_node, to_node, &from, &to);
-        if (!medium)
-            return err_set(err, ERR_INPUT,
-                           "%s/links.csv: no medium joins nodes '%s' and '%s': this version does "
-                           "not simulate routes over several media",
-                           cluster->path, from_node, to_node);
-    }
+    medium = cluster_common_medium(cluster, from_node, to_node, &from, &to);
+    if (!medium && strcmp(from_node, to_node) == 0)
+        return true; /* inside a node all but a bus is free */
+    if (!medium)
+        return err_set(err, ERR_INPUT,
+                       "%s/links.csv: no medium joins nodes '%s' and '%s': this version does "
+                       "not simulate routes over several media",
+                       cluster->path, from_node, to_node);
     if (unsupported(medium->kind))
         return err_set(
             err, ERR_INPUT,

@@ -7,10 +7,16 @@
 #include <stdbool.h>
 #include <string.h>
 
+#define TICK_PS (UNITS_PS_PER_US / 64)
+
 struct chrome {
     struct out *out;
     int64_t origin_ps;
     bool has_events;
+    int process;
+    int lane_count;
+    int64_t lane_ends[CHROME_LANES]; /* ticks; the last slice of each lane */
+    int64_t left_out;
 };
 
 const char *chrome_quote(struct arena *arena, const char *text)
@@ -48,28 +54,32 @@ struct chrome *chrome_begin(struct arena *arena, struct out *out, int64_t origin
     return chrome;
 }
 
-static void event_begin(struct chrome *chrome, const char *phase, int process, int track)
+static int64_t tick_of(const struct chrome *chrome, int64_t time_ps)
+{
+    return (time_ps - chrome->origin_ps) / TICK_PS;
+}
+
+static void event_begin(struct chrome *chrome, const char *type, int track)
 {
     struct out *out = chrome->out;
 
     out_text(out, chrome->has_events ? ",\n{\"ph\":\"" : "\n{\"ph\":\"");
     chrome->has_events = true;
-    out_text(out, phase);
+    out_text(out, type);
     out_text(out, "\",\"pid\":");
-    out_int(out, process);
+    out_int(out, chrome->process);
     out_text(out, ",\"tid\":");
     out_int(out, track);
 }
 
-/* Picoseconds as microseconds with six decimals; a duration or an instant at or after the origin.
- */
-static void put_us(struct out *out, const char *key, int64_t time_ps)
+/* Ticks as microseconds: exact, as 1/64 has six decimals. */
+static void put_us(struct out *out, const char *key, int64_t ticks)
 {
-    int64_t fraction = time_ps % UNITS_PS_PER_US;
+    int64_t fraction = ticks % 64 * TICK_PS;
     char digits[7];
 
     out_text(out, key);
-    out_int(out, time_ps / UNITS_PS_PER_US);
+    out_int(out, ticks / 64);
     if (fraction == 0)
         return;
     for (int i = 5; i >= 0; i--) {
@@ -87,44 +97,68 @@ static void put_count(struct out *out, const char *key, int64_t value)
     out_int(out, value);
 }
 
-void chrome_process(struct chrome *chrome, int process, const char *name)
+static void put_text(struct out *out, const char *key, const char *text)
 {
-    event_begin(chrome, "M", process, 0);
-    out_text(chrome->out, ",\"name\":\"process_name\",\"args\":{\"name\":\"");
-    out_text(chrome->out, name);
+    out_text(out, key);
+    out_text(out, text);
+}
+
+void chrome_process(struct chrome *chrome, const char *name)
+{
+    chrome->process++;
+    chrome->lane_count = 0;
+    event_begin(chrome, "M", 0);
+    put_text(chrome->out, ",\"name\":\"process_name\",\"args\":{\"name\":\"", name);
     out_text(chrome->out, "\"}}");
-    event_begin(chrome, "M", process, 0);
-    put_count(chrome->out, ",\"name\":\"process_sort_index\",\"args\":{\"sort_index\":", process);
+    event_begin(chrome, "M", 0);
+    put_count(chrome->out,
+              ",\"name\":\"process_sort_index\",\"args\":{\"sort_index\":", chrome->process);
     out_text(chrome->out, "}}");
 }
 
-void chrome_track(struct chrome *chrome, int process, int track, const char *name)
+static void track_name(struct chrome *chrome, int track, const char *kind)
 {
-    event_begin(chrome, "M", process, track);
-    out_text(chrome->out, ",\"name\":\"thread_name\",\"args\":{\"name\":\"");
-    out_text(chrome->out, name);
-    out_text(chrome->out, "\"}}");
-    event_begin(chrome, "M", process, track);
+    event_begin(chrome, "M", track);
     put_count(chrome->out, ",\"name\":\"thread_sort_index\",\"args\":{\"sort_index\":", track);
     out_text(chrome->out, "}}");
+    event_begin(chrome, "M", track);
+    put_text(chrome->out, ",\"name\":\"thread_name\",\"args\":{\"name\":\"", kind);
+    out_char(chrome->out, ' ');
 }
 
-/* What compute and message slices share, up to the open args object. */
-static void slice_begin(struct chrome *chrome, const struct chrome_slice *slice)
+void chrome_track(struct chrome *chrome, int track, const char *kind, const char *name)
+{
+    track_name(chrome, track, kind);
+    put_text(chrome->out, name, "\"}}");
+}
+
+/* Up to the open name, which is to be short: most slices are narrow. */
+static void slice_begin(struct chrome *chrome, int track, const char *category, int64_t start,
+                        int64_t finish)
 {
     struct out *out = chrome->out;
 
-    event_begin(chrome, "X", slice->process, slice->track);
-    out_text(out, ",\"cat\":\"");
-    out_text(out, slice->service);
-    put_us(out, "\",\"ts\":", slice->start_ps - chrome->origin_ps);
-    put_us(out, ",\"dur\":", slice->finish_ps - slice->start_ps);
-    put_count(out, ",\"name\":\"r", slice->request_id);
+    event_begin(chrome, "X", track);
+    put_text(out, ",\"cat\":\"", category);
+    put_us(out, "\",\"ts\":", start);
+    put_us(out, ",\"dur\":", finish - start);
+    out_text(out, ",\"name\":\"");
 }
 
-static void slice_args(struct chrome *chrome, const struct chrome_slice *slice)
+static void step_begin(struct chrome *chrome, const struct chrome_slice *slice,
+                       const char *category)
+{
+    slice_begin(chrome, slice->track, category, tick_of(chrome, slice->start_ps),
+                tick_of(chrome, slice->finish_ps));
+    put_count(chrome->out, "r", slice->request_id);
+}
+
+/* Closes the name; leaves args open. */
+static void step_args(struct chrome *chrome, const struct chrome_slice *slice)
 {
     put_count(chrome->out, "\",\"args\":{\"request\":", slice->request_id);
+    put_text(chrome->out, ",\"service\":\"", slice->service);
+    out_char(chrome->out, '"');
     if (slice->stage >= 0)
         put_count(chrome->out, ",\"stage\":", slice->stage);
     if (slice->step >= 0)
@@ -134,60 +168,87 @@ static void slice_args(struct chrome *chrome, const struct chrome_slice *slice)
 void chrome_compute(struct chrome *chrome, const struct chrome_slice *slice)
 {
     struct out *out = chrome->out;
+    const char *phase = slice->phase == OP_ANY ? "compute" : op_phase_name(slice->phase);
 
-    slice_begin(chrome, slice);
-    if (slice->phase != OP_ANY) {
-        out_char(out, ' ');
-        out_text(out, op_phase_name(slice->phase));
-    }
+    step_begin(chrome, slice, phase);
     if (slice->phase == OP_DECODE && slice->step >= 0)
-        put_count(out, " ", slice->step);
-    else if (slice->phase == OP_ANY && slice->stage >= 0)
-        put_count(out, " stage ", slice->stage);
-    slice_args(chrome, slice);
+        put_count(out, " d", slice->step);
+    else if (slice->phase != OP_ANY)
+        put_text(out, " ", phase);
+    else if (slice->stage >= 0)
+        put_count(out, " s", slice->stage);
+    step_args(chrome, slice);
     out_text(out, "}}");
 }
 
 void chrome_message(struct chrome *chrome, const struct chrome_slice *slice, int64_t bytes)
 {
-    slice_begin(chrome, slice);
-    slice_args(chrome, slice);
+    step_begin(chrome, slice, "message");
+    put_count(chrome->out, " step ", slice->step);
+    step_args(chrome, slice);
     put_count(chrome->out, ",\"bytes\":", bytes);
     out_text(chrome->out, "}}");
 }
 
-/* Asynchronous events of one process and id form one slice. */
-static void async_event(struct chrome *chrome, const struct chrome_slice *slice, const char *phase,
-                        const char *name, int64_t time_ps)
+/* Of the lanes that are free at start, the one used last: in order of ends that takes the fewest
+ * lanes. -1 when there is none. */
+static int lane_take(struct chrome *chrome, int64_t start, int64_t end)
 {
-    struct out *out = chrome->out;
+    int best = -1;
 
-    event_begin(chrome, phase, slice->process, slice->track);
-    put_count(out, ",\"cat\":\"request\",\"id2\":{\"local\":\"", slice->request_id);
-    out_text(out, "\"},\"name\":\"");
-    out_text(out, name);
-    put_us(out, "\",\"ts\":", time_ps - chrome->origin_ps);
+    for (int i = 0; i < chrome->lane_count; i++)
+        if (chrome->lane_ends[i] <= start &&
+            (best < 0 || chrome->lane_ends[i] > chrome->lane_ends[best]))
+            best = i;
+    if (best < 0) {
+        if (chrome->lane_count == CHROME_LANES)
+            return -1;
+        best = chrome->lane_count++;
+        track_name(chrome, CHROME_FIRST_LANE + best, "requests");
+        put_count(chrome->out, "", best + 1);
+        out_text(chrome->out, "\"}}");
+    }
+    chrome->lane_ends[best] = end;
+    return best;
 }
 
-void chrome_request(struct chrome *chrome, const struct chrome_slice *slice, int64_t first_token_ps,
-                    const char *status)
+int64_t chrome_request_end_ps(const struct chrome_request *request)
+{
+    int64_t end_ps = request->arrival_ps;
+
+    if (request->first_token_ps > end_ps)
+        end_ps = request->first_token_ps;
+    return request->finish_ps > end_ps ? request->finish_ps : end_ps;
+}
+
+void chrome_request(struct chrome *chrome, const struct chrome_request *request)
 {
     struct out *out = chrome->out;
+    int64_t start = tick_of(chrome, request->arrival_ps);
+    int64_t end = tick_of(chrome, chrome_request_end_ps(request));
+    int lane = lane_take(chrome, start, end);
 
-    async_event(chrome, slice, "b", slice->service, slice->start_ps);
-    put_count(out, ",\"args\":{\"request\":", slice->request_id);
-    out_text(out, ",\"status\":\"");
-    out_text(out, status);
-    out_text(out, "\"}}");
-    if (first_token_ps != INT64_MIN) {
-        async_event(chrome, slice, "n", "first token", first_token_ps);
-        out_char(out, '}');
+    if (lane < 0) {
+        chrome->left_out++;
+        return;
     }
-    async_event(chrome, slice, "e", slice->service, slice->finish_ps);
-    out_char(out, '}');
+    slice_begin(chrome, CHROME_FIRST_LANE + lane, "request", start, end);
+    put_count(out, "r", request->request_id);
+    put_text(out, " ", request->service);
+    put_count(out, "\",\"args\":{\"request\":", request->request_id);
+    put_text(out, ",\"service\":\"", request->service);
+    put_text(out, "\",\"status\":\"", request->status);
+    out_text(out, "\"}}");
+    if (request->first_token_ps < request->arrival_ps)
+        return;
+    slice_begin(chrome, CHROME_FIRST_LANE + lane, "request", start,
+                tick_of(chrome, request->first_token_ps));
+    put_count(out, "to first token\",\"args\":{\"request\":", request->request_id);
+    out_text(out, "}}");
 }
 
 void chrome_end(struct chrome *chrome)
 {
-    out_text(chrome->out, "\n]}\n");
+    put_count(chrome->out, "\n],\"otherData\":{\"requests_left_out\":", chrome->left_out);
+    out_text(chrome->out, "}}\n");
 }

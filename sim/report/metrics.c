@@ -108,7 +108,7 @@ struct metrics metrics_compute(struct arena *arena, const struct serve_input *in
     return all;
 }
 
-int64_t metrics_late(const struct metrics *metrics)
+int64_t metrics_missed(const struct metrics *metrics)
 {
-    return metrics->status[TRACE_OK] - metrics->good;
+    return metrics->total - metrics->good;
 }

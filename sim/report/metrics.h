@@ -26,7 +26,7 @@ struct metrics {
 struct metrics metrics_compute(struct arena *arena, const struct serve_input *input,
                                const struct serve_result *result, int64_t slo_ps,
                                struct metrics **services);
-/* ok requests that are late, by the same rule. */
-int64_t metrics_late(const struct metrics *metrics);
+/* Requests that missed: late by the same rule, or not ok at all. */
+int64_t metrics_missed(const struct metrics *metrics);
 
 #endif

@@ -11,8 +11,6 @@
 #include "sim/serve/serve.h"
 #include <stdlib.h>
 
-#define PROCESS 1
-
 struct record {
     struct arena *arena;
     const struct serve_input *input;
@@ -41,10 +39,9 @@ struct record *record_create(struct arena *arena, const struct serve_input *inpu
     if (!chrome)
         return record;
     record->chrome = chrome_begin(arena, chrome, 0);
-    chrome_process(record->chrome, PROCESS, "simulated");
-    chrome_track(record->chrome, PROCESS, CHROME_REQUESTS, "requests");
+    chrome_process(record->chrome, "simulated");
     for (int i = 0; i < cluster->device_count; i++)
-        chrome_track(record->chrome, PROCESS, CHROME_FIRST_DEVICE + i,
+        chrome_track(record->chrome, CHROME_FIRST_DEVICE + i, "device",
                      chrome_quote(arena, cluster->devices[i].name));
     record->link_track = CHROME_FIRST_DEVICE + cluster->device_count;
     record->has_track = arena_array(
@@ -58,9 +55,7 @@ struct record *record_create(struct arena *arena, const struct serve_input *inpu
 static struct chrome_slice slice_of(const struct record *record, size_t index)
 {
     const struct workload_request *request = &record->input->workload->requests[index];
-    struct chrome_slice slice = { .process = PROCESS,
-                                  .track = CHROME_REQUESTS,
-                                  .service = record->services[request->service],
+    struct chrome_slice slice = { .service = record->services[request->service],
                                   .request_id = request->request_id,
                                   .stage = -1,
                                   .step = -1,
@@ -117,7 +112,7 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
 
         slice.track = record->link_track + transfer->link;
         if (!record->has_track[transfer->link])
-            chrome_track(record->chrome, PROCESS, slice.track,
+            chrome_track(record->chrome, slice.track, "link",
                          chrome_quote(record->arena, transfer->link_name));
         record->has_track[transfer->link] = true;
         slice.step = transfer->step;
@@ -140,15 +135,16 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
 static void on_end(void *arg, size_t index, const struct serve_request *request)
 {
     struct record *record = arg;
-    struct chrome_slice slice;
+    const struct workload_request *from = &record->input->workload->requests[index];
 
-    if (!record->chrome)
-        return;
-    slice = slice_of(record, index);
-    slice.start_ps = request->arrival_ps;
-    slice.finish_ps = request->finish_ps == TRACE_NONE ? request->arrival_ps : request->finish_ps;
-    chrome_request(record->chrome, &slice, request->first_token_ps,
-                   trace_status_names[request->status]);
+    if (record->chrome)
+        chrome_request(record->chrome,
+                       &(struct chrome_request){ .service = record->services[from->service],
+                                                 .status = trace_status_names[request->status],
+                                                 .request_id = from->request_id,
+                                                 .arrival_ps = request->arrival_ps,
+                                                 .first_token_ps = request->first_token_ps,
+                                                 .finish_ps = request->finish_ps });
 }
 
 struct serve_observer record_observer(struct record *record)

@@ -92,10 +92,51 @@ static void warn_of_memory(struct arena *arena, struct report *report)
     }
 }
 
+/* What each step reads of a device's weights: all but the embedding, of which it reads a few rows.
+ */
+static int64_t streamed_bytes(const struct plan *plan, int32_t device)
+{
+    int64_t sum_bytes = 0;
+
+    for (int i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = plan->stages[i];
+        const struct model *model = plan->services[plan->replicas[stage->replica].service].model;
+
+        if (!model || stage->devices[0] != device)
+            continue;
+        sum_bytes += plan_stage_weight_bytes(plan, stage, device);
+        if (stage->has_embed && !(stage->has_lm_head && model->tied_lm_head))
+            sum_bytes -= model_block_weight_bytes(model, BLOCK_EMBED);
+    }
+    return sum_bytes;
+}
+
+/* A cost table holds the costs of cold memory; weights that stay in the cache are faster. */
+static void warn_of_cache(struct arena *arena, struct report *report)
+{
+    const struct plan *plan = report->input->plan;
+
+    for (int i = 0; i < plan->cluster->device_count; i++) {
+        const struct cluster_device *device = &plan->cluster->devices[i];
+        const struct cost_table *table = cost_set_find(report->input->costs, device->type);
+        int64_t llc_bytes = table ? cost_llc_bytes(table) : 0,
+                weight_bytes = streamed_bytes(plan, i);
+        char weights[UNITS_TEXT_BYTES], cache[UNITS_TEXT_BYTES];
+
+        if (weight_bytes > 0 && weight_bytes < 2 * llc_bytes)
+            warn(report,
+                 arena_printf(arena,
+                              "device '%s' holds %s of weights and has %s of last-level cache: "
+                              "costs are those of cold memory, so its steps are predicted too slow",
+                              device->name, units_format_bytes(weight_bytes, weights),
+                              units_format_bytes(llc_bytes, cache)));
+    }
+}
+
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result)
 {
-    int most = 2 + input->costs->count + input->plan->cluster->device_count;
+    int most = 2 + input->costs->count + 2 * input->plan->cluster->device_count;
 
     report->input = input;
     report->result = result;
@@ -111,4 +152,5 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   "extrapolated",
                                   (long long)result->extrapolated_costs));
     warn_of_memory(arena, report);
+    warn_of_cache(arena, report);
 }

@@ -4,6 +4,7 @@
 #include "lib/base/arena.h"
 #include "lib/format/trace.h"
 #include "sim/report/chrome.h"
+#include <stdlib.h>
 #include <string.h>
 
 struct tracks { /* devices in order of first appearance */
@@ -45,7 +46,7 @@ static int64_t origin_of(const struct timeline *timelines, int count)
     return origin_ps;
 }
 
-static void write_stages(struct arena *arena, struct chrome *chrome, int process,
+static void write_stages(struct arena *arena, struct chrome *chrome,
                          const struct trace_stages *stages)
 {
     struct tracks tracks = { 0 };
@@ -54,7 +55,6 @@ static void write_stages(struct arena *arena, struct chrome *chrome, int process
         const struct trace_stage *row = &stages->stages[i];
         int known = tracks.count;
         struct chrome_slice slice = {
-            .process = process,
             .track = track_of(arena, &tracks, row->device),
             .service = chrome_quote(arena, row->service),
             .request_id = row->request_id,
@@ -66,28 +66,42 @@ static void write_stages(struct arena *arena, struct chrome *chrome, int process
         };
 
         if (tracks.count > known)
-            chrome_track(chrome, process, slice.track, chrome_quote(arena, row->device));
+            chrome_track(chrome, slice.track, "device", chrome_quote(arena, row->device));
         chrome_compute(chrome, &slice);
     }
 }
 
-static void write_requests(struct arena *arena, struct chrome *chrome, int process,
+static int compare_ends(const void *left, const void *right)
+{
+    const struct chrome_request *a = left, *b = right;
+    int64_t a_ps = chrome_request_end_ps(a), b_ps = chrome_request_end_ps(b);
+
+    if (a_ps != b_ps)
+        return a_ps < b_ps ? -1 : 1;
+    return (a->request_id > b->request_id) - (a->request_id < b->request_id);
+}
+
+static void write_requests(struct arena *arena, struct chrome *chrome,
                            const struct trace_requests *requests)
 {
-    chrome_track(chrome, process, CHROME_REQUESTS, "requests");
+    struct chrome_request *sorted = arena_array(arena, requests->count, sizeof(*sorted));
+
     for (size_t i = 0; i < requests->count; i++) {
         const struct trace_request *row = &requests->requests[i];
-        struct chrome_slice slice = {
-            .process = process,
-            .track = CHROME_REQUESTS,
-            .service = chrome_quote(arena, row->service),
-            .request_id = row->request_id,
-            .start_ps = row->arrival_ps,
-            .finish_ps = row->finish_ps == TRACE_NONE ? row->arrival_ps : row->finish_ps,
-        };
 
-        chrome_request(chrome, &slice, row->first_token_ps, trace_status_names[row->status]);
+        sorted[i] = (struct chrome_request){
+            .service = chrome_quote(arena, row->service),
+            .status = trace_status_names[row->status],
+            .request_id = row->request_id,
+            .arrival_ps = row->arrival_ps,
+            .first_token_ps = row->first_token_ps,
+            .finish_ps = row->finish_ps,
+        };
     }
+    if (requests->count > 0)
+        qsort(sorted, requests->count, sizeof(*sorted), compare_ends);
+    for (size_t i = 0; i < requests->count; i++)
+        chrome_request(chrome, &sorted[i]);
 }
 
 void timeline_write(struct arena *arena, const struct timeline *timelines, int count,
@@ -96,10 +110,10 @@ void timeline_write(struct arena *arena, const struct timeline *timelines, int c
     struct chrome *chrome = chrome_begin(arena, out, origin_of(timelines, count));
 
     for (int t = 0; t < count; t++) {
-        chrome_process(chrome, 1 + t, chrome_quote(arena, timelines[t].name));
+        chrome_process(chrome, chrome_quote(arena, timelines[t].name));
         if (timelines[t].requests)
-            write_requests(arena, chrome, 1 + t, timelines[t].requests);
-        write_stages(arena, chrome, 1 + t, timelines[t].stages);
+            write_requests(arena, chrome, timelines[t].requests);
+        write_stages(arena, chrome, timelines[t].stages);
     }
     chrome_end(chrome);
 }

@@ -7,7 +7,7 @@ struct out;
 struct trace_requests;
 struct trace_stages;
 
-struct timeline { /* becomes a process: a track a device, one for requests */
+struct timeline { /* becomes a process: lanes of requests, a track a device */
     const char *name;
     const struct trace_stages *stages;
     const struct trace_requests *requests; /* NULL = none */

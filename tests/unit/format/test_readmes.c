@@ -98,7 +98,7 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
     if (strcmp(format, "kernels") == 0)
         return cost_load(scratch->arena,
                          folder_of(scratch, scratch_write(scratch, "pi/kernels.csv", text)), err);
-    if (strstr(text, "\nexecutable,")) /* stages of black boxes and of traces share a name */
+    if (strcmp(format, "stage-costs") == 0)
         return cost_load(scratch->arena,
                          folder_of(scratch, scratch_write(scratch, "box/stages.csv", text)), err);
     if (strcmp(format, "requests") == 0)

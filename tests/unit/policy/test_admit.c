@@ -20,6 +20,17 @@ static void a_request_fits_up_to_the_last_token(void **state)
     assert_false(admit_context_ok(&model, INT32_MAX, INT32_MAX)); /* the sum leaves 32 bits */
 }
 
+static void an_encoder_has_no_output_to_fit(void **state)
+{
+    const struct model encoder = { .kind = MODEL_ENCODER, .max_context = 512 };
+    const struct model vision = { .kind = MODEL_VISION, .max_context = 197 };
+
+    (void)state;
+    assert_true(admit_context_ok(&encoder, 512, 100));
+    assert_false(admit_context_ok(&encoder, 513, 0));
+    assert_true(admit_context_ok(&vision, 197, 1));
+}
+
 static void without_a_stated_context_everything_fits(void **state)
 {
     const struct model model = { .kind = MODEL_DECODER, .max_context = 0 };
@@ -61,6 +72,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_fits_up_to_the_last_token),
+        cmocka_unit_test(an_encoder_has_no_output_to_fit),
         cmocka_unit_test(without_a_stated_context_everything_fits),
         cmocka_unit_test(a_decoder_takes_a_step_for_each_output_token),
         cmocka_unit_test(every_token_of_the_context_is_computed_once),

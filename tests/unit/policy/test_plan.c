@@ -314,8 +314,10 @@ static void without_a_cluster_the_costs_must_be_of_one_type(void **state)
     assert_true(cost_set_load(scratch->arena, folders, 2, &set, scratch_err(scratch)));
     assert_null(build_on(scratch, BOX "c,0,0,a,one,\n", NULL, &set));
     assert_int_equal(scratch->err.kind, ERR_USAGE);
-    assert_string_equal(scratch->err.text, "cost tables of 2 device types are given: a cluster "
-                                           "must say which device is of which type");
+    assert_string_equal(
+        scratch->err.text,
+        "costs of 2 device types are given ('box', 'chest'): give the folder of one "
+        "of them, or a cluster that says which device is of which type");
 }
 
 /* ---- black boxes ---- */

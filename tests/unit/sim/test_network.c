@@ -232,6 +232,18 @@ static void devices_of_a_node_use_its_bus(void **state)
     assert_string_equal(network_link_name(network, sent.link), "pcie");
 }
 
+static void the_own_row_of_a_node_counts_before_that_of_all(void **state)
+{
+    static const char *const both[] = { "*", "nc" };
+    struct network *network;
+
+    (void)state;
+    add_medium("pcie", CLUSTER_BUS, both, 2);
+    media[0].attachments[0].bits_per_s = 8e9;
+    network = build(pairs, PAIRS);
+    assert_int_equal(send(network, C, D, 1000, 1).arrival_ps, 1100 * US);
+}
+
 static void without_links_everything_is_free(void **state)
 {
     struct network *network;
@@ -317,6 +329,7 @@ int main(void)
         TEST(many_messages_of_a_route_arrive_in_order),
         TEST(messages_inside_a_device_or_a_node_are_free),
         TEST(devices_of_a_node_use_its_bus),
+        TEST(the_own_row_of_a_node_counts_before_that_of_all),
         TEST(without_links_everything_is_free),
         TEST(an_unattached_source_is_free),
         TEST(the_first_common_medium_of_the_file_is_taken),

@@ -65,7 +65,7 @@ static void metrics_follow_their_definitions(void **state)
     assert_int_equal(report.all.total, 4);
     assert_int_equal(report.all.status[TRACE_OK], 4);
     assert_int_equal(report.all.good, 3); /* 10 and 30 of 12, 15, 50: request 1 takes 20 */
-    assert_int_equal(metrics_late(&report.all), 1);
+    assert_int_equal(metrics_missed(&report.all), 1);
     assert_int_equal(report.all.latency.mean, 17500000000);
     assert_int_equal(report.all.latency.p50, 15 * MS);
     assert_int_equal(report.all.latency.max, 30 * MS);
@@ -232,13 +232,31 @@ static const struct json *events_of(struct out *out)
     return json_get(json, "traceEvents");
 }
 
-/* The n-th event of a phase (X, b, ...), or NULL. */
-static const struct json *event(const struct json *events, const char *phase, int n)
+/* The slice of a name; fails when there is none. */
+static const struct json *slice(const struct json *events, const char *name)
 {
-    for (int i = 0; i < json_count(events); i++)
-        if (strcmp(json_text(json_get(json_at(events, i), "ph")), phase) == 0 && n-- == 0)
-            return json_at(events, i);
+    for (int i = 0; i < json_count(events); i++) {
+        const struct json *one = json_at(events, i);
+
+        if (strcmp(json_text(json_get(one, "ph")), "X") == 0 &&
+            strcmp(json_text(json_get(one, "name")), name) == 0)
+            return one;
+    }
+    fail_msg("no slice is named '%s'", name);
     return NULL;
+}
+
+static const char *argument(const struct json *slice, const char *key)
+{
+    return json_text(json_get(json_get(slice, "args"), key));
+}
+
+static double requests_left_out(struct out *out)
+{
+    const struct json *json =
+        json_parse(fixture.arena, out_memory(out, NULL), "trace", &fixture.err);
+
+    return number(json_get(json, "otherData"), "requests_left_out");
 }
 
 static const char *track_name(const struct json *events, double track)
@@ -272,22 +290,27 @@ static void a_run_streams_a_chrome_trace(void **state)
     assert_true(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                           &fixture.result, &fixture.err));
     record_finish(record);
-    assert_non_null(
-        strstr(out_memory(out, NULL), "\"ts\":1,\"dur\":10.500000,\"name\":\"r7 stage 0\""));
+    assert_non_null(strstr(out_memory(out, NULL), "\"ts\":1,\"dur\":10.500000,\"name\":\"r7 s0\""));
     events = events_of(out);
-    one = event(events, "X", 0);
-    assert_string_equal(track_name(events, number(one, "tid")), "a");
-    one = event(events, "X", 1);
-    assert_string_equal(track_name(events, number(one, "tid")), "lan/a");
-    one = event(events, "X", 2);
-    assert_string_equal(track_name(events, number(one, "tid")), "b");
+    one = slice(events, "r7 s0");
+    assert_string_equal(track_name(events, number(one, "tid")), "device a");
+    assert_string_equal(json_text(json_get(one, "cat")), "compute");
+    assert_string_equal(argument(one, "service"), "s");
+    one = slice(events, "r7 step 0");
+    assert_string_equal(track_name(events, number(one, "tid")), "link lan/a");
+    assert_string_equal(json_text(json_get(one, "cat")), "message");
+    one = slice(events, "r7 s1");
+    assert_string_equal(track_name(events, number(one, "tid")), "device b");
     assert_near(number(one, "dur"), 10000);
-    one = event(events, "b", 0);
-    assert_string_equal(track_name(events, number(one, "tid")), "requests");
+    assert_near(number(json_get(one, "args"), "stage"), 1);
+    one = slice(events, "r7 s");
+    assert_string_equal(track_name(events, number(one, "tid")), "requests 1");
     assert_near(number(one, "ts"), 1);
+    assert_near(number(one, "dur"), 10.5 + 1000 + 10000);
     assert_near(number(json_get(one, "args"), "request"), 7);
-    assert_near(number(event(events, "e", 0), "ts"), 1 + 10.5 + 1000 + 10000);
-    assert_null(event(events, "n", 0));
+    assert_string_equal(argument(one, "status"), "ok");
+    assert_null(strstr(out_memory(out, NULL), "to first token"));
+    assert_near(requests_left_out(out), 0);
 }
 
 static void names_are_quoted_for_json(void **state)
@@ -299,7 +322,7 @@ static void names_are_quoted_for_json(void **state)
     assert_string_equal(chrome_quote(fixture.arena, "a\"b\\c\x01/\xc3\xa9"),
                         "a\\\"b\\\\c\\u0001/\xc3\xa9");
     chrome = chrome_begin(fixture.arena, out, 0);
-    chrome_process(chrome, 1, chrome_quote(fixture.arena, "tab\there \"quoted\""));
+    chrome_process(chrome, chrome_quote(fixture.arena, "tab\there \"quoted\""));
     chrome_end(chrome);
     assert_string_equal(json_text(json_get(json_get(json_at(events_of(out), 0), "args"), "name")),
                         "tab\there \"quoted\"");
@@ -349,17 +372,18 @@ static void two_traces_stand_side_by_side_on_one_time_line(void **state)
     (void)state;
     timeline_write(fixture.arena, timelines, 2, out);
     events = events_of(out);
-    assert_string_equal(json_text(json_get(event(events, "X", 0), "name")), "r1 prefill");
-    assert_near(number(event(events, "X", 0), "ts"), 3000);
-    assert_string_equal(json_text(json_get(event(events, "X", 1), "name")), "r1 decode 3");
-    assert_near(number(event(events, "X", 1), "pid"), 1);
-    assert_string_equal(json_text(json_get(event(events, "X", 2), "name")), "r1");
-    assert_near(number(event(events, "X", 2), "ts"), 1000);
-    assert_near(number(event(events, "X", 2), "pid"), 2);
-    assert_near(number(event(events, "b", 0), "ts"), 0);
-    assert_near(number(event(events, "n", 0), "ts"), 7000);
-    assert_string_equal(json_text(json_get(json_get(event(events, "b", 0), "args"), "status")),
-                        "failed");
+    assert_near(number(slice(events, "r1 prefill"), "ts"), 3000);
+    assert_string_equal(json_text(json_get(slice(events, "r1 prefill"), "cat")), "prefill");
+    assert_near(number(slice(events, "r1 d3"), "pid"), 1);
+    assert_near(number(json_get(slice(events, "r1 d3"), "args"), "step"), 3);
+    assert_near(number(slice(events, "r1"), "ts"), 1000);
+    assert_near(number(slice(events, "r1"), "pid"), 2);
+    /* A request that failed after its first token is shown until then. */
+    assert_near(number(slice(events, "r1 s"), "ts"), 0);
+    assert_near(number(slice(events, "r1 s"), "dur"), 7000);
+    assert_near(number(slice(events, "to first token"), "ts"), 0);
+    assert_near(number(slice(events, "to first token"), "dur"), 7000);
+    assert_string_equal(argument(slice(events, "r1 s"), "status"), "failed");
 }
 
 static void many_devices_get_a_track_each(void **state)
@@ -370,6 +394,7 @@ static void many_devices_get_a_track_each(void **state)
     struct timeline timeline = { "many", &stages, NULL };
     struct out *out = out_open_memory(fixture.arena);
     const struct json *events;
+    int seen = 0;
 
     (void)state;
     for (int i = 0; i < 2 * DEVICES; i++)
@@ -381,9 +406,141 @@ static void many_devices_get_a_track_each(void **state)
                                         .finish_ps = i * MS + MS };
     timeline_write(fixture.arena, &timeline, 1, out);
     events = events_of(out);
-    for (int i = 0; i < 2 * DEVICES; i++)
-        assert_string_equal(track_name(events, number(event(events, "X", i), "tid")),
-                            rows[i].device);
+    for (int i = 0; i < json_count(events); i++) {
+        const struct json *one = json_at(events, i);
+
+        if (strcmp(json_text(json_get(one, "ph")), "X") != 0)
+            continue;
+        assert_string_equal(track_name(events, number(one, "tid")),
+                            arena_printf(fixture.arena, "device d%d", seen++ % DEVICES));
+    }
+    assert_int_equal(seen, 2 * DEVICES);
+}
+
+static double field(const char *line, const char *key)
+{
+    const char *at = strstr(line, key);
+
+    assert_non_null(at);
+    return strtod(at + strlen(key), NULL);
+}
+
+/* Ends as the sum of two doubles of six decimals each, as viewers compute them. */
+static double naive_end_us(int64_t start_ps, int64_t finish_ps)
+{
+    return strtod(arena_printf(fixture.arena, "%.6f", (double)start_ps / 1e6), NULL) +
+           strtod(arena_printf(fixture.arena, "%.6f", (double)(finish_ps - start_ps) / 1e6), NULL);
+}
+
+static void slices_that_abut_do_not_overlap_as_doubles(void **state)
+{
+    enum { SPANS = 4000 };
+    struct trace_stage *rows = arena_array(fixture.arena, SPANS, sizeof(*rows));
+    struct trace_stages stages = { SPANS, rows };
+    struct timeline timeline = { "abutting", &stages, NULL };
+    struct out *out = out_open_memory(fixture.arena);
+    uint64_t random = 88172645463325252u;
+    int64_t time_ps = 977 * UNITS_PS_PER_S + 1;
+    int naive_overlaps = 0, seen = 0;
+    double end_us = 0;
+
+    (void)state;
+    for (int i = 0; i < SPANS; i++) {
+        int64_t start_ps = time_ps;
+
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        time_ps += (int64_t)(random % (uint64_t)(20 * MS));
+        rows[i] = (struct trace_stage){ .request_id = i,
+                                        .service = "s",
+                                        .device = "a",
+                                        .start_ps = start_ps,
+                                        .finish_ps = time_ps };
+        if (naive_end_us(start_ps, time_ps) >
+            strtod(arena_printf(fixture.arena, "%.6f", (double)time_ps / 1e6), NULL))
+            naive_overlaps++;
+    }
+    assert_true(naive_overlaps > 100);
+    timeline_write(fixture.arena, &timeline, 1, out);
+    for (const char *at = out_memory(out, NULL); (at = strstr(at, "\"ph\":\"X\"")); at++) {
+        double start_us = field(at, "\"ts\":");
+
+        assert_true(end_us <= start_us);
+        assert_true((double)rows[seen].start_ps / 1e6 - start_us < 1.0 / 64 + 1e-6);
+        end_us = start_us + field(at, "\"dur\":");
+        seen++;
+    }
+    assert_int_equal(seen, SPANS);
+    assert_true((double)time_ps / 1e6 - end_us < 1.0 / 64 + 1e-6);
+}
+
+static struct out *requests_written(struct trace_request *rows, size_t count)
+{
+    struct trace_stages stages = { 0 };
+    struct trace_requests requests = { count, rows };
+    struct timeline timeline = { "requests", &stages, &requests };
+    struct out *out = out_open_memory(fixture.arena);
+
+    timeline_write(fixture.arena, &timeline, 1, out);
+    return out;
+}
+
+static struct trace_request request_row(int64_t id, int64_t arrival_ms, int64_t first_ms,
+                                        int64_t finish_ms)
+{
+    struct trace_request row = { .request_id = id,
+                                 .service = "chat",
+                                 .arrival_ps = arrival_ms * MS,
+                                 .start_ps = arrival_ms * MS,
+                                 .first_token_ps = first_ms < 0 ? TRACE_NONE : first_ms * MS,
+                                 .finish_ps = finish_ms < 0 ? TRACE_NONE : finish_ms * MS,
+                                 .status = finish_ms < 0 ? TRACE_REFUSED : TRACE_OK };
+
+    return row;
+}
+
+static void requests_take_the_fewest_lanes_whatever_their_order(void **state)
+{
+    /* Three at once between 6 and 8 ms. The rows of a closed loop are not in order of arrival. */
+    struct trace_request rows[] = { request_row(4, 8, 9, 20), request_row(0, 0, 2, 5),
+                                    request_row(1, 4, 6, 30), request_row(3, 6, -1, 8),
+                                    request_row(2, 5, 7, 9),  request_row(5, 31, -1, -1) };
+    static const char *const lanes[] = { "requests 1", "requests 3", "requests 2",
+                                         "requests 1", "requests 1", "requests 3" };
+    struct out *out = requests_written(rows, 6);
+    const struct json *events = events_of(out);
+
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        assert_string_equal(
+            track_name(events,
+                       number(slice(events, arena_printf(fixture.arena, "r%d chat", i)), "tid")),
+            lanes[i]);
+    assert_near(number(slice(events, "to first token"), "dur"), 2000);
+    assert_near(number(slice(events, "r5 chat"), "dur"), 0);
+    assert_near(requests_left_out(out), 0);
+    assert_near(requests_left_out(requests_written(NULL, 0)), 0);
+}
+
+static void requests_beyond_the_last_lane_are_counted(void **state)
+{
+    enum { REQUESTS = CHROME_LANES + 5 };
+    struct trace_request rows[REQUESTS];
+    struct out *out;
+    const struct json *events;
+    int slices = 0;
+
+    (void)state;
+    for (int i = 0; i < REQUESTS; i++)
+        rows[i] = request_row(i, i, -1, 1000 + i);
+    out = requests_written(rows, REQUESTS);
+    events = events_of(out);
+    for (int i = 0; i < json_count(events); i++)
+        if (strcmp(json_text(json_get(json_at(events, i), "ph")), "X") == 0)
+            slices++;
+    assert_int_equal(slices, CHROME_LANES);
+    assert_near(requests_left_out(out), 5);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fixture_tear_down)
@@ -403,6 +560,9 @@ int main(void)
         TEST(names_are_quoted_for_json),
         TEST(two_traces_stand_side_by_side_on_one_time_line),
         TEST(many_devices_get_a_track_each),
+        TEST(slices_that_abut_do_not_overlap_as_doubles),
+        TEST(requests_take_the_fewest_lanes_whatever_their_order),
+        TEST(requests_beyond_the_last_lane_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
