@@ -64,22 +64,13 @@ double cli_rate_per_s(struct argp_state *state, const char *option, const char *
 int cli_choice(struct argp_state *state, const char *option, const char *text,
                const char *const *names, int count)
 {
-    const char *closest;
-    char list[400] = "";
-    size_t used = 0;
+    char choices[ERR_CHOICES_BYTES];
 
     for (int i = 0; i < count; i++) {
         if (strcmp(names[i], text) == 0)
             return i;
     }
-    for (int i = 0; i < count && used < sizeof list; i++) {
-        const char *separator = i == 0 ? "" : i == count - 1 ? " or " : ", ";
-        int length = snprintf(list + used, sizeof list - used, "%s%s", separator, names[i]);
-
-        used += (size_t)length;
-    }
-    closest = err_closest(text, names, count);
-    argp_error(state, "%s%s is '%.60s': expected %s%s%s%s", dashes(option), option, text, list,
-               closest ? "; did you mean '" : "", closest ? closest : "", closest ? "'?" : "");
+    argp_error(state, "%s%s is '%.60s': %s", dashes(option), option, text,
+               err_choices(text, names, count, choices));
     return 0;
 }

@@ -142,9 +142,8 @@ bool csv_ns(const struct csv *csv, int column, int64_t min_ps, int64_t *time_ps,
 bool csv_choice(const struct csv *csv, int column, const char *const *names, int count, int *index,
                 struct err *err)
 {
-    const char *text = csv_text(csv, column), *closest;
-    char list[400] = "";
-    size_t used = 0;
+    const char *text = csv_text(csv, column);
+    char choices[ERR_CHOICES_BYTES];
 
     if (!must_not_be_empty(csv, column, err))
         return false;
@@ -154,15 +153,7 @@ bool csv_choice(const struct csv *csv, int column, const char *const *names, int
             return true;
         }
     }
-    for (int i = 0; i < count && used < sizeof list; i++) {
-        const char *separator = i == 0 ? "" : i == count - 1 ? " or " : ", ";
-        int length = snprintf(list + used, sizeof list - used, "%s%s", separator, names[i]);
-
-        used += (size_t)length;
-    }
-    closest = err_closest(text, names, count);
-    return csv_bad(csv, column, err, "expected %s%s%s%s", list, closest ? "; did you mean '" : "",
-                   closest ? closest : "", closest ? "'?" : "");
+    return csv_bad(csv, column, err, "%s", err_choices(text, names, count, choices));
 }
 
 bool csv_name(const struct csv *csv, int column, struct arena *arena, const char **name,

@@ -118,3 +118,21 @@ const char *err_closest(const char *word, const char *const *names, int count)
     }
     return best;
 }
+
+const char *err_choices(const char *word, const char *const *names, int count,
+                        char text[ERR_CHOICES_BYTES])
+{
+    const char *closest = err_closest(word, names, count);
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (int i = 0; i < count && used < ERR_CHOICES_BYTES; i++) {
+        const char *separator = i == 0 ? "expected " : i == count - 1 ? " or " : ", ";
+
+        used +=
+            (size_t)snprintf(text + used, ERR_CHOICES_BYTES - used, "%s%s", separator, names[i]);
+    }
+    if (closest && used < ERR_CHOICES_BYTES)
+        (void)snprintf(text + used, ERR_CHOICES_BYTES - used, "; did you mean '%s'?", closest);
+    return text;
+}

@@ -45,4 +45,10 @@ bool err_errno(struct err *err, const char *what);
  * length, at least 1; case-insensitive ties to the first), or NULL. For "did you mean". */
 const char *err_closest(const char *word, const char *const *names, int count);
 
+/* What may stand in place of word: "expected a, b or c; did you mean 'b'?". Cut at the end of text.
+ * Returns text. */
+#define ERR_CHOICES_BYTES 480
+const char *err_choices(const char *word, const char *const *names, int count,
+                        char text[ERR_CHOICES_BYTES]);
+
 #endif

@@ -76,24 +76,19 @@ static const struct family *find_family(const struct config *config)
 {
     const char *type = json_text(json_get(config->json, "model_type"));
     const char *names[FAMILY_COUNT];
-    char list[200] = "";
-    size_t used = 0;
+    char choices[ERR_CHOICES_BYTES];
 
     if (!type) {
         err_at(config->err, config->path, 0, 0, "missing key 'model_type'");
         return NULL;
     }
     for (int i = 0; i < FAMILY_COUNT; i++) {
-        const char *separator = i == 0 ? "" : i == FAMILY_COUNT - 1 ? " or " : ", ";
-
         names[i] = families[i].type;
         if (strcmp(names[i], type) == 0)
             return &families[i];
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", separator, names[i]);
     }
-    const char *closest = err_closest(type, names, FAMILY_COUNT);
-    err_at(config->err, config->path, 0, 0, "model_type is '%.60s': expected %s%s%s%s", type, list,
-           closest ? "; did you mean '" : "", closest ? closest : "", closest ? "'?" : "");
+    err_at(config->err, config->path, 0, 0, "model_type is '%.60s': %s", type,
+           err_choices(type, names, FAMILY_COUNT, choices));
     return NULL;
 }
 

@@ -140,9 +140,25 @@ static void ties_go_to_the_first_and_long_names_are_passed_over(void **state)
     assert_string_equal(err_closest("cab", names, 4), "cab");
 }
 
+static void choices_are_listed_and_the_closest_is_named(void **state)
+{
+    static const char *const names[] = { "none", "fixed", "continuous" };
+    static const char *many[100];
+    char text[ERR_CHOICES_BYTES];
+
+    (void)state;
+    assert_string_equal(err_choices("fixde", names, 3, text),
+                        "expected none, fixed or continuous; did you mean 'fixed'?");
+    assert_string_equal(err_choices("?", names, 1, text), "expected none");
+    for (int i = 0; i < 100; i++)
+        many[i] = "longword";
+    assert_int_equal(strlen(err_choices("x", many, 100, text)), ERR_CHOICES_BYTES - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(choices_are_listed_and_the_closest_is_named),
         cmocka_unit_test(a_new_err_is_empty),
         cmocka_unit_test(setting_returns_false_and_fills),
         cmocka_unit_test(the_first_failure_is_kept),
