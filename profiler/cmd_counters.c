@@ -136,7 +136,7 @@ int profiler_counters(int argc, char **argv)
     const struct argp argp = {
         table,
         on_option,
-        "",
+        NULL,
         "Counts a busy loop with each hardware counter that cost tables know, and says why the "
         "others are empty.\v"
         "Example: orrery-profile counters --json",

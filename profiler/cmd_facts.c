@@ -6,8 +6,11 @@
 #include "lib/base/out.h"
 #include "profiler/commands.h"
 #include "profiler/facts.h"
+#include "profiler/wrap.h"
+#include <string.h>
 
 #define MAX_WARNINGS 8
+#define KEY_COLUMNS 25
 
 struct options {
     const char *sysroot;
@@ -35,20 +38,24 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-static void print_text(struct out *out, const struct facts *facts, const char *const *warnings,
-                       int warning_count)
+/* Only words longer than a line are cut: --json has them whole. */
+static void print_text(struct arena *arena, struct out *out, const struct facts *facts,
+                       const char *const *warnings, int warning_count)
 {
     for (int i = 0; i < facts->count; i++) {
         const struct fact *fact = &facts->list[i];
+        const char *key = wrap_cut(arena, fact->key, WRAP_COLUMNS);
+        const char *text = fact->value[0] ? arena_printf(arena, "%s %s", fact->value, fact->unit)
+                                          : arena_printf(arena, "(not known: %s)", fact->reason);
+        int length = (int)strlen(key);
 
-        if (fact->value[0])
-            out_printf(out, "%-24s %s%s%s\n", fact->key, fact->value, fact->unit[0] ? " " : "",
-                       fact->unit);
-        else
-            out_printf(out, "%-24s (not known: %s)\n", fact->key, fact->reason);
+        out_printf(out, "%-*s", KEY_COLUMNS, key);
+        if (length >= KEY_COLUMNS)
+            out_printf(out, "\n%*s", KEY_COLUMNS, "");
+        wrap_put(out, KEY_COLUMNS, KEY_COLUMNS, wrap_cut(arena, text, WRAP_COLUMNS - KEY_COLUMNS));
     }
     for (int i = 0; i < warning_count; i++)
-        out_printf(out, "warning: %s\n", warnings[i]);
+        wrap_put(out, 0, 2, arena_printf(arena, "warning: %s", warnings[i]));
 }
 
 static void print_json(struct arena *arena, struct out *out, const struct facts *facts,
@@ -76,7 +83,7 @@ int profiler_facts(int argc, char **argv)
     };
     const struct argp argp = { table,
                                on_option,
-                               "",
+                               NULL,
                                "Prints what is known of this device: processor, caches, clock, "
                                "memory, BLAS, build; and why the rest is not known.\v"
                                "Example: orrery-profile facts --json",
@@ -99,7 +106,7 @@ int profiler_facts(int argc, char **argv)
         if (options.is_json)
             print_json(arena, out, facts, warnings, count);
         else
-            print_text(out, facts, warnings, count);
+            print_text(arena, out, facts, warnings, count);
         out_commit(out, &err);
     }
     exit_code = err.kind == ERR_NONE ? CLI_DONE : cli_fail(argv[0], &err);

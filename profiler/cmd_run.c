@@ -11,17 +11,19 @@
 #include "profiler/counters.h"
 #include "profiler/facts.h"
 #include "profiler/grid.h"
+#include "profiler/interrupt.h"
 #include "profiler/measure.h"
 #include "profiler/report.h"
 #include "profiler/store.h"
 #include "profiler/sysfile.h"
 #include "profiler/table.h"
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MAX_THREAD_COUNTS 8
 #define MAX_THREADS 256
-#define MAX_WARNINGS 8
+#define MAX_WARNINGS 12
 #define PROCESSES 5
 #define PROCESSES_QUICK 3
 #define BUDGET_S 120
@@ -106,6 +108,7 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
 
 struct session { /* what a run is made of */
     struct arena *arena;
+    const char *program;
     const struct options *options;
     const struct model *model;
     struct facts *facts;
@@ -114,7 +117,14 @@ struct session { /* what a run is made of */
     struct store *stores[MAX_THREAD_COUNTS];
     int store_count;
     struct measure measure;
+    struct interrupt interrupt;
 };
+
+static void warn(struct session *session, const char *text)
+{
+    if (session->warning_count < MAX_WARNINGS)
+        session->warnings[session->warning_count++] = text;
+}
 
 /* "1,4": ascending or not, each once. */
 static bool parse_threads(struct arena *arena, const char *text, int *threads, int *count,
@@ -148,14 +158,40 @@ static bool make_stores(struct session *session, const struct point *points, int
                         struct err *err)
 {
     int threads[MAX_THREAD_COUNTS];
+    int64_t cores;
 
     if (!parse_threads(session->arena, session->options->threads, threads, &session->store_count,
                        err))
         return false;
-    for (int s = 0; s < session->store_count; s++)
+    for (int s = 0; s < session->store_count; s++) {
         session->stores[s] = store_create(session->arena, session->model, points, point_count,
                                           threads[s], session->measure.pool.anchor_layers);
+        if (units_parse_int(facts_get(session->facts, "cores_online"), &cores) &&
+            threads[s] > cores)
+            warn(session, arena_printf(session->arena, "%d threads share %d core%s", threads[s],
+                                       (int)cores, cores > 1 ? "s" : ""));
+    }
     return true;
+}
+
+/* The cost table holds the costs of cold memory; what stays in the cache is faster. */
+static void warn_of_cache(struct session *session)
+{
+    const struct model *model = session->model;
+    const struct pool_plan *pool = &session->measure.pool;
+    int64_t step_bytes = model_block_weight_bytes(model, BLOCK_LM_HEAD);
+    char weights[UNITS_TEXT_BYTES], cache[UNITS_TEXT_BYTES];
+
+    for (int block = BLOCK_ATTN; block <= BLOCK_CONN; block++)
+        step_bytes += model->layers * model_block_weight_bytes(model, (enum model_block)block);
+    if (!pool->is_llc_assumed && step_bytes < 2 * pool->llc_bytes)
+        warn(session,
+             arena_printf(session->arena,
+                          "the weights of %s (%s) are less than twice the last-level cache (%s): "
+                          "costs are those of cold memory, a real run keeps them warm and is "
+                          "faster",
+                          model->name, units_format_bytes(step_bytes, weights),
+                          units_format_bytes(pool->llc_bytes, cache)));
 }
 
 static bool plan_memory(struct session *session, const struct point *points, int point_count,
@@ -164,18 +200,20 @@ static bool plan_memory(struct session *session, const struct point *points, int
     const struct options *options = session->options;
     struct forward_shape shape = chain_shape(session->model);
     int64_t available = 0, llc = sysfile_llc_bytes(session->arena, options->sysroot);
-    int layers = session->model->layers, max_kv = 1;
+    int layers = session->model->layers, max_m = 1, max_kv = 1;
 
     sysfile_field_kb(session->arena, options->sysroot, "/proc/meminfo", "MemAvailable", &available);
-    for (int p = 0; p < point_count; p++)
+    for (int p = 0; p < point_count; p++) {
+        max_m = points[p].m > max_m ? points[p].m : max_m;
         max_kv = points[p].kv > max_kv ? points[p].kv : max_kv;
+    }
     if (options->is_quick && layers > MAX_ANCHOR_LAYERS_QUICK)
         layers = MAX_ANCHOR_LAYERS_QUICK;
-    if (!pool_plan(&shape, layers, max_kv, llc, available, &session->measure.pool, err))
+    if (!pool_plan(&shape, layers, max_m, max_kv, llc, available, &session->measure.pool, err))
         return false;
-    if (session->measure.pool.is_llc_assumed && session->warning_count < MAX_WARNINGS)
-        session->warnings[session->warning_count++] =
-            "the size of the last-level cache is not known here: 32 MiB was assumed";
+    if (session->measure.pool.is_llc_assumed)
+        warn(session, "the size of the last-level cache is not known here: 32 MiB was assumed");
+    warn_of_cache(session);
     return true;
 }
 
@@ -195,17 +233,32 @@ static bool plan(struct session *session, struct err *err)
                                        options->is_quick, &points, &point_count, err))
         return false;
     session->facts = facts_collect(session->arena, options->sysroot);
-    session->warning_count = facts_warnings(session->facts, session->warnings, MAX_WARNINGS - 1);
-    if (session->model->weight_bits != 32 && session->warning_count < MAX_WARNINGS - 1)
-        session->warnings[session->warning_count++] = arena_printf(
-            session->arena, "%s states %d-bit weights; this version measures f32 kernels",
-            session->model->name, session->model->weight_bits);
+    session->warning_count = facts_warnings(session->facts, session->warnings, MAX_WARNINGS);
+    if (session->model->weight_bits != 32)
+        warn(session, arena_printf(session->arena,
+                                   "%s states %d-bit weights; this version measures f32 kernels",
+                                   session->model->name, session->model->weight_bits));
     if (!plan_memory(session, points, point_count, err) ||
         !make_stores(session, points, point_count, err))
         return false;
     session->measure.counters =
         counters_create(session->arena, options->counters, options->sysroot, err);
     return session->measure.counters;
+}
+
+/* Without this line a slow board looks as if it had stopped. */
+static void say_slow(void *arg, int64_t round_ns)
+{
+    const struct session *session = arg;
+    char round[UNITS_TEXT_BYTES], budget[UNITS_TEXT_BYTES];
+
+    if (round_ns > UNITS_MAX_PS / UNITS_PS_PER_NS)
+        round_ns = UNITS_MAX_PS / UNITS_PS_PER_NS;
+    fprintf(stderr,
+            "%s: one round will take about %s, the budget is %s;\n"
+            "  at least 2 are made for each thread count (less: --tokens, --kv)\n",
+            session->program, units_format_human(round_ns * UNITS_PS_PER_NS, round),
+            units_format_human(session->measure.budget_ns * UNITS_PS_PER_NS, budget));
 }
 
 static bool measure(struct session *session, struct err *err)
@@ -221,6 +274,12 @@ static bool measure(struct session *session, struct err *err)
     session->measure.seed = options->seed;
     session->measure.sysroot = options->sysroot;
     session->measure.counter_state = "";
+    session->measure.interrupt = &session->interrupt;
+    session->measure.on_slow = say_slow;
+    session->measure.arg = session;
+    if (!isatty(STDERR_FILENO)) /* a terminal has the progress bar */
+        fprintf(stderr, "%s: measuring %s for about %g s ...\n", session->program,
+                session->model->name, (double)session->measure.budget_ns / 1e9);
     return measure_run(&session->measure, err);
 }
 
@@ -270,6 +329,7 @@ static bool write_files(struct session *session, struct table *table, struct err
 
     return table_build(session->arena, folder_name(session->arena, options->folder), session->model,
                        session->stores, session->store_count, table, err) &&
+           !interrupt_came(&session->interrupt, err) &&
            table_write(session->arena, options->folder, table, meta, facts, session->stores,
                        session->store_count, err);
 }
@@ -297,30 +357,74 @@ static bool print_report(struct session *session, const struct table *table, int
     if (options->is_json)
         report_write_json(session->arena, out, &report);
     else
-        report_write_text(out, &report);
+        report_write_text(session->arena, out, &report);
     return out_commit(out, err);
+}
+
+/* The first folder on the way that out_make_folder will have to make; NULL when all are there. */
+static const char *first_missing(struct arena *arena, const char *path)
+{
+    for (size_t end = 1; path[0]; end++) {
+        if (path[end] && path[end] != '/')
+            continue;
+        const char *part = arena_strndup(arena, path, end);
+
+        if (access(part, F_OK) != 0)
+            return part;
+        if (!path[end])
+            break;
+    }
+    return NULL;
+}
+
+/* Empty folders from the last upwards to the first that was made. */
+static void remove_folders(struct arena *arena, const char *path, const char *first)
+{
+    char *at = arena_strdup(arena, path);
+
+    for (size_t end = strlen(at); end >= strlen(first); at[end] = '\0') {
+        (void)rmdir(at);
+        while (end > 0 && at[end - 1] == '/')
+            end--;
+        while (end > 0 && at[end - 1] != '/')
+            end--;
+        while (end > 1 && at[end - 1] == '/')
+            end--;
+        if (end == 0)
+            return;
+    }
+}
+
+static bool measure_into(struct session *session, const char *folder, struct table *table,
+                         struct err *err)
+{
+    /* before the minutes of measuring, not after them */
+    if (!out_make_folder(folder, err))
+        return false;
+    if (access(folder, W_OK | X_OK) != 0)
+        return err_errno(err, folder);
+    if (!measure(session, err))
+        return false;
+    add_facts(session);
+    return write_files(session, table, err);
 }
 
 static bool run(struct session *session, struct err *err)
 {
     const char *folder = session->options->folder;
     int64_t began_ns = clock_now_ns();
-    bool is_new = access(folder, F_OK) != 0;
     struct table *table = arena_alloc(session->arena, sizeof(*table));
 
-    /* before the minutes of measuring, not after them */
-    if (!plan(session, err) || !out_make_folder(folder, err))
+    if (!plan(session, err) || !interrupt_hold(&session->interrupt, err))
         return false;
-    if (access(folder, W_OK | X_OK) != 0)
-        return err_errno(err, folder);
-    bool is_written = measure(session, err);
-    if (is_written) {
-        add_facts(session);
-        is_written = write_files(session, table, err);
+    const char *first_made = first_missing(session->arena, folder);
+    if (!measure_into(session, folder, table, err)) {
+        if (first_made)
+            remove_folders(session->arena, folder, first_made);
+        return false; /* still held: a second signal must not cut the last word short */
     }
-    if (!is_written && is_new)
-        (void)rmdir(folder);
-    return is_written && print_report(session, table, began_ns, err);
+    interrupt_release(&session->interrupt);
+    return print_report(session, table, began_ns, err);
 }
 
 int profiler_run(int argc, char **argv)
@@ -328,12 +432,13 @@ int profiler_run(int argc, char **argv)
     static const struct argp_option table[] = {
         { NULL, 0, NULL, 0, "What:", 1 },
         { "model", OPTION_MODEL, "NAME", 0,
-          "a model of the catalogue, or a Hugging Face config.json", 1 },
+          "a model of the catalogue, or a Hugging Face config.json (required)", 1 },
         { "models", OPTION_MODELS, "FILE", 0, "more models, as workloads/models.csv", 1 },
-        { "output", 'o', "DIR", 0, "folder of the cost table; its name is the device type", 1 },
+        { "output", 'o', "DIR", 0,
+          "folder of the cost table; its name is the device type (required)", 1 },
         { "threads", OPTION_THREADS, "LIST", 0, "BLAS thread counts, such as 1,4; default 1", 1 },
         { "tokens", OPTION_TOKENS, "A:B", 0, "new tokens of a prefill; default 1:512", 1 },
-        { "kv", OPTION_KV, "A:B", 0, "keys of a decode step; default 1:2048", 1 },
+        { "kv", OPTION_KV, "A:B", 0, "keys of a decode step, from 2 on; default 2:2048", 1 },
         { NULL, 0, NULL, 0, "How long:", 2 },
         { "quick", OPTION_QUICK, NULL, 0, "fewer points, 3 processes instead of 5, 25 s", 2 },
         { "budget", OPTION_BUDGET, "TIME", 0,
@@ -349,7 +454,7 @@ int profiler_run(int argc, char **argv)
     const struct argp argp = {
         table,
         on_option,
-        "",
+        NULL,
         "Times the kernels of a model on this device and writes a cost table: kernels.csv, "
         "interp.csv, anchors.csv, device.csv and rounds.csv.\v"
         "Example: orrery-profile run --model gpt2 --quick -o traces/costs/my-board\n"
@@ -368,6 +473,7 @@ int profiler_run(int argc, char **argv)
     struct session *session = arena_alloc(arena, sizeof(*session));
     session->arena = arena;
     session->options = &options;
+    session->program = argv[0];
     exit_code = run(session, &err) ? CLI_DONE : cli_fail(argv[0], &err);
     arena_destroy(arena);
     return exit_code;

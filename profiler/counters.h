@@ -16,8 +16,6 @@ struct err;
 
 /* A value that a failed read leaves where it was. No counter reaches it. */
 #define COUNTERS_SENTINEL INT64_C(-0x5afe5afe5afe5afe)
-/* Zero after at least so many instructions is a counter that does not count. */
-#define COUNTERS_ALWAYS_ZERO_AFTER 1000000
 
 struct counters {
     const char *name; /* "papi", "fake", "none" */

@@ -155,6 +155,9 @@ struct facts *facts_collect(struct arena *arena, const char *sysroot)
     return facts;
 }
 
+/* Beyond it, what else runs will take the core that is measured. */
+static const double LOAD_LIMIT_PER_CORE = 0.5;
+
 static double number(const struct facts *facts, const char *key, double otherwise)
 {
     double value;
@@ -175,11 +178,11 @@ int facts_warnings(const struct facts *facts, const char **warnings, int max)
                                          "the frequency governor is '%s', not 'performance': times "
                                          "may wander",
                                          governor);
-    if (count < max && load > 0.3 * cores)
+    if (count < max && load > LOAD_LIMIT_PER_CORE * cores)
         warnings[count++] = arena_printf(arena,
-                                         "other programs were running at the start: load %.2f on "
-                                         "%.0f cores",
-                                         load, cores);
+                                         "other programs are running: load_1min is %.2f on %.0f "
+                                         "core%s, more than %.1f a core",
+                                         load, cores, cores > 1 ? "s" : "", LOAD_LIMIT_PER_CORE);
     if (count < max && swapped > 64e6)
         warnings[count++] = arena_printf(arena, "%.0f MB are swapped out", swapped / 1e6);
     if (count < max && facts_get(facts, "emulated")[0] &&

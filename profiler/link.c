@@ -10,6 +10,7 @@
 #include "lib/format/cluster.h"
 #include "profiler/commands.h"
 #include "profiler/link_probe.h"
+#include "profiler/wrap.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -149,8 +150,24 @@ static void put_json(struct arena *arena, const struct options *options,
     out_char(out, '\n');
 }
 
-static void put_text(const struct options *options, const struct link_measured *measured,
-                     const struct link_fit *fit, struct out *out)
+/* Three significant digits: "17.5 Gbit/s". */
+static const char *format_rate(struct arena *arena, double bits_per_s)
+{
+    static const char *const units[] = { "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s" };
+    size_t unit = 0;
+
+    for (; unit + 1 < sizeof units / sizeof units[0] && bits_per_s >= 999.5; unit++)
+        bits_per_s /= 1000;
+    return arena_printf(arena, "%.*f %s",
+                        bits_per_s < 9.995   ? 2
+                        : bits_per_s < 99.95 ? 1
+                                             : 0,
+                        bits_per_s, units[unit]);
+}
+
+static void put_text(struct arena *arena, const struct options *options,
+                     const struct link_measured *measured, const struct link_fit *fit,
+                     struct out *out)
 {
     char a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES];
 
@@ -164,12 +181,13 @@ static void put_text(const struct options *options, const struct link_measured *
                    units_format_human((int64_t)(fit_ns * 1e3), b),
                    100 * (fit_ns / (double)point->time_ns - 1));
     }
-    out_printf(out,
-               "%s: %.3g bit/s, latency %s, %s a message; error of the fit: median %.1f %%, "
-               "largest %.1f %%\n",
-               options->medium, fit->bits_per_s, units_format_human(fit->latency_ps, a),
-               units_format_human(fit->per_message_ps, b), 100 * fit->median_error_ratio,
-               100 * fit->max_error_ratio);
+    wrap_put(out, 0, 2,
+             arena_printf(arena, "%s: %s, latency %s, %s a message", options->medium,
+                          format_rate(arena, fit->bits_per_s),
+                          units_format_human(fit->latency_ps, a),
+                          units_format_human(fit->per_message_ps, b)));
+    out_printf(out, "error of the fit: median %.1f %%, largest %.1f %%\n",
+               100 * fit->median_error_ratio, 100 * fit->max_error_ratio);
 }
 
 /* The file and what is printed, both or neither. */
@@ -192,7 +210,7 @@ static bool write_results(struct arena *arena, const struct options *options,
     else if (options->is_json)
         put_json(arena, options, measured, fit, outs[1]);
     else
-        put_text(options, measured, fit, outs[1]);
+        put_text(arena, options, measured, fit, outs[1]);
     return out_commit_all(outs, 2, err);
 }
 
@@ -242,8 +260,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 static void say_listening(void *arg, const char *address)
 {
     fprintf(stderr,
-            "%s: listening on %s; on the other board: orrery-profile link --connect "
-            "HOST%s\n",
+            "%s: listening on %s; on the other board:\n"
+            "  orrery-profile link --connect HOST%s\n",
             (const char *)arg, address, strrchr(address, ':'));
 }
 

@@ -16,6 +16,7 @@
 #define MARK 64
 #define MAX_PAYLOAD_BYTES (INT64_C(4) << 20)
 #define PATIENCE_NS INT64_C(10000000000)
+#define CONNECT_PATIENCE_NS INT64_C(5000000000)
 #define PEER_PATIENCE_NS INT64_C(60000000000) /* a prober that says nothing for so long is gone */
 #define PAUSE_NS INT64_C(2000000)
 #define WARM_UPS 2
@@ -70,13 +71,28 @@ static bool send_frame(struct end *end, const struct frame *frame, const void *p
     return result == CHANNEL_DONE;
 }
 
+/* Whoever scans ports may connect and send anything: what is no frame is as good as nothing. */
+static enum channel_result receive_now(struct end *end, struct channel_message *message,
+                                       struct err *err)
+{
+    struct err bad = ERR_INIT;
+    enum channel_result result = channel_receive(end->in, message, &bad);
+
+    if (result != CHANNEL_BAD)
+        return result;
+    if (bad.kind == ERR_INPUT) /* a malformed message, dropped */
+        return CHANNEL_LATER;
+    err_set(err, bad.kind, "%s", bad.text);
+    return CHANNEL_BAD;
+}
+
 static bool receive_frame(struct end *end, struct channel_message *message, int64_t patience_ns,
                           struct err *err)
 {
     int64_t deadline_ns = clock_now_ns() + patience_ns;
 
     for (;;) {
-        enum channel_result result = channel_receive(end->in, message, err);
+        enum channel_result result = receive_now(end, message, err);
         struct channel_wait wait = { end->in, false, false };
 
         if (result != CHANNEL_LATER)
@@ -90,30 +106,40 @@ static bool receive_frame(struct end *end, struct channel_message *message, int6
 
 /* ---- the peer ---- */
 
-/* The first message says where the prober listens. */
+/* Where the prober listens; NULL when the message is no prober's first. */
+static const char *address_in(struct arena *arena, const struct channel_message *message)
+{
+    struct err ignored = ERR_INIT;
+
+    if (message->frame.type != FRAME_HELLO || message->frame.payload_bytes >= CHANNEL_ADDRESS_BYTES)
+        return NULL;
+    const char *address =
+        arena_strndup(arena, (const char *)message->payload, (size_t)message->frame.payload_bytes);
+    return channel_check_address("HELLO", address, &ignored) ? address : NULL;
+}
+
+/* Nobody may come for hours, and others than a prober may come. */
 static bool meet_prober(struct arena *arena, struct end *end, struct err *err)
 {
     const struct frame ready = { .type = FRAME_READY };
-    struct channel_message message;
-    const char *address;
+    const char *address = NULL;
 
-    for (;;) { /* nobody may come for hours */
+    while (!address) {
         struct channel_wait wait = { end->in, false, false };
+        struct channel_message message;
+        enum channel_result result;
 
         if (!channel_wait(end->hub, &wait, 1, clock_now_ns() + PEER_PATIENCE_NS, err))
             return false;
-        if (wait.is_ready)
-            break;
+        result = receive_now(end, &message, err);
+        if (result == CHANNEL_BAD)
+            return false;
+        if (result != CHANNEL_DONE)
+            continue;
+        address = address_in(arena, &message);
+        channel_message_close(&message);
     }
-    if (!receive_frame(end, &message, PATIENCE_NS, err))
-        return false;
-    if (message.frame.type != FRAME_HELLO || message.frame.payload_bytes >= CHANNEL_ADDRESS_BYTES)
-        err_set(err, ERR_INPUT, "this is no `orrery-profile link --connect`");
-    address = arena_strndup(arena, (const char *)message.payload,
-                            err->kind == ERR_NONE ? (size_t)message.frame.payload_bytes : 0);
-    channel_message_close(&message);
-    return err->kind == ERR_NONE && channel_connect(end->out, address, err) &&
-           send_frame(end, &ready, NULL, err);
+    return channel_connect(end->out, address, err) && send_frame(end, &ready, NULL, err);
 }
 
 /* A ping is echoed whole; of a burst, the last message is answered. */
@@ -159,6 +185,24 @@ bool link_peer(struct arena *arena, const char *listen, link_listening_fn *on_li
 
 /* ---- the prober ---- */
 
+/* Until somebody who speaks ZeroMQ listens there. */
+static bool wait_for_peer(struct end *end, const char *address, struct err *err)
+{
+    int64_t deadline_ns = clock_now_ns() + CONNECT_PATIENCE_NS;
+    struct channel_wait wait = { end->out, true, false };
+
+    while (!wait.is_ready) {
+        if (clock_now_ns() >= deadline_ns)
+            return err_set(err, ERR_SYSTEM,
+                           "%s does not answer: start `orrery-profile link --listen 0.0.0.0%s` "
+                           "there first",
+                           address, strrchr(address, ':'));
+        if (!channel_wait(end->hub, &wait, 1, deadline_ns, err))
+            return false;
+    }
+    return true;
+}
+
 static bool meet_peer(struct arena *arena, struct end *end, const char *address, struct err *err)
 {
     char host[CHANNEL_ADDRESS_BYTES], bound[CHANNEL_ADDRESS_BYTES];
@@ -170,10 +214,12 @@ static bool meet_peer(struct arena *arena, struct end *end, const char *address,
         !channel_connect(end->out, address, err))
         return false;
     hello.payload_bytes = (int64_t)strlen(bound);
-    if (!send_frame(end, &hello, bound, err) || !receive_frame(end, &message, PATIENCE_NS, err))
+    if (!wait_for_peer(end, address, err) || !send_frame(end, &hello, bound, err) ||
+        !receive_frame(end, &message, PATIENCE_NS, err))
         return false;
     channel_message_close(&message);
-    return true;
+    return message.frame.type == FRAME_READY ||
+           err_set(err, ERR_INPUT, "%s is no `orrery-profile link --listen`", address);
 }
 
 /* Time until the answer to the last of `messages` frames of the type is here. */

@@ -1,9 +1,10 @@
-/* measure.c - fork, read, wait. SIGINT and SIGTERM end the child and come back as an error. */
+/* measure.c - fork, read, wait. An interruption ends the child and comes back as an error. */
 #include "profiler/measure.h"
 #include "lib/base/cli.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "profiler/counters.h"
+#include "profiler/interrupt.h"
 #include "profiler/message.h"
 #include "profiler/store.h"
 #include "profiler/worker.h"
@@ -13,60 +14,66 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define POLL_MS 200
 #define MIN_PROCESSES 2
+#define SLOW_TIMES 3 /* a round that takes so many budgets is told of */
+
+enum job { JOB_CHECK, JOB_TIME, JOB_COUNT }; /* of a child */
 
 struct run {
     struct measure *measure;
     struct cli_progress progress;
     int64_t began_ns;
-    int signal_fd;
-    sigset_t old_mask;
 };
 
-static int child_main(struct run *run, const struct worker *worker, bool is_counting, int fd)
+/* The signals that the parent holds stay blocked here: it alone answers them. */
+static int child_main(struct run *run, const struct worker *worker, enum job job, int fd)
 {
-    sigprocmask(SIG_SETMASK, &run->old_mask, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* do not outlive the parent */
     signal(SIGPIPE, SIG_IGN);
-    return is_counting ? worker_count(worker, run->measure->counters, fd) : worker_time(worker, fd);
+    switch (job) {
+    case JOB_CHECK:
+        return worker_check(worker, fd);
+    case JOB_TIME:
+        return worker_time(worker, fd);
+    case JOB_COUNT:
+        return worker_count(worker, run->measure->counters, fd);
+    }
+    return 1;
 }
 
-static void show_progress(struct run *run, const struct worker *worker, bool is_counting)
+static void show_progress(struct run *run, const struct worker *worker, enum job job)
 {
     double share = (double)(clock_now_ns() - run->began_ns) / (double)run->measure->budget_ns;
-    char note[80];
+    char note[40]; /* with the bar at most 80 columns */
 
-    snprintf(note, sizeof(note), "%d thread%s, process %d of %d%s", worker->store->threads,
-             worker->store->threads > 1 ? "s" : "", worker->proc + 1, worker->processes,
-             is_counting ? ", counters" : "");
+    if (job == JOB_TIME)
+        snprintf(note, sizeof(note), "proc %d/%d, %d thread%s", worker->proc + 1, worker->processes,
+                 worker->store->threads, worker->store->threads > 1 ? "s" : "");
+    else
+        snprintf(note, sizeof(note), "%s", job == JOB_COUNT ? "counters" : "");
     cli_progress_update(&run->progress, share > 0.99 ? 0.99 : share, note);
 }
 
 /* Reads until the child closes its end. Messages may arrive in pieces. */
-static bool read_messages(struct run *run, const struct worker *worker, bool is_counting, int fd,
+static bool read_messages(struct run *run, const struct worker *worker, enum job job, int fd,
                           struct err *err)
 {
+    struct measure *measure = run->measure;
     struct message message;
     size_t have = 0;
 
     for (;;) {
-        struct pollfd fds[2] = { { fd, POLLIN, 0 }, { run->signal_fd, POLLIN, 0 } };
+        struct pollfd fds[2] = { { fd, POLLIN, 0 }, { measure->interrupt->fd, POLLIN, 0 } };
 
-        show_progress(run, worker, is_counting);
+        show_progress(run, worker, job);
         if (poll(fds, 2, POLL_MS) < 0 && errno != EINTR)
             return err_errno(err, "poll");
-        if (fds[1].revents) {
-            struct signalfd_siginfo taken; /* or it would end this process when unblocked */
-
-            if (read(run->signal_fd, &taken, sizeof(taken)) < 0)
-                return err_errno(err, "signalfd");
-            return err_set(err, ERR_SYSTEM, "interrupted: nothing was written");
-        }
+        if (fds[1].revents && interrupt_came(measure->interrupt, err))
+            return false;
         if (!fds[0].revents)
             continue;
         ssize_t got = read(fd, (char *)&message + have, sizeof(message) - have);
@@ -78,14 +85,17 @@ static bool read_messages(struct run *run, const struct worker *worker, bool is_
         if (have < sizeof(message))
             continue;
         have = 0;
-        if (!message_apply(worker->store, worker->proc, &message, &run->measure->counter_state,
-                           err))
+        if (message.kind == MESSAGE_SLOW) {
+            cli_progress_end(&run->progress);
+            measure->on_slow(measure->arg, message.ns);
+            cli_progress_begin(&run->progress, "measuring");
+        }
+        if (!message_apply(worker->store, worker->proc, &message, &measure->counter_state, err))
             return false;
     }
 }
 
-static bool run_child(struct run *run, const struct worker *worker, bool is_counting,
-                      struct err *err)
+static bool run_child(struct run *run, const struct worker *worker, enum job job, struct err *err)
 {
     int ends[2], status = 0;
 
@@ -99,10 +109,10 @@ static bool run_child(struct run *run, const struct worker *worker, bool is_coun
     }
     if (child == 0) {
         close(ends[0]);
-        _exit(child_main(run, worker, is_counting, ends[1]));
+        _exit(child_main(run, worker, job, ends[1]));
     }
     close(ends[1]);
-    bool is_read = read_messages(run, worker, is_counting, ends[0], err);
+    bool is_read = read_messages(run, worker, job, ends[0], err);
     close(ends[0]);
     if (!is_read)
         kill(child, SIGKILL);
@@ -116,6 +126,18 @@ static bool run_child(struct run *run, const struct worker *worker, bool is_coun
     if (WEXITSTATUS(status) != 0)
         return err_set(err, ERR_SYSTEM, "a measuring process failed with status %d",
                        WEXITSTATUS(status));
+    return true;
+}
+
+/* Before minutes are spent on thread counts that the BLAS does not give. */
+static bool check_all(struct run *run, struct err *err)
+{
+    for (int s = 0; s < run->measure->store_count; s++) {
+        struct worker worker = { .store = run->measure->stores[s], .processes = 1 };
+
+        if (worker.store->threads > 1 && !run_child(run, &worker, JOB_CHECK, err))
+            return false;
+    }
     return true;
 }
 
@@ -138,10 +160,12 @@ static bool time_all(struct run *run, struct err *err)
                                      .proc = proc,
                                      .processes = measure->processes,
                                      .deadline_ns = now + remaining / left,
+                                     /* one thread count and process speaks for all */
+                                     .slow_ns = proc + s == 0 ? SLOW_TIMES * measure->budget_ns : 0,
                                      .seed = measure->seed + (uint64_t)s,
                                      .sysroot = measure->sysroot };
 
-            if (!run_child(run, &worker, false, err))
+            if (!run_child(run, &worker, JOB_TIME, err))
                 return false;
         }
         measure->processes_done = proc + 1;
@@ -167,7 +191,7 @@ static bool count_all(struct run *run, struct err *err)
         /* a counter follows one thread: with several it would count a part as if it were all */
         for (int c = 0; c < COST_COUNTER_COUNT && !is_single; c++)
             worker.store->counter_reason[c] = "several_threads";
-        if (is_single && !run_child(run, &worker, true, err))
+        if (is_single && !run_child(run, &worker, JOB_COUNT, err))
             return false;
     }
     return true;
@@ -176,22 +200,9 @@ static bool count_all(struct run *run, struct err *err)
 bool measure_run(struct measure *measure, struct err *err)
 {
     struct run run = { .measure = measure, .began_ns = clock_now_ns() };
-    sigset_t mask;
 
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGTERM);
-    sigaddset(&mask, SIGHUP);
-    sigprocmask(SIG_BLOCK, &mask, &run.old_mask);
-    run.signal_fd = signalfd(-1, &mask, SFD_CLOEXEC);
     cli_progress_begin(&run.progress, "measuring");
-    bool is_done = run.signal_fd >= 0 ? time_all(&run, err) && count_all(&run, err)
-                                      : err_errno(err, "signalfd");
+    bool is_done = check_all(&run, err) && time_all(&run, err) && count_all(&run, err);
     cli_progress_end(&run.progress);
-    if (run.signal_fd >= 0)
-        close(run.signal_fd);
-    /* After an interrupt they stay blocked: a second signal must not cut the cleaning up short. */
-    if (is_done)
-        sigprocmask(SIG_SETMASK, &run.old_mask, NULL);
     return is_done;
 }

@@ -11,7 +11,11 @@
 
 struct counters;
 struct err;
+struct interrupt;
 struct store;
+
+/* Told once when a single round is expected to take several times the budget. */
+typedef void measure_slow_fn(void *arg, int64_t round_ns);
 
 struct measure {
     struct store *const *stores; /* one a thread count */
@@ -22,6 +26,9 @@ struct measure {
     struct pool_plan pool;
     const char *sysroot;
     struct counters *counters; /* opened only in its own process */
+    struct interrupt *interrupt;
+    measure_slow_fn *on_slow;
+    void *arg;
     /* out */
     int processes_done; /* fewer when the budget was used up before */
     const char *counter_state;

@@ -40,7 +40,13 @@ static void keep_count(struct store *store, const struct message *message)
 
     if (row < 0)
         return;
-    store->rows[row].counted[message->counter] += message->ns;
+    int64_t *sum = &store->rows[row].counted[message->counter];
+    /* no real counter comes near: what it says is worth nothing, then */
+    if (message->ns < 0 || __builtin_add_overflow(*sum, message->ns, sum)) {
+        *sum = 0;
+        store->counter_reason[message->counter] = "value_out_of_range";
+        return;
+    }
     store->rows[row].counted_calls[message->counter]++;
 }
 
@@ -71,6 +77,8 @@ bool message_apply(struct store *store, int proc, const struct message *message,
         return true;
     case MESSAGE_STATE:
         *counter_state = arena_strdup(store->arena, message->body.text);
+        return true;
+    case MESSAGE_SLOW:
         return true;
     case MESSAGE_FAILED:
         return err_set(err, ERR_SYSTEM, "%s", message->body.text);

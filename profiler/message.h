@@ -18,6 +18,7 @@ enum message_kind {
     MESSAGE_COUNT,  /* index = point: one counted call */
     MESSAGE_REASON, /* index = counter: text */
     MESSAGE_STATE,  /* text: the counters' back end */
+    MESSAGE_SLOW,   /* ns = what one round is expected to take, far beyond the budget */
     MESSAGE_FAILED, /* text: the process could not go on */
 };
 

@@ -33,8 +33,22 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-bool pool_plan(const struct forward_shape *shape, int max_layers, int max_kv, int64_t llc_bytes,
-               int64_t available_bytes, struct pool_plan *plan, struct err *err)
+/* As forward_create and chain_create take them. */
+static int64_t work_floats(const struct forward_shape *shape, int max_m, int max_kv)
+{
+    int64_t hidden = shape->hidden, keys = larger(max_m, max_kv);
+    int64_t up = forward_ffn_up_floats(shape) / hidden;
+    int64_t token = 2 * hidden + forward_qkv_floats(shape) / hidden +
+                    (int64_t)shape->heads * shape->head_dim + up +
+                    (shape->is_swiglu ? shape->ffn_hidden : 0) +
+                    (shape->is_patches ? forward_embed_floats(shape) / hidden : 0);
+
+    return max_m * (token + keys) + forward_lm_head_floats(shape) / hidden +
+           (shape->is_rope ? keys * shape->head_dim : 0);
+}
+
+bool pool_plan(const struct forward_shape *shape, int max_layers, int max_m, int max_kv,
+               int64_t llc_bytes, int64_t available_bytes, struct pool_plan *plan, struct err *err)
 {
     int64_t kv = forward_kv_floats(shape, max_kv);
     int64_t layer = forward_qkv_floats(shape) + forward_oproj_floats(shape) +
@@ -49,19 +63,20 @@ bool pool_plan(const struct forward_shape *shape, int max_layers, int max_kv, in
 
     plan->is_llc_assumed = llc_bytes <= 0;
     plan->llc_bytes = plan->is_llc_assumed ? ASSUMED_LLC_BYTES : llc_bytes;
+    plan->work_bytes = 4 * work_floats(shape, max_m, max_kv);
     int64_t limit = units_mul_div(available_bytes, MEMORY_PERCENT, 100);
     for (plan->anchor_layers = max_layers; plan->anchor_layers >= 1; plan->anchor_layers--) {
         int64_t visit = 4 * (plan->anchor_layers * layer + forward_lm_head_floats(shape));
 
         plan->size_bytes =
             larger(LLC_TIMES * plan->llc_bytes, visit) + 4 * larger(largest, POOL_CANARY_FLOATS);
-        if (available_bytes <= 0 || plan->size_bytes <= limit)
+        if (available_bytes <= 0 || plan->size_bytes + plan->work_bytes <= limit)
             return true;
     }
     return err_set(err, ERR_SYSTEM,
                    "one layer with cold weights needs %s of memory, but %d %% of what is free is "
-                   "%s: choose a smaller model or a shorter --kv",
-                   units_format_bytes(plan->size_bytes, need), MEMORY_PERCENT,
+                   "%s: choose a smaller model or shorter --tokens and --kv",
+                   units_format_bytes(plan->size_bytes + plan->work_bytes, need), MEMORY_PERCENT,
                    units_format_bytes(limit, have));
 }
 

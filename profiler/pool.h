@@ -30,15 +30,17 @@ struct pool_plan {
     int64_t llc_bytes;
     bool is_llc_assumed; /* the system does not say; 32 MiB is taken */
     int64_t size_bytes;
-    int anchor_layers; /* whole forwards of this many layers fit */
+    int64_t work_bytes; /* beside the pool: activations and the scores of attention */
+    int anchor_layers;  /* whole forwards of this many layers fit */
 };
 
 /* Size of the pool: 4 times the last-level cache, the weights and cache of a whole forward of
  * max_layers layers (fewer when they do not fit), and the largest matrix again, so that what is
- * taken was last touched at least 4 caches ago. At most 40 % of the available memory; an error when
- * even one layer does not fit. available 0 = not known, no limit. */
-bool pool_plan(const struct forward_shape *shape, int max_layers, int max_kv, int64_t llc_bytes,
-               int64_t available_bytes, struct pool_plan *plan, struct err *err);
+ * taken was last touched at least 4 caches ago. With what steps of max_m tokens on max_kv keys need
+ * to work, at most 40 % of the available memory; an error when even one layer does not fit.
+ * available 0 = not known, no limit. */
+bool pool_plan(const struct forward_shape *shape, int max_layers, int max_m, int max_kv,
+               int64_t llc_bytes, int64_t available_bytes, struct pool_plan *plan, struct err *err);
 
 /* Allocates, touches and fills. */
 bool pool_create(struct arena *arena, const struct pool_plan *plan, uint64_t seed,

@@ -1,8 +1,10 @@
 /* report.c - the summary of a profile, in words or as JSON. */
 #include "profiler/report.h"
+#include "lib/base/arena.h"
 #include "lib/base/json.h"
 #include "lib/base/out.h"
 #include "profiler/table.h"
+#include "profiler/wrap.h"
 #include <stdbool.h>
 
 /* A bias beyond this is worth a warning: costs would then be off by it. */
@@ -18,71 +20,100 @@ static double anchor_error(const struct cost_anchor *anchor)
     return (double)anchor->sum_chain_ps / (double)anchor->forward_mean_ps - 1.0;
 }
 
-static void write_anchor(struct out *out, const struct cost_anchor *anchor)
+/* One statement of the summary, wrapped. */
+static void put_line(struct out *out, const char *text)
+{
+    out_text(out, "  ");
+    wrap_put(out, 2, 4, text);
+}
+
+static void write_anchor(struct arena *arena, struct out *out, const struct cost_anchor *anchor)
 {
     double error = 100.0 * anchor_error(anchor);
+    const char *what = anchor->phase == OP_DECODE
+                           ? arena_printf(arena, "decode on %d keys", anchor->kv_len)
+                           : arena_printf(arena, "prefill of %d tokens", anchor->tokens);
+    const char *interval = "";
 
-    if (anchor->phase == OP_DECODE)
-        out_printf(out, "  decode on %d keys", anchor->kv_len);
-    else
-        out_printf(out, "  prefill of %d tokens", anchor->tokens);
-    out_printf(out, ", %d layers, %d thread%s: the sum of kernels is %.1f %% %s a whole forward",
-               anchor->layers, anchor->threads, anchor->threads > 1 ? "s" : "",
-               error < 0 ? -error : error, error < 0 ? "below" : "above");
-    out_printf(out, " (%.3f ms", (double)anchor->forward_mean_ps / 1e9);
     if (anchor->ci_ps != COST_UNKNOWN)
-        out_printf(out, " +- %.1f %%",
-                   100.0 * (double)anchor->ci_ps / (double)anchor->forward_mean_ps);
-    out_printf(out, ", n = %lld)%s\n", (long long)anchor->n,
-               error / 100 > KAPPA_LIMIT || error / 100 < -KAPPA_LIMIT
-                   ? ": more than 3 %, take the table with care"
-                   : "");
+        interval = arena_printf(arena, " +- %.1f %%",
+                                100.0 * (double)anchor->ci_ps / (double)anchor->forward_mean_ps);
+    put_line(
+        out,
+        arena_printf(arena,
+                     "%s, %d layers, %d thread%s: the sum of kernels is %.1f %% %s a whole forward "
+                     "(%.3f ms%s, n = %lld)%s",
+                     what, anchor->layers, anchor->threads, anchor->threads > 1 ? "s" : "",
+                     error < 0 ? -error : error, error < 0 ? "below" : "above",
+                     (double)anchor->forward_mean_ps / 1e9, interval, (long long)anchor->n,
+                     error / 100 > KAPPA_LIMIT || error / 100 < -KAPPA_LIMIT
+                         ? ": more than 3 %, take the table with care"
+                         : ""));
 }
 
 /* Text of the counters: all empty for one reason, or some. */
-static void write_counters(struct out *out, const struct table *table)
+static void write_counters(struct arena *arena, struct out *out, const struct table *table)
 {
     const struct cost_row *row = &table->rows[0];
+    const char *rest = "";
     int known = 0;
 
     for (int c = 0; c < COST_COUNTER_COUNT; c++)
         known += row->counters[c] != COST_UNKNOWN;
-    out_printf(out, "  hardware counters: %d of %d counted", known, (int)COST_COUNTER_COUNT);
-    out_printf(out, row->ctr_reason[0] ? "; the others are empty (%s)\n" : "%s\n", row->ctr_reason);
+    if (row->ctr_reason[0])
+        rest = arena_printf(arena, "; the others are empty (%s)", row->ctr_reason);
+    put_line(out, arena_printf(arena, "hardware counters: %d of %d counted%s", known,
+                               (int)COST_COUNTER_COUNT, rest));
 }
 
-void report_write_text(struct out *out, const struct report *report)
+static void write_quality(struct arena *arena, struct out *out, const struct report *report)
 {
     const struct table *table = report->table;
 
-    out_printf(out, "Measured %s on %s, threads %s: %d rows in %.1f s (budget %g s), seed %llu\n",
-               report->model, report->cpu[0] ? report->cpu : "an unnamed processor",
-               report->threads, table->row_count, report->elapsed_s, report->budget_s,
-               (unsigned long long)report->seed);
-    out_printf(out,
-               "  %lld samples in %d processes for each thread count; 95 %% interval of products "
-               "and attention: median +- %.1f %%, worst +- %.1f %% (%s)\n",
-               (long long)table->samples, report->processes, 100 * table->median_ci_ratio,
-               100 * table->worst_ci_ratio, table->worst_row);
+    put_line(out,
+             arena_printf(
+                 arena,
+                 "%lld samples in %d processes for each thread count; 95 %% interval of products "
+                 "and attention: median +- %.1f %%, worst +- %.1f %% (%s)",
+                 (long long)table->samples, report->processes, 100 * table->median_ci_ratio,
+                 100 * table->worst_ci_ratio, table->worst_row));
     for (int a = 0; a < table->anchor_count; a++)
-        write_anchor(out, &table->anchors[a]);
-    out_printf(out, "  %.1f %% of the samples were preempted and left out\n",
-               100 * dirty_ratio(table));
+        write_anchor(arena, out, &table->anchors[a]);
+    put_line(out, arena_printf(arena, "%.1f %% of the samples were preempted and left out",
+                               100 * dirty_ratio(table)));
     if (table->fallback_rows > 0)
-        out_printf(out,
-                   "  %d rows had fewer than 3 clean samples: all theirs were used, with CPU "
-                   "time where one thread worked\n",
-                   table->fallback_rows);
+        put_line(out, arena_printf(
+                          arena,
+                          "%d rows had fewer than 3 clean samples: all theirs were used, with CPU "
+                          "time where one thread worked",
+                          table->fallback_rows));
     if (table->missing_rows > 0)
-        out_printf(out, "  %d rows of the grid were never reached\n", table->missing_rows);
+        put_line(out, arena_printf(arena, "%d rows of the grid were never reached",
+                                   table->missing_rows));
     if (table->slow_rounds > 0)
-        out_printf(out, "  %d of %d rounds were slow by the compute canary (rounds.csv)\n",
-                   table->slow_rounds, table->rounds);
-    write_counters(out, table);
+        put_line(out,
+                 arena_printf(arena, "%d of %d rounds were slow by the compute canary (rounds.csv)",
+                              table->slow_rounds, table->rounds));
+}
+
+void report_write_text(struct arena *arena, struct out *out, const struct report *report)
+{
+    wrap_put(out, 0, 4,
+             arena_printf(arena,
+                          "Measured %s on %s, threads %s: %d rows in %.1f s (budget %g s), seed "
+                          "%llu",
+                          report->model, report->cpu[0] ? report->cpu : "an unnamed processor",
+                          report->threads, report->table->row_count, report->elapsed_s,
+                          report->budget_s, (unsigned long long)report->seed));
+    write_quality(arena, out, report);
+    write_counters(arena, out, report->table);
     for (int w = 0; w < report->warning_count; w++)
-        out_printf(out, "  warning: %s\n", report->warnings[w]);
-    out_printf(out, "  files: kernels.csv, interp.csv, anchors.csv, device.csv, rounds.csv in %s\n",
-               report->folder);
+        put_line(out, arena_printf(arena, "warning: %s", report->warnings[w]));
+    put_line(out,
+             arena_printf(
+                 arena, "files: kernels.csv, interp.csv, anchors.csv, device.csv, rounds.csv in"));
+    /* alone and as it is: a name may hold blanks */
+    out_printf(out, "    %s\n", report->folder);
 }
 
 static void put_anchors(struct json_writer *json, const struct table *table)

@@ -21,7 +21,7 @@ struct report {
     int warning_count;
 };
 
-void report_write_text(struct out *out, const struct report *report);
+void report_write_text(struct arena *arena, struct out *out, const struct report *report);
 void report_write_json(struct arena *arena, struct out *out, const struct report *report);
 
 #endif

@@ -4,6 +4,7 @@
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/stats.h"
+#include "lib/base/units.h"
 #include "lib/format/model.h"
 #include "profiler/counters.h"
 #include "profiler/facts.h"
@@ -23,22 +24,21 @@ static void put_counters(struct arena *arena, const struct store *store,
 {
     for (int c = 0; c < COST_COUNTER_COUNT; c++)
         if (!store->counter_reason[c] && from->counted_calls[c] > 0)
-            row->counters[c] =
-                (from->counted[c] + from->counted_calls[c] / 2) / from->counted_calls[c];
+            row->counters[c] = units_mul_div(from->counted[c], 1, from->counted_calls[c]);
     row->ctr_reason = counters_join_reasons(arena, row->counters, store->counter_reason);
 }
 
-/* A forced or raw event that the core lacks counts nothing and says nothing. */
+/* A forced or raw event that the core lacks counts nothing and says nothing. What is zero in every
+ * operator is such an event, or there was too little work to tell: no number in either case. */
 static void reject_silent_counters(struct store *store)
 {
-    int64_t totals[COST_COUNTER_COUNT] = { 0 };
+    bool has_counted[COST_COUNTER_COUNT] = { false };
 
     for (int r = 0; r < store->row_count; r++)
         for (int c = 0; c < COST_COUNTER_COUNT; c++)
-            totals[c] += store->rows[r].counted[c];
+            has_counted[c] = has_counted[c] || store->rows[r].counted[c] > 0;
     for (int c = 0; c < COST_COUNTER_COUNT; c++)
-        if (totals[c] == 0 && !store->counter_reason[c] &&
-            (c <= COST_INS || totals[COST_INS] > COUNTERS_ALWAYS_ZERO_AFTER))
+        if (!has_counted[c] && !store->counter_reason[c])
             store->counter_reason[c] = "always_zero";
 }
 

@@ -23,6 +23,7 @@
 #define ANCHOR_TIME_PERCENT 25
 #define ANCHOR_VISITS 2 /* a round: an anchor gives one sample a visit, a point several */
 #define COUNT_VISITS 2
+#define SLOW_VISITS 4 /* of the first round, before its length is guessed */
 
 struct bench { /* the state of a measuring process */
     const struct worker *worker;
@@ -33,7 +34,7 @@ struct bench { /* the state of a measuring process */
     struct message_batch batch;
     int fd;
     int round;
-    bool is_parent_gone;
+    bool is_parent_gone, is_slow_told;
     float canary[3 * CANARY_CELLS];
     /* of the visit */
     int point;
@@ -218,6 +219,49 @@ static int list_round(struct bench *bench, struct arena *scratch, int *items, bo
     return count;
 }
 
+/* Roughly proportional to the time of a visit: multiplications, and weights read as if they were 8
+ * tokens more. */
+static double work_of(const struct bench *bench, int item)
+{
+    const struct store *store = bench->store;
+    const struct model *model = store->model;
+    bool is_anchor = item >= store->point_count;
+    int anchor = item - store->point_count;
+    const struct point *point = &store->points[is_anchor ? store->anchors[anchor].point : item];
+    int layers = is_anchor ? store->anchors[anchor].layers : visit_layers(bench, point);
+    double weights = (double)model->hidden * (4.0 * model->hidden + 3.0 * model->ffn_hidden);
+    double keys = 2.0 * model->heads * model->head_dim * point->kv;
+
+    return layers * (weights * (point->m + 8) + keys * point->m) +
+           8.0 * model->vocab * model->hidden;
+}
+
+/* In the first round, once a few visits or a whole budget tell enough: what all of it will take. */
+static void tell_if_slow(struct bench *bench, const int *items, int count, int done,
+                         int64_t taken_ns)
+{
+    int64_t slow_ns = bench->worker->slow_ns;
+    double all = 0.0, part = 0.0;
+
+    if (slow_ns == 0 || bench->is_slow_told || bench->round > 0 ||
+        (done < SLOW_VISITS && taken_ns < slow_ns))
+        return;
+    for (int i = 0; i < count; i++) {
+        double work = work_of(bench, items[i]);
+
+        all += work;
+        part += i < done ? work : 0.0;
+    }
+    double expected_ns = (double)taken_ns * all / part;
+    if (expected_ns <= (double)slow_ns)
+        return;
+    bench->is_slow_told = true;
+    bench->batch.items[0].kind = MESSAGE_SLOW;
+    bench->batch.items[0].ns = expected_ns < 9e18 ? (int64_t)expected_ns : INT64_MAX;
+    bench->batch.count = 1;
+    flush(bench);
+}
+
 static bool is_over(const struct bench *bench)
 {
     return bench->is_parent_gone ||
@@ -242,15 +286,17 @@ static void run_rounds(struct bench *bench)
             break;
         send_round(bench);
         shuffle(bench, items, count);
+        int64_t round_began = clock_now_ns();
         for (int i = 0; i < count && !is_over(bench); i++) {
             int64_t start = clock_now_ns();
 
             if (items[i] < store->point_count) {
                 visit(bench, items[i], needs_lm_head);
-                continue;
+            } else {
+                visit_anchor(bench, items[i] - store->point_count);
+                anchors_ns += clock_now_ns() - start;
             }
-            visit_anchor(bench, items[i] - store->point_count);
-            anchors_ns += clock_now_ns() - start;
+            tell_if_slow(bench, items, count, i + 1, clock_now_ns() - round_began);
         }
     }
 }
@@ -267,6 +313,22 @@ static void warm_up(struct bench *bench)
         }
 }
 
+static bool set_threads(int threads, struct err *err)
+{
+    kernel_set_threads(threads);
+    int given = kernel_blas_threads();
+
+    if (given == threads || (given == 0 && threads == 1))
+        return true;
+    if (given == 0)
+        return err_set(err, ERR_USAGE,
+                       "--threads asks for %d: this BLAS does not say how many it works with, so "
+                       "only 1 can be measured",
+                       threads);
+    return err_set(err, ERR_USAGE, "--threads asks for %d: this BLAS works with %d", threads,
+                   given);
+}
+
 static bool prepare(struct bench *bench, struct err *err)
 {
     const struct worker *worker = bench->worker;
@@ -278,7 +340,8 @@ static bool prepare(struct bench *bench, struct err *err)
         max_m = store->points[p].m > max_m ? store->points[p].m : max_m;
         max_kv = store->points[p].kv > max_kv ? store->points[p].kv : max_kv;
     }
-    kernel_set_threads(store->threads);
+    if (!set_threads(store->threads, err))
+        return false;
     bench->order = rng_stream(worker->seed, RNG_PROFILE_ORDER, (uint64_t)worker->proc);
     forward_fill(bench->canary, 3 * CANARY_CELLS, 1);
     if (!pool_create(bench->arena, &worker->pool, worker->seed, &pool, err))
@@ -298,6 +361,17 @@ static struct bench *create(const struct worker *worker, int fd)
     bench->store = worker->store;
     bench->fd = fd;
     return bench;
+}
+
+int worker_check(const struct worker *worker, int fd)
+{
+    struct bench *bench = create(worker, fd);
+    struct arena *arena = bench->arena;
+    struct err err = ERR_INIT;
+    int status = set_threads(worker->store->threads, &err) ? 0 : fail(bench, &err);
+
+    arena_destroy(arena);
+    return status;
 }
 
 int worker_time(const struct worker *worker, int fd)

@@ -8,7 +8,8 @@ cd "$tmp" || exit 2
 link() { timeout 60 orrery-profile link "$@"; }
 
 exit_is 0 "on loopback" link -o links.csv
-like "every size and the error of the fit are printed" "$out" "4194304 .*loopback: .* bit/s, latency .* a message; error of the fit: median "
+like "every size and the error of the fit are printed" "$out" "4194304 .*loopback: [0-9.]+ [MGT]bit/s, latency [0-9.]+ [a-z]+, [0-9.]+ [a-z]+ a message.error of the fit: median "
+is "no line is longer than 80 columns" "$(grep -cE '^.{81,}' <<< "$out")" 0
 like "the file is a links table" "$(head -n 1 links.csv)" "^# orrery: links 1$"
 like "of one switch for every node" "$(tail -n 1 links.csv)" "^loopback,switch,\*,[0-9]+,0\.0[0-9]*,"
 like "its head states the error" "$(cat links.csv)" "# fit_max_error_ratio: [0-9]"
@@ -20,11 +21,22 @@ like "JSON has the three numbers" "$(tr -d ' \n' <<< "$out")" '^\{"schema":1,"me
 port=$((20000 + $$ % 20000))
 link --listen "127.0.0.1:$port" 2> listen.err &
 far=$!
+# strangers: random bytes, and a message of ZeroMQ's oldest protocol that is no frame
+for ((i = 0; i < 100; i++)); do
+    grep -q listening listen.err && break
+    sleep 0.05
+done
+ok "random bytes are sent to it" bash -c "head -c 300 /dev/urandom > /dev/tcp/127.0.0.1/$port"
+ok "and a message that is no frame" bash -c "printf '\\1\\0\\6\\0hello' > /dev/tcp/127.0.0.1/$port"
+sleep 0.2
 exit_is 0 "between two ends" link --connect "127.0.0.1:$port" -o -
 like "the file on stdout" "$out" "lan,switch,\*,"
 wait $far
 is "the far end is done too" "$?" 0
-like "it said what to do on the other board" "$(cat listen.err)" "listening on 127.0.0.1:$port; on the other board: orrery-profile link --connect HOST:$port"
+like "it said what to do on the other board" "$(cat listen.err)" "listening on 127.0.0.1:$port; on the other board:.*  orrery-profile link --connect HOST:$port"
+
+exit_is 2 "to nobody" link --connect "127.0.0.1:$port"
+like "says where and what to do" "$err" "127.0.0.1:$port does not answer: start .orrery-profile link --listen 0.0.0.0:$port. there first"
 
 rm -f links.csv
 full() { link -o links.csv > /dev/full; }

@@ -125,7 +125,7 @@ static void governor_load_swap_and_throttling_are_warned_of(void **state)
     const struct facts *facts = facts_collect(tree->arena, tree->root);
     assert_int_equal(facts_warnings(facts, warnings, 8), 4);
     assert_non_null(strstr(warnings[0], "'ondemand'"));
-    assert_non_null(strstr(warnings[1], "load 2.53 on 4 cores"));
+    assert_non_null(strstr(warnings[1], "load_1min is 2.53 on 4 cores"));
     assert_non_null(strstr(warnings[2], "swapped out"));
     assert_non_null(strstr(warnings[3], "327685"));
     assert_int_equal(facts_warnings(facts, warnings, 1), 1);

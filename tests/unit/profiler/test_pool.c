@@ -56,7 +56,7 @@ static void nothing_is_handed_out_again_before_four_caches(void **state)
     int64_t last_end = 0, wrapped = 0, used = 0, smallest = INT64_MAX;
 
     (void)state;
-    assert_true(pool_plan(&GPT2, 4, 512, 32 * MIB, 0, &plan, &err));
+    assert_true(pool_plan(&GPT2, 4, 1, 512, 32 * MIB, 0, &plan, &err));
     pool.count = plan.size_bytes / 4;
     /* Addresses alone: nothing is read or written. */
     pool.floats = mmap(NULL, (size_t)plan.size_bytes, PROT_NONE,
@@ -87,7 +87,7 @@ static void the_pool_holds_a_whole_forward_and_its_largest_matrix_again(void **s
     int64_t lm_head = 4 * forward_lm_head_floats(&GPT2);
 
     (void)state;
-    assert_true(pool_plan(&GPT2, 12, 1024, 1 * MIB, 0, &plan, &err));
+    assert_true(pool_plan(&GPT2, 12, 1, 1024, 1 * MIB, 0, &plan, &err));
     assert_int_equal(plan.anchor_layers, 12);
     assert_false(plan.is_llc_assumed);
     assert_true(plan.size_bytes > 12 * 28 * INT64_C(1000000) + 2 * lm_head);
@@ -100,12 +100,28 @@ static void little_memory_means_fewer_layers_and_then_an_error(void **state)
     struct err err = ERR_INIT;
 
     (void)state;
-    assert_true(pool_plan(&GPT2, 12, 1024, 1 * MIB, 1200 * MIB, &plan, &err));
+    assert_true(pool_plan(&GPT2, 12, 1, 1024, 1 * MIB, 1200 * MIB, &plan, &err));
     assert_true(plan.anchor_layers >= 1 && plan.anchor_layers < 12);
     assert_true(plan.size_bytes <= 480 * MIB);
-    assert_false(pool_plan(&GPT2, 12, 1024, 1 * MIB, 400 * MIB, &plan, &err));
+    assert_false(pool_plan(&GPT2, 12, 1, 1024, 1 * MIB, 400 * MIB, &plan, &err));
     assert_int_equal(err.kind, ERR_SYSTEM);
     assert_non_null(strstr(err.text, "40 %"));
+}
+
+/* 20000 tokens on as many keys: 1.6 GB of scores alone. */
+static void activations_and_scores_count_as_memory(void **state)
+{
+    struct pool_plan plan, small;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_true(pool_plan(&GPT2, 1, 1, 64, 1 * MIB, 0, &small, &err));
+    assert_true(pool_plan(&GPT2, 1, 20000, 20000, 1 * MIB, 0, &plan, &err));
+    assert_true(plan.work_bytes >= INT64_C(20000) * 20000 * 4);
+    assert_true(small.work_bytes < 1 * MIB);
+    assert_true(pool_plan(&GPT2, 1, 1, 64, 1 * MIB, 2000 * MIB, &small, &err));
+    assert_false(pool_plan(&GPT2, 1, 20000, 64, 1 * MIB, 2000 * MIB, &plan, &err));
+    assert_non_null(strstr(err.text, "--tokens"));
 }
 
 static void an_unknown_cache_is_assumed_and_said(void **state)
@@ -114,7 +130,7 @@ static void an_unknown_cache_is_assumed_and_said(void **state)
     struct err err = ERR_INIT;
 
     (void)state;
-    assert_true(pool_plan(&GPT2, 1, 64, 0, 0, &plan, &err));
+    assert_true(pool_plan(&GPT2, 1, 1, 64, 0, 0, &plan, &err));
     assert_true(plan.is_llc_assumed);
     assert_int_equal(plan.llc_bytes, 32 * MIB);
     assert_true(plan.size_bytes >= 4 * 32 * MIB);
@@ -146,6 +162,7 @@ int main(void)
         cmocka_unit_test(nothing_is_handed_out_again_before_four_caches),
         cmocka_unit_test(the_pool_holds_a_whole_forward_and_its_largest_matrix_again),
         cmocka_unit_test(little_memory_means_fewer_layers_and_then_an_error),
+        cmocka_unit_test(activations_and_scores_count_as_memory),
         cmocka_unit_test(an_unknown_cache_is_assumed_and_said),
         cmocka_unit_test(a_pool_is_filled_and_an_impossible_one_is_an_error),
     };

@@ -6,6 +6,7 @@
 #include "lib/base/out.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
+#include "lib/kernels/kernels.h"
 #include "profiler/commands.h"
 #include <fcntl.h>
 #include <setjmp.h>
@@ -75,7 +76,7 @@ static int drop_fixture(void **state)
     return result;
 }
 
-/* The command in a process of its own, with output thrown away. NULL ends the arguments. */
+/* The command in a process of its own; stdout and stderr become files. NULL ends the arguments. */
 static pid_t start(struct fixture *fixture, const char *const *extra)
 {
     const char *fixed[] = { "orrery-profile run", "--models",    fixture->models,
@@ -91,10 +92,12 @@ static pid_t start(struct fixture *fixture, const char *const *extra)
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        int null = open("/dev/null", O_WRONLY);
+        int flags = O_WRONLY | O_CREAT | O_TRUNC;
 
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
+        dup2(open(arena_printf(fixture->arena, "%s/stdout", fixture->root), flags, 0600),
+             STDOUT_FILENO);
+        dup2(open(arena_printf(fixture->arena, "%s/stderr", fixture->root), flags, 0600),
+             STDERR_FILENO);
         _exit(profiler_run(argc, argv));
     }
     assert_true(child > 0);
@@ -152,6 +155,8 @@ static void a_run_leaves_a_table_that_prices_a_forward(void **state)
     int64_t time_ps;
 
     assert_int_equal(finish(start(fixture, args)), CLI_DONE);
+    assert_true(has_line(fixture, folder(fixture, "stderr"), "measuring tiny for about 0.3 s"));
+    assert_true(has_line(fixture, folder(fixture, "stdout"), "warning: the weights of tiny ("));
     const struct cost_table *table = load(fixture, out);
     for (int block = 0; block < BLOCK_COUNT; block++) {
         struct model_op ops[MODEL_MAX_OPS];
@@ -202,6 +207,62 @@ static void an_interrupted_run_leaves_nothing(void **state)
     kill(child, SIGINT);
     assert_int_equal(finish(child), CLI_FAIL);
     assert_int_not_equal(access(out, F_OK), 0);
+    assert_int_not_equal(access(folder(fixture, "cut"), F_OK), 0);
+    assert_true(has_line(fixture, folder(fixture, "stderr"), "interrupted: nothing was written"));
+}
+
+static void folders_that_were_there_stay(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *out = folder(fixture, "there/new//deep/");
+    const char *args[] = { "--model", "tiny", "-o", out, "--budget", "60s", NULL };
+    const struct timespec wait = { 0, 200000000 };
+    struct err err = ERR_INIT;
+
+    assert_true(out_make_folder(folder(fixture, "there"), &err));
+    pid_t child = start(fixture, args);
+    nanosleep(&wait, NULL);
+    kill(child, SIGTERM);
+    assert_int_equal(finish(child), CLI_FAIL);
+    assert_int_not_equal(access(folder(fixture, "there/new"), F_OK), 0);
+    assert_int_equal(access(folder(fixture, "there"), F_OK), 0);
+}
+
+static void an_ignored_hangup_does_not_end_a_run(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *args[] = { "--model",  "tiny", "-o",   folder(fixture, "nohup"),
+                           "--budget", "50us", "--kv", "8:16",
+                           "--tokens", "1:64", NULL };
+    const struct timespec wait = { 0, 20000000 };
+    void (*old)(int) = signal(SIGHUP, SIG_IGN);
+    pid_t child = start(fixture, args);
+
+    nanosleep(&wait, NULL);
+    kill(child, SIGHUP);
+    assert_int_equal(finish(child), CLI_DONE);
+    signal(SIGHUP, old);
+    /* and the budget of 50 us is far too short for a round */
+    assert_true(has_line(fixture, folder(fixture, "stderr"), "one round will take about"));
+}
+
+/* More than any OpenBLAS is built for; a BLAS that can do it, or does not say, is left alone. */
+static void threads_that_the_blas_does_not_give_are_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *args[] = { "--model",   "tiny",  "-o", folder(fixture, "many"),
+                           "--threads", "1,256", NULL };
+    pid_t child = fork();
+
+    if (child == 0) {
+        kernel_set_threads(256);
+        _exit(kernel_blas_threads() == 256);
+    }
+    if (finish(child) != 0)
+        skip();
+    assert_int_equal(finish(start(fixture, args)), CLI_FAIL);
+    assert_true(has_line(fixture, folder(fixture, "stderr"), "--threads asks for 256: this BLAS"));
+    assert_int_not_equal(access(folder(fixture, "many"), F_OK), 0);
 }
 
 static void an_old_table_survives_a_failed_run(void **state)
@@ -251,6 +312,9 @@ int main(void)
         cmocka_unit_test(a_run_leaves_a_table_that_prices_a_forward),
         cmocka_unit_test(thread_counts_are_rows_of_their_own),
         cmocka_unit_test(an_interrupted_run_leaves_nothing),
+        cmocka_unit_test(folders_that_were_there_stay),
+        cmocka_unit_test(an_ignored_hangup_does_not_end_a_run),
+        cmocka_unit_test(threads_that_the_blas_does_not_give_are_refused),
         cmocka_unit_test(an_old_table_survives_a_failed_run),
         cmocka_unit_test(bad_wishes_end_with_status_2_and_make_no_folder),
     };

@@ -139,7 +139,7 @@ static void every_stamped_operator_has_a_row_and_every_row_is_stamped(void **sta
         struct err err = ERR_INIT;
         struct pool pool;
 
-        assert_true(pool_plan(&shape, 2, 64, 65536, 0, &plan, &err));
+        assert_true(pool_plan(&shape, 2, 8, 64, 65536, 0, &plan, &err));
         assert_true(pool_create(fixture->arena, &plan, 1, &pool, &err));
         struct chain *chain = chain_create(fixture->arena, store->model, pool, 2, 8, 64, 1, &err);
         assert_non_null(chain);
@@ -273,6 +273,46 @@ static void counts_are_means_a_call_and_silent_counters_are_rejected(void **stat
     assert_null(strstr(row->ctr_reason, "cyc:"));
 }
 
+static void without_instructions_a_silent_counter_is_rejected_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = make_store(fixture, "t-gpt");
+    struct table table;
+    struct err err = ERR_INIT;
+
+    measure_all(store);
+    store->counter_reason[COST_INS] = "papi:-7:no_such_event";
+    store->counter_reason[COST_CYC] = "papi:-7:no_such_event";
+    for (int i = 0; i < 4; i++)
+        send_count(store, COST_LLC_MISS, 0);
+    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    const struct cost_row *row = &table.rows[store->row_of[1][OP_QKV]];
+    assert_true(row->counters[COST_LLC_MISS] == COST_UNKNOWN);
+    assert_non_null(strstr(row->ctr_reason, "llc_miss:always_zero"));
+}
+
+static void counts_beyond_any_counter_are_rejected(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = make_store(fixture, "t-gpt");
+    struct table table;
+    struct err err = ERR_INIT;
+
+    measure_all(store);
+    for (int i = 0; i < 3; i++)
+        send_count(store, COST_CYC, INT64_MAX / 2);
+    send_count(store, COST_LLC_MISS, 5);
+    send_count(store, COST_LLC_MISS, -5);
+    send_count(store, COST_INS, INT64_MAX);
+    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    const struct cost_row *row = &table.rows[store->row_of[1][OP_QKV]];
+    assert_true(row->counters[COST_CYC] == COST_UNKNOWN);
+    assert_true(row->counters[COST_LLC_MISS] == COST_UNKNOWN);
+    assert_true(row->counters[COST_INS] == INT64_MAX);
+    assert_non_null(strstr(row->ctr_reason, "cyc:value_out_of_range"));
+    assert_non_null(strstr(row->ctr_reason, "llc_miss:value_out_of_range"));
+}
+
 static void add_rounds(struct store *store)
 {
     for (int i = 0; i < 20; i++)
@@ -358,6 +398,24 @@ static void a_folder_that_cannot_be_written_is_an_error(void **state)
     assert_int_equal(err.kind, ERR_SYSTEM);
 }
 
+/* The text as if lines had no end, after a look at their length. */
+static const char *unwrapped(struct arena *arena, const char *text)
+{
+    char *whole = arena_alloc(arena, strlen(text) + 1), *to = whole;
+
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        if (strcspn(line, "\n") > 80)
+            fail_msg("more than 80 columns: %s", line);
+    while (*text) {
+        bool is_wrapped = strncmp(text, "\n    ", 5) == 0;
+
+        *to++ = is_wrapped ? ' ' : *text;
+        text += is_wrapped ? 5 : 1;
+    }
+    *to = '\0';
+    return whole;
+}
+
 static void the_report_says_the_bias_in_words(void **state)
 {
     struct fixture *fixture = *state;
@@ -383,9 +441,9 @@ static void the_report_says_the_bias_in_words(void **state)
                              .warnings = warnings,
                              .warning_count = 1 };
     struct out *text = out_open_memory(fixture->arena), *json = out_open_memory(fixture->arena);
-    report_write_text(text, &report);
+    report_write_text(fixture->arena, text, &report);
     report_write_json(fixture->arena, json, &report);
-    const char *words = out_memory(text, &length);
+    const char *words = unwrapped(fixture->arena, out_memory(text, &length));
     assert_non_null(strstr(words, "an unnamed processor"));
     assert_non_null(strstr(words, "decode on 4 keys, 3 layers, 1 thread: the sum of kernels is "));
     assert_non_null(strstr(words, " % below a whole forward (1000.000 ms"));
@@ -425,6 +483,8 @@ int main(void)
         cmocka_unit_test(kappa_is_the_forward_over_the_sum_of_the_table),
         cmocka_unit_test(rows_without_a_sample_are_missing_and_nothing_at_all_is_an_error),
         cmocka_unit_test(counts_are_means_a_call_and_silent_counters_are_rejected),
+        cmocka_unit_test(without_instructions_a_silent_counter_is_rejected_too),
+        cmocka_unit_test(counts_beyond_any_counter_are_rejected),
         cmocka_unit_test(the_files_are_read_back_by_the_simulators_reader),
         cmocka_unit_test(a_folder_that_cannot_be_written_is_an_error),
         cmocka_unit_test(the_report_says_the_bias_in_words),
