@@ -11,7 +11,7 @@
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
-#include "runner/machine.h"
+#include "runner/pad.h"
 #include "runner/setup.h"
 #include "runner/shard.h"
 #include <stdio.h>
@@ -142,6 +142,28 @@ static bool set_pad(struct arena *arena, const struct assign_input *input,
     return setup->pad_kernels != NULL;
 }
 
+/* What the table cannot price is found here, not by a worker in the middle of the run. */
+static bool check_pad(struct arena *arena, const struct assign_input *input,
+                      const struct setup *setup, struct err *err)
+{
+    struct err reason = ERR_INIT;
+    struct pad *pad = pad_create(arena, setup, err);
+
+    for (int i = 0; pad && i < setup->stage_count; i++) {
+        const struct setup_stage *stage = &setup->stages[i];
+        const struct setup_model *sizes = &setup->models[stage->model];
+        int64_t price_ps;
+
+        if (!pad_price(pad, i, sizes->max_tokens, 0, &price_ps, &reason) ||
+            (sizes->model.kind == MODEL_DECODER &&
+             !pad_price(pad, i, 1, sizes->max_total_tokens - 1, &price_ps, &reason)))
+            return placement_bad(input->placement, input->plan->stages[stage->id]->row,
+                                 PLACEMENT_DEVICE, err, "--pad cannot price its stage: %s",
+                                 reason.text);
+    }
+    return pad != NULL;
+}
+
 static bool set_pads(struct arena *arena, const struct assign_input *input,
                      struct assignment *assignment, struct err *err)
 {
@@ -150,12 +172,14 @@ static bool set_pads(struct arena *arena, const struct assign_input *input,
     for (int i = 0; i < input->pad_count; i++) {
         const struct assign_pad *pad = &input->pads[i];
         int device = cluster_find_device(cluster, pad->device);
+        struct setup *setup;
 
         if (device < 0 || assignment->worker_of[device] < 0)
             return err_set(err, ERR_USAGE, "--pad %s: no such device in the placement",
                            pad->device);
-        if (!set_pad(arena, input, &cluster->devices[device], pad->ratio,
-                     &assignment->setups[assignment->worker_of[device]], err))
+        setup = &assignment->setups[assignment->worker_of[device]];
+        if (!set_pad(arena, input, &cluster->devices[device], pad->ratio, setup, err) ||
+            !check_pad(arena, input, setup, err))
             return false;
     }
     return true;
@@ -236,16 +260,21 @@ bool assign_build(struct arena *arena, const struct assign_input *input,
     return set_pads(arena, input, assignment, err);
 }
 
-bool assign_fits_here(const struct assignment *assignment, struct err *err)
+bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err)
 {
-    int64_t need_bytes = 0, available_bytes = machine_available_bytes();
+    int64_t need_bytes = 0, usable_bytes = (int64_t)(SHARD_MEMORY_RATIO * (double)available_bytes);
     char need[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
 
     for (int i = 0; i < assignment->count; i++)
         need_bytes += shard_need_bytes(&assignment->setups[i]);
-    return (double)need_bytes <= SHARD_MEMORY_RATIO * (double)available_bytes ||
-           err_set(err, ERR_SYSTEM,
-                   "%d workers on this machine need %s of memory together: only %s are available",
-                   assignment->count, units_format_bytes(need_bytes, need),
-                   units_format_bytes(available_bytes, available));
+    if (need_bytes > usable_bytes)
+        return err_set(err, ERR_SYSTEM,
+                       "%d workers on this machine need %s of memory together: only %s are "
+                       "available",
+                       assignment->count, units_format_bytes(need_bytes, need),
+                       units_format_bytes(available_bytes, available));
+    for (int i = 0; i < assignment->count; i++)
+        assignment->setups[i].memory_bytes = shard_need_bytes(&assignment->setups[i]) +
+                                             (usable_bytes - need_bytes) / assignment->count;
+    return true;
 }

@@ -42,7 +42,8 @@ struct assignment {
 
 bool assign_build(struct arena *arena, const struct assign_input *input,
                   struct assignment *assignment, struct err *err);
-/* Every worker's memory at once, for workers that share this machine. */
-bool assign_fits_here(const struct assignment *assignment, struct err *err);
+/* For workers that share this machine: gives each what it needs and an equal part of what is left.
+ * False when they do not fit together. */
+bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err);
 
 #endif

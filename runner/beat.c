@@ -72,7 +72,7 @@ static void *run(void *arg)
 }
 
 struct beat *beat_start(struct arena *arena, struct channel_hub *hub, const char *address,
-                        struct err *err)
+                        int64_t number, struct err *err)
 {
     struct beat *beat = arena_alloc(arena, sizeof *beat);
     pthread_condattr_t monotonic;
@@ -86,6 +86,7 @@ struct beat *beat_start(struct arena *arena, struct channel_hub *hub, const char
     pthread_cond_init(&beat->stopped, &monotonic);
     pthread_condattr_destroy(&monotonic);
     atomic_store(&beat->answered_ns, clock_now_ns());
+    atomic_store(&beat->session, number);
     if (channel_connect(beat->channel, address, err)) {
         errno = pthread_create(&beat->thread, NULL, run, beat);
         if (errno == 0)

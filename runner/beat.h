@@ -15,8 +15,9 @@ struct err;
 #define BEAT_DEAD_NS INT64_C(2500000000)   /* the coordinator gives a silent worker up */
 #define BEAT_ORPHAN_NS INT64_C(5000000000) /* a worker gives a silent coordinator up */
 
+/* number: what the beats carry until beat_identify, as HELLO said. */
 struct beat *beat_start(struct arena *arena, struct channel_hub *hub, const char *address,
-                        struct err *err);
+                        int64_t number, struct err *err);
 /* From now on the beats carry these: what SETUP said. */
 void beat_identify(struct beat *beat, int64_t session, int32_t worker);
 /* Told to the coordinator, which must not take a long compute for a lost message. */

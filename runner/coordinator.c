@@ -119,7 +119,7 @@ static bool assign(struct coordinator *c, struct err *err)
     };
 
     return assign_build(c->arena, &input, &c->assignment, err) &&
-           (!c->options->is_local || assign_fits_here(&c->assignment, err));
+           (!c->options->is_local || assign_memory(&c->assignment, machine_available_bytes(), err));
 }
 
 /* ---- output ---- */
@@ -151,7 +151,7 @@ static void drop_outputs(struct coordinator *c)
 
 static const char *const *describe(struct coordinator *c)
 {
-    const char **meta = arena_array(c->arena, 20, sizeof *meta);
+    const char **meta = arena_array(c->arena, 20 + 4 * (size_t)c->fleet->count, sizeof *meta);
     struct arena *arena = c->arena;
     const char *pads = "";
     int n = 0;
@@ -176,6 +176,14 @@ static const char *const *describe(struct coordinator *c)
     if (c->options->pad_count > 0) {
         meta[n++] = "pad";
         meta[n++] = pads;
+    }
+    for (int i = 0; i < c->fleet->count && !c->options->is_local; i++) {
+        const struct fleet_worker *worker = &c->fleet->workers[i];
+
+        meta[n++] = arena_printf(arena, "machine of %s", worker->device);
+        meta[n++] = worker->machine;
+        meta[n++] = arena_printf(arena, "blas_core of %s", worker->device);
+        meta[n++] = worker->blas_core;
     }
     meta[n] = NULL;
     return meta;
@@ -223,22 +231,39 @@ static void pass_on(int signal_number)
     syscall(SYS_tgkill, getpid(), getpid(), signal_number);
 }
 
-/* Signals wait, blocked, in the first thread, until the run can answer them: fleet_is_interrupted.
- */
+/* Signals wait, blocked, in the first thread, until the run can answer them: fleet_take_signal. One
+ * that is ignored (nohup) stays so. */
 static void block_signals(void)
 {
-    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART }, before;
     sigset_t signals;
 
     sigemptyset(&action.sa_mask);
     sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaddset(&signals, numbers[i]);
+    sigprocmask(SIG_BLOCK, &signals, NULL); /* before a handler is there that would drop one */
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (sigismember(&signals, numbers[i]) == 1)
+            sigaction(numbers[i], &action, NULL);
+}
+
+/* How long it takes is known of open loads alone: until the last arrival, at least. */
+static bool announce(const struct coordinator *c)
+{
+    char text[UNITS_TEXT_BYTES];
+    int64_t last_ps = 0;
+
+    for (size_t i = 0; i < c->workload->count; i++)
+        if (c->workload->requests[i].arrival_ps > last_ps)
+            last_ps = c->workload->requests[i].arrival_ps;
+    fprintf(stderr, "orrery-run: %d worker%s joined; %zu request%s%s%s\n", c->fleet->count,
+            c->fleet->count == 1 ? " has" : "s have", c->workload->count,
+            c->workload->count == 1 ? "" : "s", last_ps > 0 ? ", about " : "",
+            last_ps > 0 ? units_format_human(last_ps, text) : "");
+    return true;
 }
 
 static bool run_fleet(struct coordinator *c, struct err *err)
@@ -251,6 +276,7 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .seed = options->seed,
                                  .keep_transfers = options->transfers_out != NULL };
 
+    block_signals();
     c->fleet = fleet_create(c->arena, c->plan, c->placement, &c->assignment, options->listen,
                             c->session, err);
     if (!c->fleet)
@@ -259,7 +285,7 @@ static bool run_fleet(struct coordinator *c, struct err *err)
     input.fleet = c->fleet;
     return (!options->is_local || fleet_spawn(c->fleet, err)) &&
            fleet_assemble(c->fleet, c->plan, options->wait_ps / UNITS_PS_PER_NS, err) &&
-           serve_run(c->arena, &input, &c->run, err);
+           announce(c) && serve_run(c->arena, &input, &c->run, err);
 }
 
 int coordinator_main(int argc, char **argv)
@@ -272,7 +298,6 @@ int coordinator_main(int argc, char **argv)
 
     if (!cli_parse(&coordinator_argp, argc, argv, &options, &exit_code))
         return exit_code;
-    block_signals();
     c.arena = arena_create();
     /* no two runs share it, and never 0: the session of a worker that has not been told */
     c.session = (clock_now_ns() ^ ((int64_t)getpid() << 40)) | 1;

@@ -19,6 +19,7 @@
 #define CONTROL_MAX_BYTES 65536 /* workers send short texts, tokens and stamps */
 #define TICK_NS INT64_C(100000000)
 #define EXIT_GRACE_NS INT64_C(50000000) /* for the last words of a process that is gone */
+#define REPLACE_NS INT64_C(1000000000)  /* a silent worker that is not set up may be replaced */
 #define SUSPEND_NS INT64_C(1000000000)  /* a pause of our own that says nothing about workers */
 
 struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
@@ -49,16 +50,23 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
     return NULL;
 }
 
-bool fleet_is_interrupted(void)
+const char *fleet_signal_name(int signal_number)
+{
+    return signal_number == SIGINT ? "SIGINT" : signal_number == SIGTERM ? "SIGTERM" : "SIGHUP";
+}
+
+int fleet_take_signal(void)
 {
     const struct timespec now = { 0, 0 };
     sigset_t signals;
+    int taken;
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGHUP);
-    return sigtimedwait(&signals, NULL, &now) > 0;
+    taken = sigtimedwait(&signals, NULL, &now);
+    return taken > 0 ? taken : 0;
 }
 
 /* ---- sending ---- */
@@ -111,13 +119,25 @@ void fleet_release(struct fleet *fleet, int worker, int64_t request)
 
 /* ---- receiving ---- */
 
+/* A worker that died before SETUP must not keep its device from another one. */
+static bool may_replace(struct fleet *fleet, const struct fleet_worker *worker)
+{
+    const struct frame probe = { .type = FRAME_BEAT };
+    struct err ignored = ERR_INIT;
+
+    return !fleet->has_started && worker->state == FLEET_JOINED &&
+           (clock_now_ns() - worker->beat_ns > REPLACE_NS ||
+            channel_send(fleet->router, &worker->peer, &probe, NULL, &ignored) != CHANNEL_DONE);
+}
+
 static void on_hello(struct fleet *fleet, const struct channel_message *message)
 {
     struct err err = ERR_INIT;
     const char *device;
+    int64_t number;
 
     if (!setup_decode_hello(fleet->arena, message->payload, (size_t)message->frame.payload_bytes,
-                            &device, &err)) {
+                            &device, &number, &err)) {
         turn_away(fleet, &message->from, err.text);
         return;
     }
@@ -126,12 +146,15 @@ static void on_hello(struct fleet *fleet, const struct channel_message *message)
 
         if (strcmp(worker->device, device) != 0)
             continue;
-        if (worker->state != FLEET_ABSENT || fleet->has_started) {
+        if (may_replace(fleet, worker)) {
+            turn_away(fleet, &worker->peer, "another worker of this device has joined");
+        } else if (worker->state != FLEET_ABSENT || fleet->has_started) {
             turn_away(fleet, &message->from, "a worker of this device has joined already");
             return;
         }
         worker->state = FLEET_JOINED;
         worker->peer = message->from;
+        worker->number = number;
         worker->beat_ns = clock_now_ns();
         return;
     }
@@ -151,21 +174,27 @@ static void on_beat(struct fleet *fleet, const struct channel_message *message)
         fleet->workers[frame->request].beat_ns = clock_now_ns();
         fleet->workers[frame->request].is_busy = frame->new_tokens != 0;
     }
+    for (int i = 0; i < fleet->count; i++)
+        if (fleet->workers[i].state == FLEET_JOINED && fleet->workers[i].number == frame->start_ns)
+            fleet->workers[i].beat_ns = clock_now_ns();
 }
 
 static void on_ready(struct fleet *fleet, struct fleet_worker *worker,
                      const struct channel_message *message)
 {
     struct err err = ERR_INIT;
-    const char *endpoint;
+    struct setup_ready ready;
 
     if (worker->state != FLEET_JOINED ||
         !setup_decode_ready(fleet->arena, message->payload, (size_t)message->frame.payload_bytes,
-                            &endpoint, &worker->weight_bytes, &err)) {
+                            &ready, &err)) {
         die(worker, err.kind == ERR_NONE ? "it said READY out of turn" : err.text);
         return;
     }
-    snprintf(worker->endpoint, sizeof worker->endpoint, "%s", endpoint);
+    snprintf(worker->endpoint, sizeof worker->endpoint, "%s", ready.endpoint);
+    worker->machine = ready.machine;
+    worker->blas_core = ready.blas_core;
+    worker->weight_bytes = ready.weight_bytes;
     worker->state = FLEET_READY;
 }
 
@@ -337,7 +366,7 @@ static bool await(struct fleet *fleet, enum fleet_state state, int64_t wait_ns, 
         struct channel_wait wait = { fleet->router, false, false };
         struct channel_message message;
         int64_t until_ns = clock_now_ns() + TICK_NS;
-        int dead, left = 0;
+        int dead, signal_number, left = 0;
 
         for (int i = 0; i < fleet->count; i++)
             left += fleet->workers[i].state < state;
@@ -354,8 +383,10 @@ static bool await(struct fleet *fleet, enum fleet_state state, int64_t wait_ns, 
         if (dead >= 0)
             return placement_bad(fleet->placement, fleet->workers[dead].row, PLACEMENT_DEVICE, err,
                                  "its worker cannot start: %s", fleet->workers[dead].trouble);
-        if (fleet_is_interrupted())
-            return err_set(err, ERR_SYSTEM, "interrupted before the run began");
+        signal_number = fleet_take_signal();
+        if (signal_number != 0)
+            return err_set(err, ERR_SYSTEM, "interrupted by %s before the run began",
+                           fleet_signal_name(signal_number));
     }
 }
 
@@ -424,7 +455,7 @@ static bool connect_first_stages(struct fleet *fleet, const struct plan *plan, s
 
         if (stage->number > 0 || worker->push)
             continue;
-        worker->push = channel_open(fleet->arena, fleet->hub, CHANNEL_PUSH, 16, 0, err);
+        worker->push = channel_open(fleet->arena, fleet->hub, CHANNEL_PUSH, 0, 0, err);
         wait.channel = worker->push;
         if (!worker->push || !channel_connect(worker->push, worker->endpoint, err) ||
             !channel_wait(fleet->hub, &wait, 1, clock_now_ns() + 5000000000, err))

@@ -34,9 +34,11 @@ struct fleet_worker {
     pid_t pid;         /* 0: not started by us, or reaped */
     int64_t exited_ns; /* when the process was found gone, 0 = not */
     int64_t beat_ns;   /* last sign of life */
+    int64_t number;    /* its own, in the beats before SETUP */
     bool is_busy;
     int64_t offset_ns; /* its clock minus ours */
     int64_t weight_bytes;
+    const char *machine, *blas_core; /* once READY; NULL before */
     char endpoint[CHANNEL_ADDRESS_BYTES];
     struct channel *push; /* to its stage 0; NULL when it has none */
     char trouble[512];    /* why it is dead */
@@ -79,8 +81,9 @@ int fleet_find_dead(struct fleet *fleet);
 /* Every worker that is up says that it is not computing. */
 bool fleet_is_idle(const struct fleet *fleet);
 void fleet_release(struct fleet *fleet, int worker, int64_t request);
-/* SIGINT or SIGTERM has come. They must be blocked in this thread. */
-bool fleet_is_interrupted(void);
+/* SIGINT, SIGTERM or SIGHUP that has come, 0 = none. They must be blocked in this thread. */
+int fleet_take_signal(void);
+const char *fleet_signal_name(int signal_number);
 
 /* The run is over: tells the workers that are up. They are done when fleet_is_stopped. */
 void fleet_stop(struct fleet *fleet);

@@ -11,9 +11,7 @@
 #define MAX_PAD_RATIO 1e6
 
 enum key {
-    KEY_PLACEMENT = 256,
-    KEY_CLUSTER,
-    KEY_WORKLOAD,
+    KEY_CLUSTER = 256,
     KEY_MODELS,
     KEY_LISTEN,
     KEY_LOCAL,
@@ -22,7 +20,6 @@ enum key {
     KEY_BATCH,
     KEY_SEED,
     KEY_PAD,
-    KEY_COSTS,
     KEY_REQUESTS_OUT,
     KEY_STAGES_OUT,
     KEY_TRANSFERS_OUT,
@@ -31,10 +28,13 @@ enum key {
 
 static const struct argp_option option_list[] = {
     { NULL, 0, NULL, 0, "What to run:", 1 },
-    { "placement", KEY_PLACEMENT, "P.csv", 0, "Which device executes what", 0 },
-    { "workload", KEY_WORKLOAD, "W.csv", 0, "Which requests arrive when", 0 },
+    { "placement", 'p', "P.csv", 0, "Which device executes what (required)", 0 },
+    { "workload", 'w', "W.csv", 0, "Which requests arrive when (required)", 0 },
     { "cluster", KEY_CLUSTER, "DIR", 0,
-      "Folder with devices.csv (default: the placement's devices, one thread each)", 0 },
+      "Folder with devices.csv (default: the placement's devices, one thread each); its links.csv "
+      "and memory_bytes describe the devices to the simulator, while a run uses the network and "
+      "the memory that are there",
+      0 },
     { "models", KEY_MODELS, "FILE", 0, "Models beside the built-in catalogue", 0 },
     { "seed", KEY_SEED, "N", 0, "Of weights, prompts and random dispatch (default 1)", 0 },
 
@@ -42,11 +42,12 @@ static const struct argp_option option_list[] = {
     { "local", KEY_LOCAL, NULL, 0, "Start one worker process for each device on this machine", 0 },
     { "listen", KEY_LISTEN, "HOST:PORT", 0,
       "Where workers connect (default 127.0.0.1:0, a free port, printed on stderr)", 0 },
-    { "wait", KEY_WAIT, "DURATION", 0, "How long to wait for workers to join (default 10s)", 0 },
+    { "wait", KEY_WAIT, "DURATION", 0,
+      "How long to wait for workers to join (default 60s, with --local 10s)", 0 },
     { "pad", KEY_PAD, "DEVICE=RATIO", 0,
       "Make every step of this device last RATIO times what its cost table says (with --costs)",
       0 },
-    { "costs", KEY_COSTS, "DIR", 0, "Cost table of a device type, or a folder of such", 0 },
+    { "costs", 'c', "DIR", 0, "Cost table of a device type, or a folder of such", 0 },
 
     { NULL, 0, NULL, 0, "Decisions:", 3 },
     { "dispatch", KEY_DISPATCH, "RULE", 0,
@@ -54,8 +55,10 @@ static const struct argp_option option_list[] = {
     { "batch", KEY_BATCH, "RULE", 0, "none: one request at a time (default none)", 0 },
 
     { NULL, 0, NULL, 0, "Results:", 4 },
-    { "requests-out", KEY_REQUESTS_OUT, "R.csv", 0, "When each request started and ended", 0 },
-    { "stages-out", KEY_STAGES_OUT, "S.csv", 0, "When each stage computed each step", 0 },
+    { "requests-out", KEY_REQUESTS_OUT, "R.csv", 0,
+      "When each request started and ended (required)", 0 },
+    { "stages-out", KEY_STAGES_OUT, "S.csv", 0, "When each stage computed each step (required)",
+      0 },
     { "transfers-out", KEY_TRANSFERS_OUT, "T.csv", 0, "When each message was sent and received",
       0 },
     { "json", KEY_JSON, NULL, 0, "Print the summary as JSON, times in seconds", 0 },
@@ -66,7 +69,6 @@ struct coordinator_options coordinator_defaults(void)
 {
     return (struct coordinator_options){
         .listen = "127.0.0.1:0",
-        .wait_ps = 10 * UNITS_PS_PER_S,
         .dispatch = DISPATCH_LEAST_IDLE,
         .seed = 1,
     };
@@ -101,8 +103,10 @@ static void add_costs(struct argp_state *state, struct coordinator_options *opti
         options->costs[options->cost_count++] = path;
 }
 
-static void check(struct argp_state *state, const struct coordinator_options *options)
+static void check(struct argp_state *state, struct coordinator_options *options)
 {
+    if (options->wait_ps == 0) /* people start workers on other machines by hand */
+        options->wait_ps = (options->is_local ? 10 : 60) * UNITS_PS_PER_S;
     if (!options->placement)
         argp_error(state, "--placement is missing");
     else if (!options->workload)
@@ -118,13 +122,13 @@ static void check(struct argp_state *state, const struct coordinator_options *op
 static bool parse_path(int key, const char *text, struct coordinator_options *options)
 {
     switch (key) {
-    case KEY_PLACEMENT:
+    case 'p':
         options->placement = text;
         return true;
     case KEY_CLUSTER:
         options->cluster = text;
         return true;
-    case KEY_WORKLOAD:
+    case 'w':
         options->workload = text;
         return true;
     case KEY_MODELS:
@@ -176,7 +180,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_PAD:
         add_pad(state, options, text);
         return 0;
-    case KEY_COSTS:
+    case 'c':
         add_costs(state, options, text);
         return 0;
     case KEY_JSON:
@@ -207,7 +211,7 @@ const struct argp coordinator_argp = {
     "  orrery-run --local --placement P.csv --workload W.csv \\\n"
     "             --requests-out R.csv --stages-out S.csv\n"
     "On a cluster, here and then on each board:\n"
-    "  orrery-run --listen 0.0.0.0:5555 --wait 60s --cluster DIR \\\n"
+    "  orrery-run --listen 0.0.0.0:5555 --cluster DIR \\\n"
     "             --placement P.csv --workload W.csv \\\n"
     "             --requests-out R.csv --stages-out S.csv\n"
     "  orrery-run worker --device pi0 --connect 192.168.1.10:5555",

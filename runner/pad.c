@@ -2,15 +2,10 @@
 #include "runner/pad.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/clock.h"
-#include "lib/base/units.h"
 #include "lib/format/cost.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/price.h"
 #include "runner/setup.h"
-#include <sys/prctl.h>
-
-#define LATE_NS INT64_C(100000) /* a deadline missed by less is met */
 
 struct pad {
     const struct setup *setup;
@@ -55,24 +50,19 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
     pad->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *pad->stages);
     for (int i = 0; i < setup->stage_count; i++)
         pad->stages[i] = stage_of(arena, &setup->stages[i]);
-    prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the deadline, not 50 us after it */
     return pad;
 }
 
-bool pad_wait(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens, int64_t start_ns,
-              bool *is_late, struct err *err)
+bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
+               int64_t *price_ps, struct err *err)
 {
     const struct setup *setup = pad->setup;
     const struct model *model = &setup->models[setup->stages[index].model].model;
-    int64_t price_ps, deadline_ns;
     int extrapolated;
 
     if (!price_step(pad->price, &pad->stages[index], model, pad->table, setup->threads, 1.0,
-                    new_tokens, past_tokens, &price_ps, &extrapolated, err))
+                    new_tokens, past_tokens, price_ps, &extrapolated, err))
         return false;
-    deadline_ns = start_ns + price_scale(price_ps, 1.0 / setup->pad_ratio) / UNITS_PS_PER_NS;
-    if (clock_now_ns() < deadline_ns)
-        clock_sleep_until_ns(deadline_ns);
-    *is_late = clock_now_ns() > deadline_ns + LATE_NS; /* computed, or woken, too late */
+    *price_ps = price_scale(*price_ps, 1.0 / setup->pad_ratio);
     return true;
 }

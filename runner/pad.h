@@ -15,9 +15,8 @@ struct pad;
 struct setup;
 
 struct pad *pad_create(struct arena *arena, const struct setup *setup, struct err *err);
-/* Sleeps until start_ns + ratio x the price of this step of stage `index` of the setup. *is_late:
- * the deadline had passed already. */
-bool pad_wait(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens, int64_t start_ns,
-              bool *is_late, struct err *err);
+/* What this step of stage `index` of the setup takes on the padded device: ratio x its price. */
+bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
+               int64_t *price_ps, struct err *err);
 
 #endif

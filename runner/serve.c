@@ -426,12 +426,15 @@ static bool wait_for_news(struct serve *serve, int64_t until_ns, struct err *err
 
 static void look_for_trouble(struct serve *serve)
 {
-    int dead;
+    int dead, signal_number = fleet_take_signal();
 
     while ((dead = fleet_find_dead(serve->fleet)) >= 0)
         bury(serve, dead);
-    if (fleet_is_interrupted()) {
-        serve->run->was_interrupted = true;
+    if (signal_number != 0) {
+        serve->run->signal_number = signal_number;
+        fprintf(stderr,
+                "orrery-run: interrupted by %s: requests that have not finished have failed\n",
+                fleet_signal_name(signal_number));
         give_up(serve);
     }
     if (serve->table->running_count == 0 || !fleet_is_idle(serve->fleet))

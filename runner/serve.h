@@ -42,9 +42,9 @@ struct serve_run {
     struct serve_record *records; /* by request, step, stage */
     struct serve_record *results; /* only with keep_transfers; by request, step */
     int64_t late_count;
-    int64_t span_ps; /* from the start to the last end of a request */
-    bool was_interrupted;
-    int dead_count; /* workers lost */
+    int64_t span_ps;   /* from the start to the last end of a request */
+    int signal_number; /* that ended the run early, 0 = none */
+    int dead_count;    /* workers lost */
 };
 
 /* Runs the whole workload. False only when the machine itself fails; lost workers are results. */

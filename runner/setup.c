@@ -22,6 +22,7 @@ enum bound {
     MAX_ITEMS = 1 << 14, /* models, stages or peers of one worker */
     MAX_THREADS = 1 << 12,
     MAX_SLOTS = 1 << 10,
+    MAX_LINE = 1 << 10, /* characters */
 };
 
 /* ---- writing ---- */
@@ -126,6 +127,7 @@ const char *setup_encode(struct arena *arena, const struct setup *setup)
     json_put_text(json, "seed", arena_printf(arena, "%" PRId64, (int64_t)setup->seed));
     json_put_int(json, "threads", setup->threads);
     json_put_int(json, "kv_slots", setup->kv_slots);
+    json_put_text(json, "memory_bytes", arena_printf(arena, "%" PRId64, setup->memory_bytes));
     json_put_text(json, "bind", setup->bind);
     json_put_double(json, "pad_ratio", setup->pad_ratio);
     if (setup->pad_ratio > 0) {
@@ -144,21 +146,24 @@ const char *setup_encode(struct arena *arena, const struct setup *setup)
     return end_text(&text);
 }
 
-const char *setup_encode_hello(struct arena *arena, const char *device)
+const char *setup_encode_hello(struct arena *arena, const char *device, int64_t number)
 {
     struct text text = begin_text(arena);
 
     json_put_text(text.json, "device", device);
+    json_put_text(text.json, "number", arena_printf(arena, "%" PRId64, number));
     json_put_text(text.json, "version", CLI_VERSION);
     return end_text(&text);
 }
 
-const char *setup_encode_ready(struct arena *arena, const char *endpoint, int64_t weight_bytes)
+const char *setup_encode_ready(struct arena *arena, const struct setup_ready *ready)
 {
     struct text text = begin_text(arena);
 
-    json_put_text(text.json, "endpoint", endpoint);
-    json_put_int(text.json, "weight_bytes", weight_bytes);
+    json_put_text(text.json, "endpoint", ready->endpoint);
+    json_put_text(text.json, "machine", ready->machine);
+    json_put_text(text.json, "blas_core", ready->blas_core);
+    json_put_int(text.json, "weight_bytes", ready->weight_bytes);
     return end_text(&text);
 }
 
@@ -339,15 +344,20 @@ struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_
         !get_int64(object, "seed", &seed, err) ||
         !get_int(object, "threads", 1, MAX_THREADS, &setup->threads, err) ||
         !get_int(object, "kv_slots", 0, MAX_SLOTS, &setup->kv_slots, err) ||
+        !get_int64(object, "memory_bytes", &setup->memory_bytes, err) ||
         !get_text(object, "bind", &setup->bind, err) || !get_pad(object, setup, err) ||
         !get_lists(arena, object, setup, err))
         return NULL;
+    if (setup->memory_bytes < 0) {
+        err_set(err, ERR_INPUT, "setup: memory_bytes: expected at least 0");
+        return NULL;
+    }
     setup->seed = (uint64_t)seed;
     return setup;
 }
 
 bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        const char **device, struct err *err)
+                        const char **device, int64_t *number, struct err *err)
 {
     const struct json *object = parse(arena, text, length_bytes, "hello", err);
     const char *version;
@@ -355,22 +365,40 @@ bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t l
     if (!object || !get_text(object, "device", device, err) ||
         !get_text(object, "version", &version, err))
         return false;
-    return strcmp(version, CLI_VERSION) == 0 ||
-           err_set(err, ERR_INPUT,
-                   "the worker of device '%s' is orrery-run %s: the coordinator is " CLI_VERSION,
-                   *device, version);
+    if (strcmp(version, CLI_VERSION) != 0)
+        return err_set(
+            err, ERR_INPUT,
+            "the worker of device '%s' is orrery-run %s: the coordinator is " CLI_VERSION, *device,
+            version);
+    return get_int64(object, "number", number, err);
+}
+
+/* It ends up in the head of an output file, where a line break would forge another line. */
+static bool get_line(const struct json *object, const char *key, const char **value,
+                     struct err *err)
+{
+    if (!get_text(object, key, value, err))
+        return false;
+    for (const char *c = *value; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127 || c - *value >= MAX_LINE)
+            return err_set(err, ERR_INPUT,
+                           "ready: %s: expected one line of at most %d printable characters", key,
+                           MAX_LINE);
+    return true;
 }
 
 bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        const char **endpoint, int64_t *weight_bytes, struct err *err)
+                        struct setup_ready *ready, struct err *err)
 {
     const struct json *object = parse(arena, text, length_bytes, "ready", err);
     const struct json *weights = object ? json_get(object, "weight_bytes") : NULL;
 
-    if (!object || !get_text(object, "endpoint", endpoint, err) ||
-        !channel_check_address("ready: endpoint", *endpoint, err))
+    if (!object || !get_text(object, "endpoint", &ready->endpoint, err) ||
+        !channel_check_address("ready: endpoint", ready->endpoint, err) ||
+        !get_line(object, "machine", &ready->machine, err) ||
+        !get_line(object, "blas_core", &ready->blas_core, err))
         return false;
-    return (weights && json_int(weights, weight_bytes) && *weight_bytes >= 0) ||
+    return (weights && json_int(weights, &ready->weight_bytes) && ready->weight_bytes >= 0) ||
            err_set(err, ERR_INPUT, "ready: weight_bytes: expected a whole number");
 }
 

@@ -30,13 +30,14 @@ struct setup_stage {                  /* one stage that the worker executes */
 };
 
 struct setup {
-    int32_t worker;   /* its number, in BEAT frames */
-    int64_t session;  /* of the run, so that a leftover of another run is not taken for alive */
-    uint64_t seed;    /* of the synthetic weights */
-    int32_t threads;  /* of the BLAS */
-    int32_t kv_slots; /* caches to prepare before the run */
-    const char *bind; /* data address; "" = a free port on the way to the coordinator */
-    double pad_ratio; /* 0 = no padding */
+    int32_t worker;       /* its number, in BEAT frames */
+    int64_t session;      /* of the run, so that a leftover of another run is not taken for alive */
+    uint64_t seed;        /* of the synthetic weights */
+    int32_t threads;      /* of the BLAS */
+    int32_t kv_slots;     /* caches to prepare before the run */
+    int64_t memory_bytes; /* that the worker may use in all; 0 = it asks its own machine */
+    const char *bind;     /* data address; "" = a free port on the way to the coordinator */
+    double pad_ratio;     /* 0 = no padding */
     const char *pad_type, *pad_kernels, *pad_interp; /* cost table as text; interp "" = none */
     int model_count;
     struct setup_model *models;
@@ -55,14 +56,20 @@ const char *setup_encode(struct arena *arena, const struct setup *setup);
 struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_t length_bytes,
                            struct err *err);
 
-const char *setup_encode_hello(struct arena *arena, const char *device);
+/* number: the worker's own choice, what its beats carry until SETUP gives it the run's session. */
+const char *setup_encode_hello(struct arena *arena, const char *device, int64_t number);
 /* False also when the worker is of another version. */
 bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        const char **device, struct err *err);
+                        const char **device, int64_t *number, struct err *err);
 
-const char *setup_encode_ready(struct arena *arena, const char *endpoint, int64_t weight_bytes);
+struct setup_ready {
+    const char *endpoint;
+    const char *machine, *blas_core; /* one line each: what the times are those of */
+    int64_t weight_bytes;
+};
+const char *setup_encode_ready(struct arena *arena, const struct setup_ready *ready);
 bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        const char **endpoint, int64_t *weight_bytes, struct err *err);
+                        struct setup_ready *ready, struct err *err);
 
 const char *setup_encode_peers(struct arena *arena, const struct setup_peer *peers, int count);
 bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t length_bytes,

@@ -15,7 +15,7 @@
 
 #define PATCH_VALUES 768     /* input of a vision model's embed: 16 x 16 pixels of 3 colours */
 #define WARM_UP_REQUEST (-1) /* no workload has it */
-#define PREPARED_RATIO 0.25  /* of what is available, for caches before the run */
+#define PREPARED_RATIO 0.25  /* of the budget, for caches before the run */
 
 enum part { /* of the weights, to give each its own values */
             PART_QKV,
@@ -50,7 +50,8 @@ struct shard {
     const struct setup *setup;
     struct shard_model *models;
     struct shard_stage *stages;
-    int32_t token; /* of the last step */
+    int64_t kv_budget_bytes; /* for the slabs of all stages */
+    int32_t token;           /* of the last step */
 };
 
 static struct forward_shape shape_of(const struct setup_model *setup)
@@ -124,12 +125,20 @@ static int64_t scratch_bytes(const struct setup_model *model)
     return floats * (int64_t)sizeof(float);
 }
 
-int64_t shard_need_bytes(const struct setup *setup)
+/* All but KV caches. */
+static int64_t fixed_bytes(const struct setup *setup)
 {
     int64_t bytes = shard_weight_bytes(setup);
 
     for (int i = 0; i < setup->model_count; i++)
         bytes += scratch_bytes(&setup->models[i]);
+    return bytes;
+}
+
+int64_t shard_need_bytes(const struct setup *setup)
+{
+    int64_t bytes = fixed_bytes(setup);
+
     for (int i = 0; i < setup->stage_count; i++) {
         const struct setup_stage *stage = &setup->stages[i];
         const struct setup_model *model = &setup->models[stage->model];
@@ -140,12 +149,19 @@ int64_t shard_need_bytes(const struct setup *setup)
     return bytes;
 }
 
-static bool memory_ok(const struct setup *setup, struct err *err)
+/* What the caches may take is settled here: pages of a slab that nobody has written yet are still
+ * counted as available by the system, so that later looks at it would hand them out twice. */
+static bool set_budget(struct shard *shard, struct err *err)
 {
+    const struct setup *setup = shard->setup;
     int64_t available_bytes = machine_available_bytes(), need_bytes = shard_need_bytes(setup);
+    int64_t usable_bytes = (int64_t)(SHARD_MEMORY_RATIO * (double)available_bytes);
     char need[UNITS_TEXT_BYTES], weights[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
 
-    if ((double)need_bytes <= SHARD_MEMORY_RATIO * (double)available_bytes)
+    if (setup->memory_bytes > 0) /* workers of one machine must not each count all of it */
+        usable_bytes = available_bytes = setup->memory_bytes;
+    shard->kv_budget_bytes = usable_bytes - fixed_bytes(setup);
+    if (need_bytes <= usable_bytes)
         return true;
     return err_set(err, ERR_SYSTEM,
                    "needs %s of memory (weights %s, the rest for activations and one request's "
@@ -155,11 +171,17 @@ static bool memory_ok(const struct setup *setup, struct err *err)
                    units_format_bytes(available_bytes, available));
 }
 
-/* For the KV pools: a new slab must leave the spare part free. */
+/* For the KV pools: within the budget, and within what the rest of the machine has left. */
 static bool has_room(void *arg, int64_t slab_bytes)
 {
-    (void)arg;
-    return (double)slab_bytes <= SHARD_MEMORY_RATIO * (double)machine_available_bytes();
+    const struct shard *shard = arg;
+    int64_t bytes = slab_bytes;
+
+    for (int i = 0; i < shard->setup->stage_count; i++)
+        if (shard->stages[i].kv)
+            bytes += kv_pool_bytes(shard->stages[i].kv);
+    return bytes <= shard->kv_budget_bytes &&
+           (double)slab_bytes <= SHARD_MEMORY_RATIO * (double)machine_available_bytes();
 }
 
 /* ---- weights ---- */
@@ -230,13 +252,13 @@ static bool create_model(struct shard *shard, int index, struct err *err)
 }
 
 /* As many caches as were asked for, within a share of the memory. */
-static void prepare_kv(const struct shard *shard, const struct setup_model *model,
+static void prepare_kv(struct shard *shard, const struct setup_model *model,
                        const struct setup_stage *setup, struct shard_stage *stage)
 {
     int64_t slab_bytes =
         kv_pool_slab_bytes(&stage->model->shape, setup->layer_count, model->max_total_tokens);
     double share_bytes =
-        PREPARED_RATIO * (double)machine_available_bytes() / shard->setup->stage_count;
+        PREPARED_RATIO * (double)shard->kv_budget_bytes / shard->setup->stage_count;
     int count = shard->setup->kv_slots;
 
     if ((double)count * (double)slab_bytes > share_bytes)
@@ -260,7 +282,7 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
         return false;
     if (setup->layer_count > 0) {
         stage->kv =
-            kv_pool_create(shard->arena, &stage->model->shape, setup->layer_count, has_room, NULL);
+            kv_pool_create(shard->arena, &stage->model->shape, setup->layer_count, has_room, shard);
         prepare_kv(shard, model, setup, stage);
     }
     return true;
@@ -388,6 +410,24 @@ static bool warm_up(struct shard *shard, int index, struct err *err)
     return true;
 }
 
+/* A BLAS without threads would be a slower device than the one that was asked for. */
+static bool set_threads(int threads, struct err *err)
+{
+    int got;
+
+    kernel_set_threads(threads);
+    got = kernel_blas_threads();
+    if (threads == 1 || got == threads)
+        return true;
+    if (got == 0)
+        return err_set(err, ERR_INPUT,
+                       "%d threads are asked for, and the BLAS of this machine does not say how "
+                       "many it uses",
+                       threads);
+    return err_set(err, ERR_INPUT, "%d threads are asked for, and the BLAS of this machine uses %d",
+                   threads, got);
+}
+
 struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err)
 {
     struct shard *shard = arena_alloc(arena, sizeof *shard);
@@ -396,8 +436,7 @@ struct shard *shard_create(struct arena *arena, const struct setup *setup, struc
     shard->setup = setup;
     shard->models = arena_array(arena, (size_t)setup->model_count, sizeof *shard->models);
     shard->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *shard->stages);
-    kernel_set_threads(setup->threads);
-    if (!memory_ok(setup, err))
+    if (!set_threads(setup->threads, err) || !set_budget(shard, err))
         return NULL;
     for (int i = 0; i < setup->model_count; i++)
         if (!create_model(shard, i, err))

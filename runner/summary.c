@@ -60,6 +60,13 @@ static double per_s(int64_t count, int64_t span_ps)
     return span_ps > 0 ? (double)count * 1e12 / (double)span_ps : 0;
 }
 
+/* Requests that fail end at once, but the step under way is computed to its end: the part of it
+ * after the span, or before by the error of a clock, is not of this run. */
+static int64_t inside_ps(int64_t at_ps, int64_t span_ps)
+{
+    return at_ps < 0 ? 0 : at_ps > span_ps ? span_ps : at_ps;
+}
+
 static int64_t busy_ps(const struct report_input *input, int worker, int64_t *steps)
 {
     int64_t busy = 0;
@@ -71,7 +78,8 @@ static int64_t busy_ps(const struct report_input *input, int worker, int64_t *st
 
         if (input->fleet->assignment->worker_of[stage->devices[0]] != worker)
             continue;
-        busy += record->finish_ps - record->start_ps;
+        busy += inside_ps(record->finish_ps, input->run->span_ps) -
+                inside_ps(record->start_ps, input->run->span_ps);
         ++*steps;
     }
     return busy;
@@ -160,8 +168,11 @@ static void put_json(struct arena *arena, const struct report_input *input, stru
                                    "%lld steps missed their padded deadline: this machine "
                                    "is too slow or too busy for the ratio",
                                    (long long)run->late_count));
-    if (run->was_interrupted)
-        json_put_text(json, NULL, "interrupted: requests that had not finished have failed");
+    if (run->signal_number != 0)
+        json_put_text(json, NULL,
+                      arena_printf(arena,
+                                   "interrupted by %s: requests that had not finished have failed",
+                                   fleet_signal_name(run->signal_number)));
     json_end_array(json);
     json_end_object(json);
     out_char(out, '\n');
@@ -207,8 +218,9 @@ static void put_text(struct arena *arena, const struct report_input *input, stru
     if (run->late_count > 0)
         out_printf(out, "late      %lld steps missed their padded deadline\n",
                    (long long)run->late_count);
-    if (run->was_interrupted)
-        out_text(out, "interrupted: requests that had not finished have failed\n");
+    if (run->signal_number != 0)
+        out_printf(out, "interrupted by %s: requests that had not finished have failed\n",
+                   fleet_signal_name(run->signal_number));
 }
 
 void report_summary(struct arena *arena, const struct report_input *input, bool is_json,

@@ -10,13 +10,14 @@
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
+#include "lib/kernels/kernels.h"
 #include "lib/policy/batch.h"
 #include "lib/wire/channel.h"
 #include "runner/beat.h"
+#include "runner/machine.h"
 #include "runner/pad.h"
 #include "runner/setup.h"
 #include "runner/shard.h"
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,16 +25,12 @@
 #include <unistd.h>
 
 #define CONTROL_MARK 65536
-#define DATA_MARK 16
+#define DATA_MARK 0 /* none: queues of steps are unbounded, as in the simulator */
 #define TICK_NS INT64_C(500000000)
 #define CONNECT_NS INT64_C(5000000000) /* to a next stage that says it listens */
 #define LINGER_MS 1000
-
-struct options {
-    const char *device, *connect, *listen;
-    int64_t wait_ps;
-    int64_t parent;
-};
+#define PAD_SPIN_NS INT64_C(200000) /* before a padded deadline nothing else is looked at */
+#define PAD_LATE_NS INT64_C(100000) /* a deadline missed by less is met */
 
 struct job { /* a step that waits for the processor */
     struct channel_message message;
@@ -42,7 +39,7 @@ struct job { /* a step that waits for the processor */
 };
 
 struct worker {
-    const struct options *options;
+    const struct worker_options *options;
     struct arena *arena;
     struct channel_hub *hub;
     struct channel *control, *data;
@@ -56,7 +53,7 @@ struct worker {
     struct job **jobs;
     int32_t *free_jobs;
     int job_count, free_count, job_capacity;
-    int64_t sending; /* request of the message that waits to be sent, -1 = none */
+    int64_t waiting; /* request whose step waits for its deadline or to be sent, -1 = none */
     bool is_stopped;
 };
 
@@ -146,8 +143,8 @@ static bool on_control(struct worker *worker, const struct channel_message *mess
     } else if (frame->type == FRAME_RELEASE) {
         batch_remove(worker->queue, is_released, &release);
         shard_release(worker->shard, frame->request);
-        if (worker->sending == frame->request)
-            worker->sending = -1;
+        if (worker->waiting == frame->request)
+            worker->waiting = -1;
     } else if (frame->type == FRAME_ERROR) {
         return err_set(err, ERR_SYSTEM, "the coordinator says: %.*s", (int)frame->payload_bytes,
                        (const char *)message->payload);
@@ -185,7 +182,7 @@ static bool send_frame(struct worker *worker, struct channel *out, const struct 
 {
     enum channel_result result;
 
-    worker->sending = frame->request;
+    worker->waiting = frame->request;
     for (;;) {
         result = is_words ? channel_send_words(out, NULL, frame, payload, err)
                           : channel_send(out, NULL, frame, payload, err);
@@ -199,10 +196,10 @@ static bool send_frame(struct worker *worker, struct channel *out, const struct 
             !receive_control(worker, err))
             return false;
         receive_steps(worker);
-        if (out != worker->control && (worker->is_stopped || worker->sending < 0))
+        if (out != worker->control && (worker->is_stopped || worker->waiting < 0))
             return true;
     }
-    worker->sending = -1;
+    worker->waiting = -1;
     return result == CHANNEL_DONE;
 }
 
@@ -249,6 +246,39 @@ static bool send_text(struct worker *worker, enum frame_type type, const char *t
 
 /* ---- serving ---- */
 
+/* Until the padded device would have computed the step, receiving meanwhile. *is_wanted: false when
+ * the run is over or the request has been released before that. */
+static bool wait_for_deadline(struct worker *worker, const struct job *job, int64_t start_ns,
+                              bool *is_wanted, bool *is_late, struct err *err)
+{
+    const struct frame *frame = &job->message.frame;
+    int64_t price_ps, deadline_ns;
+
+    if (!pad_price(worker->pad, job->stage, frame->new_tokens, frame->past_tokens, &price_ps, err))
+        return false;
+    deadline_ns = start_ns + price_ps / UNITS_PS_PER_NS;
+    worker->waiting = frame->request;
+    while (clock_now_ns() < deadline_ns - PAD_SPIN_NS) {
+        struct channel_wait waits[] = { { worker->control, false, false },
+                                        { worker->data, false, false } };
+        int64_t until_ns = clock_now_ns() + TICK_NS;
+
+        if (until_ns > deadline_ns - PAD_SPIN_NS)
+            until_ns = deadline_ns - PAD_SPIN_NS;
+        if (!channel_wait(worker->hub, waits, 2, until_ns, err) || !receive_control(worker, err))
+            return false;
+        receive_steps(worker);
+        *is_wanted = !worker->is_stopped && worker->waiting >= 0;
+        if (!*is_wanted)
+            return true;
+    }
+    worker->waiting = -1;
+    if (clock_now_ns() < deadline_ns)
+        clock_sleep_until_ns(deadline_ns);
+    *is_late = clock_now_ns() > deadline_ns + PAD_LATE_NS; /* computed, or woken, too late */
+    return true;
+}
+
 static bool run_job(struct worker *worker, int32_t number, struct err *err)
 {
     struct job *job = worker->jobs[number];
@@ -259,20 +289,20 @@ static bool run_job(struct worker *worker, int32_t number, struct err *err)
     struct shard_output output;
     enum shard_result result;
     int64_t start_ns = clock_now_ns(), finish_ns;
-    bool is_late = false, ok = true;
+    bool is_late = false, is_wanted = true, ok = true;
 
     beat_set_busy(worker->beat, true);
     result = shard_step(worker->shard, job->stage, frame, job->message.payload, &output, err);
     if (result == SHARD_DONE && worker->pad)
-        ok = pad_wait(worker->pad, job->stage, frame->new_tokens, frame->past_tokens, start_ns,
-                      &is_late, err);
+        ok = wait_for_deadline(worker, job, start_ns, &is_wanted, &is_late, err);
     finish_ns = clock_now_ns();
     beat_set_busy(worker->beat, false);
     if (result == SHARD_BAD)
         ok = false;
     else if (result == SHARD_REFUSED)
         ok = send_frame(worker, worker->control, &refusal, NULL, false, err);
-    else if (result == SHARD_DONE && ok) /* the next stage waits for it: before the record */
+    else if (result == SHARD_DONE && ok &&
+             is_wanted) /* the next stage waits for it: before the record */
         ok = send_output(worker, job, &output, err) &&
              send_record(worker, job, start_ns, finish_ns, is_late, err);
     channel_message_close(&job->message);
@@ -333,9 +363,10 @@ static bool await(struct worker *worker, enum frame_type type, struct channel_me
 
 static bool join(struct worker *worker, struct err *err)
 {
-    const struct options *options = worker->options;
+    const struct worker_options *options = worker->options;
     char wait_text[UNITS_TEXT_BYTES];
     struct channel_wait wait = { NULL, true, false };
+    int64_t number = (clock_now_ns() ^ ((int64_t)getpid() << 40)) | 1; /* nobody else's */
 
     worker->control = channel_open(worker->arena, worker->hub, CHANNEL_DEALER, CONTROL_MARK,
                                    SETUP_MAX_TEXT_BYTES, err);
@@ -348,9 +379,10 @@ static bool join(struct worker *worker, struct err *err)
     if (!wait.is_ready)
         return err_set(err, ERR_SYSTEM, "no coordinator at %s within %s", options->connect,
                        units_format_human(options->wait_ps, wait_text));
-    worker->beat = beat_start(worker->arena, worker->hub, options->connect, err);
+    worker->beat = beat_start(worker->arena, worker->hub, options->connect, number, err);
     return worker->beat &&
-           send_text(worker, FRAME_HELLO, setup_encode_hello(worker->arena, options->device), err);
+           send_text(worker, FRAME_HELLO,
+                     setup_encode_hello(worker->arena, options->device, number), err);
 }
 
 static bool is_numeric(const char *address)
@@ -406,6 +438,7 @@ static bool set_up(struct worker *worker, struct err *err)
 {
     struct channel_message message;
     char advertised[CHANNEL_ADDRESS_BYTES];
+    struct setup_ready ready = { .endpoint = advertised };
 
     if (!await(worker, FRAME_SETUP, &message, err))
         return false;
@@ -416,17 +449,18 @@ static bool set_up(struct worker *worker, struct err *err)
         return false;
     beat_identify(worker->beat, worker->setup->session, worker->setup->worker);
     worker->queue = batch_queue_create(worker->arena, BATCH_NONE);
+    ready.machine = machine_note(worker->arena);
+    ready.blas_core = kernel_blas_core();
+    ready.weight_bytes = shard_weight_bytes(worker->setup);
     if (worker->setup->pad_ratio > 0) {
         worker->pad = pad_create(worker->arena, worker->setup, err);
         if (!worker->pad)
             return false;
+        prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the deadline, not 50 us after it */
     }
     worker->shard = shard_create(worker->arena, worker->setup, err);
     return worker->shard && open_data(worker, advertised, err) &&
-           send_text(
-               worker, FRAME_READY,
-               setup_encode_ready(worker->arena, advertised, shard_weight_bytes(worker->setup)),
-               err);
+           send_text(worker, FRAME_READY, setup_encode_ready(worker->arena, &ready), err);
 }
 
 /* Connects the stage to the one after it, and waits until that one has answered. */
@@ -473,12 +507,14 @@ static bool meet_peers(struct worker *worker, struct err *err)
 
 /* ---- the command ---- */
 
-static void leave(struct worker *worker, const struct err *err)
+/* Returns whether the coordinator has been told why. */
+static bool leave(struct worker *worker, const struct err *err)
 {
     struct err ignored = ERR_INIT;
-
-    if (worker->control && worker->beat && !beat_is_orphan(worker->beat))
+    bool is_told =
+        worker->control && worker->beat && !beat_is_orphan(worker->beat) &&
         send_text(worker, err->kind == ERR_NONE ? FRAME_STOP : FRAME_ERROR, err->text, &ignored);
+
     while (worker->jobs && batch_peek(worker->queue) >= 0)
         channel_message_close(&worker->jobs[batch_take(worker->queue)]->message);
     for (int i = 0; worker->outs && i < worker->setup->stage_count; i++)
@@ -487,100 +523,25 @@ static void leave(struct worker *worker, const struct err *err)
     channel_close(worker->data, 0);
     channel_close(worker->control, LINGER_MS);
     channel_hub_destroy(worker->hub);
+    return is_told;
 }
 
-static int run(const struct options *options)
+int worker_run(const struct worker_options *options)
 {
     struct err err = ERR_INIT;
     struct arena *arena = arena_create();
-    struct worker worker = { .options = options, .arena = arena, .sending = -1 };
+    bool is_told = false;
+    struct worker worker = { .options = options, .arena = arena, .waiting = -1 };
 
     worker.hub = channel_hub_create(arena, &err);
     if (worker.hub && join(&worker, &err) && set_up(&worker, &err) && meet_peers(&worker, &err))
         serve(&worker, &err);
     if (worker.hub)
-        leave(&worker, &err);
+        is_told = leave(&worker, &err);
     arena_destroy(arena);
     if (err.kind == ERR_NONE)
         return CLI_DONE;
-    if (options->parent == 0 || !worker.beat) /* else the parent has been told, and prints it */
+    if (options->parent == 0 || !is_told) /* else the parent prints it */
         fprintf(stderr, "orrery-run worker %s: %s\n", options->device, err.text);
     return CLI_FAIL;
-}
-
-enum option_key { KEY_DEVICE = 256, KEY_CONNECT, KEY_LISTEN, KEY_WAIT, KEY_PARENT };
-
-static error_t parse_option(int key, char *text, struct argp_state *state)
-{
-    struct options *options = state->input;
-    struct err err = ERR_INIT;
-
-    switch (key) {
-    case KEY_DEVICE:
-        options->device = text;
-        return 0;
-    case KEY_CONNECT:
-        options->connect = text;
-        if (!channel_check_address("--connect", text, &err))
-            argp_error(state, "%s", err.text);
-        return 0;
-    case KEY_LISTEN:
-        options->listen = text;
-        if (!channel_check_address("--listen", text, &err))
-            argp_error(state, "%s", err.text);
-        return 0;
-    case KEY_WAIT:
-        options->wait_ps = cli_duration_positive_ps(state, "--wait", text);
-        return 0;
-    case KEY_PARENT:
-        options->parent = cli_int(state, "--parent", text, 1, INT32_MAX);
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "'%s': expected options only", text);
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->device || !options->connect)
-            argp_error(state, "--device and --connect are needed");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-int worker_main(int argc, char **argv)
-{
-    static const struct argp_option list[] = {
-        { "device", KEY_DEVICE, "NAME", 0, "Device of the placement that this machine is", 0 },
-        { "connect", KEY_CONNECT, "HOST:PORT", 0, "Where the coordinator listens", 0 },
-        { "listen", KEY_LISTEN, "HOST:PORT", 0,
-          "Where to receive steps (default: the cluster's devices.csv, else a free port of the "
-          "interface on the way to the coordinator)",
-          0 },
-        { "wait", KEY_WAIT, "DURATION", 0, "How long to wait for the coordinator (default 60s)",
-          0 },
-        { "parent", KEY_PARENT, "PID", OPTION_HIDDEN, "Die with this process", 0 },
-        { 0 },
-    };
-    static const struct argp argp = {
-        list,
-        parse_option,
-        NULL,
-        "Executes the stages of one device until the coordinator's run is over."
-        "\vExample: orrery-run worker --device pi0 --connect 192.168.1.10:5555",
-        NULL,
-        NULL,
-        NULL
-    };
-    struct options options = { .wait_ps = 60 * UNITS_PS_PER_S };
-    int exit_code;
-
-    if (!cli_parse(&argp, argc, argv, &options, &exit_code))
-        return exit_code;
-    if (options.parent > 0) {
-        prctl(PR_SET_NAME, "orrery-run"); /* started through /proc/self/exe, it is called "exe" */
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != options.parent) /* it died before the line above */
-            return CLI_FAIL;
-    }
-    return run(&options);
 }

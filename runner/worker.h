@@ -2,6 +2,17 @@
 #ifndef ORRERY_RUNNER_WORKER_H
 #define ORRERY_RUNNER_WORKER_H
 
+#include <stdint.h>
+
+struct worker_options {
+    const char *device, *connect;
+    const char *listen; /* NULL = as the coordinator says */
+    int64_t wait_ps;
+    int64_t parent; /* process that started it, 0 = a person */
+};
+
+/* From joining to leaving. Returns an enum cli_exit. */
+int worker_run(const struct worker_options *options);
 /* argv[0] is "orrery-run worker"; returns an enum cli_exit. */
 int worker_main(int argc, char **argv);
 

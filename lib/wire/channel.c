@@ -92,7 +92,7 @@ struct channel *channel_open(struct arena *arena, struct channel_hub *hub, enum 
     struct channel *channel = arena_alloc(arena, sizeof *channel);
     int64_t max_bytes = max_payload_bytes + FRAME_HEADER_BYTES;
 
-    assert(mark >= 1 && max_payload_bytes >= 0 && max_payload_bytes <= FRAME_MAX_PAYLOAD_BYTES);
+    assert(mark >= 0 && max_payload_bytes >= 0 && max_payload_bytes <= FRAME_MAX_PAYLOAD_BYTES);
     channel->kind = kind;
     channel->max_payload_bytes = max_payload_bytes;
     channel->socket = zmq_socket(hub->context, zmq_kind(kind));

@@ -51,8 +51,8 @@ struct channel_hub *channel_hub_create(struct arena *arena, struct err *err);
 /* Every channel must be closed before. NULL is allowed. */
 void channel_hub_destroy(struct channel_hub *hub);
 
-/* mark: messages queued on each side before a send answers CHANNEL_LATER. A peer that announces
- * more than max_payload_bytes is disconnected before anything is allocated. */
+/* mark: messages queued on each side before a send answers CHANNEL_LATER, 0 = no limit. A peer that
+ * announces more than max_payload_bytes is disconnected before anything is allocated. */
 struct channel *channel_open(struct arena *arena, struct channel_hub *hub, enum channel_kind kind,
                              int mark, int64_t max_payload_bytes, struct err *err);
 /* Messages that are not yet on the wire are kept for linger_ms more: 0 drops them, as an error exit

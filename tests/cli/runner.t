@@ -97,6 +97,10 @@ sent_before_received() { grep -v '^#' t.csv | awk -F, 'NR > 1 && $8 > $9 { print
 ok "nothing is received before it is sent" sent_before_received
 
 fresh
+exit_is 0 "short options, as orrery-sim run has them" run --local -p one.csv -w open.csv "${outs[@]}"
+like "the load is announced" "$err" "orrery-run: 1 worker has joined; 5 requests, about 100 ms"
+
+fresh
 exit_is 0 "the summary as JSON" run --local --placement one.csv --workload closed.csv "${outs[@]}" --json --seed 9
 like "JSON holds the schema, seed and counts" "$(tr -d ' \n' <<< "$out")" '^\{"schema":1,.*"seed":9,.*"requests":\{"total":4,"ok":4,'
 like "JSON holds the shared keys" "$(tr -d ' \n' <<< "$out")" '"latency_s":\{"mean":0.*"ttft_s":.*"tpot_s":.*"throughput_per_s":.*"output_tokens_per_s":.*"services":\[.*"devices":\[.*"warnings":\[\]'
@@ -134,6 +138,7 @@ is "the other one too" "$? $(cat d1.err)" "0 "
 wait $coordinator
 is "the run with workers by hand is done" "$?" 0
 is "its requests are ok" "$(count r.csv ok)" 4
+like "the head names the machine of each worker" "$(cat r.csv)" "# machine of d0: .*# blas_core of d0: .*# machine of d1: .*# blas_core of d1: "
 
 exit_is 2 "no coordinator" timeout 20 orrery-run worker --device d0 --connect 127.0.0.1:1 --wait 200ms
 like "says where it looked" "$err" "no coordinator at 127.0.0.1:1 within 200 ms"
@@ -207,7 +212,24 @@ pkill -TERM -P $runner
 wait $runner
 is "SIGTERM: what has finished is written, exit 1" "$?" 1
 ok "some requests are ok" test "$(count r.csv ok)" -gt 10
-like "the summary says it" "$(cat long.out)" "interrupted"
+like "the summary says it" "$(cat long.out)" "interrupted by SIGTERM"
+like "so does stderr" "$(cat long.err)" "orrery-run: interrupted by SIGTERM"
+busy_at_most_100() { awk '/busy/ { n++; for (i = 1; i < NF; i++) if ($i == "busy" && $(i + 1) > 100) bad = 1 } END { exit bad || !n }' "$1"; }
+ok "no device is busy for longer than the run" busy_at_most_100 long.out
+
+# nohup: a signal that is ignored stays ignored. No timeout here: it would restore the signal.
+fresh
+(
+    trap '' HUP
+    exec orrery-run --models models.csv --local --placement one.csv --workload long.csv "${outs[@]}" > long.out 2> long.err
+) &
+runner=$!
+sleep 1
+kill -HUP $runner
+sleep 0.3
+kill -TERM $runner
+wait $runner
+is "an ignored SIGHUP does not end a run, SIGTERM does" "$? $(grep -c 'interrupted by SIGTERM' long.err)" "1 1"
 
 start_long two.csv
 victims=$(workers_of $runner)
@@ -254,6 +276,11 @@ fresh
 full_stdout() { run --local --placement one.csv --workload closed.csv "${outs[@]}" > /dev/full; }
 exit_is 2 "a full stdout" full_stdout
 no_file "a full stdout: no file" r.csv s.csv
+fresh
+run --local --placement one.csv --workload closed.csv "${outs[@]}" 2> pipe.err | true
+is "a reader of stdout that has left: exit 2" "${PIPESTATUS[0]}" 2
+like "it is explained" "$(cat pipe.err)" "Broken pipe"
+no_file "a reader that has left: no file" r.csv s.csv
 bad "an address in use or not ours" "cannot listen on 192.0.2.1:5555" --placement one.csv --workload open.csv "${outs[@]}" --listen 192.0.2.1:5555
 
 usage() { # NAME EXPECTED ARGUMENT...
@@ -305,6 +332,21 @@ exit_is 0 "a padded device" run --local --placement one.csv --workload single.cs
 shortest=$(grep -v '^#' s.csv | awk -F, 'NR > 1 { print $7 - $6 }' | sort -g | head -n 1)
 like "a step lasts ratio x price" "$shortest" "^0.0047"
 like "the head says that it was padded" "$(cat r.csv)" "# pad: d0=5"
+printf 'device,type,threads\nd0,pc,4096\n' > cluster/devices.csv
+bad "threads that the BLAS does not have" "one.csv:2:4: device is 'd0': its worker cannot start: 4096 threads are asked for" --placement one.csv --cluster cluster --workload single.csv "${outs[@]}"
+mkdir -p lacking/pc
+grep -v '^lmhead' costs/pc/kernels.csv > lacking/pc/kernels.csv
+bad "a padded step without a price" "one.csv:2:4: device is 'd0': --pad cannot price its stage: .*lmhead" --placement one.csv --workload single.csv "${outs[@]}" -c lacking --pad d0=5
+like "it is found before a worker is started" "$(grep -c listening <<< "$err")" "^0$"
+fresh
+timeout 30 orrery-run --models models.csv --local -p one.csv -w single.csv "${outs[@]}" -c costs --pad d0=1000000 > long.out 2> long.err &
+runner=$!
+sleep 1
+begun=$SECONDS
+pkill -TERM -P $runner
+wait $runner
+is "a padded step of a quarter of an hour is interrupted: exit 1" "$? $(grep -c 'interrupted by SIGTERM' long.err)" "1 1"
+ok "at once" test $((SECONDS - begun)) -lt 3
 bad "padding a device that is not placed" "--pad d7: no such device" --placement one.csv --workload single.csv "${outs[@]}" --costs costs --pad d7=5
 
 done_testing

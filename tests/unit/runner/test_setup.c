@@ -37,6 +37,7 @@ static struct setup example(struct arena *arena)
     struct setup setup = tiny_setup(arena, &model, 3, 0, 4);
 
     setup.worker = 2;
+    setup.memory_bytes = 1;
     setup.seed = UINT64_C(9007199254740993); /* a double would lose it */
     setup.pad_ratio = 4.5;
     setup.pad_type = "pi4";
@@ -90,6 +91,7 @@ static void every_bad_field_is_refused_by_name(void **state)
         { "\"threads\":1", "\"threads\":0", "threads" },
         { "\"threads\":1", "\"threads\":1000000", "threads" },
         { "\"kv_slots\":1", "\"kv_slots\":99999", "kv_slots" },
+        { "\"memory_bytes\":\"1\"", "\"memory_bytes\":\"-1\"", "memory_bytes" },
         { "\"bind\":\"127.0.0.1:0\"", "\"bind\":5", "bind: expected a text" },
         { "\"pad_ratio\":4.5", "\"pad_ratio\":-4.5", "pad_ratio" },
         { "\"pad_ratio\":4.5", "\"pad_ratio\":1e999", "" },
@@ -169,10 +171,12 @@ static void a_hello_names_its_device(void **state)
 {
     struct arena *arena = *state;
     struct err err = ERR_INIT;
-    const char *device, *text = setup_encode_hello(arena, "pi \"0\"");
+    const char *device, *text = setup_encode_hello(arena, "pi \"0\"", INT64_MAX);
+    int64_t number = 0;
 
-    assert_true(setup_decode_hello(arena, bytes_of(text), strlen(text), &device, &err));
+    assert_true(setup_decode_hello(arena, bytes_of(text), strlen(text), &device, &number, &err));
     assert_string_equal(device, "pi \"0\"");
+    assert_true(number == INT64_MAX);
 }
 
 static void a_worker_of_another_version_is_refused(void **state)
@@ -180,8 +184,9 @@ static void a_worker_of_another_version_is_refused(void **state)
     struct arena *arena = *state;
     struct err err = ERR_INIT;
     const char *device, *text = "{\"device\":\"pi0\",\"version\":\"9.9\"}";
+    int64_t number;
 
-    assert_false(setup_decode_hello(arena, bytes_of(text), strlen(text), &device, &err));
+    assert_false(setup_decode_hello(arena, bytes_of(text), strlen(text), &device, &number, &err));
     assert_non_null(strstr(err.text, "pi0"));
     assert_non_null(strstr(err.text, "9.9"));
     assert_non_null(strstr(err.text, CLI_VERSION));
@@ -189,53 +194,68 @@ static void a_worker_of_another_version_is_refused(void **state)
 
 static void bad_hellos_are_refused(void **state)
 {
-    static const char *const bad[] = {
-        "", "{}", "[]", "null", "{\"device\":1,\"version\":\"x\"}", "{\"device\":\"a\"}", "device=a"
-    };
+    static const char *const bad[] = { "{\"device\":\"a\",\"version\":\"" CLI_VERSION
+                                       "\",\"number\":7}",
+                                       "",
+                                       "{}",
+                                       "[]",
+                                       "null",
+                                       "{\"device\":1,\"version\":\"x\"}",
+                                       "{\"device\":\"a\"}",
+                                       "device=a" };
     struct arena *arena = *state;
     const char *device;
+    int64_t number;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct err err = ERR_INIT;
 
-        assert_false(setup_decode_hello(arena, bytes_of(bad[i]), strlen(bad[i]), &device, &err));
+        assert_false(
+            setup_decode_hello(arena, bytes_of(bad[i]), strlen(bad[i]), &device, &number, &err));
         assert_int_not_equal(err.text[0], '\0');
     }
     for (size_t length = 1; length <= 3; length++) {
         struct err err = ERR_INIT;
 
-        assert_false(setup_decode_hello(arena, bytes_of("{\0}"), length, &device, &err));
+        assert_false(setup_decode_hello(arena, bytes_of("{\0}"), length, &device, &number, &err));
     }
 }
 
 static void a_ready_survives_the_round_trip(void **state)
 {
+    const struct setup_ready ready = { "10.0.0.7:4711", "aarch64 Pi 4", "cortexa72", 123456789012 };
     struct arena *arena = *state;
     struct err err = ERR_INIT;
-    const char *endpoint, *text = setup_encode_ready(arena, "10.0.0.7:4711", 123456789012);
-    int64_t weight_bytes;
+    const char *text = setup_encode_ready(arena, &ready);
+    struct setup_ready back;
 
-    assert_true(
-        setup_decode_ready(arena, bytes_of(text), strlen(text), &endpoint, &weight_bytes, &err));
-    assert_string_equal(endpoint, "10.0.0.7:4711");
-    assert_int_equal(weight_bytes, 123456789012);
+    assert_true(setup_decode_ready(arena, bytes_of(text), strlen(text), &back, &err));
+    assert_string_equal(back.endpoint, "10.0.0.7:4711");
+    assert_string_equal(back.machine, "aarch64 Pi 4");
+    assert_string_equal(back.blas_core, "cortexa72");
+    assert_int_equal(back.weight_bytes, 123456789012);
 }
 
-static void a_ready_with_a_bad_endpoint_or_size_is_refused(void **state)
+static void a_ready_with_a_bad_field_is_refused(void **state)
 {
-    static const char *const bad[] = { "{\"endpoint\":\"nowhere\",\"weight_bytes\":1}",
-                                       "{\"endpoint\":\"a:1\",\"weight_bytes\":-1}",
-                                       "{\"endpoint\":\"a:1\",\"weight_bytes\":\"1\"}",
-                                       "{\"weight_bytes\":1}" };
+#define READY(endpoint, machine, core, bytes)                                                      \
+    "{\"endpoint\":\"" endpoint "\",\"machine\":" machine ",\"blas_core\":" core                   \
+    ",\"weight_bytes\":" bytes "}"
+    static const char *const bad[] = {
+        READY("nowhere", "\"m\"", "\"c\"", "1"), READY("a:1", "\"m\"", "\"c\"", "-1"),
+        READY("a:1", "\"m\"", "\"c\"", "\"1\""), READY("a:1", "\"m\\n# seed: 2\"", "\"c\"", "1"),
+        READY("a:1", "\"m\"", "7", "1"),         "{\"weight_bytes\":1}",
+    };
+    static const char good[] = READY("a:1", "\"m\"", "\"c\"", "1");
     struct arena *arena = *state;
-    const char *endpoint;
-    int64_t weight_bytes;
+    struct err none = ERR_INIT;
+    struct setup_ready ready;
 
+    assert_true(setup_decode_ready(arena, bytes_of(good), strlen(good), &ready, &none));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct err err = ERR_INIT;
 
-        assert_false(setup_decode_ready(arena, bytes_of(bad[i]), strlen(bad[i]), &endpoint,
-                                        &weight_bytes, &err));
+        assert_false(setup_decode_ready(arena, bytes_of(bad[i]), strlen(bad[i]), &ready, &err));
         assert_int_not_equal(err.kind, ERR_NONE);
     }
 }
@@ -293,7 +313,7 @@ int main(void)
         TEST(a_worker_of_another_version_is_refused),
         TEST(bad_hellos_are_refused),
         TEST(a_ready_survives_the_round_trip),
-        TEST(a_ready_with_a_bad_endpoint_or_size_is_refused),
+        TEST(a_ready_with_a_bad_field_is_refused),
         TEST(peers_survive_the_round_trip),
         TEST(bad_peers_are_refused),
     };

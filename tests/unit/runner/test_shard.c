@@ -4,6 +4,7 @@
 
 #include "lib/base/err.h"
 #include "lib/wire/frame.h"
+#include "runner/assign.h"
 #include "tests/unit/runner/shapes.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -303,6 +304,70 @@ static void a_model_that_no_machine_holds_is_a_clear_error(void **state)
     assert_non_null(strstr(err.text, "are available"));
 }
 
+static enum shard_result begin_request(struct shard *shard, int64_t request)
+{
+    struct frame frame = { .type = FRAME_STEP,
+                           .request = request,
+                           .new_tokens = 1,
+                           .total_tokens = 32,
+                           .payload_bytes = 4 };
+    const unsigned char payload[4] = { 1, 0, 0, 0 };
+    struct shard_output output;
+    struct err err = ERR_INIT;
+
+    return shard_step(shard, 0, &frame, payload, &output, &err);
+}
+
+static void a_cache_over_the_budget_is_refused_until_one_is_released(void **state)
+{
+    struct arena *arena = *state;
+    struct model model = tiny_model();
+    struct setup setup = tiny_setup(arena, &model, 0, 0, 4);
+    struct err err = ERR_INIT;
+    struct shard *shard;
+
+    setup.memory_bytes = shard_need_bytes(&setup); /* of one request, however much there is */
+    shard = shard_create(arena, &setup, &err);
+    assert_non_null(shard);
+    assert_int_equal(begin_request(shard, 0), SHARD_DONE);
+    assert_int_equal(begin_request(shard, 1), SHARD_REFUSED);
+    shard_release(shard, 0);
+    assert_int_equal(begin_request(shard, 1), SHARD_DONE);
+
+    setup.memory_bytes--;
+    assert_null(shard_create(arena, &setup, &err));
+    assert_non_null(strstr(err.text, "of memory"));
+}
+
+static void workers_of_one_machine_share_what_is_left(void **state)
+{
+    struct arena *arena = *state;
+    struct model model = tiny_model();
+    struct setup setups[2] = { tiny_setup(arena, &model, 0, 0, 3),
+                               tiny_setup(arena, &model, 1, 3, 1) };
+    struct assignment assignment = { .count = 2, .setups = setups };
+    const int64_t need[2] = { shard_need_bytes(&setups[0]), shard_need_bytes(&setups[1]) };
+    struct err err = ERR_INIT;
+
+    assert_true(assign_memory(&assignment, INT64_C(1000000000), &err));
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(setups[i].memory_bytes, need[i] + (900000000 - need[0] - need[1]) / 2);
+    assert_false(assign_memory(&assignment, need[0] + need[1], &err));
+    assert_non_null(strstr(err.text, "2 workers on this machine need"));
+}
+
+static void threads_that_the_blas_does_not_use_are_an_error(void **state)
+{
+    struct arena *arena = *state;
+    struct model model = tiny_model();
+    struct setup setup = tiny_setup(arena, &model, 0, 0, 4);
+    struct err err = ERR_INIT;
+
+    setup.threads = 1 << 12;
+    assert_null(shard_create(arena, &setup, &err));
+    assert_non_null(strstr(err.text, "4096 threads are asked for"));
+}
+
 static void stages_are_found_by_their_number_in_the_plan(void **state)
 {
     struct model model = tiny_model();
@@ -336,6 +401,9 @@ int main(void)
         TEST(a_later_step_of_a_released_request_is_stale),
         TEST(a_request_that_outgrows_its_cache_is_refused),
         TEST(a_model_that_no_machine_holds_is_a_clear_error),
+        TEST(a_cache_over_the_budget_is_refused_until_one_is_released),
+        TEST(workers_of_one_machine_share_what_is_left),
+        TEST(threads_that_the_blas_does_not_use_are_an_error),
         TEST(stages_are_found_by_their_number_in_the_plan),
         TEST(tied_weights_are_counted_once),
     };
