@@ -8,6 +8,7 @@
 #include "lib/base/units.h"
 #include "lib/format/names.h"
 #include "lib/format/table.h"
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -263,6 +264,7 @@ static int find_medium(const struct csv *csv, struct link_reader *reader)
             arena_grow(reader->arena, reader->attached, old, larger, sizeof *reader->attached);
         reader->capacity = (int)larger;
     }
+    assert(cluster->media && reader->attached);
     cluster->media[cluster->medium_count++].name = names_list(reader->media)[index];
     reader->attached[index].nodes = names_create(reader->arena);
     return index;
@@ -298,6 +300,7 @@ static bool read_link(const struct csv *csv, struct link_reader *reader, struct 
         !check_node(csv, reader->nodes, err))
         return false;
     index = find_medium(csv, reader);
+    assert(reader->cluster->media && reader->attached);
     medium = &reader->cluster->media[index];
     if (!read_medium(csv, &reader->cluster->media[index], err) ||
         !read_attachment(csv, &attachment, err))

@@ -150,7 +150,7 @@ static void stages_are_found_whatever_their_order(void **state)
     assert_int_equal(stage->line, 2);
     stage = cost_stage_find(table, "big", 0);
     assert_int_equal(stage->latency_ps, INT64_C(70000000000)); /* batch 1, not 4 */
-    assert_int_equal(stage->devices, 0); /* not given */
+    assert_int_equal(stage->devices, 0);                       /* not given */
     assert_string_equal(stage->model, "");
     assert_null(cost_stage_find(table, "big", 2));
     assert_null(cost_stage_find(table, "zzz", 0));
