@@ -5,6 +5,7 @@
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
+#include "lib/format/cost.h"
 #include "lib/format/model.h"
 #include "profiler/chain.h"
 #include "profiler/commands.h"
@@ -184,7 +185,7 @@ static void warn_of_cache(struct session *session)
 
     for (int block = BLOCK_ATTN; block <= BLOCK_CONN; block++)
         step_bytes += model->layers * model_block_weight_bytes(model, (enum model_block)block);
-    if (!pool->is_llc_assumed && step_bytes < 2 * pool->llc_bytes)
+    if (!pool->is_llc_assumed && cost_is_cached(step_bytes, pool->llc_bytes))
         warn(session,
              arena_printf(session->arena,
                           "the weights of %s (%s) are less than twice the last-level cache (%s): "

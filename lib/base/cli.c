@@ -204,8 +204,8 @@ int cli_main(const char *program, const char *description, const struct cli_comm
     int exit_code = CLI_DONE, index = 0;
     const char *word = argc > 1 ? argv[1] : "";
 
-    signal(SIGPIPE,
-           SIG_IGN); /* a reader that left is a write error: it is reported, files are dropped */
+    /* A reader that left is a write error: it is reported, and files are dropped. */
+    signal(SIGPIPE, SIG_IGN);
     while (index < command_count && strcmp(word, commands[index].name) != 0)
         index++;
     if (argc < 2) {

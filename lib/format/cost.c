@@ -121,6 +121,11 @@ int64_t cost_llc_bytes(const struct cost_table *table)
     return table->llc_bytes;
 }
 
+bool cost_is_cached(int64_t weight_bytes, int64_t llc_bytes)
+{
+    return weight_bytes > 0 && weight_bytes < 2 * llc_bytes;
+}
+
 static bool is_empty(const struct cost_table *table)
 {
     return !table->has_kernels && table->stage_count == 0;

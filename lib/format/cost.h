@@ -117,9 +117,12 @@ struct cost_anchor { /* a whole forward, un-stamped, against the sum of the tabl
     double kappa; /* forward / sum */
 };
 void cost_write_anchors(struct out *out, const struct cost_anchor *anchors, int count);
-/* Last-level cache of the device, from device.csv's fact llc_bytes; 0 = not known. Weights that fit
- * it are faster than the table says: its costs are those of cold memory. */
+/* Last-level cache of the device, from device.csv's fact llc_bytes; 0 = not known. */
 int64_t cost_llc_bytes(const struct cost_table *table);
+/* True when weights of which a step reads this much stay in the cache from step to step, at least
+ * in part (less than twice its size): they are faster than a table says, whose costs are those of
+ * cold memory. */
+bool cost_is_cached(int64_t weight_bytes, int64_t llc_bytes);
 /* Anchors of a loaded table. */
 int cost_anchor_count(const struct cost_table *table);
 const struct cost_anchor *cost_anchor_at(const struct cost_table *table, int index);

@@ -123,7 +123,7 @@ static void warn_of_cache(struct arena *arena, struct report *report)
                 weight_bytes = streamed_bytes(plan, i);
         char weights[UNITS_TEXT_BYTES], cache[UNITS_TEXT_BYTES];
 
-        if (weight_bytes > 0 && weight_bytes < 2 * llc_bytes)
+        if (cost_is_cached(weight_bytes, llc_bytes))
             warn(report,
                  arena_printf(arena,
                               "device '%s' holds %s of weights and has %s of last-level cache: "
