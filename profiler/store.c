@@ -64,13 +64,15 @@ static struct cost_row row_key(const struct model *model, const struct model_op 
 {
     struct cost_row row;
 
-    memset(&row, 0, sizeof(row));
+    cost_row_init(&row);
     row.op = op->op;
     row.phase = op->phase;
     row.impl = is_linear(op) || op->op == OP_ATTN ? kernel_linear_impl(op->m_tokens) : "c";
     row.dtype = "f32";
+    row.energy_reason = "not_measured";
     row.threads = threads;
     row.m_tokens = op->m_tokens;
+    row.batch = op->batch;
     row.gemm_n = op->gemm_n;
     row.gemm_k = op->gemm_k;
     row.heads = op->heads;
@@ -80,9 +82,6 @@ static struct cost_row row_key(const struct model *model, const struct model_op 
     row.state = COST_CHAIN;
     row.regime = "burst";
     row.model = model->name;
-    row.ctr_reason = "";
-    for (int c = 0; c < COST_COUNTER_COUNT; c++)
-        row.counters[c] = COST_UNKNOWN;
     put_work(op, &row);
     return row;
 }

@@ -48,6 +48,7 @@ static struct cost_table *create(struct arena *arena, const char *type, const ch
 
     table->type = arena_strdup(arena, type);
     table->path = arena_strdup(arena, path);
+    table->quality = "";
     return table;
 }
 
@@ -65,7 +66,8 @@ static bool load_kernels(struct cost_table *table, struct arena *arena, const ch
            cost_read_interp(table, arena, cost_open_interp(arena, interp_path, interp, err), err);
 }
 
-/* Of the facts about a device a prediction needs one: how large its last-level cache is. */
+/* Of the facts about a device a prediction needs how large its last-level cache is, and whether the
+ * table is any good. */
 static bool read_facts(struct cost_table *table, struct arena *arena, const char *path,
                        struct err *err)
 {
@@ -78,9 +80,18 @@ static bool read_facts(struct cost_table *table, struct arena *arena, const char
     struct csv *csv = csv_open(arena, path, "device", columns, COLUMN_COUNT, err);
     bool ok = csv != NULL;
 
-    while (ok && csv_next(csv, err))
-        if (strcmp(csv_text(csv, KEY), "llc_bytes") == 0 && csv_has(csv, VALUE))
-            ok = csv_int(csv, VALUE, 1, INT64_C(1) << 50, &table->llc_bytes, err);
+    while (ok && csv_next(csv, err)) {
+        const char *key = csv_text(csv, KEY);
+        int64_t *size_bytes = strcmp(key, "llc_bytes") == 0 ? &table->llc_bytes
+                              : strcmp(key, "llc_effective_bytes") == 0
+                                  ? &table->llc_effective_bytes
+                                  : NULL;
+
+        if (size_bytes && csv_has(csv, VALUE))
+            ok = csv_int(csv, VALUE, 1, INT64_C(1) << 50, size_bytes, err);
+        if (strcmp(key, "quality") == 0 && !table->quality[0])
+            table->quality = arena_strdup(arena, csv_text(csv, VALUE));
+    }
     csv_close(csv);
     return ok && err->kind == ERR_NONE;
 }
@@ -94,6 +105,7 @@ static struct cost_table *load_folder(struct arena *arena, const char *folder, s
     const char *stages = join(arena, folder, "stages.csv");
     const char *anchors = join(arena, folder, "anchors.csv");
     const char *facts = join(arena, folder, "device.csv");
+    const char *roofline = join(arena, folder, "roofline.csv");
 
     if (!exists(folder)) {
         err_errno(err, folder);
@@ -111,6 +123,8 @@ static struct cost_table *load_folder(struct arena *arena, const char *folder, s
         return NULL;
     if (exists(anchors) && !cost_read_anchors(table, arena, anchors, err))
         return NULL;
+    if (exists(roofline) && !cost_read_roofline(table, arena, roofline, err))
+        return NULL;
     if (exists(facts) && !read_facts(table, arena, facts, err))
         return NULL;
     return table;
@@ -118,7 +132,7 @@ static struct cost_table *load_folder(struct arena *arena, const char *folder, s
 
 int64_t cost_llc_bytes(const struct cost_table *table)
 {
-    return table->llc_bytes;
+    return table->llc_effective_bytes > 0 ? table->llc_effective_bytes : table->llc_bytes;
 }
 
 bool cost_is_cached(int64_t weight_bytes, int64_t llc_bytes)
@@ -306,12 +320,64 @@ const struct cost_row *cost_row_at(const struct cost_table *table, int index)
     return &table->rows[index];
 }
 
-int cost_anchor_count(const struct cost_table *table)
+int cost_interp_count(const struct cost_table *table)
 {
-    return table->anchor_count;
+    int count = 0;
+
+    for (int i = 0; i < table->curve_count; i++)
+        count += table->curves[i].has_tiles;
+    return count;
 }
 
-const struct cost_anchor *cost_anchor_at(const struct cost_table *table, int index)
+struct cost_interp_row cost_interp_at(const struct cost_table *table, int index)
 {
-    return &table->anchors[index];
+    const struct cost_curve *curve = table->curves;
+
+    for (; !curve->has_tiles || index > 0; curve++)
+        index -= curve->has_tiles;
+    return (struct cost_interp_row){ *curve->row, curve->tiles };
+}
+
+const char *cost_quality(const struct cost_table *table)
+{
+    return table->quality;
+}
+
+bool cost_is_disturbed(const struct cost_table *table)
+{
+    return table->quality[0] != '\0' && strncmp(table->quality, "good", 4) != 0;
+}
+
+void cost_row_init(struct cost_row *row)
+{
+    *row = (struct cost_row){
+        .phase = OP_ANY,
+        .impl = "",
+        .dtype = cost_dtypes[COST_F32],
+        .threads = 1,
+        .batch = 1,
+        .state = COST_CHAIN,
+        .regime = cost_regimes[COST_BURST],
+        .model = "",
+        .layer_kind = "",
+        .stop = COST_STOP_BUDGET,
+        .ctr_reason = "",
+        .energy_reason = "",
+        .throttled = -1,
+        .canary_ratio = -1,
+        .roof_frac = -1,
+        .loo_err_pct = -1,
+    };
+    row->n = row->n_dirty = row->n_outlier = row->n_proc = COST_UNKNOWN;
+    row->mean_ps = row->median_ps = row->min_ps = row->p95_ps = row->mad_ps = COST_UNKNOWN;
+    row->ci_lo_ps = row->ci_hi_ps = row->proc_min_ps = row->proc_max_ps = COST_UNKNOWN;
+    row->flops = row->bytes_weight = row->bytes_act = COST_UNKNOWN;
+    row->energy_uj = row->freq_khz_min = row->temp_mc_max = COST_UNKNOWN;
+    for (int i = 0; i < COST_COUNTER_COUNT; i++)
+        row->counters[i] = COST_UNKNOWN;
+}
+
+const char *cost_dtype_of_bits(int weight_bits)
+{
+    return cost_dtypes[weight_bits == 8 ? COST_Q8_0 : weight_bits == 16 ? COST_BF16 : COST_F32];
 }

@@ -1,8 +1,9 @@
 /* cost.h - measured costs of one device type: reader, look-up and writer of a cost-table folder.
  *
  * Format: traces/README.md. A folder holds kernels.csv (measured points), interp.csv (tiles),
- * and/or stages.csv (black boxes); device.csv and anchors.csv inform. Tables live in the arena, are
- * const after loading, and may be shared by any number of runs. */
+ * and/or stages.csv (black boxes), anchors.csv (whole forwards), roofline.csv and device.csv, of
+ * which two facts are taken. Tables live in the arena, are const after loading, and may be shared
+ * by any number of runs. */
 #ifndef ORRERY_FORMAT_COST_H
 #define ORRERY_FORMAT_COST_H
 
@@ -42,7 +43,14 @@ int cost_only_threads(const struct cost_table *table);
 
 /* Time of one call of op (op->count is ignored) with state=chain, the cheapest impl that covers the
  * shape (else the one with the nearest measured range, origin extrapolated), dtype of weight_bits.
- * No measured row for the operator and shape is an error that names them. */
+ * No measured row for the operator and shape is an error that names them.
+ *
+ * Attention of a decode with batch b: between measured batches linear in b of their curves over
+ * kv_len; outside them (also when batch 1 alone was measured) proportional to b, extrapolated.
+ * Attention of a prefill chunk behind tokens in the cache: what the whole prefill of the chunk
+ * costs plus what the past adds: linear in the past within a measured chunk size, a power law
+ * between them; without rows of chunks the whole less its beginning, extrapolated. A prefill of b
+ * sequences costs b times one, extrapolated. */
 bool cost_lookup(const struct cost_table *table, const struct model_op *op, int threads,
                  int weight_bits, int64_t *time_ps, enum interp_origin *origin, struct err *err);
 
@@ -85,8 +93,9 @@ struct cost_row { /* one line of kernels.csv; key first */
     const char *impl, *dtype; /* "gemm", "gemv", "c"; "f32" */
     int32_t threads, m_tokens, gemm_n, gemm_k, heads, kv_heads, head_dim, kv_len;
     enum cost_state state;
-    const char *regime; /* "burst" or "sustained" */
-    const char *model;  /* information only */
+    const char *regime;             /* "burst" or "sustained" */
+    int32_t batch;                  /* sequences; of the key for attn alone */
+    const char *model, *layer_kind; /* information only */
     int64_t n, n_dirty, n_outlier, n_proc;
     int64_t mean_ps, median_ps, min_ps, p95_ps, mad_ps, ci_lo_ps, ci_hi_ps;
     int64_t proc_min_ps, proc_max_ps; /* smallest and largest mean of one process */
@@ -94,7 +103,20 @@ struct cost_row { /* one line of kernels.csv; key first */
     int64_t flops, bytes_weight, bytes_act;
     int64_t counters[COST_COUNTER_COUNT]; /* COST_UNKNOWN: not counted */
     const char *ctr_reason;               /* why they are empty; "" when all are there */
+    int64_t energy_uj;                    /* of one call, above idle */
+    const char *energy_reason;            /* why it is empty */
+    int64_t freq_khz_min, temp_mc_max;    /* over the samples; temperature in 1/1000 degree C */
+    int throttled;                        /* 0, 1; -1 = not known */
+    double canary_ratio;       /* canary of its rounds over the best decile; -1 = unknown */
+    double roof_frac;          /* of the device's peak at this intensity; -1 = unknown */
+    double loo_err_pct;        /* predicted from its neighbours, off by; -1 = not judged */
+    enum interp_origin origin; /* rows that were not measured answer no look-up */
 };
+/* A row of which nothing is known but op, phase and sizes 0: batch 1, threads 1, f32, chain, burst.
+ */
+void cost_row_init(struct cost_row *row);
+/* The dtype column of a model's weight_bits: 32 f32, 16 bf16, 8 q8_0. */
+const char *cost_dtype_of_bits(int weight_bits);
 /* Rows of a loaded table, as in the file. */
 int cost_row_count(const struct cost_table *table);
 const struct cost_row *cost_row_at(const struct cost_table *table, int index);
@@ -108,16 +130,22 @@ struct cost_interp_row { /* one fitted curve of interp.csv */
     struct interp_tiles tiles;
 };
 void cost_write_interp(struct out *out, const struct cost_interp_row *rows, int count);
+/* Curves of a loaded table that interp.csv gave tiles, in order of key. */
+int cost_interp_count(const struct cost_table *table);
+struct cost_interp_row cost_interp_at(const struct cost_table *table, int index);
 
 struct cost_anchor { /* a whole forward, un-stamped, against the sum of the table */
     const char *model;
     enum op_phase phase;
     int32_t tokens, kv_len, batch, threads, layers;
     int64_t n, forward_mean_ps, ci_ps, sum_chain_ps;
-    double kappa; /* forward / sum */
+    double kappa;              /* forward / sum */
+    const char *dtype;         /* of the weights; NULL = f32 */
+    double kappa_lo, kappa_hi; /* 95 % interval; 0 = not known */
 };
 void cost_write_anchors(struct out *out, const struct cost_anchor *anchors, int count);
-/* Last-level cache of the device, from device.csv's fact llc_bytes; 0 = not known. */
+/* Last-level cache of the device, from device.csv: the measured knee llc_effective_bytes, else
+ * llc_bytes; 0 = not known. */
 int64_t cost_llc_bytes(const struct cost_table *table);
 /* True when weights of which a step reads this much stay in the cache from step to step, at least
  * in part (less than twice its size): they are faster than a table says, whose costs are those of
@@ -126,5 +154,36 @@ bool cost_is_cached(int64_t weight_bytes, int64_t llc_bytes);
 /* Anchors of a loaded table. */
 int cost_anchor_count(const struct cost_table *table);
 const struct cost_anchor *cost_anchor_at(const struct cost_table *table, int index);
+/* kappa of the anchor nearest to a step, by ratio of sizes (tokens of a prefill, kv_len x batch of
+ * a decode; ties to the first), of the same model, phase, threads and dtype of weight_bits. False
+ * when there is none: kappa is then 1. */
+bool cost_kappa(const struct cost_table *table, const char *model, enum op_phase phase,
+                int32_t tokens, int32_t kv_len, int32_t batch, int threads, int weight_bits,
+                double *kappa);
+
+/* What the table says of its own quality, from the line `# quality: ...` of kernels.csv, else from
+ * the fact `quality` of device.csv; "" = nothing. */
+const char *cost_quality(const struct cost_table *table);
+/* It says something that does not begin with "good". */
+bool cost_is_disturbed(const struct cost_table *table);
+
+struct cost_roofline { /* one line of roofline.csv */
+    int32_t threads;
+    const char *metric;
+    int64_t ws_bytes; /* working set; COST_UNKNOWN = has none */
+    double value;
+    const char *unit;
+};
+void cost_write_roofline(struct out *out, const struct cost_roofline *rows, int count);
+int cost_roofline_count(const struct cost_table *table);
+const struct cost_roofline *cost_roofline_at(const struct cost_table *table, int index);
+
+struct cost_holdout {    /* a point that was measured and kept out of the table */
+    struct cost_row row; /* key, sizes and mean */
+    int64_t ci_ps;       /* half width; COST_UNKNOWN = not known */
+    int64_t predicted_ps;
+    enum interp_origin origin; /* of the prediction */
+};
+void cost_write_holdout(struct out *out, const struct cost_holdout *rows, int count);
 
 #endif

@@ -1,18 +1,11 @@
-/* cost_lookup.c - rows into curves by key, and the cost of an operator from them. */
-#include "lib/base/arena.h"
+/* cost_lookup.c - the cost of an operator from the curves of a table (cost.h says by which rules).
+ */
 #include "lib/base/err.h"
+#include "lib/base/units.h"
 #include "lib/format/cost_table.h"
 #include "lib/format/model.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---- keys ---- */
-
-static bool uses_heads(enum op op)
-{
-    return op == OP_ROPE || op == OP_KVAPPEND || op == OP_ATTN;
-}
 
 /* Elementwise operators and attention work on f32 activations, whatever the weights are. */
 static bool has_weights(enum op op)
@@ -21,196 +14,12 @@ static bool has_weights(enum op op)
            op == OP_LMHEAD || op == OP_EMBED;
 }
 
-static enum cost_dtype dtype_of(const struct cost_row *row)
-{
-    int dtype = 0;
-
-    while (strcmp(cost_dtypes[dtype], row->dtype) != 0)
-        dtype++;
-    return (enum cost_dtype)dtype;
-}
-
-enum cost_regime cost_regime_of(const struct cost_row *row)
-{
-    return strcmp(row->regime, cost_regimes[COST_BURST]) == 0 ? COST_BURST : COST_SUSTAINED;
-}
-
-struct cost_key cost_key_of(const struct cost_row *row)
-{
-    bool is_heads = uses_heads(row->op);
-
-    return (struct cost_key){ {
-        [COST_OP] = (int32_t)row->op,
-        [COST_PHASE] = row->op == OP_ATTN ? (int32_t)row->phase : OP_ANY,
-        [COST_THREADS] = row->threads,
-        [COST_DTYPE] = (int32_t)dtype_of(row),
-        [COST_GEMM_N] = is_heads ? 0 : row->gemm_n,
-        [COST_GEMM_K] = is_heads ? 0 : row->gemm_k,
-        [COST_HEADS] = is_heads ? row->heads : 0,
-        [COST_KV_HEADS] = is_heads ? row->kv_heads : 0,
-        [COST_HEAD_DIM] = is_heads ? row->head_dim : 0,
-    } };
-}
-
-int cost_key_compare(const struct cost_key *a, const struct cost_key *b)
-{
-    for (int i = 0; i < COST_FIELD_COUNT; i++) {
-        if (a->field[i] != b->field[i])
-            return a->field[i] < b->field[i] ? -1 : 1;
-    }
-    return 0;
-}
-
-int cost_first_curve(const struct cost_table *table, const struct cost_key *key)
-{
-    int low = 0, high = table->curve_count;
-
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-
-        if (cost_key_compare(&table->curves[middle].key, key) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* ---- building ---- */
-
-struct entry { /* a row with all that orders it */
-    struct cost_key key;
-    const struct cost_row *row;
-    enum cost_regime regime;
-    int32_t x; /* along the curve */
-    int32_t
-        other; /* what else tells rows of one curve apart: keys of a prefill, rows of a decode */
-    long line;
-};
-
-static int compare_numbers(int64_t a, int64_t b)
-{
-    return a < b ? -1 : a > b;
-}
-
-static int compare_curves(const struct entry *a, const struct entry *b)
-{
-    int order = cost_key_compare(&a->key, &b->key);
-
-    if (order == 0)
-        order = strcmp(a->row->impl, b->row->impl);
-    if (order == 0)
-        order = compare_numbers(a->regime, b->regime);
-    return order != 0 ? order : compare_numbers(a->row->state, b->row->state);
-}
-
-static int compare_points(const struct entry *a, const struct entry *b)
-{
-    int order = compare_curves(a, b);
-
-    if (order == 0)
-        order = compare_numbers(a->x, b->x);
-    return order != 0 ? order : compare_numbers(a->other, b->other);
-}
-
-static int compare_entries(const void *left, const void *right)
-{
-    const struct entry *a = left, *b = right;
-    int order = compare_points(a, b);
-
-    return order != 0 ? order : compare_numbers(a->line, b->line);
-}
-
-static struct entry entry_of(const struct cost_row *row, long line)
-{
-    struct entry entry = {
-        .key = cost_key_of(row), .row = row, .regime = cost_regime_of(row), .line = line
-    };
-
-    entry.x = row->m_tokens;
-    if (row->op == OP_ATTN && row->phase == OP_DECODE) {
-        entry.x = row->kv_len;
-        entry.other = row->m_tokens;
-    } else if (row->op == OP_ATTN) {
-        entry.other = row->kv_len;
-    }
-    return entry;
-}
-
-/* Points beside the axis are kept as rows and stay out of the curve: attention of several sequences
- * at once, or of a chunk on top of earlier tokens. */
-static bool is_on_axis(const struct entry *entry)
-{
-    const struct cost_row *row = entry->row;
-
-    if (row->state != COST_CHAIN)
-        return false;
-    if (row->op != OP_ATTN)
-        return true;
-    return row->phase == OP_DECODE ? row->m_tokens == 1 : row->kv_len == row->m_tokens;
-}
-
-static void add_curve(struct cost_table *table, struct arena *arena, const struct entry *entries,
-                      int count)
-{
-    const struct cost_row *row = entries->row;
-    struct cost_curve *curve = &table->curves[table->curve_count];
-
-    curve->key = entries->key;
-    curve->impl = row->impl;
-    curve->regime = entries->regime;
-    curve->form = row->op == OP_ATTN && row->phase == OP_PREFILL ? INTERP_LOGLOG : INTERP_LINEAR;
-    curve->x = arena_array(arena, (size_t)count, sizeof *curve->x);
-    curve->y_ps = arena_array(arena, (size_t)count, sizeof *curve->y_ps);
-    for (int i = 0; i < count; i++) {
-        if (!is_on_axis(&entries[i]))
-            continue;
-        curve->x[curve->count] = entries[i].x;
-        curve->y_ps[curve->count++] = entries[i].row->mean_ps;
-    }
-    table->curve_count += curve->count > 0;
-}
-
-bool cost_build_curves(struct cost_table *table, struct arena *arena, const char *path,
-                       struct err *err)
-{
-    size_t count = (size_t)table->row_count;
-    struct entry *entries = arena_array(arena, count, sizeof *entries);
-
-    for (int i = 0; i < table->row_count; i++)
-        entries[i] = entry_of(&table->rows[i], table->row_lines[i]);
-    qsort(entries, count, sizeof *entries, compare_entries);
-    for (int i = 1; i < table->row_count; i++) {
-        if (compare_points(&entries[i - 1], &entries[i]) == 0)
-            return err_at(err, path, entries[i].line, 0, "same key as line %ld",
-                          entries[i - 1].line);
-    }
-    table->curves = arena_array(arena, count, sizeof *table->curves);
-    for (int first = 0, next; first < table->row_count; first = next) {
-        for (next = first + 1; next < table->row_count; next++) {
-            if (compare_curves(&entries[first], &entries[next]) != 0)
-                break;
-        }
-        add_curve(table, arena, &entries[first], next - first);
-    }
-    table->only_threads = table->rows[0].threads;
-    for (int i = 1; i < table->row_count; i++) {
-        if (table->rows[i].threads != table->only_threads)
-            table->only_threads = 0;
-    }
-    return true;
-}
-
-/* ---- looking up ---- */
-
 static struct cost_key key_of_op(const struct model_op *op, int threads, int weight_bits)
 {
     struct cost_row row = {
         .op = op->op,
         .phase = op->phase,
-        .dtype = cost_dtypes[weight_bits == 8    ? COST_Q8_0
-                             : weight_bits == 16 ? COST_BF16
-                                                 : COST_F32],
+        .dtype = cost_dtype_of_bits(weight_bits),
         .threads = threads,
         .gemm_n = op->gemm_n,
         .gemm_k = op->gemm_k,
@@ -221,6 +30,8 @@ static struct cost_key key_of_op(const struct model_op *op, int threads, int wei
 
     return cost_key_of(&row);
 }
+
+/* ---- candidates ---- */
 
 struct candidate {
     int64_t distance; /* to the measured range; 0 inside */
@@ -240,25 +51,174 @@ static bool is_better(const struct candidate *a, const struct candidate *b)
     return a->time_ps < b->time_ps;
 }
 
-/* The best of the curves that have the key. False when there is none. */
-static bool predict(const struct cost_table *table, const struct cost_key *key, int32_t at,
-                    struct candidate *best)
+static int64_t distance_to(const struct cost_curve *curve, int32_t at)
+{
+    int32_t low = curve->x[0], high = curve->x[curve->count - 1];
+
+    return at < low ? (int64_t)low - at : at > high ? (int64_t)at - high : 0;
+}
+
+static int64_t times(int64_t time_ps, int64_t count)
+{
+    int64_t product_ps;
+
+    if (__builtin_mul_overflow(time_ps, count, &product_ps) || product_ps > UNITS_MAX_PS)
+        return UNITS_MAX_PS;
+    return product_ps;
+}
+
+static struct candidate on_curve(const struct cost_curve *curve, int32_t at)
+{
+    struct candidate found = { .distance = distance_to(curve, at), .regime = curve->regime };
+
+    found.time_ps = interp_predict(curve->x, curve->y_ps, curve->count, curve->form,
+                                   curve->has_tiles ? &curve->tiles : NULL, at, &found.origin);
+    return found;
+}
+
+/* ---- bundles: the curves of one key, implementation and regime ---- */
+
+struct bundle {
+    const struct cost_curve *curves; /* ascending in along */
+    int count;
+};
+
+/* The two curves that lie around along, or the same one twice where there is one on it or on one
+ * side alone. from: of the first that counts. */
+static void find_around(const struct bundle *bundle, int from, int32_t along,
+                        const struct cost_curve **low, const struct cost_curve **high)
+{
+    int i = from;
+
+    while (i < bundle->count - 1 && bundle->curves[i].along < along)
+        i++;
+    *high = &bundle->curves[i];
+    *low = i > from && (*high)->along > along ? *high - 1 : *high;
+}
+
+static enum interp_origin join(enum interp_origin a, enum interp_origin b)
+{
+    if (a == INTERP_EXTRAPOLATED || b == INTERP_EXTRAPOLATED)
+        return INTERP_EXTRAPOLATED;
+    return INTERP_INTERPOLATED;
+}
+
+/* One token of each of `batch` sequences. */
+static struct candidate on_batches(const struct bundle *bundle, int32_t batch, int32_t kv_len)
+{
+    const struct cost_curve *low, *high;
+    struct candidate found, other;
+    int64_t time_ps[2];
+    int32_t x[2];
+
+    find_around(bundle, 0, batch, &low, &high);
+    found = on_curve(low, kv_len);
+    if (low->along == batch)
+        return found;
+    if (low == high) { /* no batch this small or this large was measured: a share each */
+        found.distance += low->along > batch ? low->along - batch : batch - low->along;
+        found.time_ps = units_mul_div(found.time_ps, batch, low->along);
+        if (found.time_ps > UNITS_MAX_PS)
+            found.time_ps = UNITS_MAX_PS;
+        found.origin = INTERP_EXTRAPOLATED;
+        return found;
+    }
+    other = on_curve(high, kv_len);
+    x[0] = low->along;
+    x[1] = high->along;
+    time_ps[0] = found.time_ps;
+    time_ps[1] = other.time_ps;
+    found.distance += other.distance;
+    found.origin = join(found.origin, other.origin);
+    found.time_ps =
+        interp_predict(x, time_ps, 2, INTERP_LINEAR, NULL, batch, &(enum interp_origin){ 0 });
+    return found;
+}
+
+/* What a past adds to the prefill of a chunk of this measured size. start: the prefill alone. */
+static struct candidate added_by_past(const struct bundle *bundle, const struct cost_curve *chunk,
+                                      int32_t past)
+{
+    const struct cost_curve *whole = bundle->curves;
+    struct candidate found = on_curve(chunk, past);
+
+    if (whole->along == 0)
+        found.time_ps -= on_curve(whole, chunk->along).time_ps;
+    return found;
+}
+
+/* m tokens behind past ones: the chunk alone, and what the past adds. That is m x past products, so
+ * between chunk sizes it is a power of m; the prefill of the chunk alone has a curve of its own,
+ * with more points. Without that curve the power law carries both. */
+static struct candidate on_chunks(const struct bundle *bundle, int32_t m, int32_t past)
+{
+    const struct cost_curve *low, *high;
+    bool has_wholes = bundle->curves[0].along == 0;
+    struct candidate found, alone = { 0 };
+
+    find_around(bundle, has_wholes, m, &low, &high);
+    if (low->along == m)
+        return on_curve(low, past);
+    if (has_wholes)
+        alone = on_curve(bundle->curves, m);
+    found = added_by_past(bundle, low, past);
+    if (low != high) {
+        struct candidate other = added_by_past(bundle, high, past);
+        const int32_t x[2] = { low->along, high->along };
+        const int64_t y_ps[2] = { found.time_ps, other.time_ps };
+
+        found.time_ps =
+            interp_predict(x, y_ps, 2, INTERP_LOGLOG, NULL, m, &(enum interp_origin){ 0 });
+        found.distance += other.distance;
+        found.origin = join(found.origin, other.origin);
+    } else {
+        found.time_ps = found.time_ps < 0 ? 0 : units_mul_div(found.time_ps, m, low->along);
+        found.distance += low->along > m ? low->along - m : m - low->along;
+        found.origin = INTERP_EXTRAPOLATED;
+    }
+    if (has_wholes && alone.origin == INTERP_EXTRAPOLATED)
+        found.origin = INTERP_EXTRAPOLATED;
+    found.time_ps =
+        found.time_ps > UNITS_MAX_PS - alone.time_ps ? UNITS_MAX_PS : found.time_ps + alone.time_ps;
+    return found;
+}
+
+/* ---- the best bundle ---- */
+
+enum view { VIEW_PLAIN, VIEW_BATCHES, VIEW_CHUNKS };
+
+/* The best of the bundles that have the key. x: where on the curve; along: on which. False when
+ * there is none for this view. */
+static bool predict(const struct cost_table *table, const struct cost_key *key, enum view view,
+                    int32_t along, int32_t x, struct candidate *best)
 {
     bool has_best = false;
 
-    for (int i = cost_first_curve(table, key); i < table->curve_count; i++) {
-        const struct cost_curve *curve = &table->curves[i];
-        int32_t low = curve->x[0], high = curve->x[curve->count - 1];
-        struct candidate this = { 0 };
+    for (int i = cost_first_curve(table, key), next; i < table->curve_count; i = next) {
+        const struct cost_curve *first = &table->curves[i];
+        struct bundle bundle = { first, 1 };
+        struct candidate found;
 
-        if (cost_key_compare(&curve->key, key) != 0)
+        if (cost_key_compare(&first->key, key) != 0)
             break;
-        this.distance = at < low ? (int64_t)low - at : at > high ? (int64_t)at - high : 0;
-        this.regime = curve->regime;
-        this.time_ps = interp_predict(curve->x, curve->y_ps, curve->count, curve->form,
-                                      curve->has_tiles ? &curve->tiles : NULL, at, &this.origin);
-        if (!has_best || is_better(&this, best))
-            *best = this;
+        for (next = i + 1; next < table->curve_count; next++, bundle.count++) {
+            const struct cost_curve *curve = &table->curves[next];
+
+            if (cost_key_compare(&curve->key, key) != 0 || curve->regime != first->regime ||
+                strcmp(curve->impl, first->impl) != 0)
+                break;
+        }
+        if (view == VIEW_PLAIN && first->along == 0)
+            found = on_curve(first, x);
+        else if (view == VIEW_BATCHES)
+            found = on_batches(&bundle, along, x);
+        else if (view == VIEW_CHUNKS && bundle.curves[bundle.count - 1].along > 0)
+            found = on_chunks(&bundle, along, x);
+        else
+            continue;
+        found.regime = first->regime;
+        if (!has_best || is_better(&found, best))
+            *best = found;
         has_best = true;
     }
     return has_best;
@@ -270,7 +230,7 @@ static bool no_rows(const struct cost_table *table, const struct cost_key *key, 
     const int32_t *f = key->field;
     char shape[160], hint[48] = "";
 
-    if (uses_heads((enum op)f[COST_OP]))
+    if (cost_uses_heads((enum op)f[COST_OP]))
         snprintf(shape, sizeof shape, "phase %s, heads %d, kv_heads %d, head_dim %d",
                  op_phase_names[f[COST_PHASE]], f[COST_HEADS], f[COST_KV_HEADS], f[COST_HEAD_DIM]);
     else
@@ -288,38 +248,64 @@ static bool no_rows(const struct cost_table *table, const struct cost_key *key, 
                    cost_dtypes[f[COST_DTYPE]], hint);
 }
 
-/* A chunk on top of past tokens: what the whole costs more than its beginning, and never less than
- * the chunk alone. An estimate, and called one. */
-static void predict_chunk(const struct cost_table *table, const struct cost_key *key,
-                          const struct model_op *op, struct candidate *whole)
+/* Without rows of chunks: what the whole costs more than its beginning, and never less than the
+ * chunk alone. An estimate, and called one. */
+static bool estimate_chunk(const struct cost_table *table, const struct cost_key *key, int32_t m,
+                           int32_t past, struct candidate *whole)
 {
-    struct candidate past = { 0 }, alone = { 0 };
+    struct candidate before = { 0 }, alone = { 0 };
 
-    (void)predict(table, key, op->kv_len - op->m_tokens, &past);
-    (void)predict(table, key, op->m_tokens, &alone);
-    whole->time_ps -= past.time_ps;
+    if (!predict(table, key, VIEW_PLAIN, 0, past + m, whole) ||
+        !predict(table, key, VIEW_PLAIN, 0, past, &before) ||
+        !predict(table, key, VIEW_PLAIN, 0, m, &alone))
+        return false;
+    whole->time_ps -= before.time_ps;
     if (whole->time_ps < alone.time_ps)
         whole->time_ps = alone.time_ps;
     whole->origin = INTERP_EXTRAPOLATED;
+    return true;
+}
+
+static bool predict_attn(const struct cost_table *table, const struct cost_key *key,
+                         const struct model_op *op, struct candidate *best)
+{
+    int32_t batch = op->batch > 1 ? op->batch : 1, m = op->m_tokens / batch;
+    int32_t past = op->kv_len - m;
+
+    if (op->phase == OP_DECODE)
+        return predict(table, key, VIEW_BATCHES, batch, op->kv_len, best);
+    if (past > 0 ? !predict(table, key, VIEW_CHUNKS, m, past, best) &&
+                       !estimate_chunk(table, key, m, past, best)
+                 : !predict(table, key, VIEW_PLAIN, 0, m, best) &&
+                       !predict(table, key, VIEW_CHUNKS, m, 0, best))
+        return false;
+    if (batch > 1) { /* one after the other */
+        best->time_ps = times(best->time_ps, batch);
+        best->origin = INTERP_EXTRAPOLATED;
+    }
+    return true;
+}
+
+static bool predict_op(const struct cost_table *table, const struct cost_key *key,
+                       const struct model_op *op, struct candidate *best)
+{
+    return op->op == OP_ATTN ? predict_attn(table, key, op, best)
+                             : predict(table, key, VIEW_PLAIN, 0, op->m_tokens, best);
 }
 
 bool cost_lookup(const struct cost_table *table, const struct model_op *op, int threads,
                  int weight_bits, int64_t *time_ps, enum interp_origin *origin, struct err *err)
 {
     struct cost_key key = key_of_op(op, threads, weight_bits);
-    bool is_attn = op->op == OP_ATTN;
-    int32_t at = is_attn ? op->kv_len : op->m_tokens;
     struct candidate best = { 0 };
 
-    if (!predict(table, &key, at, &best)) {
+    if (!predict_op(table, &key, op, &best)) {
         if (has_weights(op->op) || weight_bits == 32)
             return no_rows(table, &key, err);
         key.field[COST_DTYPE] = COST_F32;
-        if (!predict(table, &key, at, &best))
+        if (!predict_op(table, &key, op, &best))
             return no_rows(table, &key, err);
     }
-    if (is_attn && op->phase == OP_PREFILL && op->kv_len > op->m_tokens)
-        predict_chunk(table, &key, op, &best);
     *time_ps = best.time_ps;
     *origin = best.origin;
     return true;

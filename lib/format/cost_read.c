@@ -1,4 +1,5 @@
-/* cost_read.c - rows of kernels.csv, interp.csv and anchors.csv; stages.csv is in cost_stages.c. */
+/* cost_read.c - rows of kernels.csv and interp.csv; anchors.csv and roofline.csv are in
+ * cost_anchors.c. */
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
@@ -11,6 +12,8 @@ const char *const cost_dtypes[COST_DTYPE_COUNT] = { "f32", "bf16", "q8_0" };
 const char *const cost_regimes[COST_REGIME_COUNT] = { "sustained", "burst" };
 const char *const cost_states[COST_STATE_COUNT] = { "chain", "rotate", "warm" };
 const char *const cost_stops[COST_STOP_COUNT] = { "ci", "budget", "max_n" };
+const char *const cost_origins[INTERP_EXTRAPOLATED + 1] = { "measured", "interpolated",
+                                                            "extrapolated" };
 const char *const cost_counter_names[COST_COUNTER_COUNT] = { "cyc",        "ins",      "l1d_refill",
                                                              "l2d_refill", "llc_miss", "stall_be" };
 
@@ -122,25 +125,27 @@ enum {
     COL_BYTES_ACT,
     COL_COUNTER, /* the first of COST_COUNTER_COUNT */
     COL_CTR_REASON = COL_COUNTER + COST_COUNTER_COUNT,
-    /* what this program writes or other programs add, and no look-up needs */
-    COL_FIRST_NUMBER,
-    COL_BATCH = COL_FIRST_NUMBER,
-    COL_GFLOPS,
-    COL_GBPS,
+    COL_BATCH,
+    COL_LAYER_KIND,
     COL_ROOF_FRAC,
     COL_ENERGY_UJ,
+    COL_ENERGY_REASON,
     COL_FREQ_KHZ_MIN,
     COL_TEMP_MC_MAX,
     COL_THROTTLED,
     COL_CANARY_RATIO,
+    COL_ORIGIN,
+    COL_LOO_ERR_PCT,
+    /* what follows from other columns, or belongs to other engines */
+    COL_FIRST_IDLE,
+    COL_GFLOPS = COL_FIRST_IDLE,
+    COL_GBPS,
     COL_CHUNK_TOKENS,
     COL_CHUNK_KV,
     COL_DECODES,
     COL_DECODE_KV,
-    COL_LAST_NUMBER = COL_DECODE_KV,
+    COL_LAST_IDLE = COL_DECODE_KV,
     COL_DEVICE_ID,
-    COL_LAYER_KIND,
-    COL_ENERGY_REASON,
     COL_COUNT
 };
 static const struct csv_column kernel_columns[COL_COUNT] = {
@@ -174,6 +179,7 @@ static const struct csv_column kernel_columns[COL_COUNT] = {
     [COL_COUNTER + COST_STALL_BE] = { "stall_be", false },
     [COL_CTR_REASON] = { "ctr_reason", false },
     [COL_BATCH] = { "batch", false },
+    [COL_LAYER_KIND] = { "layer_kind", false },
     [COL_GFLOPS] = { "gflops", false },
     [COL_GBPS] = { "gbps", false },
     [COL_ROOF_FRAC] = { "roof_frac", false },
@@ -187,8 +193,9 @@ static const struct csv_column kernel_columns[COL_COUNT] = {
     [COL_DECODES] = { "decodes", false },
     [COL_DECODE_KV] = { "decode_kv", false },
     [COL_DEVICE_ID] = { "device_id", false },
-    [COL_LAYER_KIND] = { "layer_kind", false },
     [COL_ENERGY_REASON] = { "energy_reason", false },
+    [COL_ORIGIN] = { "origin", false },
+    [COL_LOO_ERR_PCT] = { "loo_err_pct", false },
 };
 
 static bool read_count(const struct csv *csv, int column, int64_t *value, struct err *err)
@@ -225,9 +232,55 @@ static bool read_measures(const struct csv *csv, struct cost_row *row, struct er
 
     for (int i = 0; i < COST_COUNTER_COUNT && ok; i++)
         ok = read_count(csv, COL_COUNTER + i, &row->counters[i], err);
-    for (int i = COL_FIRST_NUMBER; i <= COL_LAST_NUMBER && ok; i++)
+    for (int i = COL_FIRST_IDLE; i <= COL_LAST_IDLE && ok; i++)
         ok = !csv_has(csv, i) || csv_double(csv, i, -DBL_MAX, DBL_MAX, &number, err);
     return ok;
+}
+
+static bool read_number(const struct csv *csv, int column, double *value, struct err *err)
+{
+    *value = -1;
+    return !csv_has(csv, column) || csv_double(csv, column, 0, DBL_MAX, value, err);
+}
+
+/* What the device did meanwhile, and how the row fits among the others. */
+static bool read_surroundings(const struct csv *csv, struct arena *arena, struct cost_row *row,
+                              struct err *err)
+{
+    int origin;
+
+    row->throttled = -1;
+    row->temp_mc_max = COST_UNKNOWN;
+    if (!read_count(csv, COL_ENERGY_UJ, &row->energy_uj, err) ||
+        !read_count(csv, COL_FREQ_KHZ_MIN, &row->freq_khz_min, err) ||
+        (csv_has(csv, COL_TEMP_MC_MAX) &&
+         !csv_int(csv, COL_TEMP_MC_MAX, -1000000, 1000000, &row->temp_mc_max, err)) ||
+        (csv_has(csv, COL_THROTTLED) &&
+         !csv_int32(csv, COL_THROTTLED, 0, 1, &row->throttled, err)) ||
+        !read_number(csv, COL_ROOF_FRAC, &row->roof_frac, err) ||
+        !read_number(csv, COL_CANARY_RATIO, &row->canary_ratio, err) ||
+        !read_number(csv, COL_LOO_ERR_PCT, &row->loo_err_pct, err) ||
+        !read_choice(csv, COL_ORIGIN, cost_origins, INTERP_EXTRAPOLATED + 1, INTERP_MEASURED,
+                     &origin, err))
+        return false;
+    row->origin = (enum interp_origin)origin;
+    row->energy_reason = arena_strdup(arena, csv_text(csv, COL_ENERGY_REASON));
+    return true;
+}
+
+/* The keys of each sequence hold its new tokens; those of a batch share the rows. */
+static bool read_batch(const struct csv *csv, struct cost_row *row, struct err *err)
+{
+    row->batch = 1;
+    if (csv_has(csv, COL_BATCH) && !csv_int32(csv, COL_BATCH, 1, INT32_MAX, &row->batch, err))
+        return false;
+    if (row->op != OP_ATTN)
+        return true;
+    if (row->m_tokens % row->batch != 0)
+        return csv_bad(csv, COL_BATCH, err, "expected a divisor of m_tokens, %d", row->m_tokens);
+    return row->kv_len >= row->m_tokens / row->batch ||
+           csv_bad(csv, COL_KV_LEN, err, "attn needs at least %s, %d",
+                   row->batch > 1 ? "m_tokens / batch" : "m_tokens", row->m_tokens / row->batch);
 }
 
 static bool read_row(const struct csv *csv, struct arena *arena, struct cost_row *row,
@@ -240,14 +293,14 @@ static bool read_row(const struct csv *csv, struct arena *arena, struct cost_row
         !read_size(csv, COL_KV_LEN, &row->kv_len, err) ||
         !read_choice(csv, COL_STATE, cost_states, COST_STATE_COUNT, COST_CHAIN, &state, err) ||
         !read_choice(csv, COL_STOP, cost_stops, COST_STOP_COUNT, COST_STOP_BUDGET, &stop, err) ||
-        !read_measures(csv, row, err))
+        !read_batch(csv, row, err) || !read_measures(csv, row, err) ||
+        !read_surroundings(csv, arena, row, err))
         return false;
-    if (row->op == OP_ATTN && row->kv_len < row->m_tokens)
-        return csv_bad(csv, COL_KV_LEN, err, "attn needs at least m_tokens, %d", row->m_tokens);
     row->state = (enum cost_state)state;
     row->stop = (enum cost_stop)stop;
     row->model = arena_strdup(arena, csv_text(csv, COL_MODEL));
     row->ctr_reason = arena_strdup(arena, csv_text(csv, COL_CTR_REASON));
+    row->layer_kind = arena_strdup(arena, csv_text(csv, COL_LAYER_KIND));
     return true;
 }
 
@@ -284,6 +337,8 @@ struct csv *cost_open_kernels(struct arena *arena, const char *path, const char 
 bool cost_read_kernels(struct cost_table *table, struct arena *arena, struct csv *csv,
                        struct err *err)
 {
+    if (csv && csv_meta(csv, "quality"))
+        table->quality = arena_strdup(arena, csv_meta(csv, "quality"));
     while (csv && csv_next(csv, err)) {
         struct cost_row row = { 0 };
 
@@ -327,8 +382,9 @@ static struct cost_curve *find_curve(const struct cost_table *table, const struc
 
         if (cost_key_compare(&curve->key, &key) != 0)
             break;
-        if (strcmp(curve->impl, row->impl) == 0 && curve->regime == cost_regime_of(row))
-            return curve;
+        if (strcmp(curve->impl, row->impl) == 0 && curve->regime == cost_regime_of(row) &&
+            curve->along <= 1)
+            return curve; /* the first: batch 1, or whole prefills */
     }
     return NULL;
 }
@@ -403,90 +459,6 @@ bool cost_read_interp(struct cost_table *table, struct arena *arena, struct csv 
         if (curve->has_tiles && (curve->residues | 1u) != all)
             err_at(err, csv_path(csv), curve->tiles_line, 0,
                    "a residue of this key is missing: expected 1 to %d", curve->tiles.period - 1);
-    }
-    csv_close(csv);
-    return err->kind == ERR_NONE;
-}
-
-/* ---- anchors.csv ---- */
-
-enum {
-    COL_A_MODEL,
-    COL_A_PHASE,
-    COL_A_S,
-    COL_A_KV_LEN,
-    COL_A_BATCH,
-    COL_A_THREADS,
-    COL_A_LAYERS,
-    COL_A_N,
-    COL_A_FORWARD_MEAN_NS,
-    COL_A_CI,
-    COL_A_SUM_CHAIN_NS,
-    COL_A_KAPPA,
-    COL_A_ERR_PCT,
-    COL_A_COUNT
-};
-static const struct csv_column anchor_columns[COL_A_COUNT] = {
-    [COL_A_MODEL] = { "model", true },
-    [COL_A_PHASE] = { "phase", true },
-    [COL_A_S] = { "s", true },
-    [COL_A_KV_LEN] = { "kv_len", false },
-    [COL_A_BATCH] = { "batch", false },
-    [COL_A_THREADS] = { "threads", false },
-    [COL_A_LAYERS] = { "layers", false },
-    [COL_A_N] = { "n", false },
-    [COL_A_FORWARD_MEAN_NS] = { "forward_mean_ns", true },
-    [COL_A_CI] = { "ci", false },
-    [COL_A_SUM_CHAIN_NS] = { "sum_chain_ns", true },
-    [COL_A_KAPPA] = { "kappa", false },
-    [COL_A_ERR_PCT] = { "err_pct", false },
-};
-
-static bool read_anchor(const struct csv *csv, struct arena *arena, struct cost_anchor *anchor,
-                        struct err *err)
-{
-    int phase;
-    double number;
-
-    if (!csv_name(csv, COL_A_MODEL, arena, &anchor->model, err) ||
-        !csv_choice(csv, COL_A_PHASE, op_phase_names, OP_PHASE_COUNT, &phase, err) ||
-        !csv_int32(csv, COL_A_S, 1, INT32_MAX, &anchor->tokens, err) ||
-        !read_size(csv, COL_A_KV_LEN, &anchor->kv_len, err) ||
-        !read_size(csv, COL_A_BATCH, &anchor->batch, err) ||
-        !read_size(csv, COL_A_THREADS, &anchor->threads, err) ||
-        !read_size(csv, COL_A_LAYERS, &anchor->layers, err) ||
-        !read_count(csv, COL_A_N, &anchor->n, err) ||
-        !csv_ns(csv, COL_A_FORWARD_MEAN_NS, 1, &anchor->forward_mean_ps, err) ||
-        !read_ns(csv, COL_A_CI, &anchor->ci_ps, err) ||
-        !csv_ns(csv, COL_A_SUM_CHAIN_NS, 1, &anchor->sum_chain_ps, err))
-        return false;
-    anchor->phase = (enum op_phase)phase;
-    anchor->kappa = (double)anchor->forward_mean_ps / (double)anchor->sum_chain_ps;
-    if (csv_has(csv, COL_A_KAPPA) &&
-        !csv_double(csv, COL_A_KAPPA, DBL_MIN, DBL_MAX, &anchor->kappa, err))
-        return false;
-    return !csv_has(csv, COL_A_ERR_PCT) ||
-           csv_double(csv, COL_A_ERR_PCT, -DBL_MAX, DBL_MAX, &number, err);
-}
-
-bool cost_read_anchors(struct cost_table *table, struct arena *arena, const char *path,
-                       struct err *err)
-{
-    struct csv *csv = csv_open(arena, path, "anchors", anchor_columns, COL_A_COUNT, err);
-
-    while (csv && csv_next(csv, err)) {
-        struct cost_anchor anchor = { 0 };
-
-        if (!read_anchor(csv, arena, &anchor, err))
-            break;
-        if (table->anchor_count == table->anchor_capacity) {
-            int capacity = table->anchor_capacity > 0 ? 2 * table->anchor_capacity : 16;
-
-            table->anchors = arena_grow(arena, table->anchors, (size_t)table->anchor_capacity,
-                                        (size_t)capacity, sizeof *table->anchors);
-            table->anchor_capacity = capacity;
-        }
-        table->anchors[table->anchor_count++] = anchor;
     }
     csv_close(csv);
     return err->kind == ERR_NONE;

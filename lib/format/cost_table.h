@@ -1,8 +1,9 @@
 /* cost_table.h - the inside of a loaded cost table. Private to lib/format/cost*.c.
  *
- * Rows that agree in their key form a curve over m_tokens, or over kv_len for attention of a decode
- * step. Curves are sorted by key, so that a look-up is a binary search and two permutations of one
- * file give the same table. */
+ * Rows that agree in their key form a curve over m_tokens. Attention has a bundle of curves a key:
+ * a decode one over kv_len for each batch, a prefill one over its length and one over the past for
+ * each chunk size. Curves are sorted by key, so that a look-up is a binary search and two
+ * permutations of one file give the same table. */
 #ifndef ORRERY_FORMAT_COST_TABLE_H
 #define ORRERY_FORMAT_COST_TABLE_H
 
@@ -35,12 +36,14 @@ enum cost_regime { COST_SUSTAINED, COST_BURST, COST_REGIME_COUNT }; /* in order 
 extern const char *const cost_regimes[COST_REGIME_COUNT];
 extern const char *const cost_states[COST_STATE_COUNT];
 extern const char *const cost_stops[COST_STOP_COUNT];
+extern const char *const cost_origins[INTERP_EXTRAPOLATED + 1];
 
 struct cost_curve {
     struct cost_key key;
     const char *impl;
     enum cost_regime regime;
     enum interp_form form;
+    int32_t along; /* batch of a decode; tokens of a prefill chunk, 0 = whole prefills; else 0 */
     int count;
     int32_t *x;
     int64_t *y_ps;
@@ -48,12 +51,14 @@ struct cost_curve {
     struct interp_tiles tiles;
     uint32_t residues; /* set of those that interp.csv gave */
     long tiles_line;
+    const struct cost_row *row; /* the first */
 };
 
 struct cost_table {
     const char *type, *path;
     bool has_kernels;
-    int64_t llc_bytes; /* 0 = not known */
+    int64_t llc_bytes, llc_effective_bytes; /* 0 = not known */
+    const char *quality;                    /* "" = not stated */
     int only_threads;
     int row_count, row_capacity;
     struct cost_row *rows; /* as in the file */
@@ -65,6 +70,8 @@ struct cost_table {
     struct names *other_types; /* that stages.csv has rows of; NULL without the file */
     int anchor_count, anchor_capacity;
     struct cost_anchor *anchors;
+    int roofline_count;
+    struct cost_roofline *roofline;
 };
 
 /* The columns of the key come first in every table that has one. */
@@ -94,6 +101,7 @@ enum {
 bool cost_read_key(const struct csv *csv, struct arena *arena, struct cost_row *row,
                    struct err *err);
 struct cost_key cost_key_of(const struct cost_row *row);
+bool cost_uses_heads(enum op op); /* keyed by heads rather than by gemm_n and gemm_k */
 int cost_key_compare(const struct cost_key *a, const struct cost_key *b);
 enum cost_regime cost_regime_of(const struct cost_row *row);
 /* First curve that is not below the key. */
@@ -110,6 +118,8 @@ bool cost_read_interp(struct cost_table *table, struct arena *arena, struct csv 
                       struct err *err);
 bool cost_read_anchors(struct cost_table *table, struct arena *arena, const char *path,
                        struct err *err);
+bool cost_read_roofline(struct cost_table *table, struct arena *arena, const char *path,
+                        struct err *err);
 /* is_folder: the table is of the folder's own type, which rows without a type belong to. */
 bool cost_read_stages(struct cost_table *table, struct arena *arena, const char *path,
                       bool is_folder, struct err *err);

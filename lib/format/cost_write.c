@@ -1,5 +1,5 @@
-/* cost_write.c - writers of kernels.csv, interp.csv and anchors.csv; the columns are read back by
- * cost_read.c. An unknown number is an empty field. */
+/* cost_write.c - writers of the files of a cost table; the columns are read back by cost_read.c
+ * and cost_anchors.c. An unknown number is an empty field. */
 #include "lib/base/dmath.h"
 #include "lib/base/out.h"
 #include "lib/format/cost_table.h"
@@ -22,7 +22,8 @@ static void put_ns(struct out *out, int64_t time_ps)
 static void put_text(struct out *out, const char *text)
 {
     out_char(out, ',');
-    out_csv(out, text);
+    if (text) /* NULL: nothing to say */
+        out_csv(out, text);
 }
 
 /* For people: four decimals. */
@@ -30,6 +31,14 @@ static void put_rounded(struct out *out, double value)
 {
     out_char(out, ',');
     out_double(out, (double)dmath_round(value * 1e4) / 1e4);
+}
+
+static void put_known(struct out *out, double value)
+{
+    if (value < 0)
+        out_char(out, ',');
+    else
+        put_rounded(out, value);
 }
 
 /* Amount a nanosecond: Gflop or GB a second. */
@@ -70,12 +79,18 @@ static void put_work(struct out *out, const struct cost_row *row)
     put_int(out, row->bytes_act);
     put_rate(out, row->flops, row->mean_ps);
     put_rate(out, moved, row->mean_ps);
-    out_char(out, ','); /* roof_frac */
+    put_known(out, row->roof_frac);
     for (int i = 0; i < COST_COUNTER_COUNT; i++)
         put_int(out, row->counters[i]);
     put_text(out, row->ctr_reason);
-    /* energy_uj, energy_reason, freq_khz_min, temp_mc_max, throttled, canary_ratio */
-    out_text(out, ",,not_measured,,,,");
+    put_int(out, row->energy_uj);
+    put_text(out, row->energy_reason);
+    put_int(out, row->freq_khz_min);
+    put_int(out, row->temp_mc_max);
+    put_int(out, row->throttled < 0 ? COST_UNKNOWN : row->throttled);
+    put_known(out, row->canary_ratio);
+    put_text(out, cost_origins[row->origin]);
+    put_known(out, row->loo_err_pct);
 }
 
 void cost_write_kernels(struct out *out, const char *device_id, const char *const *meta,
@@ -89,18 +104,19 @@ void cost_write_kernels(struct out *out, const char *device_id, const char *cons
     for (int i = 0; i < COST_COUNTER_COUNT; i++)
         out_printf(out, ",%s", cost_counter_names[i]);
     out_text(out, ",ctr_reason,energy_uj,energy_reason,freq_khz_min,temp_mc_max,throttled,"
-                  "canary_ratio\n");
+                  "canary_ratio,origin,loo_err_pct\n");
     for (int i = 0; i < count; i++) {
         const struct cost_row *row = &rows[i];
 
         out_csv(out, device_id);
         put_text(out, row->model);
-        out_printf(out, ",,%s,%s", op_names[row->op], op_phase_names[row->phase]);
+        put_text(out, row->layer_kind);
+        out_printf(out, ",%s,%s", op_names[row->op], op_phase_names[row->phase]);
         put_text(out, row->impl);
         put_text(out, row->dtype);
-        out_printf(out, ",%d,%d,%d,%d,%d,%d,%d,%d,1,%s", row->threads, row->m_tokens, row->gemm_n,
+        out_printf(out, ",%d,%d,%d,%d,%d,%d,%d,%d,%d,%s", row->threads, row->m_tokens, row->gemm_n,
                    row->gemm_k, row->heads, row->kv_heads, row->head_dim, row->kv_len,
-                   cost_states[row->state]);
+                   row->batch > 1 ? row->batch : 1, cost_states[row->state]);
         put_text(out, row->regime);
         put_measures(out, row);
         put_work(out, row);
@@ -110,10 +126,7 @@ void cost_write_kernels(struct out *out, const char *device_id, const char *cons
 
 static void put_percent(struct out *out, double ratio)
 {
-    if (ratio < 0)
-        out_char(out, ',');
-    else
-        put_rounded(out, ratio * 100);
+    put_known(out, ratio < 0 ? -1 : ratio * 100);
 }
 
 void cost_write_interp(struct out *out, const struct cost_interp_row *rows, int count)
@@ -141,26 +154,74 @@ void cost_write_interp(struct out *out, const struct cost_interp_row *rows, int 
     }
 }
 
+static void put_bound(struct out *out, double kappa)
+{
+    out_char(out, ',');
+    if (kappa > 0)
+        out_double(out, kappa);
+}
+
 void cost_write_anchors(struct out *out, const struct cost_anchor *anchors, int count)
 {
     table_begin(out, "anchors", NULL);
-    out_text(out, "model,phase,s,kv_len,batch,threads,layers,n,forward_mean_ns,ci,sum_chain_ns,"
-                  "kappa,err_pct\n");
+    out_text(out, "model,phase,s,kv_len,batch,threads,dtype,layers,n,forward_mean_ns,ci,"
+                  "sum_chain_ns,kappa,kappa_lo,kappa_hi,err_pct\n");
     for (int i = 0; i < count; i++) {
         const struct cost_anchor *anchor = &anchors[i];
 
         out_csv(out, anchor->model);
-        out_printf(out, ",%s,%d,%d,%d,%d,%d", op_phase_names[anchor->phase], anchor->tokens,
-                   anchor->kv_len, anchor->batch, anchor->threads, anchor->layers);
+        out_printf(out, ",%s,%d,%d,%d,%d,%s,%d", op_phase_names[anchor->phase], anchor->tokens,
+                   anchor->kv_len, anchor->batch, anchor->threads,
+                   anchor->dtype ? anchor->dtype : cost_dtypes[COST_F32], anchor->layers);
         put_int(out, anchor->n);
         put_ns(out, anchor->forward_mean_ps);
         put_ns(out, anchor->ci_ps);
         put_ns(out, anchor->sum_chain_ps);
         out_char(out, ',');
         out_double(out, anchor->kappa);
+        put_bound(out, anchor->kappa_lo);
+        put_bound(out, anchor->kappa_hi);
         /* of the sum against the forward, as in "predicted against measured" */
         put_rounded(out, (double)(anchor->sum_chain_ps - anchor->forward_mean_ps) /
                              (double)anchor->forward_mean_ps * 100);
+        out_char(out, '\n');
+    }
+}
+
+void cost_write_roofline(struct out *out, const struct cost_roofline *rows, int count)
+{
+    table_begin(out, "roofline", NULL);
+    out_text(out, "threads,metric,ws_bytes,value,unit\n");
+    for (int i = 0; i < count; i++) {
+        out_int(out, rows[i].threads);
+        put_text(out, rows[i].metric);
+        put_int(out, rows[i].ws_bytes);
+        out_char(out, ',');
+        out_double(out, rows[i].value);
+        put_text(out, rows[i].unit);
+        out_char(out, '\n');
+    }
+}
+
+void cost_write_holdout(struct out *out, const struct cost_holdout *rows, int count)
+{
+    table_begin(out, "holdout", NULL);
+    out_text(out, "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,m_tokens,kv_len,batch,measured_ns,"
+                  "ci_ns,predicted_ns,err_pct,origin\n");
+    for (int i = 0; i < count; i++) {
+        const struct cost_row *row = &rows[i].row;
+
+        out_printf(out, "%s,%s", op_names[row->op], op_phase_names[row->phase]);
+        put_text(out, row->impl);
+        put_text(out, row->dtype);
+        out_printf(out, ",%d,%d,%d,%d,%d,%d", row->threads, row->gemm_n, row->gemm_k, row->m_tokens,
+                   row->kv_len, row->batch > 1 ? row->batch : 1);
+        put_ns(out, row->mean_ps);
+        put_ns(out, rows[i].ci_ps);
+        put_ns(out, rows[i].predicted_ps);
+        put_rounded(out,
+                    (double)(rows[i].predicted_ps - row->mean_ps) / (double)row->mean_ps * 100);
+        put_text(out, cost_origins[rows[i].origin]);
         out_char(out, '\n');
     }
 }

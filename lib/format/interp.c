@@ -1,21 +1,18 @@
 /* interp.c - see interp.h. Lines are integer arithmetic with one rounding; the power law goes
  * through dmath, so both give the same bits on every machine. */
 #include "lib/format/interp.h"
-#include "lib/base/arena.h"
 #include "lib/base/dmath.h"
-#include "lib/base/stats.h"
 #include "lib/base/units.h"
+#include "lib/format/interp_curve.h"
 #include <assert.h>
 #include <stddef.h>
-
-#define FIT_MIN_POINTS 6
 
 static int64_t clamp(int64_t y_ps)
 {
     return y_ps < 0 ? 0 : y_ps > UNITS_MAX_PS ? UNITS_MAX_PS : y_ps;
 }
 
-static int64_t add(int64_t a_ps, int64_t b_ps)
+int64_t interp_add(int64_t a_ps, int64_t b_ps)
 {
     int64_t sum_ps;
 
@@ -24,27 +21,34 @@ static int64_t add(int64_t a_ps, int64_t b_ps)
     return sum_ps;
 }
 
-/* Of the line (or the power law) through two points. */
-static int64_t on_line(const int32_t *x, const int64_t *y_ps, int low, int high,
-                       enum interp_form form, int32_t at)
+/* ---- bases ---- */
+
+struct base { /* cost at a multiple of the period */
+    int32_t x;
+    int64_t y_ps;
+};
+
+/* Of the line (or the power law) through two bases. */
+static int64_t on_line(const struct base *low, const struct base *high, enum interp_form form,
+                       int32_t at)
 {
-    if (form == INTERP_LOGLOG && y_ps[low] > 0 && y_ps[high] > 0 && x[low] > 0 && at > 0) {
-        double base = dmath_log((double)y_ps[low]), start = dmath_log(x[low]);
-        double slope = (dmath_log((double)y_ps[high]) - base) / (dmath_log(x[high]) - start);
+    if (form == INTERP_LOGLOG && low->y_ps > 0 && high->y_ps > 0 && low->x > 0 && at > 0) {
+        double base = dmath_log((double)low->y_ps), start = dmath_log(low->x);
+        double slope = (dmath_log((double)high->y_ps) - base) / (dmath_log(high->x) - start);
 
         return clamp(dmath_round(dmath_exp(base + slope * (dmath_log(at) - start))));
     }
-    int64_t run = (int64_t)at - x[low], rise_ps = y_ps[high] - y_ps[low];
+    int64_t run = (int64_t)at - low->x, rise_ps = high->y_ps - low->y_ps;
 
     if (run < 0) { /* units_mul_div wants the sign in front */
         run = -run;
         rise_ps = -rise_ps;
     }
-    return clamp(add(y_ps[low], units_mul_div(rise_ps, run, (int64_t)x[high] - x[low])));
+    return clamp(interp_add(low->y_ps, units_mul_div(rise_ps, run, (int64_t)high->x - low->x)));
 }
 
 /* Index of the last point at or below at; -1 when all are above. */
-static int find_last_not_above(const int32_t *x, int count, int32_t at)
+static int find_last_not_above(const int32_t *x, int count, int64_t at)
 {
     int low = 0, high = count;
 
@@ -59,76 +63,144 @@ static int find_last_not_above(const int32_t *x, int count, int32_t at)
     return low - 1;
 }
 
-/* Nearest point from start on, in steps of +1 or -1, that is a multiple of the period and is not
- * `without`; -1 when there is none. */
-static int next_base(const int32_t *x, int count, int start, int step, int32_t period, int without)
+/* The base of the tile that point i lies in: measured, or what the tile's points say of it. False
+ * when they say nothing. */
+static bool base_of(const struct interp_curve *c, int32_t period, int i, struct base *base)
 {
-    for (int i = start; i >= 0 && i < count; i += step) {
-        if (x[i] % period == 0 && i != without)
-            return i;
+    int64_t sum_ps = 0, count = 0;
+    int first = i;
+
+    base->x = c->x[i] - c->x[i] % period;
+    if (base->x == 0 && period > 1)
+        return false;
+    while (first > 0 && c->x[first - 1] >= base->x)
+        first--;
+    for (int k = first; k < c->count && c->x[k] - base->x < period; k++) {
+        int32_t residue = c->x[k] - base->x;
+
+        if (k == c->without || !(c->known & 1u << residue))
+            continue;
+        if (residue == 0) {
+            base->y_ps = c->y_ps[k];
+            return true;
+        }
+        sum_ps = interp_add(sum_ps, interp_add(c->y_ps[k], -c->tiles->adder_ps[residue]));
+        count++;
     }
-    return -1;
+    base->y_ps = count > 0 ? clamp(units_mul_div(sum_ps, 1, count)) : 0;
+    return count > 0;
 }
 
-/* Between (or, at the ends, along) the points that are multiples of the period, leaving one out
- * (-1: none). False when there are fewer than two such points and none is exactly at. */
-static bool on_bases(const int32_t *x, const int64_t *y_ps, int count, enum interp_form form,
-                     int32_t period, int without, int32_t at, int64_t *result_ps)
+/* First base from point i on, in steps of +1 or -1, that is at most high and at least low. */
+static bool find_base(const struct interp_curve *c, int32_t period, int i, int step, int64_t low,
+                      int64_t high, struct base *base)
 {
-    int last = find_last_not_above(x, count, at);
-    int low = next_base(x, count, last, -1, period, without);
-    int high = next_base(x, count, last + 1, 1, period, without);
+    for (; i >= 0 && i < c->count; i += step) {
+        if (base_of(c, period, i, base) && base->x >= low && base->x <= high)
+            return true;
+    }
+    return false;
+}
 
-    if (low >= 0 && x[low] == at) {
-        *result_ps = y_ps[low];
+/* A second base far enough from the outermost one: a slope between two shapes that are close to
+ * one another is mostly noise. Else the nearest. */
+static bool find_second(const struct interp_curve *c, int32_t period, int step,
+                        const struct base *outer, struct base *second)
+{
+    int from = step > 0 ? 0 : c->count - 1;
+    int64_t x = outer->x;
+
+    if (step > 0)
+        return find_base(c, period, from, 1, x + (x + 2) / 3, INT32_MAX, second) ||
+               find_base(c, period, from, 1, x + 1, INT32_MAX, second);
+    return find_base(c, period, from, -1, INT32_MIN, x - (x + 3) / 4, second) ||
+           find_base(c, period, from, -1, INT32_MIN, x - 1, second);
+}
+
+bool interp_on_bases(const struct interp_curve *c, int32_t period, int32_t at, int64_t *result_ps,
+                     bool *is_bracketed)
+{
+    int last = find_last_not_above(c->x, c->count, (int64_t)at + period - 1);
+    struct base low, high;
+    bool has_low = find_base(c, period, last, -1, INT32_MIN, at, &low);
+    bool has_high = find_base(c, period, last + 1, 1, at, INT32_MAX, &high);
+
+    *is_bracketed = has_low && (low.x == at || has_high);
+    if (has_low && low.x == at) {
+        *result_ps = low.y_ps;
         return true;
     }
-    if (high < 0 && low >= 0) {
+    if (has_low && !has_high) {
         high = low;
-        low = next_base(x, count, high - 1, -1, period, without);
-    } else if (low < 0 && high >= 0) {
+        has_high = true;
+        has_low = find_second(c, period, -1, &high, &low);
+    } else if (has_high && !has_low) {
         low = high;
-        high = next_base(x, count, low + 1, 1, period, without);
+        has_low = true;
+        has_high = find_second(c, period, 1, &low, &high);
     }
-    if (low < 0 || high < 0)
+    if (!has_low || !has_high)
         return false;
-    *result_ps = on_line(x, y_ps, low, high, form, at);
+    *result_ps = on_line(&low, &high, c->form, at);
     return true;
 }
 
-/* Whether at is a multiple of the period that was measured, or lies between two such points. */
-static bool is_bracketed(const int32_t *x, int count, int32_t period, int without, int32_t at)
-{
-    int last = find_last_not_above(x, count, at);
-    int low = next_base(x, count, last, -1, period, without);
+/* ---- prediction ---- */
 
-    return low >= 0 && (x[low] == at || next_base(x, count, last + 1, 1, period, without) >= 0);
+/* Index of the point exactly at, that is not passed over; -1 = none. */
+static int find_point(const struct interp_curve *c, int32_t at)
+{
+    int last = find_last_not_above(c->x, c->count, at);
+
+    return last >= 0 && c->x[last] == at && last != c->without ? last : -1;
 }
 
-/* The prediction proper, without regard to a point that is exactly at. */
-static int64_t predict(const int32_t *x, const int64_t *y_ps, int count, enum interp_form form,
-                       const struct interp_tiles *tiles, int without, int32_t at)
+/* Below the first tile the same remainder loops run, on top of the largest of them that fits. */
+static bool on_part(const struct interp_curve *c, int32_t at, int64_t *result_ps)
 {
-    int32_t period = tiles ? tiles->period : 1;
-    int32_t residue = at % period;
-    int only = without == 0 ? 1 : 0;
-    bool is_beyond = at < x[0] || at > x[count - 1];
+    int32_t part = 1;
+    int i;
+
+    while (2 * part <= at)
+        part *= 2;
+    i = find_point(c, part);
+    if (i < 0 || part == at || !(c->known & 1u << (at - part)))
+        return false;
+    *result_ps = clamp(interp_add(c->y_ps[i], c->tiles->adder_ps[at - part]));
+    return true;
+}
+
+int64_t interp_at(const struct interp_curve *c, int32_t at, bool *is_proper)
+{
+    int32_t period = c->tiles->period, residue = at % period;
+    int only = c->without == 0 && c->count > 1 ? 1 : 0;
+    bool is_beyond = at < c->x[0] || at > c->x[c->count - 1];
     int64_t result_ps;
 
-    /* Tiles that would have to be extrapolated are worse than the measured neighbours. */
-    if (period > 1 && at >= period &&
-        (is_beyond || is_bracketed(x, count, period, without, at - residue)) &&
-        on_bases(x, y_ps, count, form, period, without, at - residue, &result_ps))
-        return clamp(add(result_ps, tiles->adder_ps[residue]));
-    if (on_bases(x, y_ps, count, form, 1, without, at, &result_ps))
+    *is_proper = true;
+    if (period > 1 && at < period && on_part(c, at, &result_ps))
         return result_ps;
+    /* Tiles that would have to be extrapolated are worse than the measured neighbours. */
+    if (period > 1 && at >= period && c->known & 1u << residue &&
+        interp_on_bases(c, period, at - residue, &result_ps, is_proper) &&
+        (is_beyond || *is_proper))
+        return clamp(interp_add(result_ps, c->tiles->adder_ps[residue]));
+    if (interp_on_bases(c, 1, at, &result_ps, is_proper)) {
+        *is_proper = *is_proper && (period == 1 || at < period);
+        return result_ps;
+    }
     /* A single point: proportional to x. */
-    return x[only] > 0 && at > 0 ? clamp(units_mul_div(y_ps[only], at, x[only])) : y_ps[only];
+    *is_proper = false;
+    return c->x[only] > 0 && at > 0 ? clamp(units_mul_div(c->y_ps[only], at, c->x[only]))
+                                    : c->y_ps[only];
 }
 
 int64_t interp_predict(const int32_t *x, const int64_t *y_ps, int count, enum interp_form form,
                        const struct interp_tiles *tiles, int32_t at, enum interp_origin *origin)
 {
+    static const struct interp_tiles none = { .period = 1 };
+    const struct interp_curve curve = { x, y_ps, count, form, -1, tiles ? tiles : &none, ~0u };
+    bool is_proper;
     int last;
 
     assert(count >= 1 && at >= 0);
@@ -138,86 +210,5 @@ int64_t interp_predict(const int32_t *x, const int64_t *y_ps, int count, enum in
         return y_ps[last];
     }
     *origin = last >= 0 && last < count - 1 ? INTERP_INTERPOLATED : INTERP_EXTRAPOLATED;
-    return predict(x, y_ps, count, form, tiles, -1, at);
-}
-
-/* ---- fit ---- */
-
-/* What a residue adds, on average, to the line between the multiples of the period; points whose
- * base lies outside the multiples have no such line and say nothing. False when a residue was not
- * measured: its adder is then 0, which is no measurement. */
-static bool fit_adders(struct interp_tiles *tiles, const int32_t *x, const int64_t *y_ps, int count,
-                       int without)
-{
-    bool is_covered = true;
-
-    int64_t sum_ps[INTERP_MAX_PERIOD] = { 0 }, base_ps;
-    int64_t number[INTERP_MAX_PERIOD] = { 0 };
-
-    for (int i = 0; i < count; i++) {
-        int32_t residue = x[i] % tiles->period;
-
-        if (i == without || residue == 0 || x[i] < tiles->period ||
-            !is_bracketed(x, count, tiles->period, without, x[i] - residue) ||
-            !on_bases(x, y_ps, count, INTERP_LINEAR, tiles->period, without, x[i] - residue,
-                      &base_ps))
-            continue;
-        sum_ps[residue] = add(sum_ps[residue], y_ps[i] - base_ps);
-        number[residue]++;
-    }
-    for (int r = 0; r < tiles->period; r++) {
-        tiles->adder_ps[r] = number[r] > 0 ? units_mul_div(sum_ps[r], 1, number[r]) : 0;
-        is_covered = is_covered && (r == 0 || number[r] > 0);
-    }
-    return is_covered;
-}
-
-/* Errors of predicting each inner point from the others; sorted. Returns how many there are, 0 when
- * the points do not determine the tiles. */
-static int leave_one_out(struct interp_tiles *tiles, const int32_t *x, const int64_t *y_ps,
-                         int count, int64_t *error_ppb)
-{
-    int errors = 0;
-
-    if (!fit_adders(tiles, x, y_ps, count, -1))
-        return 0;
-    for (int i = 1; i < count - 1; i++) {
-        int64_t off_ps;
-
-        if (y_ps[i] <= 0)
-            continue;
-        (void)fit_adders(tiles, x, y_ps, count, i);
-        off_ps = predict(x, y_ps, count, INTERP_LINEAR, tiles, i, x[i]) - y_ps[i];
-        error_ppb[errors++] = units_mul_div(off_ps < 0 ? -off_ps : off_ps, 1000000000, y_ps[i]);
-    }
-    stats_sort(error_ppb, (size_t)errors);
-    (void)fit_adders(tiles, x, y_ps, count, -1);
-    return errors;
-}
-
-struct interp_tiles interp_fit(struct arena *scratch, const int32_t *x, const int64_t *y_ps,
-                               int count)
-{
-    struct interp_tiles best = { .period = 1, .loo_median_ratio = -1, .loo_max_ratio = -1 };
-    int64_t *error_ppb = arena_array(scratch, (size_t)count, sizeof *error_ppb);
-    int64_t best_mean_ppb = INT64_MAX;
-
-    for (int32_t period = 1; period <= INTERP_MAX_PERIOD && count > 2; period *= 2) {
-        struct interp_tiles tiles = { .period = period };
-        int errors = leave_one_out(&tiles, x, y_ps, count, error_ppb);
-        int64_t mean_ppb;
-
-        if (errors == 0 || (period > 1 && count < FIT_MIN_POINTS))
-            break;
-        /* The mean: a median is blind to the few points that a wrong period misses, a maximum to
-         * all others. On a tie the shorter period, which has fewer adders to be wrong about. */
-        mean_ppb = stats_mean(error_ppb, (size_t)errors);
-        if (mean_ppb >= best_mean_ppb)
-            continue;
-        best_mean_ppb = mean_ppb;
-        best = tiles;
-        best.loo_median_ratio = (double)stats_quantile(error_ppb, (size_t)errors, 1, 2) / 1e9;
-        best.loo_max_ratio = (double)error_ppb[errors - 1] / 1e9;
-    }
-    return best;
+    return interp_at(&curve, at, &is_proper);
 }

@@ -62,11 +62,12 @@ const struct model *model_find(struct model_catalogue *catalogue, const char *na
 struct model_op {
     enum op op;
     enum op_phase phase;               /* OP_ANY but for attention */
-    int32_t m_tokens;                  /* rows: tokens computed by the call */
+    int32_t batch;                     /* sequences, >= 1 (0 is taken as 1) */
+    int32_t m_tokens;                  /* rows: tokens computed by the call, of all sequences */
     int32_t gemm_n, gemm_k;            /* 0 for operators that are no matrix product */
     int32_t heads, kv_heads, head_dim; /* attn, rope, kvappend, qkv; else 0 */
-    int32_t kv_len;                    /* keys attended to, the new ones included; 0 but for attn */
-    int32_t count;                     /* calls of this kind in the block */
+    int32_t kv_len; /* keys of each sequence, new ones included; 0 but for attn */
+    int32_t count;  /* calls of this kind in the block */
 };
 #define MODEL_MAX_OPS 8 /* of one block of one layer */
 
@@ -76,6 +77,20 @@ struct model_op {
  * (norm, act, add, embed, ...) state their width as gemm_n with gemm_k 0. */
 int model_block_ops(const struct model *model, enum model_block block, int32_t new_tokens,
                     int32_t past_tokens, struct model_op ops[MODEL_MAX_OPS]);
+/* The same for `batch` sequences at once, each with new_tokens on top of past_tokens: every
+ * operator is called once, on the rows of all (batch x new_tokens, at most INT32_MAX); lm_head on
+ * the last row of each. */
+int model_batch_ops(const struct model *model, enum model_block block, int32_t batch,
+                    int32_t new_tokens, int32_t past_tokens, struct model_op ops[MODEL_MAX_OPS]);
+
+/* One of `parts` equal slices, as a device of a tensor-parallel group runs it: heads, kv_heads and
+ * ffn_hidden are divided, vocab is divided and rounded up (the last slice may be smaller), all else
+ * and the name stay. The operators of its blocks are then those of that device: qkv, ffn_up and
+ * lm_head have 1/parts of the rows, oproj and ffn_down 1/parts of the columns; an encoder's pooler
+ * stays whole. A part holds whole groups of KV heads: what does not divide is an error. parts = 1
+ * gives a copy. */
+const struct model *model_slice(struct arena *arena, const struct model *model, int32_t parts,
+                                struct err *err);
 
 /* Bytes at weight_bits / kv_bits / 32-bit activations. embed and lm_head of a tied model share one
  * matrix: each counts it, and callers that hold both subtract model_tied_bytes once. */

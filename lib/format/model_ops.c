@@ -1,5 +1,6 @@
 /* model_ops.c - what a block of a model computes and weighs (model.h). The operators are those of
  * lib/kernels/forward.c, in its order; the key fields are those of traces/README.md. */
+#include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/model.h"
 #include <assert.h>
@@ -47,35 +48,35 @@ static struct model_op head_op(enum op op, const struct model *model, int32_t m_
                               .count = 1 };
 }
 
-static int attn_ops(const struct model *model, int32_t new_tokens, int32_t past_tokens,
-                    struct model_op *ops)
+static int attn_ops(const struct model *model, int32_t batch, int32_t new_tokens,
+                    int32_t past_tokens, struct model_op *ops)
 {
+    int32_t m = batch * new_tokens;
     int count = 0;
 
-    ops[count++] = wide_op(OP_QKV, new_tokens, qkv_rows(model), model->hidden, 1);
+    ops[count++] = wide_op(OP_QKV, m, qkv_rows(model), model->hidden, 1);
     if (model->positions == MODEL_ROPE)
-        ops[count++] = head_op(OP_ROPE, model, new_tokens);
-    ops[count++] = head_op(OP_KVAPPEND, model, new_tokens);
-    ops[count] = head_op(OP_ATTN, model, new_tokens);
+        ops[count++] = head_op(OP_ROPE, model, m);
+    ops[count++] = head_op(OP_KVAPPEND, model, m);
+    ops[count] = head_op(OP_ATTN, model, m);
     ops[count].phase = new_tokens == 1 && past_tokens > 0 ? OP_DECODE : OP_PREFILL;
     ops[count].kv_len = past_tokens + new_tokens;
     return count + 1;
 }
 
-int model_block_ops(const struct model *model, enum model_block block, int32_t new_tokens,
-                    int32_t past_tokens, struct model_op ops[MODEL_MAX_OPS])
+static int block_ops(const struct model *model, enum model_block block, int32_t batch,
+                     int32_t new_tokens, int32_t past_tokens, struct model_op *ops)
 {
-    const int32_t m = new_tokens, hidden = model->hidden;
+    const int32_t m = batch * new_tokens, hidden = model->hidden;
     const int32_t norm_variant = model->norm == MODEL_RMSNORM;
     const int32_t act_variant = model->ffn == MODEL_SWIGLU;
 
-    assert(new_tokens >= 1 && past_tokens >= 0 && past_tokens <= INT32_MAX - new_tokens);
     switch (block) {
     case BLOCK_EMBED:
         ops[0] = wide_op(OP_EMBED, m, hidden, model->kind == MODEL_VISION ? PATCH_VALUES : 0, 1);
         return 1;
     case BLOCK_ATTN:
-        return attn_ops(model, new_tokens, past_tokens, ops);
+        return attn_ops(model, batch, new_tokens, past_tokens, ops);
     case BLOCK_PROJ:
         ops[0] = wide_op(OP_OPROJ, m, hidden, model->heads * model->head_dim, 1);
         return 1;
@@ -90,15 +91,60 @@ int model_block_ops(const struct model *model, enum model_block block, int32_t n
         ops[0] = wide_op(OP_NORM, m, hidden, norm_variant, 2);
         ops[1] = wide_op(OP_ADD, m, hidden, 0, 2);
         return 2;
-    case BLOCK_LM_HEAD: /* one row: the last token, or the class token */
-        ops[0] = wide_op(OP_FNORM, 1, hidden, norm_variant, 1);
-        ops[1] = wide_op(OP_LMHEAD, 1, head_rows(model), hidden, 1);
+    case BLOCK_LM_HEAD: /* one row a sequence: the last token, or the class token */
+        ops[0] = wide_op(OP_FNORM, batch, hidden, norm_variant, 1);
+        ops[1] = wide_op(OP_LMHEAD, batch, head_rows(model), hidden, 1);
         return 2;
     case BLOCK_COUNT:
         break;
     }
     assert(block != BLOCK_COUNT);
     return 0;
+}
+
+int model_batch_ops(const struct model *model, enum model_block block, int32_t batch,
+                    int32_t new_tokens, int32_t past_tokens, struct model_op ops[MODEL_MAX_OPS])
+{
+    int count;
+
+    assert(batch >= 1 && new_tokens >= 1 && new_tokens <= INT32_MAX / batch && past_tokens >= 0 &&
+           past_tokens <= INT32_MAX - new_tokens);
+    count = block_ops(model, block, batch, new_tokens, past_tokens, ops);
+    for (int i = 0; i < count; i++)
+        ops[i].batch = batch;
+    return count;
+}
+
+int model_block_ops(const struct model *model, enum model_block block, int32_t new_tokens,
+                    int32_t past_tokens, struct model_op ops[MODEL_MAX_OPS])
+{
+    return model_batch_ops(model, block, 1, new_tokens, past_tokens, ops);
+}
+
+/* ---- slices ---- */
+
+const struct model *model_slice(struct arena *arena, const struct model *model, int32_t parts,
+                                struct err *err)
+{
+    struct model *slice = arena_alloc(arena, sizeof *slice);
+    bool has_groups = parts >= 1 && model->kv_heads % parts == 0;
+
+    if (parts < 1) {
+        err_set(err, ERR_INPUT, "%s: %d slices: expected at least 1", model->name, parts);
+        return NULL;
+    }
+    if (!has_groups || model->ffn_hidden % parts != 0) {
+        err_set(err, ERR_INPUT, "%s: its %d %s do not divide into %d equal slices", model->name,
+                has_groups ? model->ffn_hidden : model->kv_heads,
+                has_groups ? "ffn_hidden" : "kv_heads", parts);
+        return NULL;
+    }
+    *slice = *model;
+    slice->heads /= parts; /* a multiple of kv_heads */
+    slice->kv_heads /= parts;
+    slice->ffn_hidden /= parts;
+    slice->vocab = slice->vocab / parts + (slice->vocab % parts != 0);
+    return slice;
 }
 
 /* ---- weights ---- */

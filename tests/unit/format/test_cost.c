@@ -182,10 +182,9 @@ static void attention_runs_over_keys_when_decoding_and_as_a_power_law_before(voi
         must_load(scratch,
                   FULL "attn,decode,gemv,f32,1,1,0,0,4,2,8,16,chain,burst,10\n"
                        "attn,decode,gemv,f32,1,1,0,0,4,2,8,32,chain,burst,20\n"
-                       "attn,decode,gemv,f32,1,4,0,0,4,2,8,24,chain,burst,99\n" /* off the axis */
+                       "attn,decode,gemv,f32,1,4,0,0,4,2,8,24,chain,burst,99\n" /* 4 tokens a sequence */
                        "attn,prefill,gemm,f32,1,16,0,0,4,2,8,16,chain,burst,256\n"
-                       "attn,prefill,gemm,f32,1,64,0,0,4,2,8,64,chain,burst,4096\n"
-                       "attn,prefill,gemm,f32,1,16,0,0,4,2,8,64,chain,burst,1\n", /* as well */
+                       "attn,prefill,gemm,f32,1,64,0,0,4,2,8,64,chain,burst,4096\n",
                   NULL);
 
     assert_string_equal(ask(scratch, table, attn(OP_DECODE, 1, 24), 1, 32), "15 interpolated");

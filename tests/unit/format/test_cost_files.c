@@ -223,6 +223,16 @@ static void bad_stages_are_located(void **state)
 static struct cost_row sample_row(int32_t m_tokens)
 {
     struct cost_row row = {
+        .layer_kind = "layer",
+        .batch = 2,
+        .energy_uj = 17,
+        .energy_reason = "",
+        .freq_khz_min = COST_UNKNOWN,
+        .temp_mc_max = -1500,
+        .throttled = 1,
+        .canary_ratio = 1.0125,
+        .roof_frac = -1,
+        .loo_err_pct = 0.5,
         .op = OP_QKV,
         .impl = "gemm",
         .dtype = "f32",
@@ -268,7 +278,8 @@ static void what_is_written_is_read_back(void **state)
     };
     const struct cost_anchor anchor = { "tiny",  OP_PREFILL, 128,     128,
                                         1,       1,          4,       7,
-                                        2000000, 10000,      1900000, 2000000.0 / 1900000 };
+                                        2000000, 10000,      1900000, 2000000.0 / 1900000,
+                                        "bf16",  1.04,       0 };
     const char *const meta[] = { "blas", "OpenBLAS 0.3", NULL };
     struct out *kernels = out_open_memory(scratch->arena), *again;
     struct out *tiles = out_open_memory(scratch->arena);
@@ -279,13 +290,16 @@ static void what_is_written_is_read_back(void **state)
     cost_write_anchors(anchors, &anchor, 1);
     assert_non_null(strstr(scratch_text(kernels), "# orrery: kernels 1\n# blas: OpenBLAS 0.3\n"));
     /* an unknown counter is an empty field and a counted 0 is a 0 */
+    assert_non_null(strstr(scratch_text(kernels), ",layer,qkv,any,gemm,f32,1,4,96,64,0,0,0,0,2,"));
+    assert_non_null(strstr(scratch_text(kernels), ",17,,,-1500,1,1.0125,measured,0.5\n"));
     assert_non_null(strstr(scratch_text(kernels), ",,0,,,,,papi:-25:no_default_pmu,"));
     assert_non_null(strstr(scratch_text(kernels), ",4002,1000,999,1100,5,990,1010,995,,ci,12288,"
                                                   "24576,640,3.0705,6.3008,,"));
     assert_non_null(strstr(scratch_text(tiles), ",2,0,0,0.22,\n"));
     assert_non_null(strstr(scratch_text(tiles), ",2,1,220.5,0.22,\n"));
-    assert_non_null(strstr(scratch_text(anchors),
-                           "\ntiny,prefill,128,128,1,1,4,7,2000,10,1900,1.0526315789473684,-5\n"));
+    assert_non_null(
+        strstr(scratch_text(anchors),
+               "\ntiny,prefill,128,128,1,1,bf16,4,7,2000,10,1900,1.0526315789473684,1.04,,-5\n"));
 
     scratch_write(scratch, "pi4/kernels.csv", scratch_text(kernels));
     scratch_write(scratch, "pi4/interp.csv", scratch_text(tiles));
