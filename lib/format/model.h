@@ -102,5 +102,9 @@ int64_t model_activation_bytes(const struct model *model, int32_t tokens); /* hi
 
 /* Writes the rows as a catalogue file. */
 void model_write(struct out *out, const struct model *const *models, int count);
+/* Writes layers.csv (profiling study, section 10): a row for embed, each layer and lm_head; layer
+ * is empty but for layers. A tied matrix counts with embed alone, so that the columns add up to the
+ * model. flops_per_token leaves out attention over the cache. */
+void model_write_layers(struct out *out, const struct model *model);
 
 #endif

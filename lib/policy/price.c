@@ -39,6 +39,8 @@ struct price {
     int32_t owner_count;
     struct sum *slots; /* at most half of them taken */
     size_t slot_count, used;
+    bool has_kappa;
+    int64_t without_kappa;
 };
 
 struct price *price_create(struct arena *arena)
@@ -163,6 +165,30 @@ static bool add_slices(const struct owner *owner, const struct plan_stage *stage
     return true;
 }
 
+void price_use_kappa(struct price *price)
+{
+    price->has_kappa = true;
+}
+
+int64_t price_without_kappa(const struct price *price)
+{
+    return price->without_kappa;
+}
+
+static void apply_kappa(struct price *price, const struct owner *owner, const struct key *key,
+                        int64_t *time_ps)
+{
+    bool is_decode = key->new_tokens == 1 && key->past_tokens > 0;
+    double kappa;
+
+    if (!cost_kappa(owner->table, owner->model->name, is_decode ? OP_DECODE : OP_PREFILL,
+                    key->new_tokens, key->past_tokens + key->new_tokens, 1, owner->threads,
+                    owner->model->weight_bits, &kappa))
+        price->without_kappa++;
+    else
+        *time_ps = dmath_round((double)*time_ps * kappa);
+}
+
 bool price_step(struct price *price, const struct plan_stage *stage, const struct model *model,
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err)
@@ -175,6 +201,8 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
     if (slot->key.new_tokens == 0) {
         if (!add_slices(&owner, stage, &sum.key, &sum, err))
             return false;
+        if (price->has_kappa)
+            apply_kappa(price, &owner, &sum.key, &sum.time_ps);
         sum.time_ps = price_scale(sum.time_ps, speed_ratio);
         make_room(price);
         slot = find_slot(price, &sum.key);

@@ -25,6 +25,13 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err);
 
+/* From now on sums are multiplied by the kappa of the anchor nearest to the step (cost_kappa); a
+ * step of a model and phase without an anchor is counted and keeps its sum. Before the first
+ * price_step. */
+void price_use_kappa(struct price *price);
+/* Steps with different sizes that kappa was wanted for and no anchor told. */
+int64_t price_without_kappa(const struct price *price);
+
 /* time / speed_ratio, rounded: the one place where a speed ratio is applied. */
 int64_t price_scale(int64_t time_ps, double speed_ratio);
 

@@ -12,6 +12,7 @@
 #include "sim/report/report.h"
 #include "sim/serve/serve.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -19,6 +20,7 @@ enum {
     KEY_MODELS,
     KEY_DISPATCH,
     KEY_BATCH,
+    KEY_KAPPA,
     KEY_SLO,
     KEY_UNTIL,
     KEY_MAX_REQUESTS,
@@ -53,6 +55,10 @@ static const struct argp_option run_options[] = {
     { "dispatch", KEY_DISPATCH, "NAME", 0,
       "least-idle (default), round-robin, least-outstanding, random or sticky", 3 },
     { "batch", KEY_BATCH, "NAME", 0, "none (default): first in, first out", 3 },
+    { "kappa", KEY_KAPPA, "on|off", 0,
+      "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
+      "default)",
+      3 },
     { "slo", KEY_SLO, "TIME", 0,
       "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
       3 },
@@ -66,6 +72,8 @@ static const struct argp_option run_options[] = {
     { "json", KEY_JSON, NULL, 0, "Print one JSON object instead of text", 4 },
     { 0 }
 };
+
+static const char *const on_off_names[] = { "on", "off" };
 
 static void add_costs(struct argp_state *state, struct scenario_files *files, const char *text)
 {
@@ -156,6 +164,9 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case KEY_BATCH:
         cli_choice(state, "--batch", text, batch_names, BATCH_KIND_COUNT);
         return 0;
+    case KEY_KAPPA:
+        settings->serve.has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
+        return 0;
     case KEY_SLO:
         settings->slo_ps = cli_duration_positive_ps(state, "--slo", text);
         return 0;
@@ -234,10 +245,13 @@ static bool simulate(struct arena *arena, const struct settings *settings,
     if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err))
         return false;
     report.inputs = &scenario.inputs;
+    report.has_kappa = settings->serve.has_kappa;
     report_fill(arena, &report, &scenario.input, &result);
     write_outputs(arena, settings, &report, record, outs);
     if (settings->slo_ps > 0 && metrics_missed(&report.all) > 0)
         *exit_code = CLI_NO;
+    for (int i = 0; i < report.loud_count; i++)
+        fprintf(stderr, "orrery-sim run: warning: %s\n", report.loud_warnings[i]);
     return out_commit_all(outs, OUT_COUNT, err);
 }
 

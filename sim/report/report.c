@@ -19,6 +19,13 @@ static void warn(struct report *report, const char *text)
     report->warnings[report->warning_count++] = text;
 }
 
+/* About the costs themselves: whoever reads numbers alone must see it too. */
+static void warn_loudly(struct report *report, const char *text)
+{
+    report->loud_warnings[report->loud_count++] = text;
+    warn(report, text);
+}
+
 static void warn_of_network(struct report *report)
 {
     const struct cluster *cluster = report->input->plan->cluster;
@@ -29,12 +36,26 @@ static void warn_of_network(struct report *report)
         warn(report, "links.csv attaches no node 'source': requests and results travel free");
 }
 
-static bool is_type_used(const struct plan *plan, const char *type)
+/* Whether a device of the table's type computes slices of the model (NULL: anything), with these
+ * threads (0: any). */
+static bool is_used(const struct plan *plan, const struct cost_table *table, const char *model,
+                    int32_t threads)
 {
-    for (int i = 0; i < plan->stage_count; i++)
-        for (int k = 0; k < plan->stages[i]->device_count; k++)
-            if (strcmp(plan->cluster->devices[plan->stages[i]->devices[k]].type, type) == 0)
+    for (int i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = plan->stages[i];
+        const struct model *placed = plan->services[plan->replicas[stage->replica].service].model;
+
+        if (model && (stage->executable || !placed || strcmp(placed->name, model) != 0))
+            continue;
+        for (int k = 0; k < stage->device_count; k++) {
+            const struct cluster_device *device = &plan->cluster->devices[stage->devices[k]];
+            int known = device->threads > 0 ? device->threads : cost_only_threads(table);
+
+            if (strcmp(device->type, cost_type(table)) == 0 &&
+                (threads == 0 || threads == (known > 0 ? known : 1)))
                 return true;
+        }
+    }
     return false;
 }
 
@@ -43,30 +64,56 @@ static double off_by(const struct cost_anchor *anchor)
     return anchor->kappa > 1 ? anchor->kappa - 1 : 1 - anchor->kappa;
 }
 
+/* Of all anchors of its model and phase that the run uses: the first of those furthest off. */
+static bool is_worst(const struct plan *plan, const struct cost_table *table, int index)
+{
+    const struct cost_anchor *anchor = cost_anchor_at(table, index);
+
+    if (!is_used(plan, table, anchor->model, anchor->threads))
+        return false;
+    for (int i = 0; i < cost_anchor_count(table); i++) {
+        const struct cost_anchor *other = cost_anchor_at(table, i);
+
+        if (i == index || other->phase != anchor->phase ||
+            strcmp(other->model, anchor->model) != 0 ||
+            !is_used(plan, table, other->model, other->threads))
+            continue;
+        if (i < index ? off_by(other) >= off_by(anchor) : off_by(other) > off_by(anchor))
+            return false;
+    }
+    return true;
+}
+
+/* kappa = measured / sum: above 1 the sums that the simulator forms are too fast. */
 static void warn_of_anchors(struct arena *arena, struct report *report,
                             const struct cost_table *table)
 {
-    const struct cost_anchor *worst = NULL;
-    int count = 0;
-
-    if (!is_type_used(report->input->plan, cost_type(table)))
-        return;
     for (int i = 0; i < cost_anchor_count(table); i++) {
         const struct cost_anchor *anchor = cost_anchor_at(table, i);
 
-        if (!(off_by(anchor) > KAPPA_TOLERANCE))
+        if (!(off_by(anchor) > KAPPA_TOLERANCE) || !is_worst(report->input->plan, table, i))
             continue;
-        count++;
-        if (!worst || off_by(anchor) > off_by(worst))
-            worst = anchor;
+        warn_loudly(
+            report,
+            arena_printf(arena,
+                         "costs of '%s': kappa of %s %s is %.3f (%d tokens, %d keys): a whole "
+                         "forward took %.1f %% %s than the sum of its operators; "
+                         "%s",
+                         cost_type(table), anchor->model, op_phase_name(anchor->phase),
+                         anchor->kappa, (int)anchor->tokens, (int)anchor->kv_len,
+                         100 * off_by(anchor), anchor->kappa > 1 ? "longer" : "shorter",
+                         report->has_kappa ? "--kappa on corrects for it"
+                                           : "--kappa on would correct for it"));
     }
-    if (worst)
-        warn(report, arena_printf(arena,
-                                  "costs of '%s': %d of %d anchors differ from the sum of their "
-                                  "operators by more than 3 %%, at most %s %s %d tokens: kappa "
-                                  "%.3f",
-                                  cost_type(table), count, cost_anchor_count(table), worst->model,
-                                  op_phase_name(worst->phase), (int)worst->tokens, worst->kappa));
+}
+
+static void warn_of_quality(struct arena *arena, struct report *report,
+                            const struct cost_table *table)
+{
+    if (cost_is_disturbed(table) && is_used(report->input->plan, table, NULL, 0))
+        warn_loudly(report,
+                    arena_printf(arena, "costs of '%s' were measured under disturbance: %.200s",
+                                 cost_type(table), cost_quality(table)));
 }
 
 static void warn_of_peak(struct arena *arena, struct report *report,
@@ -136,16 +183,24 @@ static void warn_of_cache(struct arena *arena, struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result)
 {
-    int most = 2 + input->costs->count + 2 * input->plan->cluster->device_count;
+    int most = 3 + 2 * input->plan->cluster->device_count;
 
     report->input = input;
     report->result = result;
+    for (int i = 0; i < input->costs->count; i++)
+        most += 1 + cost_anchor_count(input->costs->tables[i]);
     report->all = metrics_compute(arena, input, result, report->slo_ps, &report->services);
     report->warnings = arena_array(arena, (size_t)most, sizeof(char *));
-    report->warning_count = 0;
+    report->loud_warnings = arena_array(arena, (size_t)most, sizeof(char *));
+    report->warning_count = report->loud_count = 0;
     warn_of_network(report);
-    for (int i = 0; i < input->costs->count; i++)
+    for (int i = 0; i < input->costs->count; i++) {
         warn_of_anchors(arena, report, input->costs->tables[i]);
+        warn_of_quality(arena, report, input->costs->tables[i]);
+    }
+    if (result->lacks_kappa)
+        warn_loudly(report, "--kappa on: some steps are of a model and phase without an anchor: "
+                            "their costs stay as they are");
     if (result->extrapolated_costs > 0)
         warn(report, arena_printf(arena,
                                   "%lld operator costs lie outside the measured range: "

@@ -17,12 +17,16 @@ struct report {
     const struct inputs *inputs;
     uint64_t seed;
     int64_t slo_ps; /* 0 = not given */
+    bool has_kappa; /* --kappa on */
     struct metrics all, *services;
     int warning_count;
     const char **warnings;
+    int loud_count; /* of them, about the costs: for stderr as well */
+    const char **loud_warnings;
 };
 
-/* Counts, statistics and warnings of a run; the caller's fields (inputs, seed, slo_ps) are kept. */
+/* Counts, statistics and warnings of a run; the caller's fields (inputs, seed, slo_ps, has_kappa)
+ * are kept. */
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result);
 void report_text(const struct report *report, struct out *out);

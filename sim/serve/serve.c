@@ -11,6 +11,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
+#include "lib/policy/price.h"
 #include "lib/policy/source.h"
 #include "sim/engine/engine.h"
 #include "sim/network/network.h"
@@ -307,6 +308,7 @@ static void result_fill(const struct serve *serve)
 
     result->end_ps = engine_now_ps(serve->engine);
     result->event_count = engine_event_count(serve->engine);
+    result->lacks_kappa = price_without_kappa(serve->price) > 0;
     result->devices = arena_array(serve->arena, (size_t)device_count, sizeof(*result->devices));
     for (int i = 0; i < device_count; i++) {
         const struct station *station = &serve->stations[i];

@@ -21,6 +21,7 @@ struct workload;
 
 struct serve_options {
     enum dispatch_kind dispatch;
+    bool has_kappa; /* multiply computed steps by the kappa of the nearest anchor */
     uint64_t seed;
     int64_t until_ps;    /* requests that arrive then or later are left out; ENGINE_NEVER = none */
     size_t max_requests; /* taken at most, in order of arrival; SIZE_MAX = all */
@@ -82,6 +83,7 @@ struct serve_result {
     int64_t event_count;
     int64_t moved_bytes; /* sent over links */
     int64_t priced_steps, extrapolated_costs;
+    bool lacks_kappa;             /* wanted, and no anchor told that of some step */
     struct serve_device *devices; /* as in the cluster */
     int link_count;
     struct serve_link *links;

@@ -186,5 +186,7 @@ bool setup_build(struct serve *serve, struct err *err)
     serve->outstanding =
         arena_array(serve->arena, (size_t)plan->replica_count, sizeof(*serve->outstanding));
     serve->price = price_create(serve->arena);
+    if (serve->options->has_kappa)
+        price_use_kappa(serve->price);
     return true;
 }

@@ -178,14 +178,14 @@ static void only_chain_rows_count_and_sustained_ones_first(void **state)
 static void attention_runs_over_keys_when_decoding_and_as_a_power_law_before(void **state)
 {
     struct scratch *scratch = *state;
-    const struct cost_table *table =
-        must_load(scratch,
-                  FULL "attn,decode,gemv,f32,1,1,0,0,4,2,8,16,chain,burst,10\n"
-                       "attn,decode,gemv,f32,1,1,0,0,4,2,8,32,chain,burst,20\n"
-                       "attn,decode,gemv,f32,1,4,0,0,4,2,8,24,chain,burst,99\n" /* 4 tokens a sequence */
-                       "attn,prefill,gemm,f32,1,16,0,0,4,2,8,16,chain,burst,256\n"
-                       "attn,prefill,gemm,f32,1,64,0,0,4,2,8,64,chain,burst,4096\n",
-                  NULL);
+    const struct cost_table *table = must_load(
+        scratch,
+        FULL "attn,decode,gemv,f32,1,1,0,0,4,2,8,16,chain,burst,10\n"
+             "attn,decode,gemv,f32,1,1,0,0,4,2,8,32,chain,burst,20\n"
+             "attn,decode,gemv,f32,1,4,0,0,4,2,8,24,chain,burst,99\n" /* 4 tokens a sequence */
+             "attn,prefill,gemm,f32,1,16,0,0,4,2,8,16,chain,burst,256\n"
+             "attn,prefill,gemm,f32,1,64,0,0,4,2,8,64,chain,burst,4096\n",
+        NULL);
 
     assert_string_equal(ask(scratch, table, attn(OP_DECODE, 1, 24), 1, 32), "15 interpolated");
     assert_string_equal(ask(scratch, table, attn(OP_DECODE, 1, 40), 1, 32), "25 extrapolated");

@@ -310,9 +310,98 @@ static void anchors_off_by_more_than_3_percent_are_warned_of(void **state)
     fixture_write("w.csv", W "0,0,chat,4,2\n");
     fixture_must_run();
     report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
-    assert_int_equal(report.warning_count, 2);
-    assert_non_null(strstr(report.warnings[1], "2 of 3 anchors"));
-    assert_non_null(strstr(report.warnings[1], "tiny prefill 16 tokens: kappa 0.950"));
+    assert_int_equal(report.warning_count, 3);
+    assert_int_equal(report.loud_count, 2);
+    assert_ptr_equal(report.loud_warnings[0], report.warnings[1]);
+    assert_non_null(strstr(report.warnings[1],
+                           "costs of 't': kappa of tiny prefill is 0.950 (16 "
+                           "tokens, 0 keys): a whole forward took 5.0 % shorter"));
+    assert_non_null(strstr(report.warnings[1], "--kappa on would correct for it"));
+    assert_non_null(strstr(report.warnings[2], "kappa of tiny decode is 1.040 (1 tokens, 8 keys)"));
+}
+
+static void write_anchors(const char *lines)
+{
+    fixture_write("costs/t/anchors.csv",
+                  arena_printf(fixture.arena,
+                               "model,phase,s,kv_len,batch,threads,dtype,forward_mean_ns,"
+                               "sum_chain_ns,kappa\n%s",
+                               lines));
+}
+
+static int64_t finish_ps(void)
+{
+    fixture_must_run();
+    return fixture.result.requests[0].finish_ps;
+}
+
+static void kappa_scales_each_phase_by_its_nearest_anchor(void **state)
+{
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    write_anchors("tiny,prefill,8,8,1,1,f32,1,1,1.5\ntiny,prefill,2,2,1,1,,1,1,1.25\n"
+                  "tiny,decode,1,6,1,,f32,1,1,0.5\ntiny,decode,1,6,1,2,f32,1,1,9\n"
+                  "tiny,decode,1,5,1,1,q8_0,1,1,9\nreader,decode,1,5,1,1,f32,1,1,9\n");
+    int64_t plain_ps = finish_ps();
+    assert_false(fixture.result.lacks_kappa);
+    fixture.options.has_kappa = true;
+    /* 4 tokens lie as near to 2 as to 8, and 8 stands first; each step makes 25 calls of 1 ms */
+    assert_int_equal(plain_ps, 50 * MS);
+    assert_int_equal(finish_ps(), 25 * MS * 3 / 2 + 25 * MS / 2);
+    assert_false(fixture.result.lacks_kappa);
+}
+
+static void a_step_without_an_anchor_keeps_its_cost_and_says_so(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs, .has_kappa = true };
+
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    write_anchors("tiny,prefill,4,4,1,1,f32,1,1,1.01\n");
+    fixture.options.has_kappa = true;
+    assert_int_equal(finish_ps(), 25 * MS * 101 / 100 + 25 * MS);
+    assert_true(fixture.result.lacks_kappa);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.loud_count, 1);
+    assert_non_null(strstr(report.loud_warnings[0], "without an anchor"));
+}
+
+static void only_anchors_of_what_runs_are_warned_of(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs, .has_kappa = true };
+
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    write_anchors("tiny,prefill,4,4,1,1,f32,1,1,1.029\nreader,prefill,4,4,1,1,f32,1,1,2\n"
+                  "tiny,prefill,4,4,1,4,f32,1,1,2\ntiny,decode,1,6,1,0,f32,1,1,0.96\n"
+                  "tiny,decode,1,8,1,1,f32,1,1,0.95\n");
+    (void)finish_ps();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.loud_count, 1);
+    assert_non_null(strstr(report.loud_warnings[0], "decode is 0.950 (1 tokens, 8 keys)"));
+    assert_non_null(strstr(report.loud_warnings[0], "--kappa on corrects for it"));
+}
+
+static void a_disturbed_table_is_warned_of(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs };
+
+    (void)state;
+    place_on_one_device();
+    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    fixture_write("costs/t/device.csv", "key,value\nquality,good: 40 rounds\n");
+    (void)finish_ps();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.loud_count, 0);
+    fixture_write("costs/t/device.csv", "key,value\nquality,disturbed: memory hog\n");
+    (void)finish_ps();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    assert_int_equal(report.loud_count, 1);
+    assert_string_equal(report.loud_warnings[0],
+                        "costs of 't' were measured under disturbance: disturbed: memory hog");
 }
 
 static void an_encoder_has_one_step_and_its_first_token_is_its_finish(void **state)
@@ -354,6 +443,10 @@ int main(void)
         TEST(a_context_that_does_not_fit_is_refused),
         TEST(extrapolated_costs_are_counted_and_warned_of),
         TEST(anchors_off_by_more_than_3_percent_are_warned_of),
+        TEST(kappa_scales_each_phase_by_its_nearest_anchor),
+        TEST(a_step_without_an_anchor_keeps_its_cost_and_says_so),
+        TEST(only_anchors_of_what_runs_are_warned_of),
+        TEST(a_disturbed_table_is_warned_of),
         TEST(an_encoder_has_one_step_and_its_first_token_is_its_finish),
         TEST(an_operator_without_a_measured_row_ends_the_run),
     };
