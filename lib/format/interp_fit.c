@@ -71,13 +71,14 @@ static void compose(struct interp_tiles *tiles, uint32_t measured)
         }
 }
 
-/* Into tiles and curve->known. False when a residue that is a power of two was not measured. */
-static bool fit_adders(struct interp_curve *c, struct interp_tiles *tiles)
+/* Into tiles and curve->known; *measured is the set of residues that points tell, the others are
+ * composed. False when a residue that is a power of two was not measured. */
+static bool fit_adders(struct interp_curve *c, struct interp_tiles *tiles, uint32_t *measured)
 {
     struct adder direct[INTERP_MAX_PERIOD] = { { 0, 0 } },
                  inferred[INTERP_MAX_PERIOD] = { { 0, 0 } };
-    uint32_t measured = 1;
 
+    *measured = 1;
     c->tiles = tiles;
     c->known = 1; /* while adders are being found, measured bases alone speak */
     for (int i = 0; i < c->count; i++)
@@ -86,15 +87,15 @@ static bool fit_adders(struct interp_curve *c, struct interp_tiles *tiles)
         const struct adder *adder = direct[r].weight > 0 ? &direct[r] : &inferred[r];
 
         tiles->adder_ps[r] = adder->weight > 0 ? dmath_round(adder->sum / adder->weight) : 0;
-        measured |= adder->weight > 0 ? 1u << r : 0;
+        *measured |= adder->weight > 0 ? 1u << r : 0;
     }
-    compose(tiles, measured);
+    compose(tiles, *measured);
     for (int32_t r = 1; r < tiles->period; r++) {
         bool is_known = true;
 
         for (int32_t part = 1; part <= r; part *= 2)
-            is_known = is_known && (!(r & part) || measured & 1u << part);
-        c->known |= is_known || measured & 1u << r ? 1u << r : 0;
+            is_known = is_known && (!(r & part) || *measured & 1u << part);
+        c->known |= is_known || *measured & 1u << r ? 1u << r : 0;
     }
     return c->known == (1u << tiles->period) - 1;
 }
@@ -112,13 +113,17 @@ static double error_at(const struct interp_curve *all, int32_t period, int i)
 {
     struct interp_tiles tiles = { .period = period };
     struct interp_curve c = *all;
+    uint32_t measured;
     bool is_proper;
     int64_t off_ps;
 
     if (i == 0 || i == c.count - 1 || c.y_ps[i] <= 0 || is_never_predicted(&c, period, i))
         return NOT_JUDGED;
     c.without = i;
-    (void)fit_adders(&c, &tiles);
+    (void)fit_adders(&c, &tiles, &measured);
+    /* one whose residue nobody else was measured at is not what composing is for */
+    if (c.x[i] >= period && !(measured & 1u << c.x[i] % period))
+        return NOT_JUDGED;
     off_ps = interp_at(&c, c.x[i], &is_proper) - c.y_ps[i];
     if (!is_proper)
         return NOT_JUDGED;
@@ -160,10 +165,11 @@ bool interp_fit_period(struct arena *scratch, const int32_t *x, const int64_t *y
 {
     struct interp_curve curve = { x, y_ps, count, INTERP_LINEAR, -1, tiles, 1 };
     double *ratio = arena_array(scratch, (size_t)count, sizeof *ratio);
+    uint32_t measured;
     bool is_covered;
 
     *tiles = (struct interp_tiles){ .period = period };
-    is_covered = fit_adders(&curve, tiles);
+    is_covered = fit_adders(&curve, tiles, &measured);
     if (!is_covered)
         *tiles = (struct interp_tiles){ .period = 1 };
     interp_leave_one_out(scratch, x, y_ps, count, INTERP_LINEAR, tiles, ratio);
