@@ -342,6 +342,165 @@ static void an_anchor_without_kappa_has_the_ratio(void **state)
     assert_non_null(strstr(scratch_message(scratch), "pi4/anchors.csv:2:3: s is '0'"));
 }
 
+static void every_new_column_is_read(void **state)
+{
+    struct scratch *scratch = *state;
+    const struct cost_table *table = cost_load_text(
+        scratch->arena, "pi4",
+        "# quality: disturbed: swap\n"
+        "kernel,dtype,impl,threads,m_tokens,gemm_n,gemm_k,mean_ns,batch,layer_kind,energy_uj,"
+        "energy_reason,freq_khz_min,temp_mc_max,throttled,canary_ratio,roof_frac,loo_err_pct,"
+        "origin\n"
+        "qkv,bf16,c_bf16,1,1,96,64,5,4,layer,12,,600000,-4000,1,1.02,0.75,0.4,measured\n"
+        "qkv,q8_0,dequant,1,1,96,64,6,,,,no_sensor,,,,,,,\n"
+        "qkv,q8_0,c_q8,1,1,96,64,5,,,,,,,0,,,,interpolated\n",
+        NULL, scratch_err(scratch));
+
+    if (!table)
+        fail_msg("%s", scratch->err.text);
+    const struct cost_row *row = cost_row_at(table, 0), *bare = cost_row_at(table, 1);
+    assert_int_equal(row->batch, 4);
+    assert_string_equal(row->layer_kind, "layer");
+    assert_int_equal(row->energy_uj, 12);
+    assert_int_equal(row->freq_khz_min, 600000);
+    assert_int_equal(row->temp_mc_max, -4000);
+    assert_int_equal(row->throttled, 1);
+    assert_true(row->canary_ratio > 1.019 && row->roof_frac > 0.74 && row->loo_err_pct > 0.39);
+    assert_int_equal(bare->batch, 1);
+    assert_int_equal(bare->energy_uj, COST_UNKNOWN);
+    assert_string_equal(bare->energy_reason, "no_sensor");
+    assert_int_equal(bare->temp_mc_max, COST_UNKNOWN);
+    assert_int_equal(bare->throttled, -1);
+    assert_true(bare->canary_ratio < 0 && bare->roof_frac < 0 && bare->loo_err_pct < 0);
+    /* what was not measured answers nothing, though it would be cheaper */
+    assert_string_equal(ask(scratch, table, product(OP_QKV, 1, 96, 64), 1, 8), "6 measured");
+    assert_string_equal(cost_quality(table), "disturbed: swap");
+    assert_true(cost_is_disturbed(table));
+}
+
+static void a_row_without_knowledge_is_written_empty(void **state)
+{
+    struct scratch *scratch = *state;
+    struct out *out = out_open_memory(scratch->arena);
+    struct cost_row row;
+
+    cost_row_init(&row);
+    row.op = OP_ADD;
+    row.m_tokens = 3;
+    row.gemm_n = 8;
+    row.mean_ps = 2000;
+    cost_write_kernels(out, "", NULL, &row, 1);
+    assert_non_null(strstr(scratch_text(out),
+                           "\n,,,add,any,,f32,1,3,8,0,0,0,0,0,1,chain,burst,,,,,2,,"
+                           ",,,,,,,budget,,,,,,,,,,,,,,,,,,,,measured,\n"));
+}
+
+static void bad_surroundings_are_located(void **state)
+{
+    static const char *const cases[][2] = {
+        { "throttled,2", "2:7: throttled is '2': expected" },
+        { "canary_ratio,-1", "2:7: canary_ratio is '-1': expected" },
+        { "roof_frac,nan", "2:7: roof_frac is 'nan': not a finite" },
+        { "loo_err_pct,inf", "2:7: loo_err_pct is 'inf': not a finite" },
+        { "energy_uj,-3", "2:7: energy_uj is '-3': expected" },
+        { "temp_mc_max,1000000000", "2:7: temp_mc_max is '1000000000': expected" },
+        { "origin,guessed", "2:7: origin is 'guessed': expected measured, interpolated or" },
+        { "batch,-1", "2:7: batch is '-1': expected" },
+    };
+    struct scratch *scratch = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *comma = strchr(cases[i][0], ',');
+        const char *expected = arena_printf(scratch->arena, "pi4/kernels.csv:%s", cases[i][1]);
+        const char *text =
+            arena_printf(scratch->arena,
+                         "kernel,threads,m_tokens,gemm_n,gemm_k,mean_ns,%.*s\nqkv,1,1,96,64,5%s\n",
+                         (int)(comma - cases[i][0]), cases[i][0], comma);
+
+        assert_null(cost_load_text(scratch->arena, "pi4", text, NULL, scratch_err(scratch)));
+        if (strncmp(scratch->err.text, expected, strlen(expected)) != 0)
+            fail_msg("'%s' is not '%s'", scratch->err.text, expected);
+    }
+}
+
+static void kappa_is_that_of_the_nearest_anchor(void **state)
+{
+    struct scratch *scratch = *state;
+    const struct cost_table *table;
+    double kappa;
+
+    scratch_write(scratch, "pi4/kernels.csv", HEAD "qkv,1,1,96,64,5\n");
+    scratch_write(scratch, "pi4/anchors.csv",
+                  "model,phase,s,kv_len,batch,threads,dtype,forward_mean_ns,sum_chain_ns,kappa,"
+                  "kappa_lo,kappa_hi\n"
+                  "m,prefill,16,16,1,1,f32,1,1,1.1,1.05,1.15\nm,prefill,128,128,1,1,f32,1,1,1.2,,\n"
+                  "m,decode,1,256,1,1,f32,1,1,1.3,,\nm,decode,8,256,8,1,f32,1,1,1.4,,\n"
+                  "m,prefill,16,16,1,1,bf16,1,1,1.5,,\nm,prefill,16,16,1,4,f32,1,1,1.6,,\n");
+    table = cost_load(scratch->arena, path_of(scratch, "pi4"), scratch_err(scratch));
+    assert_non_null(table);
+    assert_true(cost_anchor_at(table, 0)->kappa_lo == 1.05);
+    assert_true(cost_anchor_at(table, 1)->kappa_hi == 0);
+    assert_true(cost_kappa(table, "m", OP_PREFILL, 20, 20, 1, 1, 32, &kappa) && kappa == 1.1);
+    assert_true(cost_kappa(table, "m", OP_PREFILL, 50, 50, 1, 1, 32, &kappa) && kappa == 1.2);
+    assert_true(cost_kappa(table, "m", OP_PREFILL, 1, 1, 1, 1, 16, &kappa) && kappa == 1.5);
+    assert_true(cost_kappa(table, "m", OP_PREFILL, 1, 1, 1, 4, 32, &kappa) && kappa == 1.6);
+    assert_true(cost_kappa(table, "m", OP_DECODE, 1, 300, 1, 1, 32, &kappa) && kappa == 1.3);
+    assert_true(cost_kappa(table, "m", OP_DECODE, 8, 300, 8, 1, 32, &kappa) && kappa == 1.4);
+    assert_false(cost_kappa(table, "other", OP_DECODE, 1, 300, 1, 1, 32, &kappa));
+    assert_true(kappa == 1);
+    assert_false(cost_kappa(table, "m", OP_DECODE, 1, 300, 1, 1, 8, &kappa));
+}
+
+static void the_roofline_is_read_back_and_the_measured_knee_counts(void **state)
+{
+    static const struct cost_roofline rows[] = {
+        { 1, "sgemm_peak", COST_UNKNOWN, 119.5, "Gflop/s" }, { 2, "ws_bw", 4194304, 12.25, "GB/s" }
+    };
+    struct scratch *scratch = *state;
+    struct out *out = out_open_memory(scratch->arena), *again = out_open_memory(scratch->arena);
+    const struct cost_table *table;
+
+    cost_write_roofline(out, rows, 2);
+    assert_string_equal(scratch_text(out),
+                        "# orrery: roofline 1\nthreads,metric,ws_bytes,value,unit\n"
+                        "1,sgemm_peak,,119.5,Gflop/s\n"
+                        "2,ws_bw,4194304,12.25,GB/s\n");
+    scratch_write(scratch, "pi4/kernels.csv", HEAD "qkv,1,1,96,64,5\n");
+    scratch_write(scratch, "pi4/roofline.csv", scratch_text(out));
+    scratch_write(scratch, "pi4/device.csv", "key,value\nllc_bytes,1000\nquality,good\n");
+    table = cost_load(scratch->arena, path_of(scratch, "pi4"), scratch_err(scratch));
+    assert_non_null(table);
+    assert_int_equal(cost_roofline_count(table), 2);
+    cost_write_roofline(again, cost_roofline_at(table, 0), 2);
+    assert_string_equal(scratch_text(again), scratch_text(out));
+    assert_int_equal(cost_llc_bytes(table), 1000);
+    assert_false(cost_is_disturbed(table));
+    scratch_write(scratch, "pi4/device.csv",
+                  "key,value\nllc_effective_bytes,700\nllc_bytes,1000\n");
+    table = cost_load(scratch->arena, path_of(scratch, "pi4"), scratch_err(scratch));
+    assert_int_equal(cost_llc_bytes(table), 700);
+    scratch_write(scratch, "pi4/roofline.csv", "threads,metric,value,unit\n1,sgemm_peak,nan,x\n");
+    assert_null(cost_load(scratch->arena, path_of(scratch, "pi4"), scratch_err(scratch)));
+    assert_non_null(strstr(scratch_message(scratch), "pi4/roofline.csv:2:3: value is 'nan'"));
+}
+
+static void hold_out_points_say_how_far_off_they_were(void **state)
+{
+    struct scratch *scratch = *state;
+    struct out *out = out_open_memory(scratch->arena);
+    struct cost_holdout point = { .ci_ps = COST_UNKNOWN,
+                                  .predicted_ps = 4202100,
+                                  .origin = INTERP_INTERPOLATED };
+
+    point.row = sample_row(4);
+    cost_write_holdout(out, &point, 1);
+    assert_string_equal(
+        scratch_text(out),
+        "# orrery: holdout 1\nkernel,phase,impl,dtype,threads,gemm_n,gemm_k,m_tokens,"
+        "kv_len,batch,measured_ns,ci_ns,predicted_ns,err_pct,origin\n"
+        "qkv,any,gemm,f32,1,96,64,4,0,2,4002,,4202.1,5,interpolated\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +512,12 @@ int main(void)
         scratch_test(bad_stages_are_located),
         scratch_test(what_is_written_is_read_back),
         scratch_test(an_anchor_without_kappa_has_the_ratio),
+        scratch_test(every_new_column_is_read),
+        scratch_test(a_row_without_knowledge_is_written_empty),
+        scratch_test(bad_surroundings_are_located),
+        scratch_test(kappa_is_that_of_the_nearest_anchor),
+        scratch_test(the_roofline_is_read_back_and_the_measured_knee_counts),
+        scratch_test(hold_out_points_say_how_far_off_they_were),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

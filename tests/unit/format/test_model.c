@@ -159,6 +159,116 @@ static void llamas_have_rope_gates_and_fewer_kv_heads(void **state)
                         "norm/any m1 n2048 k1 h0.0.0 kv0 x2; add/any m1 n2048 k0 h0.0.0 kv0 x2");
 }
 
+static void a_batch_calls_each_operator_once_on_all_rows(void **state)
+{
+    const struct model *gpt2 = get(*state, "gpt2");
+    struct model_op ops[MODEL_MAX_OPS], single[MODEL_MAX_OPS];
+
+    assert_int_equal(model_batch_ops(gpt2, BLOCK_ATTN, 4, 1, 99, ops), 3);
+    assert_int_equal(ops[0].m_tokens, 4); /* qkv */
+    assert_int_equal(ops[2].op, OP_ATTN);
+    assert_int_equal(ops[2].phase, OP_DECODE);
+    assert_int_equal(ops[2].m_tokens, 4);
+    assert_int_equal(ops[2].kv_len, 100);
+    assert_int_equal(ops[2].batch, 4);
+    assert_int_equal(model_batch_ops(gpt2, BLOCK_ATTN, 3, 5, 7, ops), 3);
+    assert_int_equal(ops[2].phase, OP_PREFILL);
+    assert_int_equal(ops[2].m_tokens, 15);
+    assert_int_equal(ops[2].kv_len, 12);
+    assert_int_equal(model_batch_ops(gpt2, BLOCK_LM_HEAD, 3, 5, 7, ops), 2);
+    assert_int_equal(ops[0].m_tokens, 3); /* the last row of each */
+    assert_int_equal(ops[1].m_tokens, 3);
+    for (int block = 0; block < BLOCK_COUNT; block++) {
+        int count = model_batch_ops(gpt2, (enum model_block)block, 1, 6, 2, ops);
+
+        assert_int_equal(model_block_ops(gpt2, (enum model_block)block, 6, 2, single), count);
+        for (int i = 0; i < count; i++)
+            assert_memory_equal(&ops[i], &single[i], sizeof ops[i]);
+    }
+}
+
+/* "op n x k h heads.kv_heads" of one token behind nine. */
+static const char *slice_text(struct scratch *scratch, const char *name, int32_t parts)
+{
+    const struct model *slice =
+        model_slice(scratch->arena, get(scratch, name), parts, scratch_err(scratch));
+    struct out *out = out_open_memory(scratch->arena);
+
+    if (!slice)
+        return scratch->err.text;
+    for (int block = 0; block < BLOCK_COUNT; block++) {
+        struct model_op ops[MODEL_MAX_OPS];
+        int count = model_block_ops(slice, (enum model_block)block, 1, 9, ops);
+
+        for (int i = 0; i < count; i++)
+            out_printf(out, "%s %dx%d h%d.%d; ", op_name(ops[i].op), ops[i].gemm_n, ops[i].gemm_k,
+                       ops[i].heads, ops[i].kv_heads);
+    }
+    return scratch_text(out);
+}
+
+static void slices_have_the_shapes_of_a_tensor_parallel_device(void **state)
+{
+    struct scratch *scratch = *state;
+
+    assert_string_equal(slice_text(scratch, "gpt2", 4),
+                        "embed 768x0 h0.0; qkv 576x768 h0.0; kvappend 0x0 h3.3; attn 0x0 h3.3; "
+                        "oproj 768x192 h0.0; ffn_up 768x768 h0.0; act 768x0 h0.0; "
+                        "ffn_down 768x768 h0.0; norm 768x0 h0.0; add 768x0 h0.0; "
+                        "fnorm 768x0 h0.0; lmhead 12565x768 h0.0; "); /* 50257 / 4, rounded up */
+    assert_string_equal(slice_text(scratch, "tinyllama-1.1b", 2),
+                        "embed 2048x0 h0.0; qkv 1280x2048 h0.0; rope 0x0 h16.2; kvappend 0x0 "
+                        "h16.2; attn 0x0 h16.2; oproj 2048x1024 h0.0; ffn_up 5632x2048 h0.0; act "
+                        "2816x1 h0.0; ffn_down 2048x2816 h0.0; norm 2048x1 h0.0; add 2048x0 h0.0; "
+                        "fnorm 2048x1 h0.0; lmhead 16000x2048 h0.0; ");
+    assert_string_equal(slice_text(scratch, "gpt2", 1), slice_text(scratch, "gpt2", 1));
+    assert_string_equal(slice_text(scratch, "gpt2", 5),
+                        "gpt2: its 12 kv_heads do not divide into 5 equal slices");
+    assert_string_equal(slice_text(scratch, "tinyllama-1.1b", 8), /* no replicas of KV heads */
+                        "tinyllama-1.1b: its 4 kv_heads do not divide into 8 equal slices");
+    assert_string_equal(slice_text(scratch, "gpt2", 0), "gpt2: 0 slices: expected at least 1");
+    struct model odd = *get(scratch, "gpt2");
+    odd.ffn_hidden = 3073;
+    assert_null(model_slice(scratch->arena, &odd, 2, scratch_err(scratch)));
+    assert_string_equal(scratch->err.text,
+                        "gpt2: its 3073 ffn_hidden do not divide into 2 equal slices");
+}
+
+static void layers_add_up_to_the_model(void **state)
+{
+    static const char *const names[] = { "gpt2", "tinyllama-1.1b", "bert-base", "vit-base" };
+    struct scratch *scratch = *state;
+
+    for (int n = 0; n < 4; n++) {
+        const struct model *model = get(scratch, names[n]);
+        struct out *out = out_open_memory(scratch->arena);
+        const char *line;
+        long long sum_bytes = 0, bytes;
+        int rows = 0;
+
+        model_write_layers(out, model);
+        line = strstr(scratch_text(out), "flops_per_token\n") + strlen("flops_per_token\n");
+        for (; *line; line = strchr(line, '\n') + 1, rows++) {
+            const char *field = line;
+
+            for (int comma = 0; comma < 4; comma++)
+                field = strchr(field, ',') + 1;
+            bytes = strtoll(field, NULL, 10);
+            sum_bytes += bytes;
+        }
+        assert_int_equal(rows, model->layers + 2);
+        assert_int_equal(sum_bytes, model_weight_bytes(model));
+    }
+    struct out *out = out_open_memory(scratch->arena);
+    model_write_layers(out, get(scratch, "gpt2"));
+    assert_non_null(strstr(scratch_text(out), "# orrery: layers 1\nmodel,layer,kind,params,"));
+    assert_non_null(strstr(scratch_text(out), "\ngpt2,,embed,39383808,157535232,0,4,3072,0\n"));
+    assert_non_null(
+        strstr(scratch_text(out), "\ngpt2,11,layer,7087872,28351488,6144,3072,3072,14155776\n"));
+    assert_non_null(
+        strstr(scratch_text(out), "\ngpt2,,lm_head,1536,6144,0,3072,201028,77194752\n"));
+}
+
 static void one_token_without_a_past_is_a_prefill(void **state)
 {
     assert_non_null(strstr(ops_text(*state, "gpt2", BLOCK_ATTN, 1, 0), "attn/prefill m1"));
@@ -466,6 +576,9 @@ int main(void)
         scratch_test(cache_and_activations_have_their_bytes),
         scratch_test(blocks_of_gpt2_are_its_operators),
         scratch_test(llamas_have_rope_gates_and_fewer_kv_heads),
+        scratch_test(a_batch_calls_each_operator_once_on_all_rows),
+        scratch_test(slices_have_the_shapes_of_a_tensor_parallel_device),
+        scratch_test(layers_add_up_to_the_model),
         scratch_test(one_token_without_a_past_is_a_prefill),
         scratch_test(encoders_pool_and_vision_projects_patches),
         scratch_test(the_catalogue_holds_what_the_contract_lists),
