@@ -1,4 +1,5 @@
-/* fuzz_cost.c - cost tables: kernels.csv, interp.csv, stages.csv and anchors.csv, then a look-up.
+/* fuzz_cost.c - cost tables: kernels.csv, interp.csv, stages.csv, anchors.csv, roofline.csv and
+ * device.csv, then look-ups.
  */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
@@ -7,28 +8,60 @@
 #include "tests/fuzz/fuzz.h"
 #include <assert.h>
 
+#define FILES 6
+
+static void look_up(const struct cost_table *table)
+{
+    static const struct model_op ops[] = {
+        { .op = OP_ADD, .m_tokens = 3, .gemm_n = 768 },
+        { .op = OP_ATTN,
+          .phase = OP_DECODE,
+          .batch = 3,
+          .m_tokens = 3,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_dim = 8,
+          .kv_len = 77 },
+        { .op = OP_ATTN,
+          .phase = OP_PREFILL,
+          .batch = 1,
+          .m_tokens = 20,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_dim = 8,
+          .kv_len = 60 },
+    };
+    double kappa;
+
+    for (int i = 0; i < 3; i++) {
+        struct err err = ERR_INIT;
+        enum interp_origin origin;
+        int64_t time_ps = -1;
+        bool found = cost_lookup(table, &ops[i], 1, 32, &time_ps, &origin, &err);
+
+        assert(found ? time_ps >= 0 : err.kind != ERR_NONE);
+    }
+    for (int i = 0; i < cost_interp_count(table); i++)
+        assert(cost_interp_at(table, i).tiles.period >= 1);
+    (void)cost_kappa(table, "m", OP_PREFILL, 20, 20, 1, 1, 32, &kappa);
+    assert(kappa > 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
-    static const char *const names[] = { "kernels.csv", "interp.csv", "stages.csv", "anchors.csv" };
-    static const struct model_op op = {
-        .op = OP_ADD, .phase = OP_ANY, .m_tokens = 3, .gemm_n = 768, .count = 1
-    };
+    static const char *const names[FILES] = { "kernels.csv", "interp.csv",   "stages.csv",
+                                              "anchors.csv", "roofline.csv", "device.csv" };
     char path[FUZZ_PATH_BYTES];
     struct arena *arena = arena_create();
     struct err err = ERR_INIT;
     const struct cost_table *table;
 
-    fuzz_make_folder(bytes, count, names, 4, path);
+    fuzz_make_folder(bytes, count, names, FILES, path);
     table = cost_load(arena, path, &err);
     assert(table ? err.kind == ERR_NONE : err.kind != ERR_NONE);
-    if (table) {
-        enum interp_origin origin;
-        int64_t time_ps = -1;
-        bool found = cost_lookup(table, &op, 1, 32, &time_ps, &origin, &err);
-
-        assert(found ? time_ps >= 0 : err.kind != ERR_NONE);
-    }
+    if (table)
+        look_up(table);
     arena_destroy(arena);
-    fuzz_remove_folder(path, names, 4);
+    fuzz_remove_folder(path, names, FILES);
     return 0;
 }
