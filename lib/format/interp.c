@@ -164,7 +164,7 @@ static bool on_part(const struct interp_curve *c, int32_t at, int64_t *result_ps
     while (2 * part <= at)
         part *= 2;
     i = find_point(c, part);
-    if (i < 0 || part == at || !(c->known & 1u << (at - part)))
+    if (i < 0 || part >= at || !(c->known & 1u << (at - part)))
         return false;
     *result_ps = clamp(interp_add(c->y_ps[i], c->tiles->adder_ps[at - part]));
     return true;

@@ -53,9 +53,9 @@ void interp_leave_one_out(struct arena *scratch, const int32_t *x, const int64_t
 
 /* The points to measure from first to last (1 <= first <= last) for a period: at most room of them,
  * ascending, into points[room]; returns their number. In order of importance: the ends; what the
- * first tile is made of; one tile with each residue that interp_fit needs; powers of two; their
- * middles, those near the bend from memory- to compute-bound (32 tokens) first. Room for fewer than
- * a period needs gives the points of half the period. Needs room >= 2. */
+ * first tile is made of; one tile with each residue that interp_fit needs; then whatever halves the
+ * widest gap by ratio, at powers of two where it can. Room for fewer than a period needs gives the
+ * points of half the period. Needs room >= 2. */
 int interp_grid(int32_t first, int32_t last, int32_t period, int room, int32_t *points);
 
 #endif
