@@ -48,7 +48,7 @@ static struct cost_table *create(struct arena *arena, const char *type, const ch
 
     table->type = arena_strdup(arena, type);
     table->path = arena_strdup(arena, path);
-    table->quality = "";
+    table->quality = table->device_id = "";
     return table;
 }
 
@@ -298,6 +298,11 @@ const char *cost_type(const struct cost_table *table)
 const char *cost_path(const struct cost_table *table)
 {
     return table->path;
+}
+
+const char *cost_device_id(const struct cost_table *table)
+{
+    return table->device_id;
 }
 
 bool cost_has_kernels(const struct cost_table *table)

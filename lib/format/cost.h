@@ -37,6 +37,8 @@ const struct cost_table *cost_set_find(const struct cost_set *set, const char *t
 
 const char *cost_type(const struct cost_table *table);
 const char *cost_path(const struct cost_table *table);
+/* As the first row states it; "" when it does not. */
+const char *cost_device_id(const struct cost_table *table);
 bool cost_has_kernels(const struct cost_table *table);
 /* The only thread count of the table, or 0 when it has several or none. */
 int cost_only_threads(const struct cost_table *table);

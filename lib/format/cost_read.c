@@ -346,6 +346,8 @@ bool cost_read_kernels(struct cost_table *table, struct arena *arena, struct csv
             continue;
         if (!read_row(csv, arena, &row, err))
             break;
+        if (table->row_count == 0)
+            table->device_id = arena_strdup(arena, csv_text(csv, COL_DEVICE_ID));
         add_row(table, arena, &row, csv_line(csv));
     }
     if (csv && err->kind == ERR_NONE && table->row_count == 0)

@@ -55,7 +55,7 @@ struct cost_curve {
 };
 
 struct cost_table {
-    const char *type, *path;
+    const char *type, *path, *device_id;
     bool has_kernels;
     int64_t llc_bytes, llc_effective_bytes; /* 0 = not known */
     const char *quality;                    /* "" = not stated */

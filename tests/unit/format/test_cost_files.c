@@ -314,6 +314,7 @@ static void what_is_written_is_read_back(void **state)
     assert_string_equal(scratch_text(again), scratch_text(kernels));
     assert_string_equal(ask(scratch, table, product(OP_QKV, 7, 96, 64), 1, 32),
                         "6223.5 interpolated");
+    assert_string_equal(cost_device_id(table), "pi-0001");
     assert_int_equal(cost_anchor_count(table), 1);
     again = out_open_memory(scratch->arena);
     cost_write_anchors(again, cost_anchor_at(table, 0), 1);
