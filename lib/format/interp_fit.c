@@ -59,7 +59,7 @@ static void compose(struct interp_tiles *tiles, uint32_t measured)
             double sum = 0, most = 0, own = (double)tiles->adder_ps[residue];
 
             for (int32_t part = 1; part <= residue; part *= 2) {
-                double adder = residue & part ? (double)tiles->adder_ps[part] : 0;
+                double adder = (residue & part) != 0 ? (double)tiles->adder_ps[part] : 0;
 
                 sum += adder;
                 most = adder > most ? adder : most;

@@ -65,10 +65,10 @@ static int64_t law_ps(int32_t m, int32_t period, enum remainder remainder)
     switch (remainder) {
     case LOOPS:
         for (int bit = 0; bit < 4; bit++)
-            adder += m % period & 1 << bit ? loop[bit] : 0;
+            adder += (m % period & 1 << bit) != 0 ? loop[bit] : 0;
         break;
     case PADDING:
-        adder = m % period ? 24e6 * period * 0.8 : 0;
+        adder = m % period != 0 ? 24e6 * period * 0.8 : 0;
         break;
     case ROW_BY_ROW:
         adder = 60e6 * (m % period);
@@ -78,16 +78,18 @@ static int64_t law_ps(int32_t m, int32_t period, enum remainder remainder)
 }
 
 /* Of all shapes from the first tile on that the grid leaves out. */
-static struct errors try_law(int32_t period, enum remainder remainder, int32_t *found)
+static struct errors try_law(int32_t first, int32_t period, enum remainder remainder,
+                             int32_t *found)
 {
     struct arena *arena = arena_create();
     int32_t points[ROOM];
     int64_t y_ps[ROOM];
-    double ratio[LAST];
-    int count = interp_grid(1, LAST, period, ROOM, points), judged = 0;
+    double ratio[LAST] = { 0 };
+    int room = first == 1 ? ROOM : ROOM - 1; /* one row is measured by another routine */
+    int count = interp_grid(first, LAST, period, room, points), judged = 0;
     struct interp_tiles tiles;
 
-    assert_int_equal(count, ROOM);
+    assert_int_equal(count, room);
     for (int i = 0; i < count; i++)
         y_ps[i] = law_ps(points[i], period, remainder);
     tiles = interp_fit(arena, points, y_ps, count);
@@ -107,9 +109,11 @@ static void seventeen_points_tell_every_saw_tooth(void **state)
 {
     (void)state;
     for (int32_t period = 1; period <= INTERP_MAX_PERIOD; period *= 2)
-        for (int remainder = LOOPS; remainder <= ROW_BY_ROW; remainder++) {
+        for (int trial = 0; trial < 6; trial++) {
+            int remainder = trial / 2;
             int32_t found;
-            struct errors errors = try_law(period, (enum remainder)remainder, &found);
+            struct errors errors =
+                try_law(1 + trial % 2, period, (enum remainder)remainder, &found);
 
             if (found != period || errors.median > 0.005 || errors.most > 0.04)
                 fail_msg("period %d, remainder %d: found %d, median %g, most %g", period, remainder,
@@ -173,7 +177,7 @@ static void a_real_kernel_is_predicted_from_seventeen_points(void **state)
     struct arena *arena = arena_create();
     int32_t points[ROOM];
     int64_t y_ps[ROOM];
-    double ratio[COUNT(measured)], own[ROOM];
+    double ratio[COUNT(measured)] = { 0 }, own[ROOM];
     int count = interp_grid(1, LAST, 4, ROOM, points), judged = 0;
 
     (void)state;
