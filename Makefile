@@ -2,8 +2,9 @@
 #
 #   make            programs into bin/          make test    install, build, run every test
 #   make demo       the whole loop, here        make lint    format, tidy, cppcheck, layers, banned calls
-#   make bench      speed of the simulator      make fuzz    every reader under libFuzzer, 60 s each
+#   make bench      speed, errors of profiles   make fuzz    every reader under libFuzzer, 60 s each
 #   make arm64      cross build for boards      make coverage, check-quick, golden-update, format, clean
+#   make static     one file for a board, bin/orrery-profile-static; also with CROSS_COMPILE=aarch64-linux-gnu-
 #   make install PREFIX=/usr/local DESTDIR=
 #
 # BUILD=release|debug|asan|cover   CC= CFLAGS= LDFLAGS= CROSS_COMPILE= honoured   V=1 shows commands
@@ -28,7 +29,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
 WERROR ?=
 ALL_CPPFLAGS = -D_GNU_SOURCE -I. -I$(O)/generated -MMD -MP $(CPPFLAGS)
 ALL_CFLAGS   = -std=c11 -ffp-contract=off $(WARNINGS) $(WERROR) $(flags_$(BUILD)) $(CFLAGS)
-ALL_LDFLAGS  = $(flags_$(BUILD)) $(CFLAGS) $(LDFLAGS)
+ALL_LDFLAGS  = $(flags_$(BUILD)) $(CFLAGS) $(LDFLAGS) $(STATIC_LDFLAGS)
 # The kernels alone may trade the last bit for speed; their tests compare to a tolerance.
 KERNEL_CFLAGS = $(if $(filter release,$(BUILD)),-O3) -ffast-math -fno-finite-math-only
 
@@ -39,12 +40,13 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
 # missing. The answers are kept in $(O)/have.mk until the compiler, its flags or the Makefile change;
 # what was missing is looked for again by the next make.
 BLAS_LIBS ?= -lopenblas
-PAPI_LIBS ?= -lpapi
+PAPI_LIBS ?= -lpapi$(if $(STATIC), -lpfm)
 ZMQ_LIBS  ?= -lzmq
 CSV_LIBS  := -lcsv
 CJSON_LIBS := -lcjson
 CMOCKA_LIBS := -lcmocka
 
+comma := ,
 HAVE_KEY := \# $(CC) $(CFLAGS) $(LDFLAGS)
 ifneq ($(strip $(shell head -n 1 $(O)/have.mk 2>/dev/null)),$(strip $(HAVE_KEY)))
 $(shell rm -f $(O)/have.mk)
@@ -53,8 +55,21 @@ endif
 $(O)/have.mk: Makefile tools/probe-libraries
 	@mkdir -p $(@D)
 	@echo '$(HAVE_KEY)' > $@.tmp
-	@CC='$(CC)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)' BLAS_LIBS='$(BLAS_LIBS)' PAPI_LIBS='$(PAPI_LIBS)' \
+	@CC='$(CC)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)$(if $(STATIC), -static)' BLAS_LIBS='$(BLAS_LIBS)' PAPI_LIBS='$(PAPI_LIBS)' \
 	  ZMQ_LIBS='$(ZMQ_LIBS)' tools/probe-libraries >> $@.tmp && mv $@.tmp $@
+
+# STATIC=1: one file for a board, which may lack every library. Debian has no archive of cJSON, and
+# ZeroMQ's would need a resolver at run time: a static build does without. OpenBLAS's own calls are
+# weak references, for which the linker takes nothing out of an archive unless told so.
+ifdef STATIC
+HAVE_ZMQ :=
+CJSON_LIBS := $(if $(HAVE_CJSON),$(CJSON_LIBS))
+ALL_CPPFLAGS += $(if $(HAVE_CJSON),,-DWITHOUT_CJSON)
+HAVE_DATA := $(HAVE_CSV)
+STATIC_LDFLAGS := -static $(addprefix -Wl$(comma)-u$(comma)openblas_,get_config get_corename get_num_threads set_num_threads)
+else
+HAVE_DATA := $(and $(HAVE_CSV),$(HAVE_CJSON))
+endif
 
 # ---- sources ---------------------------------------------------------------------------------
 sources = $(sort $(wildcard $(1)))
@@ -64,7 +79,7 @@ FORMAT_SRC   := $(call sources,lib/format/*.c)
 POLICY_SRC   := $(call sources,lib/policy/*.c)
 KERNELS_SRC  := $(call sources,lib/kernels/*.c)
 WIRE_SRC     := $(call sources,lib/wire/*.c)
-PROFILER_SRC := $(call sources,profiler/*.c)
+PROFILER_SRC := $(call sources,profiler/*.c profiler/*/*.c)
 SIM_SRC      := $(call sources,sim/*.c sim/*/*.c)
 RUNNER_SRC   := $(call sources,runner/*.c)
 LIB_A   := $(foreach l,base format policy kernels wire,$(O)/lib/lib$(l).a)
@@ -73,7 +88,7 @@ FORMAT_A  := $(O)/lib/libformat.a
 POLICY_A  := $(O)/lib/libpolicy.a
 KERNELS_A := $(O)/lib/libkernels.a
 WIRE_A    := $(O)/lib/libwire.a
-DATA_LIBS := $(CSV_LIBS) $(CJSON_LIBS) -lm
+DATA_LIBS := $(CSV_LIBS) $(CJSON_LIBS) -lm -pthread
 
 PROGRAMS := $(if $(HAVE_DATA),$(BIN)/orrery-sim)
 PROGRAMS += $(if $(and $(HAVE_DATA),$(HAVE_BLAS)),$(BIN)/orrery-profile)
@@ -90,7 +105,7 @@ all: programs
 programs: $(PROGRAMS)
 
 help:
-	@sed -n '1,10p' Makefile | sed 's/^# \{0,1\}//'
+	@sed -n '1,11p' Makefile | sed 's/^# \{0,1\}//'
 
 # ---- rules -----------------------------------------------------------------------------------
 $(O)/lib/libbase.a:    $(call objects,$(BASE_SRC))
@@ -102,7 +117,7 @@ $(LIB_A):
 	$(call say,AR,$@)mkdir -p $(@D) && rm -f $@ && $(AR_) rcs $@ $^
 
 $(O)/lib/kernels/%.o: ALL_CFLAGS += $(KERNEL_CFLAGS)
-$(O)/profiler/counters_papi.o: ALL_CPPFLAGS += $(if $(HAVE_PAPI),-DHAVE_PAPI)
+$(O)/profiler/counters/counters_papi.o: ALL_CPPFLAGS += $(if $(HAVE_PAPI),-DHAVE_PAPI)
 $(O)/profiler/%.o: ALL_CPPFLAGS += $(if $(HAVE_ZMQ),-DHAVE_ZMQ) \
     -DBUILD_FLAGS='"$(strip $(flags_$(BUILD)) $(CFLAGS) kernels: $(KERNEL_CFLAGS))"'
 $(O)/%.o: %.c Makefile $(O)/have.mk
@@ -146,6 +161,11 @@ $(call unit,wire): %: %.o $(WIRE_A) $(BASE_A)
 	$(call unit_link,$(ZMQ_LIBS))
 $(call unit,runner): %: %.o $(call not_main,$(RUNNER_SRC)) $(POLICY_A) $(KERNELS_A) $(WIRE_A) $(FORMAT_A) $(BASE_A)
 	$(call unit_link,$(BLAS_LIBS) $(ZMQ_LIBS))
+
+# A noisy neighbour, for the bench and for tests/cli.
+HOG := $(O)/hog
+$(HOG): $(O)/tests/hog.o $(BASE_A)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^ $(DATA_LIBS)
 
 -include tools/targets.mk
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

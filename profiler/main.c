@@ -6,11 +6,18 @@ int main(int argc, char **argv)
 {
     static const struct cli_command commands[] = {
         { "run", "time the kernels of a model here and write a cost table", profiler_run },
+        { "predict", "print what a step of a model costs by a table", profiler_predict },
+        { "verify", "measure a table again and say whether it still holds", profiler_verify },
+        { "diff", "compare two tables row by row", profiler_diff },
+        { "merge", "put tables of one device into one folder", profiler_merge },
         { "facts", "print what is known of this device", profiler_facts },
         { "counters", "print which hardware counters can be read here, or why not",
           profiler_counters },
+        { "roofline", "measure what this device reaches at most", profiler_roofline },
 #ifdef HAVE_ZMQ
         { "link", "measure the link to another board and write links.csv", profiler_link },
+#else
+        { "link", "(not in this build: it has no ZeroMQ)", profiler_link },
 #endif
     };
 

@@ -7,6 +7,7 @@
 #include "lib/base/units.h"
 #include "lib/kernels/forward.h"
 #include "lib/kernels/kernels.h"
+#include "lib/kernels/team.h"
 #include "lib/wire/frame.h"
 #include "runner/kv.h"
 #include "runner/machine.h"
@@ -52,6 +53,7 @@ struct shard {
     struct shard_stage *stages;
     int64_t kv_budget_bytes; /* for the slabs of all stages */
     int32_t token;           /* of the last step */
+    struct team *team;       /* of products that the BLAS does not do; NULL: one thread */
 };
 
 static struct forward_shape shape_of(const struct setup_model *setup)
@@ -73,15 +75,16 @@ static struct forward_shape shape_of(const struct setup_model *setup)
         .is_patches = model->kind == MODEL_VISION,
         .max_context = model->max_context > setup->max_total_tokens ? model->max_context
                                                                     : setup->max_total_tokens,
+        .dtype = kernel_dtype_of_bits(model->weight_bits),
     };
 }
 
 /* ---- how much memory ---- */
 
-static int64_t layer_floats(const struct forward_shape *shape)
+static int64_t layer_bytes(const struct forward_shape *shape)
 {
-    return forward_qkv_floats(shape) + forward_oproj_floats(shape) + forward_ffn_up_floats(shape) +
-           forward_ffn_down_floats(shape) + forward_small_floats(shape);
+    return forward_qkv_bytes(shape) + forward_oproj_bytes(shape) + forward_ffn_up_bytes(shape) +
+           forward_ffn_down_bytes(shape) + 4 * forward_small_floats(shape);
 }
 
 /* A tied lm_head shares the embedding's matrix when both are in the stage. */
@@ -90,26 +93,26 @@ static bool shares_embedding(const struct setup_model *model, const struct setup
     return stage->has_embed && stage->has_lm_head && model->model.tied_lm_head;
 }
 
-static int64_t stage_weight_floats(const struct setup_model *model, const struct setup_stage *stage)
+static int64_t stage_weight_bytes(const struct setup_model *model, const struct setup_stage *stage)
 {
     struct forward_shape shape = shape_of(model);
-    int64_t floats = stage->layer_count * layer_floats(&shape);
+    int64_t bytes = stage->layer_count * layer_bytes(&shape);
 
     if (stage->has_embed)
-        floats += forward_embed_floats(&shape) + forward_positions_floats(&shape);
+        bytes += forward_embed_bytes(&shape) + 4 * forward_positions_floats(&shape);
     if (stage->has_lm_head)
-        floats += forward_small_floats(&shape) +
-                  (shares_embedding(model, stage) ? 0 : forward_lm_head_floats(&shape));
-    return floats;
+        bytes += 4 * forward_small_floats(&shape) +
+                 (shares_embedding(model, stage) ? 0 : forward_lm_head_bytes(&shape));
+    return bytes;
 }
 
 int64_t shard_weight_bytes(const struct setup *setup)
 {
-    int64_t floats = 0;
+    int64_t bytes = 0;
 
     for (int i = 0; i < setup->stage_count; i++)
-        floats += stage_weight_floats(&setup->models[setup->stages[i].model], &setup->stages[i]);
-    return floats * (int64_t)sizeof(float);
+        bytes += stage_weight_bytes(&setup->models[setup->stages[i].model], &setup->stages[i]);
+    return bytes;
 }
 
 static int64_t scratch_bytes(const struct setup_model *model)
@@ -186,27 +189,36 @@ static bool has_room(void *arg, int64_t slab_bytes)
 
 /* ---- weights ---- */
 
-static float *fill(struct shard *shard, int64_t floats, int32_t layer, enum part part,
-                   struct err *err)
+static void *fill_typed(struct shard *shard, enum kernel_dtype dtype, int64_t bytes, int32_t layer,
+                        enum part part, struct err *err)
 {
-    float *values = arena_try_alloc(shard->arena, (size_t)floats * sizeof(float));
+    void *values = arena_try_alloc(shard->arena, (size_t)bytes);
     uint64_t key[3] = { shard->setup->seed, (uint64_t)layer, (uint64_t)part };
 
     if (!values) {
-        err_set(err, ERR_SYSTEM, "no memory for %" PRId64 " bytes of weights", floats * 4);
+        err_set(err, ERR_SYSTEM, "no memory for %" PRId64 " bytes of weights", bytes);
         return NULL;
     }
-    forward_fill(values, floats, hash_bytes(HASH_START, key, sizeof key));
+    kernel_fill(dtype, values, bytes, hash_bytes(HASH_START, key, sizeof key));
     return values;
+}
+
+static float *fill(struct shard *shard, int64_t floats, int32_t layer, enum part part,
+                   struct err *err)
+{
+    return fill_typed(shard, KERNEL_F32, 4 * floats, layer, part, err);
 }
 
 static bool fill_layer(struct shard *shard, const struct forward_shape *shape, int32_t number,
                        struct forward_layer *layer, struct err *err)
 {
-    layer->qkv = fill(shard, forward_qkv_floats(shape), number, PART_QKV, err);
-    layer->oproj = fill(shard, forward_oproj_floats(shape), number, PART_OPROJ, err);
-    layer->ffn_up = fill(shard, forward_ffn_up_floats(shape), number, PART_FFN_UP, err);
-    layer->ffn_down = fill(shard, forward_ffn_down_floats(shape), number, PART_FFN_DOWN, err);
+    layer->qkv = fill_typed(shard, shape->dtype, forward_qkv_bytes(shape), number, PART_QKV, err);
+    layer->oproj =
+        fill_typed(shard, shape->dtype, forward_oproj_bytes(shape), number, PART_OPROJ, err);
+    layer->ffn_up =
+        fill_typed(shard, shape->dtype, forward_ffn_up_bytes(shape), number, PART_FFN_UP, err);
+    layer->ffn_down =
+        fill_typed(shard, shape->dtype, forward_ffn_down_bytes(shape), number, PART_FFN_DOWN, err);
     layer->small = fill(shard, forward_small_floats(shape), number, PART_SMALL, err);
     return err->kind == ERR_NONE;
 }
@@ -216,7 +228,8 @@ static bool fill_ends(struct shard *shard, const struct setup_model *model,
                       struct forward_ends *ends, struct err *err)
 {
     if (stage->has_embed) {
-        ends->embed = fill(shard, forward_embed_floats(shape), -1, PART_EMBED, err);
+        ends->embed =
+            fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, PART_EMBED, err);
         if (!shape->is_rope)
             ends->positions = fill(shard, forward_positions_floats(shape), -1, PART_POSITIONS, err);
     }
@@ -225,8 +238,8 @@ static bool fill_ends(struct shard *shard, const struct setup_model *model,
         if (shares_embedding(model, stage))
             ends->lm_head = ends->embed;
         else /* tied but elsewhere: the same values */
-            ends->lm_head = fill(shard, forward_lm_head_floats(shape), -1,
-                                 model->model.tied_lm_head ? PART_EMBED : PART_LM_HEAD, err);
+            ends->lm_head = fill_typed(shard, shape->dtype, forward_lm_head_bytes(shape), -1,
+                                       model->model.tied_lm_head ? PART_EMBED : PART_LM_HEAD, err);
     }
     return err->kind == ERR_NONE;
 }
@@ -236,10 +249,10 @@ static bool create_model(struct shard *shard, int index, struct err *err)
     const struct setup_model *setup = &shard->setup->models[index];
     struct shard_model *model = &shard->models[index];
     size_t tokens = (size_t)setup->max_tokens;
+    const struct forward_limits limits = { setup->max_tokens, setup->max_total_tokens, 1 };
 
     model->shape = shape_of(setup);
-    model->forward =
-        forward_create(shard->arena, &model->shape, setup->max_tokens, setup->max_total_tokens);
+    model->forward = forward_create(shard->arena, &model->shape, &limits, shard->team);
     model->x = arena_try_alloc(shard->arena, tokens * (size_t)model->shape.hidden * sizeof(float));
     model->tokens = arena_array(shard->arena, tokens, sizeof *model->tokens);
     if (!model->forward || !model->x)
@@ -292,18 +305,19 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
 
 static void compute(struct shard *shard, int index, const struct forward_kv *kv, int m, int past)
 {
+    const struct forward_step step = { 1, m, &past };
     const struct setup_stage *setup = &shard->setup->stages[index];
     struct shard_stage *stage = &shard->stages[index];
     struct shard_model *model = stage->model;
     const struct forward_stamp none = { NULL, NULL };
 
     if (setup->has_embed)
-        forward_embed(model->forward, &stage->ends, model->tokens, model->patches, model->x, m,
-                      past, none);
+        forward_embed(model->forward, &stage->ends, model->tokens, model->patches, model->x, &step,
+                      none);
     for (int i = 0; i < setup->layer_count; i++)
-        forward_layer(model->forward, &stage->layers[i], &kv[i], model->x, m, past, none);
+        forward_layer(model->forward, &stage->layers[i], &kv[i], model->x, &step, none);
     if (setup->has_lm_head)
-        shard->token = forward_lm_head(model->forward, &stage->ends, model->x, m, none);
+        forward_lm_head(model->forward, &stage->ends, model->x, &step, &shard->token, none);
 }
 
 static bool step_ok(const struct shard *shard, int index, const struct frame *frame,
@@ -410,22 +424,21 @@ static bool warm_up(struct shard *shard, int index, struct err *err)
     return true;
 }
 
-/* A BLAS without threads would be a slower device than the one that was asked for. */
-static bool set_threads(int threads, struct err *err)
+/* Threads of the BLAS, and of what the BLAS does not do: with fewer this would be a slower device
+ * than the one that was asked for. */
+static bool set_threads(struct shard *shard, struct err *err)
 {
-    int got;
+    const struct setup *setup = shard->setup;
+    bool is_typed = false;
 
-    kernel_set_threads(threads);
-    got = kernel_blas_threads();
-    if (threads == 1 || got == threads)
-        return true;
-    if (got == 0)
-        return err_set(err, ERR_INPUT,
-                       "%d threads are asked for, and the BLAS of this machine does not say how "
-                       "many it uses",
-                       threads);
-    return err_set(err, ERR_INPUT, "%d threads are asked for, and the BLAS of this machine uses %d",
-                   threads, got);
+    for (int i = 0; i < setup->model_count; i++)
+        is_typed =
+            is_typed || kernel_dtype_of_bits(setup->models[i].model.weight_bits) != KERNEL_F32;
+    if (!kernel_use_threads(setup->threads, err))
+        return false;
+    if (setup->threads > 1 && is_typed)
+        shard->team = team_create(shard->arena, setup->threads, err);
+    return setup->threads == 1 || !is_typed || shard->team;
 }
 
 struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err)
@@ -436,7 +449,7 @@ struct shard *shard_create(struct arena *arena, const struct setup *setup, struc
     shard->setup = setup;
     shard->models = arena_array(arena, (size_t)setup->model_count, sizeof *shard->models);
     shard->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *shard->stages);
-    if (!set_threads(setup->threads, err) || !set_budget(shard, err))
+    if (!set_threads(shard, err) || !set_budget(shard, err))
         return NULL;
     for (int i = 0; i < setup->model_count; i++)
         if (!create_model(shard, i, err))
@@ -448,4 +461,10 @@ struct shard *shard_create(struct arena *arena, const struct setup *setup, struc
         if (!warm_up(shard, i, err))
             return NULL;
     return shard;
+}
+
+void shard_destroy(struct shard *shard)
+{
+    if (shard)
+        team_destroy(shard->team);
 }

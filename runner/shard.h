@@ -25,6 +25,8 @@ int64_t shard_need_bytes(const struct setup *setup);
 /* Checks the memory of this machine, allocates, fills, prepares KV caches, and runs every stage
  * twice, so that first touches and first BLAS calls are not in the run. */
 struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err);
+/* Ends its threads; the memory is the arena's. NULL is allowed. */
+void shard_destroy(struct shard *shard);
 
 /* Index into setup.stages of a plan's stage id, or -1. */
 int shard_find_stage(const struct shard *shard, int32_t stage_id);

@@ -538,6 +538,7 @@ int worker_run(const struct worker_options *options)
         serve(&worker, &err);
     if (worker.hub)
         is_told = leave(&worker, &err);
+    shard_destroy(worker.shard);
     arena_destroy(arena);
     if (err.kind == ERR_NONE)
         return CLI_DONE;

@@ -40,4 +40,20 @@ ok "orrery-sim runs on ARM" simulate "$tmp/arm" run "$O/bin/orrery-sim"
 for file in w.csv r.csv s.csv out.json; do
     same_file "with the same bytes in $file" "$tmp/arm/$file" "$tmp/here/$file"
 done
+# A table that was measured under an emulator must say so.
+profile=(run "$O/bin/orrery-profile" run --model gpt2-4l --quick --budget 100ms --tokens 1:2 --kv 2:4 --counters off)
+ok "orrery-profile measures on ARM" "${profile[@]}" -o "$tmp/emulated"
+like "and its table is marked as emulated" "$(cat "$tmp/emulated/device.csv")" $'\n'"emulated,qemu-user,"
+like "and says so" "$("${profile[@]}" -o "$tmp/again" 2>&1 | tr '\n' ' ')" "emulated +\(qemu-user\)"
+ok "orrery-profile roofline on ARM" run "$O/bin/orrery-profile" roofline --budget 1ms
+
+static=$root/bin/orrery-profile-static-aarch64-linux-gnu
+if [ -x "$static" ]; then
+    like "the static program has no dynamic section" "$(readelf -d "$static")" "There is no dynamic section"
+    ok "its facts" "$qemu" "$static" facts
+    ok "its run" "$qemu" "$static" run --model gpt2-4l --quick --budget 100ms --tokens 1:2 --kv 2:4 -o "$tmp/static"
+    like "is marked as emulated" "$(cat "$tmp/static/device.csv")" $'\n'"emulated,qemu-user,"
+else
+    skip "the static program" "run make static CROSS_COMPILE=aarch64-linux-gnu-"
+fi
 done_testing

@@ -9,13 +9,13 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all-code units test test-run check-quick lint format bench fuzz fuzz-programs replay arm64 \
-        test-arm64 demo install clean golden-update coverage compile_commands.json
+        test-arm64 static static-program demo install clean golden-update coverage compile_commands.json
 
 # ---- tests -----------------------------------------------------------------------------------
 # make has looked for libraries before they were installed: a second make looks again.
 test:
 	@tools/install-packages build test
-	@$(SUBMAKE) programs units replay
+	@$(SUBMAKE) programs units replay $(HOG)
 	@$(MAKE) --no-print-directory test-run
 
 TEST_ENV = BUILD='$(BUILD)' CC='$(CC)' O='$(abspath $(O))' ORRERY_BIN='$(abspath $(BIN))'
@@ -23,11 +23,11 @@ test-run:
 	@$(TEST_ENV) tests/run $(UNIT) $(wildcard tests/cli/*.t tests/oracle/*.t)
 
 # For the moment between two edits, and for the sanitizers: no packages, no README, no second build.
-check-quick: programs units replay
+check-quick: programs units replay $(HOG)
 	@$(TEST_ENV) tests/run $(UNIT) tests/cli/golden.t tests/cli/corpus.t
 
 units: $(UNIT)
-all-code: programs units replay
+all-code: programs units replay $(HOG)
 
 # Rewrites tests/golden/*/expected from what the programs print now; review the difference.
 golden-update: programs
@@ -35,7 +35,7 @@ golden-update: programs
 
 coverage:
 	@tools/install-packages build test coverage
-	@$(SUBMAKE) BUILD=cover programs units replay
+	@$(SUBMAKE) BUILD=cover programs units replay build/cover/hog
 	@find build/cover -name '*.gcda' -delete
 	@$(MAKE) --no-print-directory BUILD=cover test-run
 	@gcovr --root . --object-directory build/cover --filter lib/ --filter sim/ --print-summary \
@@ -98,9 +98,28 @@ arm64:
 	@$(ARM64_MAKE) programs
 	@echo "programs for 64-bit ARM are in $(ARM64)/bin"
 
-test-arm64: arm64
+test-arm64: arm64 programs
 	@$(ARM64_MAKE) units replay
+	@$(MAKE) --no-print-directory static CROSS_COMPILE=aarch64-linux-gnu-
 	@ARM64_ROOT='$(ARM64_ROOT)' O='$(abspath $(ARM64))' HOST_BIN='$(abspath $(BIN))' tests/run tests/arm64.t
+
+# ---- one file for a board -----------------------------------------------------------------------
+STATIC_FOR := $(patsubst %-,-%,$(CROSS_COMPILE))
+STATIC_O = build/static$(STATIC_FOR)
+STATIC_PROGRAM = bin/orrery-profile-static$(STATIC_FOR)
+STATIC_IS_ARM64 := $(filter aarch64-linux-gnu-,$(CROSS_COMPILE))
+static:
+	@tools/install-packages build static $(if $(STATIC_IS_ARM64),arm64)
+	@$(if $(STATIC_IS_ARM64),tools/arm64-libraries $(ARM64_ROOT))
+	@$(if $(STATIC_IS_ARM64),$(ARM64_MAKE) LDFLAGS='-L$(ARM64_LIB)',$(SUBMAKE)) O=$(STATIC_O) STATIC=1 static-program
+	@mkdir -p bin && cp $(STATIC_O)/bin/orrery-profile $(STATIC_PROGRAM)
+	@echo "$(STATIC_PROGRAM) needs no library and no other file"
+
+static-program: $(if $(and $(HAVE_DATA),$(HAVE_BLAS)),$(BIN)/orrery-profile)
+	@$(if $(HAVE_DATA),,echo "not built: no libcsv.a: install libcsv-dev"; exit 1)
+	@$(if $(HAVE_BLAS),,echo "not built: no libopenblas.a: install libopenblas-dev"; exit 1)
+	@$(if $(HAVE_PAPI),,echo "built without PAPI, counters stay empty: install libpapi-dev and libpfm4-dev")
+	@$(if $(HAVE_CJSON),,echo "built without cJSON (no libcjson.a): models of the catalogue, or as CSV, alone")
 
 # ---- demo, bench, install ----------------------------------------------------------------------
 demo:
@@ -108,8 +127,9 @@ demo:
 	@$(SUBMAKE) programs
 	@ORRERY_BIN='$(BIN)' tools/demo
 
-bench: programs
-	@ORRERY_BIN='$(abspath $(BIN))' tools/bench
+bench: programs $(HOG)
+	@ORRERY_BIN='$(abspath $(BIN))' O='$(abspath $(O))' BENCH='$(BENCH)' BENCH_RUNS='$(BENCH_RUNS)' \
+	    BENCH_BUDGET='$(BENCH_BUDGET)' tools/bench
 
 install: programs
 	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/orrery'

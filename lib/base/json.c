@@ -5,7 +5,9 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/utf8.h"
+#ifndef WITHOUT_CJSON
 #include <cjson/cJSON.h>
+#endif
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -68,6 +70,7 @@ static bool check_text(const char *text, size_t length, const char *path, struct
     return true;
 }
 
+#ifndef WITHOUT_CJSON
 static int compare_keys(const void *a, const void *b)
 {
     const char *const *left = a, *const *right = b;
@@ -156,6 +159,21 @@ static const struct json *parse(struct arena *arena, const char *text, size_t le
     cJSON_Delete(tree);
     return ok ? json : NULL;
 }
+
+#else
+
+/* Static builds: Debian has no archive of cJSON. Tables and the catalogue are CSV. */
+static const struct json *parse(struct arena *arena, const char *text, size_t length,
+                                const char *path, struct err *err)
+{
+    (void)arena;
+    if (check_text(text, length, path, err))
+        err_at(err, path, 0, 0,
+               "this build reads no JSON (it has no cJSON): expected a name of the catalogue, or "
+               "models as CSV");
+    return NULL;
+}
+#endif
 
 /* ---- public ---- */
 

@@ -197,7 +197,7 @@ struct interp_tiles interp_fit(struct arena *scratch, const int32_t *x, const in
 {
     double *best_ratio = arena_array(scratch, (size_t)count, sizeof *best_ratio);
     double *ratio = arena_array(scratch, (size_t)count, sizeof *ratio);
-    struct interp_tiles best, tiles;
+    struct interp_tiles best = { .period = 1 }, tiles = { .period = 1 };
 
     (void)interp_fit_period(scratch, x, y_ps, count, 1, &best);
     interp_leave_one_out(scratch, x, y_ps, count, INTERP_LINEAR, &best, best_ratio);

@@ -3,6 +3,8 @@
 #include "lib/format/interp.h"
 #include <assert.h>
 
+#define FIRST_USUAL 12 /* rows from which residues are measured */
+
 struct grid {
     int32_t first, last;
     int room, count;
@@ -31,13 +33,15 @@ static int64_t round_up(int64_t x, int64_t period)
 }
 
 /* A tile of which each residue that is a power of two is measured, and the last one, which tells
- * remainder loops from padding. The second tile: the first is often an exception, and noise grows
- * with the time that is measured. */
+ * remainder loops from padding. Not among the first: up to some 12 rows a product is
+ * bound by memory, and what a residue adds hides behind it in part; noise grows with the time that
+ * is measured. */
 static void add_residues(struct grid *grid, int32_t period)
 {
-    int64_t base = round_up(grid->first > 2 * period ? grid->first : 2 * period, period);
+    int64_t from = 2 * period > FIRST_USUAL ? 2 * period : FIRST_USUAL;
+    int64_t base = round_up(grid->first > from ? grid->first : from, period);
 
-    if (base + period - 1 > grid->last && base > period)
+    while (base + period - 1 > grid->last && base > period)
         base -= period;
     if (period == 1)
         return;

@@ -2,6 +2,7 @@
  *
  * OpenBLAS's own calls are weak references, so that any CBLAS links; cblas.h is not included, as it
  * would declare them strong. */
+#include "lib/base/err.h"
 #include "lib/kernels/kernels.h"
 #include <stddef.h>
 
@@ -33,4 +34,20 @@ void kernel_set_threads(int threads)
 {
     if (openblas_set_num_threads)
         openblas_set_num_threads(threads);
+}
+
+bool kernel_use_threads(int threads, struct err *err)
+{
+    kernel_set_threads(threads);
+    int given = kernel_blas_threads();
+
+    if (given == threads || (given == 0 && threads == 1))
+        return true;
+    if (given == 0)
+        return err_set(err, ERR_USAGE,
+                       "%d threads are asked for: this BLAS does not say how many it works with, "
+                       "so only 1 can be relied on",
+                       threads);
+    return err_set(err, ERR_USAGE, "%d threads are asked for: this BLAS works with %d", threads,
+                   given);
 }

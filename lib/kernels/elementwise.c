@@ -44,6 +44,13 @@ void kernel_embed(const int32_t *tokens, const float *table, const float *positi
         kernel_add(positions + (int64_t)past * n, y, (int64_t)m * n);
 }
 
+void kernel_embed_typed(enum kernel_dtype dtype, const int32_t *tokens, const void *table, float *y,
+                        int m, int n)
+{
+    for (int i = 0; i < m; i++)
+        kernel_decode(dtype, table, y + (int64_t)i * n, tokens[i], 1, n);
+}
+
 VECTOR_CLONES
 static float largest(const float *x, int n)
 {

@@ -9,13 +9,17 @@
 
 struct forward {
     struct forward_shape shape;
-    int max_tokens, max_context;
-    float *rows;    /* [m][hidden]: a norm's output, then what a projection adds to x */
-    float *qkv;     /* [m][(heads + 2 kv_heads) head_dim] */
-    float *context; /* [m][heads head_dim]: attention's output */
-    float *wide;    /* [m][ffn_up rows] */
-    float *gated;   /* [m][ffn_hidden], swiglu only */
-    float *scores, *angles, *logits;
+    struct forward_limits limits;
+    struct team *team; /* of the caller's */
+    float *rows;       /* [m][hidden]: a norm's output, then what a projection adds to x */
+    float *qkv;        /* [m][(heads + 2 kv_heads) head_dim] */
+    float *context;    /* [m][heads head_dim]: attention's output */
+    float *wide;       /* [m][ffn_up rows] */
+    float *gated;      /* [m][ffn_hidden], swiglu only */
+    float *scores, *angles;
+    float *last;   /* [batch][hidden]: the rows that the lm_head works on */
+    float *logits; /* [batch][vocabulary] */
+    void *packed;  /* scratch of typed products */
 };
 
 /* The sections of a layer's `small`, each as long as its longest. */
@@ -53,29 +57,32 @@ static int small_stride(const struct forward_shape *shape)
     return stride > shape->hidden ? stride : shape->hidden;
 }
 
-int64_t forward_qkv_floats(const struct forward_shape *shape)
+int64_t forward_qkv_bytes(const struct forward_shape *shape)
 {
-    return (int64_t)qkv_rows(shape) * shape->hidden;
+    return kernel_weight_bytes(shape->dtype, qkv_rows(shape), shape->hidden);
 }
 
-int64_t forward_oproj_floats(const struct forward_shape *shape)
+int64_t forward_oproj_bytes(const struct forward_shape *shape)
 {
-    return (int64_t)shape->hidden * shape->heads * shape->head_dim;
+    return kernel_weight_bytes(shape->dtype, shape->hidden, shape->heads * shape->head_dim);
 }
 
-int64_t forward_ffn_up_floats(const struct forward_shape *shape)
+int64_t forward_ffn_up_bytes(const struct forward_shape *shape)
 {
-    return (int64_t)up_rows(shape) * shape->hidden;
+    return kernel_weight_bytes(shape->dtype, up_rows(shape), shape->hidden);
 }
 
-int64_t forward_ffn_down_floats(const struct forward_shape *shape)
+int64_t forward_ffn_down_bytes(const struct forward_shape *shape)
 {
-    return (int64_t)shape->hidden * shape->ffn_hidden;
+    return kernel_weight_bytes(shape->dtype, shape->hidden, shape->ffn_hidden);
 }
 
-int64_t forward_embed_floats(const struct forward_shape *shape)
+/* [vocab][hidden], so that a tied lm_head is the same matrix; vision: [hidden][values of a patch].
+ */
+int64_t forward_embed_bytes(const struct forward_shape *shape)
 {
-    return (int64_t)(shape->is_patches ? PATCH_VALUES : shape->vocab) * shape->hidden;
+    return shape->is_patches ? kernel_weight_bytes(shape->dtype, shape->hidden, PATCH_VALUES)
+                             : kernel_weight_bytes(shape->dtype, shape->vocab, shape->hidden);
 }
 
 int64_t forward_positions_floats(const struct forward_shape *shape)
@@ -83,9 +90,9 @@ int64_t forward_positions_floats(const struct forward_shape *shape)
     return shape->is_rope ? 0 : (int64_t)shape->max_context * shape->hidden;
 }
 
-int64_t forward_lm_head_floats(const struct forward_shape *shape)
+int64_t forward_lm_head_bytes(const struct forward_shape *shape)
 {
-    return (int64_t)lm_head_rows(shape) * shape->hidden;
+    return kernel_weight_bytes(shape->dtype, lm_head_rows(shape), shape->hidden);
 }
 
 int64_t forward_small_floats(const struct forward_shape *shape)
@@ -103,32 +110,80 @@ static float *scratch(struct arena *arena, int64_t count)
     return arena_try_alloc(arena, (size_t)count * sizeof(float));
 }
 
+/* The largest scratch that any product of a step needs. */
+static int64_t packed_bytes(const struct forward_shape *s, const struct forward_limits *limits)
+{
+    const int shapes[][3] = { { limits->rows, qkv_rows(s), s->hidden },
+                              { limits->rows, s->hidden, s->heads * s->head_dim },
+                              { limits->rows, up_rows(s), s->hidden },
+                              { limits->rows, s->hidden, s->ffn_hidden },
+                              { limits->batch, lm_head_rows(s), s->hidden },
+                              { s->is_patches ? limits->rows : 1, s->hidden,
+                                s->is_patches ? PATCH_VALUES : 1 } };
+    int64_t most = 0;
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        /* fewer rows may go another way, which needs more */
+        for (int m = 1; m <= shapes[i][0];
+             m = 2 * m > shapes[i][0] && m < shapes[i][0] ? shapes[i][0] : 2 * m) {
+            int64_t bytes = kernel_linear_scratch(s->dtype, m, shapes[i][1], shapes[i][2]);
+
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
 struct forward *forward_create(struct arena *arena, const struct forward_shape *shape,
-                               int max_tokens, int max_context)
+                               const struct forward_limits *limits, struct team *team)
 {
     struct forward *forward = arena_alloc(arena, sizeof(*forward));
-    int64_t m = max_tokens;
-    int past = max_context > max_tokens ? max_context - max_tokens : 0;
+    int64_t m = limits->rows, batch = limits->batch;
+    int context = limits->context > limits->rows ? limits->context : limits->rows;
 
     forward->shape = *shape;
-    forward->max_tokens = max_tokens;
-    forward->max_context = max_context > max_tokens ? max_context : max_tokens;
+    forward->limits = *limits;
+    forward->limits.context = context;
+    forward->team = team;
     forward->rows = scratch(arena, m * shape->hidden);
     forward->qkv = scratch(arena, m * qkv_rows(shape));
     forward->context = scratch(arena, m * shape->heads * shape->head_dim);
     forward->wide = scratch(arena, m * up_rows(shape));
     forward->gated = scratch(arena, shape->is_swiglu ? m * shape->ffn_hidden : 0);
     forward->scores =
-        scratch(arena, kernel_attention_scratch(max_tokens, shape->heads, shape->kv_heads, past));
-    forward->logits = scratch(arena, lm_head_rows(shape));
-    forward->angles =
-        scratch(arena, shape->is_rope ? (int64_t)forward->max_context * shape->head_dim : 0);
+        scratch(arena, kernel_attention_scratch(limits->rows, shape->heads, shape->kv_heads,
+                                                context - limits->rows));
+    forward->last = scratch(arena, batch * shape->hidden);
+    forward->logits = scratch(arena, batch * lm_head_rows(shape));
+    forward->angles = scratch(arena, shape->is_rope ? (int64_t)context * shape->head_dim : 0);
+    forward->packed = arena_try_alloc(arena, (size_t)packed_bytes(shape, limits) + 64);
     if (!forward->rows || !forward->qkv || !forward->context || !forward->wide || !forward->gated ||
-        !forward->scores || !forward->logits || !forward->angles)
+        !forward->scores || !forward->last || !forward->logits || !forward->angles ||
+        !forward->packed)
         return NULL;
     if (shape->is_rope)
-        kernel_rope_angles(forward->angles, forward->max_context, shape->head_dim);
+        kernel_rope_angles(forward->angles, context, shape->head_dim);
     return forward;
+}
+
+static int row_count(const struct forward_step *step)
+{
+    return step->batch * step->tokens;
+}
+
+static void check_step(const struct forward *forward, const struct forward_step *step)
+{
+    assert(step->batch >= 1 && step->batch <= forward->limits.batch && step->tokens >= 1);
+    assert(row_count(step) <= forward->limits.rows);
+    (void)forward;
+    (void)step;
+}
+
+static void linear(struct forward *forward, const float *x, const void *w, const float *shift,
+                   float *y, int m, int n, int k)
+{
+    kernel_linear_typed(forward->shape.dtype, x, w, shift, y, m, n, k, forward->packed,
+                        forward->team);
 }
 
 static void mark(struct forward_stamp stamp, enum op op)
@@ -160,46 +215,73 @@ static void norm(const struct forward *forward, const float *gain, const float *
 }
 
 void forward_embed(struct forward *forward, const struct forward_ends *ends, const int32_t *tokens,
-                   const float *patches, float *x, int m, int past, struct forward_stamp stamp)
+                   const float *patches, float *x, const struct forward_step *step,
+                   struct forward_stamp stamp)
 {
-    int hidden = forward->shape.hidden;
+    int hidden = forward->shape.hidden, m = row_count(step);
 
-    assert(m >= 1 && m <= forward->max_tokens);
-    if (forward->shape.is_patches) {
-        kernel_linear(patches, ends->embed, NULL, x, m, hidden, PATCH_VALUES);
-        if (ends->positions)
-            kernel_add(ends->positions + (int64_t)past * hidden, x, (int64_t)m * hidden);
-    } else {
-        kernel_embed(tokens, ends->embed, ends->positions, x, m, hidden, past);
-    }
+    check_step(forward, step);
+    if (forward->shape.is_patches)
+        linear(forward, patches, ends->embed, NULL, x, m, hidden, PATCH_VALUES);
+    else
+        kernel_embed_typed(forward->shape.dtype, tokens, ends->embed, x, m, hidden);
+    for (int b = 0; b < step->batch && ends->positions; b++)
+        kernel_add(ends->positions + (int64_t)step->past[b] * hidden,
+                   x + (int64_t)b * step->tokens * hidden, (int64_t)step->tokens * hidden);
     mark(stamp, OP_EMBED);
 }
 
+/* What each sequence makes of its own keys and values. */
+static void attend_all(struct forward *forward, const struct forward_kv *kv,
+                       const struct forward_step *step)
+{
+    const struct forward_shape *s = &forward->shape;
+    int64_t in = (int64_t)step->tokens * qkv_rows(s);
+    int64_t out = (int64_t)step->tokens * s->heads * s->head_dim;
+
+    for (int b = 0; b < step->batch; b++)
+        kernel_attention(forward->qkv + b * in, kv[b].k, kv[b].v, forward->context + b * out,
+                         forward->scores, step->tokens, s->heads, s->kv_heads, s->head_dim,
+                         step->past[b], kv[b].capacity, s->is_causal);
+}
+
+/* Keys and values of the new tokens into the caches, and what each sequence makes of its own. */
+static void mix(struct forward *forward, const struct forward_kv *kv,
+                const struct forward_step *step, struct forward_stamp stamp)
+{
+    const struct forward_shape *s = &forward->shape;
+    int64_t in = (int64_t)step->tokens * qkv_rows(s);
+
+    for (int b = 0; b < step->batch && s->is_rope; b++)
+        kernel_rope(forward->qkv + b * in, forward->angles, step->tokens, s->heads, s->kv_heads,
+                    s->head_dim, step->past[b]);
+    if (s->is_rope)
+        mark(stamp, OP_ROPE);
+    for (int b = 0; b < step->batch; b++)
+        kernel_kvappend(forward->qkv + b * in, kv[b].k, kv[b].v, step->tokens, s->heads,
+                        s->kv_heads, s->head_dim, step->past[b], kv[b].capacity);
+    mark(stamp, OP_KVAPPEND);
+    attend_all(forward, kv, step);
+    mark(stamp, OP_ATTN);
+}
+
 static void attend(struct forward *forward, const struct forward_layer *layer,
-                   const struct forward_kv *kv, float *x, int m, int past,
+                   const struct forward_kv *kv, float *x, const struct forward_step *step,
                    struct forward_stamp stamp)
 {
     const struct forward_shape *s = &forward->shape;
     const float *small = layer->small;
+    int m = row_count(step);
 
     norm(forward, section(forward, small, SMALL_NORM1_GAIN),
          section(forward, small, SMALL_NORM1_SHIFT), x, forward->rows, m);
     mark(stamp, OP_NORM);
-    kernel_linear(forward->rows, layer->qkv, bias(forward, small, SMALL_QKV_BIAS), forward->qkv, m,
-                  qkv_rows(s), s->hidden);
+    linear(forward, forward->rows, layer->qkv, bias(forward, small, SMALL_QKV_BIAS), forward->qkv,
+           m, qkv_rows(s), s->hidden);
     mark(stamp, OP_QKV);
-    if (s->is_rope) {
-        kernel_rope(forward->qkv, forward->angles, m, s->heads, s->kv_heads, s->head_dim, past);
-        mark(stamp, OP_ROPE);
-    }
-    kernel_kvappend(forward->qkv, kv->k, kv->v, m, s->heads, s->kv_heads, s->head_dim, past,
-                    kv->capacity);
-    mark(stamp, OP_KVAPPEND);
-    kernel_attention(forward->qkv, kv->k, kv->v, forward->context, forward->scores, m, s->heads,
-                     s->kv_heads, s->head_dim, past, kv->capacity, s->is_causal);
-    mark(stamp, OP_ATTN);
-    kernel_linear(forward->context, layer->oproj, bias(forward, small, SMALL_OPROJ_BIAS),
-                  forward->rows, m, s->hidden, s->heads * s->head_dim);
+    mix(forward, kv, step, stamp);
+    linear(forward, forward->context, layer->oproj, bias(forward, small, SMALL_OPROJ_BIAS),
+           forward->rows, m, s->hidden, s->heads * s->head_dim);
     mark(stamp, OP_OPROJ);
     kernel_add(forward->rows, x, (int64_t)m * s->hidden);
     mark(stamp, OP_ADD);
@@ -214,8 +296,8 @@ static void feed(struct forward *forward, const struct forward_layer *layer, flo
     norm(forward, section(forward, small, SMALL_NORM2_GAIN),
          section(forward, small, SMALL_NORM2_SHIFT), x, forward->rows, m);
     mark(stamp, OP_NORM);
-    kernel_linear(forward->rows, layer->ffn_up, bias(forward, small, SMALL_UP_BIAS), forward->wide,
-                  m, up_rows(s), s->hidden);
+    linear(forward, forward->rows, layer->ffn_up, bias(forward, small, SMALL_UP_BIAS),
+           forward->wide, m, up_rows(s), s->hidden);
     mark(stamp, OP_FFN_UP);
     if (s->is_swiglu) {
         kernel_swiglu(forward->wide, forward->gated, m, s->ffn_hidden);
@@ -224,37 +306,67 @@ static void feed(struct forward *forward, const struct forward_layer *layer, flo
         kernel_gelu(forward->wide, (int64_t)m * s->ffn_hidden);
     }
     mark(stamp, OP_ACT);
-    kernel_linear(active, layer->ffn_down, bias(forward, small, SMALL_DOWN_BIAS), forward->rows, m,
-                  s->hidden, s->ffn_hidden);
+    linear(forward, active, layer->ffn_down, bias(forward, small, SMALL_DOWN_BIAS), forward->rows,
+           m, s->hidden, s->ffn_hidden);
     mark(stamp, OP_FFN_DOWN);
     kernel_add(forward->rows, x, (int64_t)m * s->hidden);
     mark(stamp, OP_ADD);
 }
 
 void forward_layer(struct forward *forward, const struct forward_layer *layer,
-                   const struct forward_kv *kv, float *x, int m, int past,
+                   const struct forward_kv *kv, float *x, const struct forward_step *step,
                    struct forward_stamp stamp)
 {
-    assert(m >= 1 && m <= forward->max_tokens && past >= 0);
-    assert(past + m <= kv->capacity && past + m <= forward->max_context);
-    attend(forward, layer, kv, x, m, past, stamp);
-    feed(forward, layer, x, m, stamp);
+    check_step(forward, step);
+    for (int b = 0; b < step->batch; b++) {
+        assert(step->past[b] >= 0 && step->past[b] + step->tokens <= kv[b].capacity);
+        assert(step->past[b] + step->tokens <= forward->limits.context);
+    }
+    attend(forward, layer, kv, x, step, stamp);
+    feed(forward, layer, x, row_count(step), stamp);
 }
 
-int32_t forward_lm_head(struct forward *forward, const struct forward_ends *ends, const float *x,
-                        int m, struct forward_stamp stamp)
+void forward_lm_head(struct forward *forward, const struct forward_ends *ends, const float *x,
+                     const struct forward_step *step, int32_t *best, struct forward_stamp stamp)
 {
     const struct forward_shape *s = &forward->shape;
-    const float *row = x + (s->is_pooler ? 0 : (int64_t)(m - 1) * s->hidden);
+    int row = s->is_pooler ? 0 : step->tokens - 1, words = lm_head_rows(s);
 
-    assert(m >= 1 && m <= forward->max_tokens);
-    norm(forward, ends->small, ends->small + s->hidden, row, forward->rows, 1);
+    check_step(forward, step);
+    for (int b = 0; b < step->batch; b++)
+        norm(forward, ends->small, ends->small + s->hidden,
+             x + ((int64_t)b * step->tokens + row) * s->hidden,
+             forward->last + (int64_t)b * s->hidden, 1);
     mark(stamp, OP_FNORM);
-    kernel_linear(forward->rows, ends->lm_head, NULL, forward->logits, 1, lm_head_rows(s),
-                  s->hidden);
-    int32_t token = kernel_argmax(forward->logits, lm_head_rows(s));
+    linear(forward, forward->last, ends->lm_head, NULL, forward->logits, step->batch, words,
+           s->hidden);
+    for (int b = 0; b < step->batch; b++)
+        best[b] = kernel_argmax(forward->logits + (int64_t)b * words, words);
     mark(stamp, OP_LMHEAD);
-    return token;
+}
+
+void forward_op(struct forward *forward, const struct forward_layer *layer,
+                const struct forward_kv *kv, const struct forward_ends *ends, float *x,
+                const struct forward_step *step, enum op op)
+{
+    const struct forward_shape *s = &forward->shape;
+    int m = row_count(step), width = s->heads * s->head_dim;
+
+    check_step(forward, step);
+    if (op == OP_QKV)
+        linear(forward, x, layer->qkv, NULL, forward->qkv, m, qkv_rows(s), s->hidden);
+    else if (op == OP_ATTN)
+        attend_all(forward, kv, step);
+    else if (op == OP_OPROJ)
+        linear(forward, forward->context, layer->oproj, NULL, forward->rows, m, s->hidden, width);
+    else if (op == OP_FFN_UP)
+        linear(forward, x, layer->ffn_up, NULL, forward->wide, m, up_rows(s), s->hidden);
+    else if (op == OP_FFN_DOWN)
+        linear(forward, s->is_swiglu ? forward->gated : forward->wide, layer->ffn_down, NULL,
+               forward->rows, m, s->hidden, s->ffn_hidden);
+    else if (op == OP_LMHEAD)
+        linear(forward, forward->last, ends->lm_head, NULL, forward->logits, step->batch,
+               lm_head_rows(s), s->hidden);
 }
 
 void forward_fill(float *values, int64_t count, uint64_t seed)

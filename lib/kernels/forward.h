@@ -8,30 +8,34 @@
 #define ORRERY_KERNELS_FORWARD_H
 
 #include "lib/base/op.h"
+#include "lib/kernels/kernels.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct forward_shape {
     int hidden, heads, kv_heads, head_dim, ffn_hidden, vocab;
     bool is_swiglu, is_rms, is_rope, is_causal;
-    bool is_pooler;  /* encoder: lm_head is hidden x hidden on the first token */
-    bool is_patches; /* vision: embed is a projection of 768 values a patch */
-    int max_context; /* rows of the position table, when positions are learned */
+    bool is_pooler;          /* encoder: lm_head is hidden x hidden on the first token */
+    bool is_patches;         /* vision: embed is a projection of 768 values a patch */
+    int max_context;         /* rows of the position table, when positions are learned */
+    enum kernel_dtype dtype; /* of all matrices; biases, gains, positions and caches are f32 */
 };
 
 struct forward_layer { /* weights of one layer; biases and gains are small and share one array */
-    const float *qkv, *oproj, *ffn_up, *ffn_down;
+    const void *qkv, *oproj, *ffn_up, *ffn_down;
     const float *small; /* at least 8 * max(qkv rows, ffn_up rows, hidden) floats */
 };
 struct forward_ends {
-    const float *embed, *positions; /* positions NULL with rope */
-    const float *lm_head;
+    const void *embed, *lm_head;
+    const float *positions; /* NULL with rope */
     const float *small;
 };
 struct forward_kv { /* cache of one sequence in one layer, [kv_head][capacity][head_dim] */
     float *k, *v;
     int capacity;
 };
+
+struct team;
 
 /* Called after each operator; NULL for none. */
 typedef void forward_stamp_fn(void *arg, enum op op);
@@ -40,35 +44,57 @@ struct forward_stamp {
     void *arg;
 };
 
-struct forward; /* scratch for steps of at most max_tokens on at most max_context keys */
+/* Several sequences at once: rows of one sequence are adjacent, those of the next follow. */
+struct forward_step {
+    int batch;       /* sequences */
+    int tokens;      /* new ones, of each */
+    const int *past; /* [batch]: tokens in the cache of each */
+};
 
-/* Floats of weights, so that callers can lay out memory. */
-int64_t forward_qkv_floats(const struct forward_shape *shape);
-int64_t forward_oproj_floats(const struct forward_shape *shape);
-int64_t forward_ffn_up_floats(const struct forward_shape *shape);
-int64_t forward_ffn_down_floats(const struct forward_shape *shape);
-int64_t forward_embed_floats(const struct forward_shape *shape);
+struct forward_limits { /* of the steps that a forward will be asked for */
+    int rows;           /* new tokens of all sequences */
+    int context;        /* keys of one sequence, the new ones included */
+    int batch;
+};
+
+struct forward; /* scratch */
+
+/* Sizes of weights and caches, so that callers can lay out memory. */
+int64_t forward_qkv_bytes(const struct forward_shape *shape);
+int64_t forward_oproj_bytes(const struct forward_shape *shape);
+int64_t forward_ffn_up_bytes(const struct forward_shape *shape);
+int64_t forward_ffn_down_bytes(const struct forward_shape *shape);
+int64_t forward_embed_bytes(const struct forward_shape *shape);
 int64_t forward_positions_floats(const struct forward_shape *shape);
-int64_t forward_lm_head_floats(const struct forward_shape *shape);
+int64_t forward_lm_head_bytes(const struct forward_shape *shape);
 int64_t forward_small_floats(const struct forward_shape *shape);
 int64_t forward_kv_floats(const struct forward_shape *shape, int capacity); /* k or v alone */
 
 struct arena;
-/* NULL when the system refuses the memory. */
+/* team: for products that the BLAS does not do; NULL: the calling thread. NULL when the system
+ * refuses the memory. */
 struct forward *forward_create(struct arena *arena, const struct forward_shape *shape,
-                               int max_tokens, int max_context);
+                               const struct forward_limits *limits, struct team *team);
 
-/* x[m][hidden] of new tokens on top of past. Vision takes patches instead of tokens. */
+/* x[batch tokens][hidden] of new tokens. Vision takes patches instead of tokens. */
 void forward_embed(struct forward *forward, const struct forward_ends *ends, const int32_t *tokens,
-                   const float *patches, float *x, int m, int past, struct forward_stamp stamp);
-/* One layer in place: norm, qkv, rope, kvappend, attn, oproj, add, norm, ffn_up, act, ffn_down,
- * add. */
-void forward_layer(struct forward *forward, const struct forward_layer *layer,
-                   const struct forward_kv *kv, float *x, int m, int past,
+                   const float *patches, float *x, const struct forward_step *step,
                    struct forward_stamp stamp);
-/* Final norm and vocabulary of the last of m rows; returns the arg max. */
-int32_t forward_lm_head(struct forward *forward, const struct forward_ends *ends, const float *x,
-                        int m, struct forward_stamp stamp);
+/* One layer in place: norm, qkv, rope, kvappend, attn, oproj, add, norm, ffn_up, act, ffn_down,
+ * add. kv[batch]: of each sequence. Every operator is stamped once, whatever the batch. */
+void forward_layer(struct forward *forward, const struct forward_layer *layer,
+                   const struct forward_kv *kv, float *x, const struct forward_step *step,
+                   struct forward_stamp stamp);
+/* Final norm and vocabulary of the last row of each sequence (an encoder's pooler: the first); the
+ * arg max of each into best[batch]. */
+void forward_lm_head(struct forward *forward, const struct forward_ends *ends, const float *x,
+                     const struct forward_step *step, int32_t *best, struct forward_stamp stamp);
+
+/* One product or the attention of a step alone, on whatever the scratch holds; other operators do
+ * nothing. */
+void forward_op(struct forward *forward, const struct forward_layer *layer,
+                const struct forward_kv *kv, const struct forward_ends *ends, float *x,
+                const struct forward_step *step, enum op op);
 
 /* Fills memory with small seeded values, no denormals, fast: weights, caches, inputs. */
 void forward_fill(float *values, int64_t count, uint64_t seed);

@@ -13,7 +13,38 @@
 /* y[m][n] = x[m][k] w[n][k]^T (+ bias[n] when not NULL). m = 1 goes through sgemv, else sgemm. */
 void kernel_linear(const float *x, const float *w, const float *bias, float *y, int m, int n,
                    int k);
-const char *kernel_linear_impl(int m); /* "gemv" for m = 1, else "gemm": the `impl` column */
+
+/* ---- weights of 32, 16 and 8 bits ----
+ *
+ * bf16: the upper half of an f32. q8_0: blocks of 32 weights along k with one fp16 scale each, as
+ * ggml has it (d = max |w| / 127), but all quants of a row before all its scales, and the last
+ * block filled up with zeros. Rows follow each other without gaps. */
+enum kernel_dtype { KERNEL_F32, KERNEL_BF16, KERNEL_Q8_0, KERNEL_DTYPE_COUNT };
+extern const char *const kernel_dtype_names[KERNEL_DTYPE_COUNT];    /* "f32", "bf16", "q8_0" */
+enum kernel_dtype kernel_dtype_of_bits(int weight_bits);            /* 16, 8; else f32 */
+int64_t kernel_weight_bytes(enum kernel_dtype dtype, int n, int k); /* of w[n][k] */
+/* From f32, to the nearest value, ties to even. */
+void kernel_convert(enum kernel_dtype dtype, const float *w, void *out, int n, int k);
+/* Rows first .. first + n - 1 to f32 y[n][k]. */
+void kernel_decode(enum kernel_dtype dtype, const void *w, float *y, int64_t first, int n, int k);
+/* Fills memory with small seeded values, fast; whatever matrix of the type, and whatever f32 array,
+ * is laid over it later is finite and has no denormals. */
+void kernel_fill(enum kernel_dtype dtype, void *w, int64_t bytes, uint64_t seed);
+
+struct team;
+/* kernel_linear for weights of a type. scratch: kernel_linear_scratch bytes, aligned as malloc
+ * does. team: for what the BLAS does not do; NULL: the calling thread. The same bits for any team.
+ * Up to 4 rows (bf16: 2) every weight is read once (`c_bf16`; `c_q8`, where x too is rounded to 8
+ * bits a block, as in llama.cpp); for more, panels of weights become f32 in the cache and go
+ * through sgemm
+ * (`dequant`). */
+void kernel_linear_typed(enum kernel_dtype dtype, const float *x, const void *w, const float *bias,
+                         float *y, int m, int n, int k, void *scratch, struct team *team);
+int64_t kernel_linear_scratch(enum kernel_dtype dtype, int m, int n, int k);
+const char *kernel_linear_impl(enum kernel_dtype dtype, int m); /* the `impl` column */
+/* y[m][n] = table[token] decoded. */
+void kernel_embed_typed(enum kernel_dtype dtype, const int32_t *tokens, const void *table, float *y,
+                        int m, int n);
 
 /* y[m][n] = norm(x[m][n]) * gain (+ shift). eps 1e-5. y may be x. */
 void kernel_layernorm(const float *x, const float *gain, const float *shift, float *y, int m,
@@ -48,5 +79,8 @@ const char *kernel_blas_config(void);
 const char *kernel_blas_core(void);
 int kernel_blas_threads(void);
 void kernel_set_threads(int threads);
+struct err;
+/* The same, and an error when the BLAS then works with another number, or does not say. */
+bool kernel_use_threads(int threads, struct err *err);
 
 #endif

@@ -5,6 +5,7 @@
 #define ORRERY_KERNELS_VECTOR_H
 
 #include <stdint.h>
+#include <string.h>
 
 /* gcc on x86-64 compiles these functions three times and picks at load time, so that a binary built
  * for any x86-64 still uses the wide registers. NEON needs no such help. Sanitizers break the
@@ -42,5 +43,41 @@ static inline float vector_exp(float x)
     power.bits = biased * (1 << 23);
     return series * power.value;
 }
+
+/* Weights of 16 and 8 bits to f32, by bits: a compiler vectorises these for any target. */
+static inline float vector_bf16(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+/* Of a finite binary16 that is not negative, such as a scale. */
+static inline float vector_scale(uint16_t half)
+{
+    int32_t size = half, bits = (size << 13) + (112 << 23);
+    float value, tiny = (float)size * 0x1p-24f;
+
+    memcpy(&value, &bits, sizeof(value));
+    return size < 0x400 ? tiny : value;
+}
+
+/* Of a finite binary16: moved to its place and scaled back, or, where it is denormal, counted in
+ * its smallest steps; so no denormal float ever is an operand. */
+static inline float vector_fp16(uint16_t half)
+{
+    int32_t size = half & 0x7fff, bits = (size << 13) + (112 << 23);
+    float value, tiny = (float)size * 0x1p-24f;
+
+    memcpy(&value, &bits, sizeof(value));
+    value = size < 0x400 ? tiny : value;
+    return half & 0x8000 ? -value : value;
+}
+
+/* A row of q8_0: the quants of all blocks, the last block filled up with zeros, then the scales. */
+#define VECTOR_Q8_BLOCK 32
+#define VECTOR_Q8_BLOCKS(k) (((k) + VECTOR_Q8_BLOCK - 1) / VECTOR_Q8_BLOCK)
 
 #endif

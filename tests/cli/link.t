@@ -2,7 +2,7 @@
 # orrery-profile link: on loopback and between two ends, its file, its errors.
 . "$(dirname "$0")/lib.sh"
 need orrery-profile
-orrery-profile --help | grep -q '^  link ' || skip_all "built without ZeroMQ"
+orrery-profile --help | grep -q '^  link  *measure' || skip_all "built without ZeroMQ"
 cd "$tmp" || exit 2
 
 link() { timeout 60 orrery-profile link "$@"; }

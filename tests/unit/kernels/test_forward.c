@@ -6,6 +6,44 @@
 
 static const struct forward_stamp NO_STAMP = { NULL, NULL };
 
+static struct forward *create(struct arena *arena, const struct forward_shape *shape, int rows,
+                              int context)
+{
+    const struct forward_limits limits = { rows, context, rows < 4 ? rows : 4 };
+    struct forward *forward = forward_create(arena, shape, &limits, NULL);
+
+    assert_non_null(forward);
+    return forward;
+}
+
+/* One sequence alone. */
+static void embed_of(struct forward *forward, const struct forward_ends *ends,
+                     const int32_t *tokens, const float *patches, float *x, int m, int past)
+{
+    const struct forward_step step = { 1, m, &past };
+
+    forward_embed(forward, ends, tokens, patches, x, &step, NO_STAMP);
+}
+
+static void layer_of(struct forward *forward, const struct forward_layer *layer,
+                     const struct forward_kv *kv, float *x, int m, int past)
+{
+    const struct forward_step step = { 1, m, &past };
+
+    forward_layer(forward, layer, kv, x, &step, NO_STAMP);
+}
+
+static int32_t lm_head_of(struct forward *forward, const struct forward_ends *ends, const float *x,
+                          int m)
+{
+    const int past = 0;
+    const struct forward_step step = { 1, m, &past };
+    int32_t best;
+
+    forward_lm_head(forward, ends, x, &step, &best, NO_STAMP);
+    return best;
+}
+
 static const struct forward_shape GPT = { .hidden = 48,
                                           .heads = 3,
                                           .kv_heads = 3,
@@ -51,17 +89,17 @@ static struct weights make_weights(struct arena *arena, const struct forward_sha
 {
     struct weights w;
 
-    w.ends.embed = filled(arena, forward_embed_floats(s), 1, 1);
+    w.ends.embed = filled(arena, forward_embed_bytes(s) / 4, 1, 1);
     w.ends.positions = s->is_rope ? NULL : filled(arena, forward_positions_floats(s), 2, 1);
-    w.ends.lm_head = filled(arena, forward_lm_head_floats(s), 3, 1);
+    w.ends.lm_head = filled(arena, forward_lm_head_bytes(s) / 4, 3, 1);
     w.ends.small = filled(arena, forward_small_floats(s), 4, 1);
     for (int l = 0; l < 2; l++) {
         uint64_t seed = 10 + 10 * (uint64_t)l;
 
-        w.layers[l].qkv = filled(arena, forward_qkv_floats(s), seed, 0.3f);
-        w.layers[l].oproj = filled(arena, forward_oproj_floats(s), seed + 1, 0.3f);
-        w.layers[l].ffn_up = filled(arena, forward_ffn_up_floats(s), seed + 2, 0.3f);
-        w.layers[l].ffn_down = filled(arena, forward_ffn_down_floats(s), seed + 3, 0.3f);
+        w.layers[l].qkv = filled(arena, forward_qkv_bytes(s) / 4, seed, 0.3f);
+        w.layers[l].oproj = filled(arena, forward_oproj_bytes(s) / 4, seed + 1, 0.3f);
+        w.layers[l].ffn_up = filled(arena, forward_ffn_up_bytes(s) / 4, seed + 2, 0.3f);
+        w.layers[l].ffn_down = filled(arena, forward_ffn_down_bytes(s) / 4, seed + 3, 0.3f);
         w.layers[l].small = filled(arena, forward_small_floats(s), seed + 4, 1);
         w.kv[l].k = empty(arena, forward_kv_floats(s, capacity));
         w.kv[l].v = empty(arena, forward_kv_floats(s, capacity));
@@ -75,18 +113,18 @@ static void check_layer(const struct forward_shape *shape, int m, int past)
     struct arena *arena = arena_create();
     int capacity = past + m + 3;
     struct weights w = make_weights(arena, shape, capacity);
-    struct forward *forward = forward_create(arena, shape, 17, 64);
+    struct forward *forward = create(arena, shape, 17, 64);
     int64_t cache = forward_kv_floats(shape, capacity);
     struct forward_kv kv = { filled(arena, cache, 6, 1), filled(arena, cache, 7, 1), capacity };
     struct forward_kv same = { filled(arena, cache, 6, 1), filled(arena, cache, 7, 1), capacity };
     float *x = filled(arena, m * shape->hidden, 8, 1);
     float *expected = filled(arena, m * shape->hidden, 8, 1);
 
-    forward_layer(forward, &w.layers[0], &kv, x, m, past, NO_STAMP);
+    layer_of(forward, &w.layers[0], &kv, x, m, past);
     reference_layer(arena, shape, &w.layers[0], &same, expected, m, past);
     assert_close(x, expected, m * shape->hidden, 2e-4);
     assert_close(kv.k, same.k, cache, 2e-4);
-    assert_int_equal(forward_lm_head(forward, &w.ends, x, m, NO_STAMP),
+    assert_int_equal(lm_head_of(forward, &w.ends, x, m),
                      reference_lm_head(arena, shape, &w.ends, expected, m));
     arena_destroy(arena);
 }
@@ -104,11 +142,11 @@ static void a_layer_equals_the_naive_layer(void **state)
 static int32_t run_steps(struct forward *forward, const struct forward_shape *shape,
                          const struct weights *w, const int32_t *tokens, int m, int past, float *x)
 {
-    forward_embed(forward, &w->ends, tokens + past, NULL, x, m, past, NO_STAMP);
+    embed_of(forward, &w->ends, tokens + past, NULL, x, m, past);
     for (int l = 0; l < 2; l++)
-        forward_layer(forward, &w->layers[l], &w->kv[l], x, m, past, NO_STAMP);
+        layer_of(forward, &w->layers[l], &w->kv[l], x, m, past);
     (void)shape;
-    return forward_lm_head(forward, &w->ends, x, m, NO_STAMP);
+    return lm_head_of(forward, &w->ends, x, m);
 }
 
 /* Prefill of 5, a chunk of 4, then one at a time, against the prefill of all at once. */
@@ -122,7 +160,7 @@ static void decode_with_cache_equals_prefill_of_the_whole(void **state)
         const struct forward_shape *shape = shapes[s];
         struct weights whole = make_weights(arena, shape, 20);
         struct weights steps = make_weights(arena, shape, 33);
-        struct forward *forward = forward_create(arena, shape, 20, 40);
+        struct forward *forward = create(arena, shape, 20, 40);
         float *all = empty(arena, 20 * shape->hidden), *x = empty(arena, 20 * shape->hidden);
         int32_t tokens[20], token = -1;
 
@@ -137,16 +175,60 @@ static void decode_with_cache_equals_prefill_of_the_whole(void **state)
     }
 }
 
+/* Three sequences of different pasts in one step give what each gives alone. */
+static void a_batch_equals_its_sequences(void **state)
+{
+    enum { BATCH = 3, CAPACITY = 24 };
+    const struct forward_shape *const shapes[] = { &GPT, &LLAMA };
+    const int past[BATCH] = { 7, 0, 19 };
+
+    (void)state;
+    for (int s = 0; s < 2; s++)
+        for (int tokens = 1; tokens <= 3; tokens += 2) {
+            struct arena *arena = arena_create();
+            const struct forward_shape *shape = shapes[s];
+            const struct forward_step step = { BATCH, tokens, past };
+            struct weights w = make_weights(arena, shape, CAPACITY);
+            struct forward *forward = create(arena, shape, BATCH * tokens, CAPACITY);
+            struct forward *single = create(arena, shape, tokens, CAPACITY);
+            int64_t cache = forward_kv_floats(shape, CAPACITY), row = tokens * shape->hidden;
+            float *x = empty(arena, BATCH * row), *one = empty(arena, row);
+            struct forward_kv kv[BATCH];
+            int32_t words[BATCH * 3], best[BATCH];
+
+            for (int i = 0; i < BATCH * tokens; i++)
+                words[i] = (i * 53 + 5) % shape->vocab;
+            for (int b = 0; b < BATCH; b++)
+                kv[b] = (struct forward_kv){ filled(arena, cache, 90 + (uint64_t)b, 1),
+                                             filled(arena, cache, 95 + (uint64_t)b, 1), CAPACITY };
+            forward_embed(forward, &w.ends, words, NULL, x, &step, NO_STAMP);
+            forward_layer(forward, &w.layers[0], kv, x, &step, NO_STAMP);
+            forward_lm_head(forward, &w.ends, x, &step, best, NO_STAMP);
+            for (int b = 0; b < BATCH; b++) {
+                struct forward_kv own = { filled(arena, cache, 90 + (uint64_t)b, 1),
+                                          filled(arena, cache, 95 + (uint64_t)b, 1), CAPACITY };
+
+                embed_of(single, &w.ends, words + b * tokens, NULL, one, tokens, past[b]);
+                layer_of(single, &w.layers[0], &own, one, tokens, past[b]);
+                assert_close(x + b * row, one, row, 2e-4);
+                assert_close(kv[b].k, own.k, cache, 2e-4);
+                assert_close(kv[b].v, own.v, cache, 2e-4);
+                assert_int_equal(best[b], lm_head_of(single, &w.ends, one, tokens));
+            }
+            arena_destroy(arena);
+        }
+}
+
 static void vision_embeds_patches_and_adds_positions(void **state)
 {
     struct arena *arena = arena_create();
     struct weights w = make_weights(arena, &VIT, 8);
-    struct forward *forward = forward_create(arena, &VIT, 5, 8);
+    struct forward *forward = create(arena, &VIT, 5, 8);
     float *patches = filled(arena, 5 * 768, 3, 1), *x = empty(arena, 5 * 32);
     float *expected = empty(arena, 5 * 32);
 
     (void)state;
-    forward_embed(forward, &w.ends, NULL, patches, x, 5, 0, NO_STAMP);
+    embed_of(forward, &w.ends, NULL, patches, x, 5, 0);
     reference_linear(patches, w.ends.embed, NULL, expected, 5, 32, 768);
     for (int i = 0; i < 5 * 32; i++)
         expected[i] += w.ends.positions[i];
@@ -173,16 +255,20 @@ static void stamps_come_after_each_operator_in_model_order(void **state)
                                         OP_ACT,   OP_FFN_DOWN, OP_ADD, OP_FNORM, OP_LMHEAD };
     struct arena *arena = arena_create();
     struct weights w = make_weights(arena, &LLAMA, 4);
-    struct forward *forward = forward_create(arena, &LLAMA, 2, 4);
+    struct forward *forward = create(arena, &LLAMA, 2, 4);
     struct seen seen = { 0 };
     struct forward_stamp stamp = { on_stamp, &seen };
     float *x = empty(arena, 2 * LLAMA.hidden);
     const int32_t tokens[] = { 3, 5 };
 
     (void)state;
-    forward_embed(forward, &w.ends, tokens, NULL, x, 2, 0, stamp);
-    forward_layer(forward, &w.layers[0], &w.kv[0], x, 2, 0, stamp);
-    forward_lm_head(forward, &w.ends, x, 2, stamp);
+    const int past = 0;
+    const struct forward_step step = { 1, 2, &past };
+    int32_t best;
+
+    forward_embed(forward, &w.ends, tokens, NULL, x, &step, stamp);
+    forward_layer(forward, &w.layers[0], &w.kv[0], x, &step, stamp);
+    forward_lm_head(forward, &w.ends, x, &step, &best, stamp);
     assert_int_equal(seen.count, 15);
     for (int i = 0; i < 15; i++)
         assert_int_equal(seen.ops[i], expected[i]);
@@ -208,17 +294,17 @@ static void weight_sizes_are_those_of_gpt2_and_tinyllama(void **state)
                                         .is_rope = true };
 
     (void)state;
-    assert_int_equal(forward_qkv_floats(&gpt2), 2304 * 768);
-    assert_int_equal(forward_oproj_floats(&gpt2), 768 * 768);
-    assert_int_equal(forward_ffn_up_floats(&gpt2), 3072 * 768);
-    assert_int_equal(forward_ffn_down_floats(&gpt2), 768 * 3072);
-    assert_int_equal(forward_embed_floats(&gpt2), 50257 * 768);
+    assert_int_equal(forward_qkv_bytes(&gpt2) / 4, 2304 * 768);
+    assert_int_equal(forward_oproj_bytes(&gpt2) / 4, 768 * 768);
+    assert_int_equal(forward_ffn_up_bytes(&gpt2) / 4, 3072 * 768);
+    assert_int_equal(forward_ffn_down_bytes(&gpt2) / 4, 768 * 3072);
+    assert_int_equal(forward_embed_bytes(&gpt2) / 4, 50257 * 768);
     assert_int_equal(forward_positions_floats(&gpt2), 1024 * 768);
-    assert_int_equal(forward_lm_head_floats(&gpt2), 50257 * 768);
+    assert_int_equal(forward_lm_head_bytes(&gpt2) / 4, 50257 * 768);
     assert_int_equal(forward_small_floats(&gpt2), 8 * 3072);
     assert_int_equal(forward_kv_floats(&gpt2, 10), 12 * 10 * 64);
-    assert_int_equal(forward_qkv_floats(&tiny), 2560 * 2048);
-    assert_int_equal(forward_ffn_up_floats(&tiny), 2 * 5632 * 2048);
+    assert_int_equal(forward_qkv_bytes(&tiny) / 4, 2560 * 2048);
+    assert_int_equal(forward_ffn_up_bytes(&tiny) / 4, 2 * 5632 * 2048);
     assert_int_equal(forward_positions_floats(&tiny), 0);
     assert_int_equal(forward_kv_floats(&tiny, 10), 4 * 10 * 64);
 }
@@ -228,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_layer_equals_the_naive_layer),
         cmocka_unit_test(decode_with_cache_equals_prefill_of_the_whole),
+        cmocka_unit_test(a_batch_equals_its_sequences),
         cmocka_unit_test(vision_embeds_patches_and_adds_positions),
         cmocka_unit_test(stamps_come_after_each_operator_in_model_order),
         cmocka_unit_test(weight_sizes_are_those_of_gpt2_and_tinyllama),

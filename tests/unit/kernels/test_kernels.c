@@ -30,9 +30,9 @@ static void linear_equals_reference_for_1_to_17_rows(void **state)
 static void one_row_goes_through_gemv_and_more_through_gemm(void **state)
 {
     (void)state;
-    assert_string_equal(kernel_linear_impl(1), "gemv");
-    assert_string_equal(kernel_linear_impl(2), "gemm");
-    assert_string_equal(kernel_linear_impl(512), "gemm");
+    assert_string_equal(kernel_linear_impl(KERNEL_F32, 1), "gemv");
+    assert_string_equal(kernel_linear_impl(KERNEL_F32, 2), "gemm");
+    assert_string_equal(kernel_linear_impl(KERNEL_F32, 512), "gemm");
 }
 
 static void norms_equal_reference_also_in_place(void **state)

@@ -2,7 +2,7 @@
  * PAPI's genuine path through libsde where it can be loaded. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
-#include "profiler/counters.h"
+#include "profiler/counters/counters.h"
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>

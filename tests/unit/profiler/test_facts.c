@@ -3,9 +3,10 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
-#include "profiler/facts.h"
-#include "profiler/facts_cpu.h"
-#include "profiler/sysfile.h"
+#include "profiler/device/facts.h"
+#include "profiler/device/facts_cpu.h"
+#include "profiler/device/preflight.h"
+#include "profiler/device/sysfile.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -115,21 +116,55 @@ static void a_raspberry_pi_4_is_recognised(void **state)
     remove_tree(tree);
 }
 
+static bool has_item(const struct preflight_item *items, int count, const char *id,
+                     enum preflight_level level)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(items[i].id, id) == 0 && items[i].level == level)
+            return items[i].text[0] && items[i].advice[0];
+    return false;
+}
+
 static void governor_load_swap_and_throttling_are_warned_of(void **state)
 {
     struct tree *tree = make_tree();
-    const char *warnings[8];
+    struct preflight_item items[PREFLIGHT_MAX] = { { NULL, PREFLIGHT_NOTE, NULL, NULL } };
 
     (void)state;
     put_rpi4(tree);
     const struct facts *facts = facts_collect(tree->arena, tree->root);
-    assert_int_equal(facts_warnings(facts, warnings, 8), 4);
-    assert_non_null(strstr(warnings[0], "'ondemand'"));
-    assert_non_null(strstr(warnings[1], "load_1min is 2.53 on 4 cores"));
-    assert_non_null(strstr(warnings[2], "swapped out"));
-    assert_non_null(strstr(warnings[3], "327685"));
-    assert_int_equal(facts_warnings(facts, warnings, 1), 1);
+    int count = preflight_check(facts, items);
+    assert_true(has_item(items, count, "governor", PREFLIGHT_WARNING));
+    assert_true(has_item(items, count, "load", PREFLIGHT_WARNING));
+    assert_true(has_item(items, count, "swap", PREFLIGHT_WARNING));
+    assert_true(has_item(items, count, "throttled_now", PREFLIGHT_WARNING));
+    assert_true(has_item(items, count, "throttled_since_boot", PREFLIGHT_NOTE));
+    assert_int_equal(preflight_warnings(items, count), 4);
+    for (int i = 0; i < count; i++) /* warnings come first */
+        assert_true((items[i].level == PREFLIGHT_WARNING) == (i < 4));
+    assert_string_equal(facts_get(facts, "throttled_now"), "under-voltage, throttled");
+    assert_string_equal(facts_get(facts, "throttled_since_boot"), "under-voltage, throttled");
     remove_tree(tree);
+}
+
+static void nothing_known_is_nothing_to_warn_of(void **state)
+{
+    struct arena *arena = arena_create();
+    struct facts facts = { .arena = arena, .sysroot = "" };
+    struct preflight_item items[PREFLIGHT_MAX] = { { NULL, PREFLIGHT_NOTE, NULL, NULL } };
+
+    (void)state;
+    assert_int_equal(preflight_check(&facts, items), 0);
+    facts_put(&facts, "env_OPENBLAS_CORETYPE", "Haswell", "", "environment", "");
+    facts_put(&facts, "env_OMP_STACKSIZE", "1M", "", "environment", "");
+    facts_put(&facts, "cores_online", "1", "", "", "");
+    facts_put(&facts, "power_supply", "battery: Discharging", "", "", "");
+    int count = preflight_check(&facts, items);
+    assert_int_equal(count, 3);
+    assert_true(has_item(items, count, "environment", PREFLIGHT_NOTE));
+    assert_true(has_item(items, count, "few_cores", PREFLIGHT_NOTE));
+    assert_true(has_item(items, count, "battery", PREFLIGHT_WARNING));
+    arena_destroy(arena);
 }
 
 static void a_raspberry_pi_5_states_its_part_in_midr_and_its_caches(void **state)
@@ -181,14 +216,14 @@ static void an_x86_guest_says_so(void **state)
 static void an_emulated_board_is_named(void **state)
 {
     struct tree *tree = make_tree();
-    const char *warnings[8];
+    struct preflight_item items[PREFLIGHT_MAX] = { { NULL, PREFLIGHT_NOTE, NULL, NULL } };
 
     (void)state;
     put(tree, "/proc/device-tree/compatible", "linux,dummy-virt", 17);
     const struct facts *facts = facts_collect(tree->arena, tree->root);
     assert_string_equal(facts_get(facts, "emulated"), "qemu-system");
-    assert_int_equal(facts_warnings(facts, warnings, 8), 1);
-    assert_non_null(strstr(warnings[0], "emulated"));
+    assert_true(facts_is_emulated(facts));
+    assert_true(has_item(items, preflight_check(facts, items), "emulated", PREFLIGHT_WARNING));
     remove_tree(tree);
 }
 
@@ -278,6 +313,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_raspberry_pi_4_is_recognised),
         cmocka_unit_test(governor_load_swap_and_throttling_are_warned_of),
+        cmocka_unit_test(nothing_known_is_nothing_to_warn_of),
         cmocka_unit_test(a_raspberry_pi_5_states_its_part_in_midr_and_its_caches),
         cmocka_unit_test(an_x86_guest_says_so),
         cmocka_unit_test(an_emulated_board_is_named),

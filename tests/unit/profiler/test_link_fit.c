@@ -1,5 +1,5 @@
 /* test_link_fit.c - known links are found again from their times. */
-#include "profiler/link_fit.h"
+#include "profiler/link/link_fit.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"

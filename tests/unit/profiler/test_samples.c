@@ -1,7 +1,7 @@
 /* test_samples.c - clean mean, outliers and intervals on samples whose answer is known. */
 #include "lib/base/arena.h"
 #include "lib/base/rng.h"
-#include "profiler/samples.h"
+#include "profiler/measure/samples.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,8 @@
 
 static void add(struct arena *arena, struct samples *samples, int64_t ns, int proc, bool is_dirty)
 {
-    samples_add(arena, samples, (struct sample){ ns, ns / 2, proc, samples->count, is_dirty });
+    samples_add(arena, samples,
+                (struct sample){ ns, ns / 2, proc, samples->count, is_dirty, false });
 }
 
 static void no_sample_gives_no_summary(void **state)

@@ -4,12 +4,12 @@
 #include "lib/base/out.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
-#include "profiler/chain.h"
-#include "profiler/facts.h"
-#include "profiler/message.h"
-#include "profiler/report.h"
-#include "profiler/store.h"
-#include "profiler/table.h"
+#include "profiler/cmd/report.h"
+#include "profiler/device/facts.h"
+#include "profiler/measure/chain.h"
+#include "profiler/measure/message.h"
+#include "profiler/measure/store.h"
+#include "profiler/table/table.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,11 +29,11 @@ static const char MODELS[] =
     "t-bert,encoder,2,32,4,4,8,64,100,gelu,layer,learned,no,32,32,64\n"
     "t-vit,vision,2,32,4,4,8,64,10,gelu,layer,learned,no,32,32,64\n";
 
-static const struct point POINTS[] = { { OP_PREFILL, 1, 1 },
-                                       { OP_PREFILL, 4, 4 },
-                                       { OP_PREFILL, 8, 8 },
-                                       { OP_DECODE, 1, 4 },
-                                       { OP_DECODE, 1, 16 } };
+static const struct point POINTS[] = { { OP_PREFILL, 1, 1, 1 },
+                                       { OP_PREFILL, 4, 4, 1 },
+                                       { OP_PREFILL, 8, 8, 1 },
+                                       { OP_DECODE, 1, 4, 1 },
+                                       { OP_DECODE, 1, 16, 1 } };
 #define POINT_COUNT 5
 
 struct fixture {
@@ -82,9 +82,26 @@ static const struct model *find(struct fixture *fixture, const char *name)
 static struct store *make_store(struct fixture *fixture, const char *name)
 {
     const struct model *model = find(fixture, name);
+    const struct store_variant variant = {
+        .threads = 1, .slices = 1, .dtype = KERNEL_F32, .model = model, .regime = "burst"
+    };
+    struct store *store = store_create(fixture->arena, &variant);
+    int count = model->kind == MODEL_DECODER ? POINT_COUNT : 3;
 
-    return store_create(fixture->arena, model, POINTS,
-                        model->kind == MODEL_DECODER ? POINT_COUNT : 3, 1, model->layers);
+    for (int p = 0; p < count; p++)
+        store_add_point(store, &POINTS[p], false);
+    store_add_anchor(store, &POINTS[1], model->layers);
+    if (model->kind == MODEL_DECODER)
+        store_add_anchor(store, &POINTS[4], model->layers);
+    return store;
+}
+
+static bool build(struct fixture *fixture, const char *name, struct store *const *stores,
+                  struct table *table, struct err *err)
+{
+    const struct table_inputs inputs = { .device_id = name, .stores = stores, .store_count = 1 };
+
+    return table_build(fixture->arena, &inputs, table, err);
 }
 
 static void send(struct store *store, enum message_kind kind, int index, enum op op, int proc,
@@ -92,10 +109,9 @@ static void send(struct store *store, enum message_kind kind, int index, enum op
 {
     struct message message = { .kind = kind, .index = index, .op = (int32_t)op, .round = round };
     struct err err = ERR_INIT;
-    const char *unused = NULL;
 
     message.ns = ns;
-    assert_true(message_apply(store, proc, &message, &unused, &err));
+    assert_true(message_apply(store, proc, &message, &err));
 }
 
 /* Every operator takes (op + 1) us for each token, plus 1 us for each 4 keys in attention. */
@@ -134,14 +150,16 @@ static void every_stamped_operator_has_a_row_and_every_row_is_stamped(void **sta
 
     for (int n = 0; n < 4; n++) {
         struct store *store = make_store(fixture, names[n]);
-        struct forward_shape shape = chain_shape(store->model);
+        struct forward_shape shape = chain_shape(store->variant.model, KERNEL_F32);
+        const struct point most = { OP_ANY, 8, 64, 1 };
         struct pool_plan plan;
         struct err err = ERR_INIT;
         struct pool pool;
 
-        assert_true(pool_plan(&shape, 2, 8, 64, 65536, 0, &plan, &err));
+        assert_true(pool_plan(&shape, 2, &most, 65536, 0, &plan, &err));
         assert_true(pool_create(fixture->arena, &plan, 1, &pool, &err));
-        struct chain *chain = chain_create(fixture->arena, store->model, pool, 2, 8, 64, 1, &err);
+        struct chain *chain = chain_create(fixture->arena, store->variant.model, KERNEL_F32, pool,
+                                           2, &most, 1, 1, &err);
         assert_non_null(chain);
         for (int p = 0; p < store->point_count; p++) {
             struct stamped stamped = { { false } };
@@ -180,17 +198,20 @@ static void a_row_is_finished_by_a_narrow_interval_or_by_its_quota(void **state)
     int row = store->row_of[1][OP_QKV];
 
     assert_false(store_row_finished(store, fixture->arena, row, 0, 5));
-    for (int i = 0; i < 19; i++)
+    for (int i = 0; i < 5; i++)
         send(store, MESSAGE_SAMPLE, 1, OP_QKV, 0, i, 100000 + i);
     assert_false(store_row_finished(store, fixture->arena, row, 0, 5));
-    send(store, MESSAGE_SAMPLE, 1, OP_QKV, 0, 19, 100000);
-    assert_true(store_row_finished(store, fixture->arena, row, 0, 5));  /* half of a fifth of 200 */
+    send(store, MESSAGE_SAMPLE, 1, OP_QKV, 0, 5, 100000);
+    assert_true(store_row_finished(store, fixture->arena, row, 0, 5));  /* narrow inside */
     assert_false(store_row_finished(store, fixture->arena, row, 1, 5)); /* none in this process */
     for (int i = 0; i < 4; i++)
         send(store, MESSAGE_SAMPLE, 1, OP_QKV, 1, i, 100010);
     assert_true(store_row_finished(store, fixture->arena, row, 1, 5));
     assert_false(store_point_finished(store, fixture->arena, 1, 1, 5));
-    for (int i = 0; i < 40; i++) /* wide, but the quota is full */
+    for (int i = 0; i < 39; i++)
+        send(store, MESSAGE_SAMPLE, 2, OP_QKV, 0, i, 100000 * (1 + i % 7));
+    assert_false(store_row_finished(store, fixture->arena, store->row_of[2][OP_QKV], 0, 5));
+    for (int i = 0; i < 1; i++) /* wide, but its fifth of 200 is full */
         send(store, MESSAGE_SAMPLE, 2, OP_QKV, 0, i, 100000 * (1 + i % 7));
     assert_true(store_row_finished(store, fixture->arena, store->row_of[2][OP_QKV], 0, 5));
 }
@@ -199,7 +220,7 @@ static void kappa_is_the_forward_over_the_sum_of_the_table(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = make_store(fixture, "t-gpt");
-    const struct point *point = &POINTS[store->anchors[0].point];
+    const struct point *point = &store->anchors[0].point;
     struct table table;
     struct err err = ERR_INIT;
     int64_t sum_ns =
@@ -211,7 +232,7 @@ static void kappa_is_the_forward_over_the_sum_of_the_table(void **state)
     measure_all(store);
     for (int i = 0; i < 10; i++)
         send(store, MESSAGE_ANCHOR, 0, OP_LMHEAD, i % 2, i, 2 * sum_ns);
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     assert_int_equal(table.anchor_count, 1); /* the decode anchor has no sample */
     assert_int_equal(table.anchors[0].sum_chain_ps, 1000 * sum_ns);
     assert_true(table.anchors[0].kappa == 2.0);
@@ -227,11 +248,11 @@ static void rows_without_a_sample_are_missing_and_nothing_at_all_is_an_error(voi
     struct table table;
     struct err err = ERR_INIT;
 
-    assert_false(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_false(build(fixture, "t", &store, &table, &err));
     assert_int_equal(err.kind, ERR_SYSTEM);
     err = (struct err)ERR_INIT;
     send(store, MESSAGE_SAMPLE, 1, OP_QKV, 0, 0, 5000);
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     assert_int_equal(table.row_count, 1);
     assert_int_equal(table.missing_rows, store->row_count - 1);
     assert_true(table.rows[0].ci_lo_ps == COST_UNKNOWN);
@@ -242,11 +263,10 @@ static void send_count(struct store *store, int counter, int64_t value)
 {
     struct message message = { .kind = MESSAGE_COUNT, .index = 1, .op = OP_QKV };
     struct err err = ERR_INIT;
-    const char *unused = NULL;
 
     message.counter = counter;
     message.ns = value;
-    assert_true(message_apply(store, 0, &message, &unused, &err));
+    assert_true(message_apply(store, 0, &message, &err));
 }
 
 static void counts_are_means_a_call_and_silent_counters_are_rejected(void **state)
@@ -263,7 +283,7 @@ static void counts_are_means_a_call_and_silent_counters_are_rejected(void **stat
         send_count(store, COST_LLC_MISS, 0); /* never anything, over 8e6 instructions */
     }
     store->counter_reason[COST_STALL_BE] = "papi:-7:no_such_event";
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     const struct cost_row *row = &table.rows[store->row_of[1][OP_QKV]];
     assert_int_equal(row->counters[COST_CYC], 1000002);
     assert_int_equal(row->counters[COST_INS], 2000000);
@@ -285,7 +305,7 @@ static void without_instructions_a_silent_counter_is_rejected_too(void **state)
     store->counter_reason[COST_CYC] = "papi:-7:no_such_event";
     for (int i = 0; i < 4; i++)
         send_count(store, COST_LLC_MISS, 0);
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     const struct cost_row *row = &table.rows[store->row_of[1][OP_QKV]];
     assert_true(row->counters[COST_LLC_MISS] == COST_UNKNOWN);
     assert_non_null(strstr(row->ctr_reason, "llc_miss:always_zero"));
@@ -304,7 +324,7 @@ static void counts_beyond_any_counter_are_rejected(void **state)
     send_count(store, COST_LLC_MISS, 5);
     send_count(store, COST_LLC_MISS, -5);
     send_count(store, COST_INS, INT64_MAX);
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     const struct cost_row *row = &table.rows[store->row_of[1][OP_QKV]];
     assert_true(row->counters[COST_CYC] == COST_UNKNOWN);
     assert_true(row->counters[COST_LLC_MISS] == COST_UNKNOWN);
@@ -313,19 +333,29 @@ static void counts_beyond_any_counter_are_rejected(void **state)
     assert_non_null(strstr(row->ctr_reason, "llc_miss:value_out_of_range"));
 }
 
+/* 20 rounds of which one was throttled (firmware bit 2). */
 static void add_rounds(struct store *store)
 {
-    for (int i = 0; i < 20; i++)
-        store_add_round(store, (struct store_round){ .proc = i / 10,
-                                                     .round = i % 10,
-                                                     .t_ns = i,
-                                                     .canary_c_ns = i == 7 ? 11000 : 10000 + i,
-                                                     .canary_m_ns = 500,
-                                                     .freq_khz = -1,
-                                                     .temp_mc = 48000,
-                                                     .throttle_bits = -1,
-                                                     .nivcsw = 3,
-                                                     .psi_us = -1 });
+    const struct machine_state quiet = { .freq_khz = -1,
+                                         .temp_mc = 48000,
+                                         .throttle_bits = 0,
+                                         .psi_us = -1,
+                                         .busy_ns = -1,
+                                         .steal_ns = -1,
+                                         .switches = -1 };
+
+    for (int i = 0; i < 20; i++) {
+        struct store_round round = { .proc = i / 10,
+                                     .round = i % 10,
+                                     .readings = { quiet, quiet, 0, 10000 + i, 500 },
+                                     .nivcsw = 3 };
+
+        round.readings.before.t_ns = i;
+        round.readings.after.t_ns = i + 1;
+        if (i == 7)
+            round.readings.after.throttle_bits = 4;
+        store_add_round(store, round);
+    }
 }
 
 static bool file_has(struct fixture *fixture, const char *folder, const char *name,
@@ -355,7 +385,7 @@ static void the_files_are_read_back_by_the_simulators_reader(void **state)
     measure_all(store);
     add_rounds(store);
     send(store, MESSAGE_ANCHOR, 1, OP_LMHEAD, 0, 0, 1234567);
-    assert_true(table_build(fixture->arena, "board", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "board", &store, &table, &err));
     assert_true(table_write(fixture->arena, folder, &table, meta, facts, &store, 1, &err));
     struct cost_table *costs = cost_load(fixture->arena, folder, &err);
     assert_non_null(costs);
@@ -375,9 +405,10 @@ static void the_files_are_read_back_by_the_simulators_reader(void **state)
     assert_true(cost_lookup(costs, &op, 1, 32, &time_ps, &origin, &err));
     assert_int_equal(origin, INTERP_INTERPOLATED);
     assert_int_equal(time_ps, 1000 * (1000 * (OP_ATTN + 1) + 250 * 10));
-    assert_int_equal(table.slow_rounds, 1);
+    assert_int_equal(table.bad_rounds, 1);
     assert_true(file_has(fixture, folder, "rounds.csv",
-                         "1,0,7,7,11000,500,,48000,,3,,slow\n1,0,8,8,10008,500,,48000,,3,,ok\n"));
+                         "1,1,f32,0,7,7,8,10007,500,,48000,4,3,,,,throttled\n"
+                         "1,1,f32,0,8,8,9,10008,500,,48000,0,3,,,,ok\n"));
     assert_true(file_has(fixture, folder, "device.csv", "governor,,,"));
 }
 
@@ -391,7 +422,7 @@ static void a_folder_that_cannot_be_written_is_an_error(void **state)
     struct err err = ERR_INIT;
 
     measure_all(store);
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     assert_false(table_write(fixture->arena,
                              arena_printf(fixture->arena, "%s/models.csv/x", fixture->folder),
                              &table, meta, facts, &store, 1, &err));
@@ -429,7 +460,7 @@ static void the_report_says_the_bias_in_words(void **state)
     measure_all(store);
     for (int i = 0; i < 10; i++)
         send(store, MESSAGE_ANCHOR, 1, OP_LMHEAD, i % 2, i, 1000000000);
-    assert_true(table_build(fixture->arena, "t", store->model, &store, 1, &table, &err));
+    assert_true(build(fixture, "t", &store, &table, &err));
     struct report report = { .model = "t-gpt",
                              .cpu = "",
                              .folder = "here",
@@ -445,7 +476,8 @@ static void the_report_says_the_bias_in_words(void **state)
     report_write_json(fixture->arena, json, &report);
     const char *words = unwrapped(fixture->arena, out_memory(text, &length));
     assert_non_null(strstr(words, "an unnamed processor"));
-    assert_non_null(strstr(words, "decode on 4 keys, 3 layers, 1 thread: the sum of kernels is "));
+    assert_non_null(
+        strstr(words, "decode on 16 keys, f32, 3 layers, 1 thread: the sum of kernels is "));
     assert_non_null(strstr(words, " % below a whole forward (1000.000 ms"));
     assert_non_null(strstr(words, "take the table with care"));
     assert_non_null(strstr(words, "warning: something is wrong"));
@@ -460,17 +492,20 @@ static void a_failed_process_and_texts_come_through(void **state)
     struct store *store = make_store(*state, "t-gpt");
     struct message message = { .kind = MESSAGE_STATE };
     struct err err = ERR_INIT;
-    const char *counter_state = NULL;
     char text[400];
 
     memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     message_put_text(&message, text);
-    assert_true(message_apply(store, 0, &message, &counter_state, &err));
-    assert_int_equal(strlen(counter_state), sizeof(message.body.text) - 1);
+    assert_int_equal(strlen(message.body.text), sizeof(message.body.text) - 1);
+    assert_true(message_apply(store, 0, &message, &err)); /* for the parent alone */
+    message = (struct message){ .kind = MESSAGE_REASON, .index = COST_INS };
+    message_put_text(&message, text);
+    assert_true(message_apply(store, 0, &message, &err));
+    assert_string_equal(store->counter_reason[COST_INS], message.body.text);
     message.kind = MESSAGE_FAILED;
     message_put_text(&message, "no memory");
-    assert_false(message_apply(store, 0, &message, &counter_state, &err));
+    assert_false(message_apply(store, 0, &message, &err));
     assert_string_equal(err.text, "no memory");
 }
 

@@ -1,7 +1,7 @@
 /* test_wrap.c - no line beyond 80 columns, no word lost. */
 #include "lib/base/arena.h"
 #include "lib/base/out.h"
-#include "profiler/wrap.h"
+#include "profiler/cmd/wrap.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,0 +1,208 @@
+/* dtype.c - weights of 16 and 8 bits: sizes, conversion, decoding, and made-up values. */
+#include "lib/kernels/forward.h"
+#include "lib/kernels/kernels.h"
+#include "lib/kernels/vector.h"
+#include <assert.h>
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#define FP16_MAX 65504.0f
+
+const char *const kernel_dtype_names[KERNEL_DTYPE_COUNT] = {
+    [KERNEL_F32] = "f32",
+    [KERNEL_BF16] = "bf16",
+    [KERNEL_Q8_0] = "q8_0",
+};
+
+enum kernel_dtype kernel_dtype_of_bits(int weight_bits)
+{
+    return weight_bits == 16 ? KERNEL_BF16 : weight_bits == 8 ? KERNEL_Q8_0 : KERNEL_F32;
+}
+
+int64_t kernel_weight_bytes(enum kernel_dtype dtype, int n, int k)
+{
+    switch (dtype) {
+    case KERNEL_F32:
+        return INT64_C(4) * n * k;
+    case KERNEL_BF16:
+        return INT64_C(2) * n * k;
+    case KERNEL_Q8_0:
+        return (int64_t)n * VECTOR_Q8_BLOCKS(k) * (VECTOR_Q8_BLOCK + 2);
+    case KERNEL_DTYPE_COUNT:
+        break;
+    }
+    assert(dtype != KERNEL_DTYPE_COUNT);
+    return 0;
+}
+
+/* ---- from f32 ---- */
+
+/* Round to nearest, ties to even: half of the last bit kept, less one where that bit is 0. */
+static uint16_t bf16_of(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* IEEE 754 binary16 of 0 <= value <= FP16_MAX, ties to even. Below 2^-14 the last bit is worth
+ * 2^-24, as in a float between 0.5 and 1: adding 0.5 rounds there. */
+static uint16_t fp16_of(float value)
+{
+    uint32_t bits, half;
+    float shifted = value + 0.5f;
+
+    if (value < 6.103515625e-05f) {
+        memcpy(&bits, &shifted, sizeof(bits));
+        return (uint16_t)(bits - 0x3f000000);
+    }
+    memcpy(&bits, &value, sizeof(bits));
+    half = (bits + 0xfff + (bits >> 13 & 1)) >> 13;
+    return (uint16_t)(half - (112 << 10));
+}
+
+/* A row as in ggml's q8_0, but all quants before all scales. Quants are taken from the scale as it
+ * is stored, so that its rounding adds no error. */
+static void q8_row(const float *w, unsigned char *out, int k)
+{
+    int blocks = VECTOR_Q8_BLOCKS(k);
+    unsigned char *scales = out + (ptrdiff_t)blocks * VECTOR_Q8_BLOCK;
+
+    for (int b = 0; b < blocks; b++) {
+        int first = b * VECTOR_Q8_BLOCK, used = k - first;
+        float max = 0.0f;
+
+        used = used < VECTOR_Q8_BLOCK ? used : VECTOR_Q8_BLOCK;
+        for (int j = 0; j < used; j++)
+            max = fabsf(w[first + j]) > max ? fabsf(w[first + j]) : max;
+        float scale = max / 127.0f < FP16_MAX ? max / 127.0f : FP16_MAX;
+        uint16_t half = fp16_of(scale);
+        scale = vector_fp16(half);
+        for (int j = 0; j < VECTOR_Q8_BLOCK; j++) {
+            float quant = first + j < k && scale > 0.0f ? w[first + j] / scale : 0.0f;
+
+            quant = quant > 127.0f ? 127.0f : quant < -127.0f ? -127.0f : quant;
+            out[first + j] = (unsigned char)(int8_t)lrintf(quant);
+        }
+        memcpy(scales + sizeof(half) * (size_t)b, &half, sizeof(half));
+    }
+}
+
+void kernel_convert(enum kernel_dtype dtype, const float *w, void *out, int n, int k)
+{
+    int64_t row_bytes = kernel_weight_bytes(dtype, 1, k);
+
+    for (int i = 0; i < n; i++) {
+        const float *row = w + (int64_t)i * k;
+        unsigned char *to = (unsigned char *)out + i * row_bytes;
+
+        switch (dtype) {
+        case KERNEL_F32:
+            memcpy(to, row, (size_t)row_bytes);
+            break;
+        case KERNEL_BF16:
+            for (int j = 0; j < k; j++) {
+                uint16_t half = bf16_of(row[j]);
+
+                memcpy(to + 2 * (ptrdiff_t)j, &half, sizeof(half));
+            }
+            break;
+        case KERNEL_Q8_0:
+            q8_row(row, to, k);
+            break;
+        case KERNEL_DTYPE_COUNT:
+            break;
+        }
+    }
+}
+
+/* ---- to f32 ---- */
+
+VECTOR_CLONES
+static void decode_bf16(const uint16_t *w, float *y, int k)
+{
+    for (int j = 0; j < k; j++)
+        y[j] = vector_bf16(w[j]);
+}
+
+VECTOR_CLONES
+static void decode_q8(const int8_t *quants, const uint16_t *scales, float *y, int k)
+{
+    int whole = k / VECTOR_Q8_BLOCK;
+
+    for (int b = 0; b < whole; b++) {
+        float scale = vector_fp16(scales[b]);
+
+        for (int j = 0; j < VECTOR_Q8_BLOCK; j++)
+            y[b * VECTOR_Q8_BLOCK + j] = scale * quants[b * VECTOR_Q8_BLOCK + j];
+    }
+    for (int j = whole * VECTOR_Q8_BLOCK; j < k; j++)
+        y[j] = vector_fp16(scales[whole]) * quants[j];
+}
+
+void kernel_decode(enum kernel_dtype dtype, const void *w, float *y, int64_t first, int n, int k)
+{
+    int64_t row_bytes = kernel_weight_bytes(dtype, 1, k);
+
+    for (int i = 0; i < n; i++) {
+        const unsigned char *row = (const unsigned char *)w + (first + i) * row_bytes;
+        float *to = y + (int64_t)i * k;
+
+        switch (dtype) {
+        case KERNEL_F32:
+            memcpy(to, row, (size_t)row_bytes);
+            break;
+        case KERNEL_BF16:
+            decode_bf16((const void *)row, to, k);
+            break;
+        case KERNEL_Q8_0:
+            decode_q8((const void *)row,
+                      (const void *)(row + (ptrdiff_t)VECTOR_Q8_BLOCKS(k) * VECTOR_Q8_BLOCK), to,
+                      k);
+            break;
+        case KERNEL_DTYPE_COUNT:
+            break;
+        }
+    }
+}
+
+/* ---- made-up values ---- */
+
+/* A hash of the index: no carried state, so that it vectorises. Every half lies in
+ * +-0x3c00..0x3dff: as bf16, and at the top of a float, 0.008 to 0.12; as a scale of q8_0 1 to 1.5.
+ */
+VECTOR_CLONES
+static void fill_halves(uint32_t *words, uint32_t count, uint32_t salt)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t h = (i + salt * 65537u) * 2654435761u;
+
+        h ^= h >> 15;
+        h *= 2246822519u;
+        h ^= h >> 13;
+        words[i] = (h & 0x81ff81ffu) | 0x3c003c00u;
+    }
+}
+
+void kernel_fill(enum kernel_dtype dtype, void *w, int64_t bytes, uint64_t seed)
+{
+    const int64_t block = 1 << 16;
+    int64_t count = bytes / 4;
+    uint32_t *words = w, rest;
+
+    if (dtype == KERNEL_F32) {
+        assert(bytes % 4 == 0);
+        forward_fill(w, count, seed);
+        return;
+    }
+    for (int64_t start = 0; start < count; start += block) {
+        int64_t size = count - start < block ? count - start : block;
+        uint64_t salt = seed * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)start;
+
+        fill_halves(words + start, (uint32_t)size, (uint32_t)(salt >> 16));
+    }
+    fill_halves(&rest, 1, (uint32_t)seed);
+    memcpy(words + count, &rest, (size_t)(bytes % 4));
+}

@@ -1,0 +1,308 @@
+/* link_probe.c - ping-pong of several sizes, and bursts of small messages.
+ *
+ * Both ends sleep in poll until a message comes, as a worker does, and the prober pauses between
+ * exchanges, so that waking up is part of what is measured. Sizes are interleaved: a slow drift of
+ * the machine touches all of them alike. */
+#include "profiler/link/link_probe.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/base/stats.h"
+#include "lib/wire/channel.h"
+#include <string.h>
+#ifdef HAVE_ZMQ
+
+#define MARK 64
+#define MAX_PAYLOAD_BYTES (INT64_C(4) << 20)
+#define PATIENCE_NS INT64_C(10000000000)
+#define CONNECT_PATIENCE_NS INT64_C(5000000000)
+#define PEER_PATIENCE_NS INT64_C(60000000000) /* a prober that says nothing for so long is gone */
+#define PAUSE_NS INT64_C(2000000)
+#define WARM_UPS 2
+#define MAX_ROUNDS 30
+#define BURST_ROUNDS 12
+#define BURST_BYTES 64
+
+static const struct {
+    int64_t bytes;
+    int rounds;
+} sizes[LINK_SIZES] = { { 64, 30 },        { 256, 30 },      { 1 << 10, 30 },
+                        { 4 << 10, 30 },   { 16 << 10, 30 }, { 64 << 10, 30 },
+                        { 256 << 10, 20 }, { 1 << 20, 12 },  { 4 << 20, 8 } };
+static const int burst_messages[LINK_BURSTS] = { 1, 16, 32, 48 };
+
+struct end { /* of the link: one socket in, one out */
+    struct channel_hub *hub;
+    struct channel *in, *out;
+};
+
+static bool open_end(struct arena *arena, struct end *end, struct err *err)
+{
+    end->hub = channel_hub_create(arena, err);
+    if (!end->hub)
+        return false;
+    end->in = channel_open(arena, end->hub, CHANNEL_PULL, MARK, MAX_PAYLOAD_BYTES, err);
+    end->out = channel_open(arena, end->hub, CHANNEL_PUSH, MARK, 0, err);
+    return end->in && end->out;
+}
+
+static void close_end(struct end *end, int linger_ms)
+{
+    channel_close(end->in, 0);
+    channel_close(end->out, linger_ms);
+    channel_hub_destroy(end->hub);
+}
+
+static bool send_frame(struct end *end, const struct frame *frame, const void *payload,
+                       struct err *err)
+{
+    int64_t deadline_ns = clock_now_ns() + PATIENCE_NS;
+    enum channel_result result;
+
+    while ((result = channel_send(end->out, NULL, frame, payload, err)) == CHANNEL_LATER) {
+        struct channel_wait wait = { end->out, true, false };
+
+        if (!channel_wait(end->hub, &wait, 1, deadline_ns, err))
+            return false;
+        if (!wait.is_ready && clock_now_ns() >= deadline_ns)
+            return err_set(err, ERR_SYSTEM, "the other end does not read, or is not there");
+    }
+    return result == CHANNEL_DONE;
+}
+
+/* Whoever scans ports may connect and send anything: what is no frame is as good as nothing. */
+static enum channel_result receive_now(struct end *end, struct channel_message *message,
+                                       struct err *err)
+{
+    struct err bad = ERR_INIT;
+    enum channel_result result = channel_receive(end->in, message, &bad);
+
+    if (result != CHANNEL_BAD)
+        return result;
+    if (bad.kind == ERR_INPUT) /* a malformed message, dropped */
+        return CHANNEL_LATER;
+    err_set(err, bad.kind, "%s", bad.text);
+    return CHANNEL_BAD;
+}
+
+static bool receive_frame(struct end *end, struct channel_message *message, int64_t patience_ns,
+                          struct err *err)
+{
+    int64_t deadline_ns = clock_now_ns() + patience_ns;
+
+    for (;;) {
+        enum channel_result result = receive_now(end, message, err);
+        struct channel_wait wait = { end->in, false, false };
+
+        if (result != CHANNEL_LATER)
+            return result == CHANNEL_DONE;
+        if (clock_now_ns() >= deadline_ns)
+            return err_set(err, ERR_SYSTEM, "no answer for %d s", (int)(patience_ns / 1000000000));
+        if (!channel_wait(end->hub, &wait, 1, deadline_ns, err))
+            return false;
+    }
+}
+
+/* ---- the peer ---- */
+
+/* Where the prober listens; NULL when the message is no prober's first. */
+static const char *address_in(struct arena *arena, const struct channel_message *message)
+{
+    struct err ignored = ERR_INIT;
+
+    if (message->frame.type != FRAME_HELLO || message->frame.payload_bytes >= CHANNEL_ADDRESS_BYTES)
+        return NULL;
+    const char *address =
+        arena_strndup(arena, (const char *)message->payload, (size_t)message->frame.payload_bytes);
+    return channel_check_address("HELLO", address, &ignored) ? address : NULL;
+}
+
+/* Nobody may come for hours, and others than a prober may come. */
+static bool meet_prober(struct arena *arena, struct end *end, struct err *err)
+{
+    const struct frame ready = { .type = FRAME_READY };
+    const char *address = NULL;
+
+    while (!address) {
+        struct channel_wait wait = { end->in, false, false };
+        struct channel_message message;
+        enum channel_result result;
+
+        if (!channel_wait(end->hub, &wait, 1, clock_now_ns() + PEER_PATIENCE_NS, err))
+            return false;
+        result = receive_now(end, &message, err);
+        if (result == CHANNEL_BAD)
+            return false;
+        if (result != CHANNEL_DONE)
+            continue;
+        address = address_in(arena, &message);
+        channel_message_close(&message);
+    }
+    return channel_connect(end->out, address, err) && send_frame(end, &ready, NULL, err);
+}
+
+/* A ping is echoed whole; of a burst, the last message is answered. */
+static bool answer(struct end *end, const struct channel_message *message, struct err *err)
+{
+    struct frame pong = message->frame;
+
+    pong.type = FRAME_PONG;
+    if (message->frame.type == FRAME_PING)
+        return send_frame(end, &pong, message->payload, err);
+    pong.payload_bytes = 0;
+    return message->frame.step + 1 < message->frame.total_tokens ||
+           send_frame(end, &pong, NULL, err);
+}
+
+bool link_peer(struct arena *arena, const char *listen, link_listening_fn *on_listening, void *arg,
+               struct err *err)
+{
+    char bound[CHANNEL_ADDRESS_BYTES];
+    struct end end = { NULL, NULL, NULL };
+    bool ok = open_end(arena, &end, err) && channel_bind(end.in, listen, bound, err);
+
+    if (ok) {
+        on_listening(arg, bound);
+        ok = meet_prober(arena, &end, err);
+    }
+    while (ok) {
+        struct channel_message message;
+        bool is_over;
+
+        ok = receive_frame(&end, &message, PEER_PATIENCE_NS, err);
+        if (!ok)
+            break;
+        is_over = message.frame.type == FRAME_STOP;
+        ok = is_over || answer(&end, &message, err);
+        channel_message_close(&message);
+        if (is_over)
+            break;
+    }
+    close_end(&end, 0);
+    return ok;
+}
+
+/* ---- the prober ---- */
+
+/* Until somebody who speaks ZeroMQ listens there. */
+static bool wait_for_peer(struct end *end, const char *address, struct err *err)
+{
+    int64_t deadline_ns = clock_now_ns() + CONNECT_PATIENCE_NS;
+    struct channel_wait wait = { end->out, true, false };
+
+    while (!wait.is_ready) {
+        if (clock_now_ns() >= deadline_ns)
+            return err_set(err, ERR_SYSTEM,
+                           "%s does not answer: start `orrery-profile link --listen 0.0.0.0%s` "
+                           "there first",
+                           address, strrchr(address, ':'));
+        if (!channel_wait(end->hub, &wait, 1, deadline_ns, err))
+            return false;
+    }
+    return true;
+}
+
+static bool meet_peer(struct arena *arena, struct end *end, const char *address, struct err *err)
+{
+    char host[CHANNEL_ADDRESS_BYTES], bound[CHANNEL_ADDRESS_BYTES];
+    struct frame hello = { .type = FRAME_HELLO };
+    struct channel_message message;
+
+    if (!channel_local_host(address, host, err) ||
+        !channel_bind(end->in, arena_printf(arena, "%s:0", host), bound, err) ||
+        !channel_connect(end->out, address, err))
+        return false;
+    hello.payload_bytes = (int64_t)strlen(bound);
+    if (!wait_for_peer(end, address, err) || !send_frame(end, &hello, bound, err) ||
+        !receive_frame(end, &message, PATIENCE_NS, err))
+        return false;
+    channel_message_close(&message);
+    return message.frame.type == FRAME_READY ||
+           err_set(err, ERR_INPUT, "%s is no `orrery-profile link --listen`", address);
+}
+
+/* Time until the answer to the last of `messages` frames of the type is here. */
+static bool exchange(struct end *end, enum frame_type type, int messages, int64_t bytes,
+                     const unsigned char *payload, int64_t *time_ns, struct err *err)
+{
+    struct frame frame = { .type = type, .total_tokens = messages, .payload_bytes = bytes };
+    struct channel_message message;
+    int64_t start_ns;
+
+    clock_sleep_until_ns(clock_now_ns() + PAUSE_NS);
+    start_ns = clock_now_ns();
+    for (frame.step = 0; frame.step < messages; frame.step++)
+        if (!send_frame(end, &frame, payload, err))
+            return false;
+    if (!receive_frame(end, &message, PATIENCE_NS, err))
+        return false;
+    *time_ns = clock_now_ns() - start_ns;
+    channel_message_close(&message);
+    return message.frame.type == FRAME_PONG ||
+           err_set(err, ERR_INPUT, "the other end is no `orrery-profile link`");
+}
+
+static bool ping(struct arena *arena, struct end *end, const unsigned char *payload,
+                 struct link_measured *measured, struct err *err)
+{
+    int64_t(*times)[MAX_ROUNDS] = arena_array(arena, LINK_SIZES, sizeof *times);
+
+    for (int round = -WARM_UPS; round < MAX_ROUNDS; round++)
+        for (int i = 0; i < LINK_SIZES; i++) {
+            int64_t time_ns;
+
+            if (round >= sizes[i].rounds)
+                continue;
+            if (!exchange(end, FRAME_PING, 1, sizes[i].bytes, payload, &time_ns, err))
+                return false;
+            if (round >= 0)
+                times[i][round] = time_ns / 2;
+        }
+    for (int i = 0; i < LINK_SIZES; i++) {
+        size_t count = (size_t)sizes[i].rounds;
+
+        stats_sort(times[i], count);
+        measured->points[i] =
+            (struct link_point){ sizes[i].bytes, stats_quantile(times[i], count, 1, 2),
+                                 sizes[i].rounds };
+    }
+    return true;
+}
+
+static bool burst(struct end *end, const unsigned char *payload, struct link_measured *measured,
+                  struct err *err)
+{
+    int64_t times[LINK_BURSTS][BURST_ROUNDS];
+
+    for (int round = 0; round < BURST_ROUNDS; round++)
+        for (int i = 0; i < LINK_BURSTS; i++)
+            if (!exchange(end, FRAME_STEP, burst_messages[i], BURST_BYTES, payload,
+                          &times[i][round], err))
+                return false;
+    for (int i = 0; i < LINK_BURSTS; i++) {
+        stats_sort(times[i], BURST_ROUNDS);
+        measured->bursts[i] =
+            (struct link_burst){ burst_messages[i], stats_quantile(times[i], BURST_ROUNDS, 1, 2) };
+    }
+    return true;
+}
+
+bool link_probe(struct arena *arena, const char *address, struct link_measured *measured,
+                struct err *err)
+{
+    const struct frame stop = { .type = FRAME_STOP };
+    struct err ignored = ERR_INIT;
+    struct end end = { NULL, NULL, NULL };
+    unsigned char *payload = arena_alloc(arena, (size_t)MAX_PAYLOAD_BYTES);
+    bool ok;
+
+    memset(payload, 1, (size_t)MAX_PAYLOAD_BYTES); /* pages that are really there */
+    ok = open_end(arena, &end, err) && meet_peer(arena, &end, address, err) &&
+         ping(arena, &end, payload, measured, err) && burst(&end, payload, measured, err);
+    if (ok)
+        send_frame(&end, &stop, NULL, &ignored);
+    close_end(&end, 1000);
+    return ok;
+}
+#endif

@@ -1,0 +1,30 @@
+/* link_probe.h - the two ends of a link measurement, over the very sockets that carry steps. */
+#ifndef ORRERY_PROFILER_LINK_PROBE_H
+#define ORRERY_PROFILER_LINK_PROBE_H
+
+#include "profiler/link/link_fit.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+
+#define LINK_SIZES 9
+#define LINK_BURSTS 4
+
+struct link_measured {
+    struct link_point points[LINK_SIZES];
+    struct link_burst bursts[LINK_BURSTS];
+};
+
+/* Told the address once the peer listens. */
+typedef void link_listening_fn(void *arg, const char *address);
+
+/* Answers one prober, then returns. */
+bool link_peer(struct arena *arena, const char *listen, link_listening_fn *on_listening, void *arg,
+               struct err *err);
+/* Measures the way to the peer at `address`. */
+bool link_probe(struct arena *arena, const char *address, struct link_measured *measured,
+                struct err *err);
+
+#endif
