@@ -153,7 +153,7 @@ bool run_options_parse(int argc, char **argv, struct run_options *options, int *
         { "quick", OPTION_QUICK, NULL, 0, "fewer points, 3 processes instead of 5", 2 },
         { "budget", OPTION_BUDGET, "TIME", 0,
           "time for measuring, such as 120s; default: that of 125 forwards of 256 tokens, 15s to "
-          "120s (quick: of 22, 6s to 25s) for each thread count, slice and dtype",
+          "120s (quick: of 21, 6s to 25s) for each thread count, slice and dtype",
           2 },
         { "resume", OPTION_RESUME, NULL, 0, "go on with a run that was cut off", 2 },
         { NULL, 0, NULL, 0, "How:", 3 },
