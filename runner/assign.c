@@ -67,15 +67,15 @@ static void size_model(const struct assign_input *input, const struct model *mod
     setup->model = *model;
     setup->max_tokens = setup->max_total_tokens = 1;
     for (size_t i = 0; i < input->workload->count; i++) {
-        const struct workload_request *request = &input->workload->requests[i];
-        int32_t service = input->service_of[request->service], total;
+        const struct workload_request request = workload_at(input->workload, i);
+        int32_t service = input->service_of[request.service], total;
 
         if (input->plan->services[service].model != model ||
-            !admit_context_ok(model, request->prompt_tokens, request->output_tokens))
+            !admit_context_ok(model, request.prompt_tokens, request.output_tokens))
             continue;
-        total = request->prompt_tokens + request->output_tokens;
-        if (request->prompt_tokens > setup->max_tokens)
-            setup->max_tokens = request->prompt_tokens;
+        total = request.prompt_tokens + request.output_tokens;
+        if (request.prompt_tokens > setup->max_tokens)
+            setup->max_tokens = request.prompt_tokens;
         if (total > setup->max_total_tokens)
             setup->max_total_tokens = total;
     }

@@ -257,8 +257,8 @@ static bool announce(const struct coordinator *c)
     int64_t last_ps = 0;
 
     for (size_t i = 0; i < c->workload->count; i++)
-        if (c->workload->requests[i].arrival_ps > last_ps)
-            last_ps = c->workload->requests[i].arrival_ps;
+        if (c->workload->arrivals_ps[i] > last_ps)
+            last_ps = c->workload->arrivals_ps[i];
     fprintf(stderr, "orrery-run: %d worker%s joined; %zu request%s%s%s\n", c->fleet->count,
             c->fleet->count == 1 ? " has" : "s have", c->workload->count,
             c->workload->count == 1 ? "" : "s", last_ps > 0 ? ", about " : "",

@@ -18,19 +18,19 @@ void report_requests(const struct report_input *input, struct out *out)
 
     trace_requests_begin(out, input->meta);
     for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request *row = &workload->requests[i];
+        const struct workload_request row = workload_at(workload, i);
         const struct table_request *state = &input->run->table->requests[i];
         struct trace_request request = {
-            .request_id = row->request_id,
-            .service = workload->services[row->service],
+            .request_id = row.request_id,
+            .service = workload->services[row.service],
             .replica = state->replica < 0 ? -1 : input->plan->replicas[state->replica].number,
             .arrival_ps = state->arrival_ps,
             .start_ps = state->start_ps,
             .first_token_ps = state->first_token_ps,
             .finish_ps = state->finish_ps,
-            .prompt_tokens = row->prompt_tokens,
-            .output_tokens = row->output_tokens,
-            .client = row->client < 0 ? "" : workload->clients[row->client],
+            .prompt_tokens = row.prompt_tokens,
+            .output_tokens = row.output_tokens,
+            .client = row.client < 0 ? "" : workload->clients[row.client],
             .status = state->status,
             .e2e_ps = TRACE_NONE,
         };
@@ -60,10 +60,10 @@ void report_stages(const struct report_input *input, struct out *out)
     for (size_t i = 0; i < input->run->record_count; i++) {
         const struct serve_record *record = &input->run->records[i];
         const struct plan_stage *stage = input->plan->stages[record->stage_id];
-        const struct workload_request *row = &input->workload->requests[record->request];
+        const struct workload_request row = workload_at(input->workload, record->request);
         struct trace_stage line = {
-            .request_id = row->request_id,
-            .service = input->workload->services[row->service],
+            .request_id = row.request_id,
+            .service = input->workload->services[row.service],
             .device = device_of(input, stage),
             .replica = input->plan->replicas[stage->replica].number,
             .stage = record->stage,
@@ -92,7 +92,7 @@ static void put_transfer(const struct report_input *input, const struct serve_re
     const struct cluster_medium *medium = cluster_common_medium(
         input->plan->cluster, node_of(input, from), node_of(input, to), &near, &far);
     struct trace_transfer line = {
-        .request_id = input->workload->requests[record->request].request_id,
+        .request_id = workload_at(input->workload, record->request).request_id,
         .step = record->step,
         .batch_id = -1,
         .from_device = from,
@@ -115,7 +115,7 @@ static void put_input(const struct report_input *input, const struct serve_recor
         stage->number == 0 ? CLUSTER_SOURCE : device_of(input, &replica->stages[stage->number - 1]);
     int32_t new_tokens, past_tokens;
 
-    admit_step_tokens(input->workload->requests[record->request].prompt_tokens, record->step,
+    admit_step_tokens(workload_at(input->workload, record->request).prompt_tokens, record->step,
                       &new_tokens, &past_tokens);
     put_transfer(input, record, from, device_of(input, stage),
                  plan_input_bytes(input->plan, stage, new_tokens), out);

@@ -67,10 +67,9 @@ static int64_t stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t off
 
 static const struct plan_service *service_of(const struct serve *serve, size_t request)
 {
-    const struct workload *workload = serve->input->workload;
+    int32_t service = workload_at(serve->input->workload, request).service;
 
-    return &serve->input->plan
-                ->services[serve->input->service_of[workload->requests[request].service]];
+    return &serve->input->plan->services[serve->input->service_of[service]];
 }
 
 static int worker_of(const struct serve *serve, const struct plan_stage *stage)
@@ -103,9 +102,9 @@ static void enqueue(struct serve *serve, size_t request)
 /* Prompts are drawn from a stream of the request's own, so that they do not depend on order. */
 static void fill_tokens(struct serve *serve, size_t request, int32_t count)
 {
-    const struct workload_request *row = &serve->input->workload->requests[request];
+    const struct workload_request row = workload_at(serve->input->workload, request);
     const struct model *model = service_of(serve, request)->model;
-    struct rng rng = rng_stream(serve->input->seed, RNG_INPUT_TOKENS, (uint64_t)row->request_id);
+    struct rng rng = rng_stream(serve->input->seed, RNG_INPUT_TOKENS, (uint64_t)row.request_id);
 
     for (int32_t i = 0; i < count; i++)
         serve->tokens[i] = (int32_t)rng_below(&rng, (uint64_t)model->vocab);
@@ -114,15 +113,15 @@ static void fill_tokens(struct serve *serve, size_t request, int32_t count)
 static enum channel_result send_step(struct serve *serve, struct channel *push, size_t request,
                                      struct err *err)
 {
-    const struct workload_request *row = &serve->input->workload->requests[request];
+    const struct workload_request row = workload_at(serve->input->workload, request);
     const struct table_request *state = &serve->table->requests[request];
     struct frame frame = { .type = FRAME_STEP,
                            .stage = serve->input->plan->replicas[state->replica].stages[0].id,
                            .request = (int64_t)request,
                            .step = state->step,
-                           .total_tokens = row->prompt_tokens + row->output_tokens };
+                           .total_tokens = row.prompt_tokens + row.output_tokens };
 
-    admit_step_tokens(row->prompt_tokens, state->step, &frame.new_tokens, &frame.past_tokens);
+    admit_step_tokens(row.prompt_tokens, state->step, &frame.new_tokens, &frame.past_tokens);
     if (state->step == 0)
         fill_tokens(serve, request, frame.new_tokens);
     else
@@ -180,9 +179,9 @@ static void end_request(struct serve *serve, size_t request, enum trace_status s
 
 static int32_t choose_replica(struct serve *serve, size_t request)
 {
-    const struct workload_request *row = &serve->input->workload->requests[request];
+    const struct workload_request row = workload_at(serve->input->workload, request);
     const struct plan_service *service = service_of(serve, request);
-    struct dispatch_request asked = { row->request_id, row->session, row->client };
+    struct dispatch_request asked = { row.request_id, row.session, row.client };
     int chosen;
 
     for (int i = 0; i < service->replica_count; i++) {
@@ -193,7 +192,7 @@ static int32_t choose_replica(struct serve *serve, size_t request)
                                        table_backlog_ps(serve->table, service->replicas[i]),
                                        replica->outstanding };
     }
-    chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row->service], &asked,
+    chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], &asked,
                              serve->choices, service->replica_count);
     return chosen < 0 ? -1 : service->replicas[chosen];
 }
@@ -202,12 +201,12 @@ static void arrive(struct serve *serve)
 {
     int64_t arrival_ps;
     size_t request = source_take(serve->source, &arrival_ps);
-    const struct workload_request *row = &serve->input->workload->requests[request];
+    const struct workload_request row = workload_at(serve->input->workload, request);
     const struct model *model = service_of(serve, request)->model;
     int32_t replica;
 
     table_arrive(serve->table, request, arrival_ps);
-    if (!admit_context_ok(model, row->prompt_tokens, row->output_tokens)) {
+    if (!admit_context_ok(model, row.prompt_tokens, row.output_tokens)) {
         end_request(serve, request, TRACE_REFUSED, arrival_ps);
         return;
     }
@@ -216,7 +215,7 @@ static void arrive(struct serve *serve)
         end_request(serve, request, TRACE_FAILED, arrival_ps);
         return;
     }
-    table_start(serve->table, request, replica, admit_step_count(model, row->output_tokens));
+    table_start(serve->table, request, replica, admit_step_count(model, row.output_tokens));
     enqueue(serve, request);
 }
 
@@ -512,8 +511,8 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
 
     *run = (struct serve_run){ 0 };
     for (size_t i = 0; i < input->workload->count; i++)
-        if (input->workload->requests[i].prompt_tokens > longest)
-            longest = input->workload->requests[i].prompt_tokens;
+        if (workload_at(input->workload, i).prompt_tokens > longest)
+            longest = workload_at(input->workload, i).prompt_tokens;
     serve.table = run->table = table_create(arena, input->workload->count, plan->replica_count);
     serve.source = source_create(arena, input->workload);
     serve.dispatch = dispatch_create(arena, input->dispatch, plan->service_count, input->seed);

@@ -33,10 +33,10 @@ static struct numbers collect(struct arena *arena, const struct report_input *in
     size_t ok = 0, with_tpot = 0;
 
     for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request *row = &workload->requests[i];
+        const struct workload_request row = workload_at(workload, i);
         const struct table_request *state = &input->run->table->requests[i];
 
-        if (service >= 0 && row->service != service)
+        if (service >= 0 && row.service != service)
             continue;
         numbers.total++;
         numbers.by_status[state->status]++;

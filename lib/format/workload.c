@@ -1,4 +1,4 @@
-/* workload.c - reader and writer of workload tables.
+/* workload.c - reader and writer of workload tables; workload_build.c holds the columns.
  *
  * Names become numbers while reading; order and closed-loop rules that need one row and the one
  * above are checked here, those that need a model in lib/policy/plan. */
@@ -10,8 +10,8 @@
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
-#include "lib/format/names.h"
 #include "lib/format/table.h"
+#include <assert.h>
 
 #define MAX_BATCH 1000000
 
@@ -46,13 +46,14 @@ static const struct csv_column columns[COLUMN_COUNT] = {
 
 struct reader {
     const struct csv *csv;
-    struct names *services, *clients, *sessions;
+    struct workload_builder *builder;
     int64_t last_id, last_arrival_ps; /* -1 before the first */
 };
 
 static bool read_identity(struct reader *reader, struct workload_request *request, struct err *err)
 {
     const struct csv *csv = reader->csv;
+    struct workload_builder *builder = reader->builder;
 
     if (!csv_int(csv, REQUEST_ID, 0, INT64_MAX, &request->request_id, err))
         return false;
@@ -62,10 +63,11 @@ static bool read_identity(struct reader *reader, struct workload_request *reques
     reader->last_id = request->request_id;
     if (!csv_has(csv, SERVICE))
         return csv_bad(csv, SERVICE, err, "expected the name of a service");
-    request->service = names_put(reader->services, csv_text(csv, SERVICE));
-    request->client = csv_has(csv, CLIENT) ? names_put(reader->clients, csv_text(csv, CLIENT)) : -1;
-    request->session =
-        csv_has(csv, SESSION) ? names_put(reader->sessions, csv_text(csv, SESSION)) : -1;
+    request->service = workload_builder_service(builder, csv_text(csv, SERVICE));
+    if (csv_has(csv, CLIENT))
+        request->client = workload_builder_client(builder, csv_text(csv, CLIENT));
+    if (csv_has(csv, SESSION))
+        request->session = workload_builder_session(builder, csv_text(csv, SESSION));
     return true;
 }
 
@@ -78,7 +80,6 @@ static bool read_times(struct reader *reader, struct workload_request *request, 
     if (csv_has(csv, THINK_S) && !csv_seconds(csv, THINK_S, 0, &request->think_ps, err))
         return false;
     if (!csv_has(csv, ARRIVAL_S)) {
-        request->arrival_ps = WORKLOAD_CLOSED;
         if (request->client < 0 && request->session < 0)
             return csv_bad(csv, ARRIVAL_S, err,
                            "expected seconds; only a row with a client or a session may leave it "
@@ -108,7 +109,6 @@ static bool read_tokens(struct reader *reader, struct workload_request *request,
 {
     const struct csv *csv = reader->csv;
 
-    request->batch = 1;
     if (!read_count(csv, PROMPT_TOKENS, 1, DIST_MAX_TOKENS, &request->prompt_tokens, err) ||
         !read_count(csv, OUTPUT_TOKENS, 1, DIST_MAX_TOKENS, &request->output_tokens, err) ||
         !read_count(csv, PREFIX_TOKENS, 0, DIST_MAX_TOKENS, &request->prefix_tokens, err) ||
@@ -120,35 +120,21 @@ static bool read_tokens(struct reader *reader, struct workload_request *request,
     return true;
 }
 
-static bool read_rows(struct arena *arena, struct reader *reader, struct workload *workload,
-                      struct csv *csv, struct err *err)
+static bool read_rows(struct reader *reader, struct csv *csv, struct err *err)
 {
-    size_t capacity = 0;
-
-    workload->has_tokens = true;
     while (csv_next(csv, err)) {
-        struct workload_request *request;
+        struct workload_request request = {
+            .arrival_ps = WORKLOAD_CLOSED, .client = -1, .session = -1, .batch = 1
+        };
 
-        if (workload->count == capacity) {
-            size_t larger = capacity ? 2 * capacity : 256;
-
-            workload->requests =
-                arena_grow(arena, workload->requests, capacity, larger, sizeof *workload->requests);
-            workload->lines =
-                arena_grow(arena, workload->lines, capacity, larger, sizeof *workload->lines);
-            capacity = larger;
-        }
-        request = &workload->requests[workload->count];
-        if (!read_identity(reader, request, err) || !read_times(reader, request, err) ||
-            !read_tokens(reader, request, err))
+        if (!read_identity(reader, &request, err) || !read_times(reader, &request, err) ||
+            !read_tokens(reader, &request, err))
             return false;
-        if (request->prompt_tokens == 0)
-            workload->has_tokens = false;
-        workload->lines[workload->count++] = csv_line(csv);
+        workload_builder_add_line(reader->builder, &request, csv_line(csv));
     }
     if (err->kind != ERR_NONE)
         return false;
-    if (workload->count == 0)
+    if (workload_builder_count(reader->builder) == 0)
         return err_at(err, csv_path(csv), 0, 0, "no requests: expected at least one row");
     return true;
 }
@@ -156,30 +142,46 @@ static bool read_rows(struct arena *arena, struct reader *reader, struct workloa
 struct workload *workload_load(struct arena *arena, const char *path, struct err *err)
 {
     struct csv *csv = csv_open(arena, path, "workload", columns, COLUMN_COUNT, err);
-    struct workload *workload = arena_alloc(arena, sizeof *workload);
-    struct reader reader = { csv, NULL, NULL, NULL, -1, -1 };
+    struct reader reader = { csv, NULL, -1, -1 };
+    struct workload *workload;
     bool is_ok;
 
     if (!csv)
         return NULL;
-    reader.services = names_create(arena);
-    reader.clients = names_create(arena);
-    reader.sessions = names_create(arena);
-    workload->path = arena_strdup(arena, csv_path(csv));
+    reader.builder = workload_build(arena, csv_path(csv));
+    is_ok = read_rows(&reader, csv, err);
+    csv_close(csv);
+    if (!is_ok)
+        return NULL;
+    workload = workload_builder_finish(reader.builder);
     workload->service_column = csv_position(csv, SERVICE);
     workload->prompt_column = csv_position(csv, PROMPT_TOKENS);
     workload->output_column = csv_position(csv, OUTPUT_TOKENS);
     workload->batch_column = csv_position(csv, BATCH);
-    is_ok = read_rows(arena, &reader, workload, csv, err);
-    csv_close(csv);
-    workload->services = names_list(reader.services);
-    workload->service_count = names_count(reader.services);
-    workload->clients = names_list(reader.clients);
-    workload->client_count = names_count(reader.clients);
-    workload->sessions = names_list(reader.sessions);
-    workload->session_count = names_count(reader.sessions);
-    return is_ok ? workload : NULL;
+    return workload;
 }
+
+/* ---- lines ---- */
+
+long workload_line(const struct workload *workload, size_t index)
+{
+    size_t low = 0, high = workload->line_count;
+
+    assert(index < workload->count);
+    if (high == 0)
+        return 0;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (workload->lines[middle].first <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    return workload->lines[low].line + (long)(index - workload->lines[low].first);
+}
+
+/* ---- writing ---- */
 
 /* Whether the request says anything in this column. */
 static bool is_given(const struct workload_request *request, enum column column)
@@ -258,9 +260,12 @@ void workload_write(struct out *out, const struct workload *workload, const char
 {
     bool is_used[COLUMN_COUNT] = { false };
 
-    for (size_t i = 0; i < workload->count; i++)
+    for (size_t i = 0; i < workload->count; i++) {
+        const struct workload_request request = workload_at(workload, i);
+
         for (int c = 0; c < COLUMN_COUNT; c++)
-            is_used[c] = is_used[c] || is_given(&workload->requests[i], (enum column)c);
+            is_used[c] = is_used[c] || is_given(&request, (enum column)c);
+    }
     table_begin(out, "workload", meta);
     out_text(out, "request_id,arrival_s,service");
     for (int c = SERVICE + 1; c < COLUMN_COUNT; c++)
@@ -268,15 +273,15 @@ void workload_write(struct out *out, const struct workload *workload, const char
             out_printf(out, ",%s", columns[c].name);
     out_char(out, '\n');
     for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request *request = &workload->requests[i];
+        const struct workload_request request = workload_at(workload, i);
 
         for (int c = 0; c < COLUMN_COUNT; c++) {
             if (c > SERVICE && !is_used[c])
                 continue;
             if (c > 0)
                 out_char(out, ',');
-            if (is_given(request, (enum column)c))
-                write_field(out, workload, request, (enum column)c);
+            if (is_given(&request, (enum column)c))
+                write_field(out, workload, &request, (enum column)c);
         }
         out_char(out, '\n');
     }

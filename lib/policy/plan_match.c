@@ -11,11 +11,6 @@
 
 /* ---- requests ---- */
 
-static long line_of(const struct workload *workload, size_t request)
-{
-    return workload->lines ? workload->lines[request] : 0;
-}
-
 /* A generated workload has no file. */
 static const char *path_of(const struct workload *workload)
 {
@@ -25,40 +20,62 @@ static const char *path_of(const struct workload *workload)
 static bool not_placed(struct arena *arena, const struct plan *plan,
                        const struct workload *workload, size_t request, struct err *err)
 {
-    const char *name = workload->services[workload->requests[request].service];
+    const char *name = workload->services[workload_at(workload, request).service];
     const char **known = arena_array(arena, (size_t)plan->service_count, sizeof *known);
     const char *closest;
 
     for (int i = 0; i < plan->service_count; i++)
         known[i] = plan->services[i].name;
     closest = err_closest(name, known, plan->service_count);
-    return err_at(err, path_of(workload), line_of(workload, request), workload->service_column,
-                  "service is '%.60s': not placed%s%s%s", name, closest ? "; did you mean '" : "",
-                  closest ? closest : "", closest ? "'?" : "");
+    return err_at(err, path_of(workload), workload_line(workload, request),
+                  workload->service_column, "service is '%.60s': not placed%s%s%s", name,
+                  closest ? "; did you mean '" : "", closest ? closest : "", closest ? "'?" : "");
 }
 
-/* Also fills in the prompt of an encoder, whose input has one length unless a row says otherwise.
- */
-static bool check_request(struct workload *workload, size_t index, const struct model *model,
-                          struct err *err)
+/* An encoder's input has one length unless a row says otherwise. */
+static void fill_prompt(struct arena *arena, struct workload *workload, size_t index,
+                        int32_t prompt_tokens)
 {
-    struct workload_request *request = &workload->requests[index];
-    long line = line_of(workload, index);
+    if (!workload->prompt_tokens)
+        workload->prompt_tokens =
+            arena_array(arena, workload->count, sizeof *workload->prompt_tokens);
+    workload->prompt_tokens[index] = prompt_tokens;
+}
 
-    if (request->batch > 1)
-        return err_at(err, path_of(workload), line, workload->batch_column,
-                      "batch is '%d': this version computes one item a request", request->batch);
+static bool check_request(struct arena *arena, struct workload *workload, size_t index,
+                          const struct model *model, struct err *err)
+{
+    struct workload_request request = workload_at(workload, index);
+
+    if (request.batch > 1)
+        return err_at(err, path_of(workload), workload_line(workload, index),
+                      workload->batch_column,
+                      "batch is '%d': this version computes one item a request", request.batch);
     if (!model)
         return true;
-    if (request->prompt_tokens == 0 && model->kind != MODEL_DECODER)
-        request->prompt_tokens = model->max_context;
-    if (request->prompt_tokens == 0)
-        return err_at(err, path_of(workload), line, workload->prompt_column,
-                      "prompt_tokens is '': model '%s' needs it", model->name);
-    if (model->kind == MODEL_DECODER && request->output_tokens == 0)
-        return err_at(err, path_of(workload), line, workload->output_column,
+    if (request.prompt_tokens == 0 && model->kind != MODEL_DECODER) {
+        request.prompt_tokens = model->max_context;
+        fill_prompt(arena, workload, index, request.prompt_tokens);
+    }
+    if (request.prompt_tokens == 0)
+        return err_at(err, path_of(workload), workload_line(workload, index),
+                      workload->prompt_column, "prompt_tokens is '': model '%s' needs it",
+                      model->name);
+    if (model->kind == MODEL_DECODER && request.output_tokens == 0)
+        return err_at(err, path_of(workload), workload_line(workload, index),
+                      workload->output_column,
                       "output_tokens is '': model '%s' is a decoder and needs it", model->name);
     return true;
+}
+
+/* Whether there is anything to check row by row: not where all services are executables. */
+static bool needs_rows(const struct plan *plan, const struct workload *workload,
+                       const int32_t *found)
+{
+    for (int s = 0; s < workload->service_count; s++)
+        if (found[s] < 0 || plan->services[found[s]].model)
+            return true;
+    return workload->batches != NULL;
 }
 
 bool plan_match_workload(struct arena *arena, const struct plan *plan, struct workload *workload,
@@ -72,15 +89,17 @@ bool plan_match_workload(struct arena *arena, const struct plan *plan, struct wo
             if (strcmp(plan->services[i].name, workload->services[s]) == 0)
                 found[s] = i;
     }
+    *service_of = found;
+    if (!needs_rows(plan, workload, found))
+        return true;
     for (size_t i = 0; i < workload->count; i++) {
-        int32_t service = found[workload->requests[i].service];
+        int32_t service = found[workload->service_ids ? workload->service_ids[i] : 0];
 
         if (service < 0)
             return not_placed(arena, plan, workload, i, err);
-        if (!check_request(workload, i, plan->services[service].model, err))
+        if (!check_request(arena, workload, i, plan->services[service].model, err))
             return false;
     }
-    *service_of = found;
     return true;
 }
 

@@ -97,25 +97,30 @@ static void link_row(struct row *rows, size_t *last, size_t i, bool does_wait, b
         rows[previous].client_next = i;
 }
 
+static int64_t think_of(const struct workload *workload, size_t i)
+{
+    return workload->thinks_ps ? workload->thinks_ps[i] : 0;
+}
+
 static void link_rows(struct source *source, size_t *last_of_client, size_t *last_of_session)
 {
     const struct workload *workload = source->workload;
 
     for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request *request = &workload->requests[i];
+        int64_t arrival_ps = workload->arrivals_ps[i];
         struct row *row = &source->rows[i];
-        bool has_time = request->arrival_ps != WORKLOAD_CLOSED;
+        bool has_time = arrival_ps != WORKLOAD_CLOSED;
 
         row->client_next = row->session_next = NO_ROW;
-        row->ready_ps = has_time ? request->arrival_ps : 0;
-        if (request->client >= 0)
-            link_row(source->rows, &last_of_client[request->client], i, !has_time, false);
-        if (request->session >= 0)
-            link_row(source->rows, &last_of_session[request->session], i, true, true);
+        row->ready_ps = has_time ? arrival_ps : 0;
+        if (workload->client_ids && workload->client_ids[i] >= 0)
+            link_row(source->rows, &last_of_client[workload->client_ids[i]], i, !has_time, false);
+        if (workload->session_ids && workload->session_ids[i] >= 0)
+            link_row(source->rows, &last_of_session[workload->session_ids[i]], i, true, true);
         row->is_open = has_time && row->waits == 0;
         if (row->waits > 0 || row->is_open)
             continue;
-        row->ready_ps = request->think_ps;
+        row->ready_ps = think_of(workload, i);
         push(source, i);
     }
 }
@@ -135,7 +140,7 @@ struct source *source_create(struct arena *arena, const struct workload *workloa
 
     source->workload = workload;
     source->left = workload->count;
-    if (workload->client_count > 0 || workload->session_count > 0) {
+    if (workload->client_ids || workload->session_ids) {
         source->heap = arena_array(arena, workload->count, sizeof *source->heap);
         source->rows = arena_array(arena, workload->count, sizeof *source->rows);
         link_rows(source, new_ends(arena, workload->client_count),
@@ -152,8 +157,7 @@ static bool has_open(const struct source *source)
 
 static int64_t open_ps(const struct source *source)
 {
-    return has_open(source) ? source->workload->requests[source->next_open].arrival_ps
-                            : SOURCE_NEVER;
+    return has_open(source) ? source->workload->arrivals_ps[source->next_open] : SOURCE_NEVER;
 }
 
 int64_t source_peek_ps(const struct source *source)
@@ -187,7 +191,7 @@ size_t source_take(struct source *source, int64_t *arrival_ps)
 static void release(struct source *source, size_t request, int64_t now_ps)
 {
     struct row *row = &source->rows[request];
-    int64_t after_ps = later_ps(now_ps, source->workload->requests[request].think_ps);
+    int64_t after_ps = later_ps(now_ps, think_of(source->workload, request));
 
     assert(row->waits > 0);
     if (after_ps > row->ready_ps)

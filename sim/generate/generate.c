@@ -59,27 +59,22 @@ static struct streams streams_of(uint64_t seed, uint64_t entity)
     return streams;
 }
 
-static struct workload *workload_begin(struct arena *arena, const struct generate_options *options)
+static struct workload_builder *workload_begin(struct arena *arena,
+                                               const struct generate_options *options)
 {
-    struct workload *workload = arena_alloc(arena, sizeof(*workload));
+    struct workload_builder *builder = workload_build(arena, "the generated workload");
 
-    workload->path = "the generated workload";
-    workload->service_count = options->service_count;
-    workload->services = arena_array(arena, (size_t)options->service_count, sizeof(char *));
     for (int i = 0; i < options->service_count; i++)
-        workload->services[i] = options->services[i].name;
-    workload->has_tokens = options->prompt != NULL;
-    return workload;
+        workload_builder_service(builder, options->services[i].name);
+    return builder;
 }
 
 static void request_fill(struct workload_request *request, int64_t id,
                          const struct generate_options *options, struct streams *streams)
 {
-    request->request_id = id;
-    request->client = -1;
-    request->session = -1;
-    request->batch = 1;
-    request->slo_ps = options->slo_ps;
+    *request = (struct workload_request){
+        .request_id = id, .slo_ps = options->slo_ps, .client = -1, .session = -1, .batch = 1
+    };
     if (options->prompt)
         request->prompt_tokens = (int32_t)dist_draw(options->prompt, &streams->prompt);
     if (options->output)
@@ -125,18 +120,6 @@ static bool open_check(const struct generate_options *options, struct err *err)
     return common_check(options, err);
 }
 
-static void request_add(struct arena *arena, struct workload *workload, size_t *capacity)
-{
-    if (workload->count == *capacity) {
-        size_t wider = *capacity ? 2 * *capacity : 1024;
-
-        workload->requests =
-            arena_grow(arena, workload->requests, *capacity, wider, sizeof(*workload->requests));
-        *capacity = wider;
-    }
-    workload->count++;
-}
-
 struct workload *generate_open(struct arena *arena, const struct generate_options *options,
                                struct err *err)
 {
@@ -144,8 +127,7 @@ struct workload *generate_open(struct arena *arena, const struct generate_option
     int64_t most = options->max_requests > 0 ? options->max_requests : GENERATE_MAX_REQUESTS;
     struct process *processes;
     struct streams *streams;
-    struct workload *workload;
-    size_t capacity = 0;
+    struct workload_builder *builder;
     double total = 0;
 
     if (!open_check(options, err))
@@ -163,27 +145,26 @@ struct workload *generate_open(struct arena *arena, const struct generate_option
                            options->rate_per_s * (options->services[i].share / total), entity, err))
             return NULL;
     }
-    workload = workload_begin(arena, options);
-    while ((int64_t)workload->count < most) {
+    builder = workload_begin(arena, options);
+    for (int64_t id = 0; id < most; id++) {
         int i = earliest(processes, options->service_count, end_ps);
-        struct workload_request *request;
+        struct workload_request request;
 
         if (i < 0)
             break;
-        request_add(arena, workload, &capacity);
-        request = &workload->requests[workload->count - 1];
-        request_fill(request, (int64_t)workload->count - 1, options, &streams[i]);
-        request->service = i;
-        request->arrival_ps = processes[i].next_ps;
+        request_fill(&request, id, options, &streams[i]);
+        request.service = i;
+        request.arrival_ps = processes[i].next_ps;
+        workload_builder_add(builder, &request);
         process_next(&processes[i]);
     }
-    if (workload->count == 0) {
+    if (workload_builder_count(builder) == 0) {
         err_set(err, ERR_INPUT,
                 "no request arrives within the duration: raise --rate or "
                 "--duration");
         return NULL;
     }
-    return workload;
+    return workload_builder_finish(builder);
 }
 
 /* Service of a client's next request, in proportion to the shares. */
@@ -208,7 +189,7 @@ struct workload *generate_closed(struct arena *arena, const struct generate_opti
                                  struct err *err)
 {
     int64_t clients = options->clients, count = options->max_requests;
-    struct workload *workload;
+    struct workload_builder *builder;
     struct streams *streams;
 
     if (!common_check(options, err))
@@ -218,25 +199,26 @@ struct workload *generate_closed(struct arena *arena, const struct generate_opti
         return NULL;
     }
     clients = clients < count ? clients : count;
-    workload = workload_begin(arena, options);
-    workload->client_count = (int)clients;
-    workload->clients = arena_array(arena, (size_t)clients, sizeof(char *));
+    builder = workload_begin(arena, options);
+    workload_builder_reserve(builder, (size_t)count);
     streams = arena_array(arena, (size_t)clients, sizeof(*streams));
     for (int64_t c = 0; c < clients; c++) {
-        workload->clients[c] = arena_printf(arena, "c%lld", (long long)c);
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "c%lld", (long long)c);
+        workload_builder_client(builder, name);
         streams[c] = streams_of(options->seed, (uint64_t)c);
     }
-    workload->count = (size_t)count;
-    workload->requests = arena_array(arena, workload->count, sizeof(*workload->requests));
     for (int64_t i = 0; i < count; i++) {
-        struct workload_request *request = &workload->requests[i];
+        struct workload_request request;
         struct streams *own = &streams[i % clients];
 
-        request_fill(request, i, options, own);
-        request->arrival_ps = WORKLOAD_CLOSED;
-        request->client = (int32_t)(i % clients);
-        request->service = choose_service(options, &own->choice);
-        request->think_ps = dist_draw(options->think, &own->think);
+        request_fill(&request, i, options, own);
+        request.arrival_ps = WORKLOAD_CLOSED;
+        request.client = (int32_t)(i % clients);
+        request.service = choose_service(options, &own->choice);
+        request.think_ps = dist_draw(options->think, &own->think);
+        workload_builder_add(builder, &request);
     }
-    return workload;
+    return workload_builder_finish(builder);
 }

@@ -78,16 +78,17 @@ struct metrics metrics_compute(struct arena *arena, const struct serve_input *in
 
     *services = arena_array(arena, service_count, sizeof(**services));
     for (size_t i = 0; i < workload->count; i++)
-        sizes[input->service_of[workload->requests[i].service]] += result->requests[i].is_taken;
+        sizes[input->service_of[workload_at(workload, i).service]] += result->requests[i].is_taken;
     for (size_t s = 0; s < service_count; s++) {
         (*services)[s].service = plan->services[s].name;
         group_reserve(arena, &groups[s], sizes[s]);
     }
     for (size_t i = 0; i < workload->count; i++) {
-        int32_t s = input->service_of[workload->requests[i].service];
+        const struct workload_request request = workload_at(workload, i);
+        int32_t s = input->service_of[request.service];
 
         if (result->requests[i].is_taken)
-            request_add(&(*services)[s], &groups[s], &workload->requests[i], &result->requests[i],
+            request_add(&(*services)[s], &groups[s], &request, &result->requests[i],
                         plan->services[s].model, slo_ps);
     }
     group_reserve(arena, &total, result->taken_count);

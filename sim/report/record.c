@@ -54,9 +54,9 @@ struct record *record_create(struct arena *arena, const struct serve_input *inpu
 
 static struct chrome_slice slice_of(const struct record *record, size_t index)
 {
-    const struct workload_request *request = &record->input->workload->requests[index];
-    struct chrome_slice slice = { .service = record->services[request->service],
-                                  .request_id = request->request_id,
+    const struct workload_request request = workload_at(record->input->workload, index);
+    struct chrome_slice slice = { .service = record->services[request.service],
+                                  .request_id = request.request_id,
                                   .stage = -1,
                                   .step = -1,
                                   .phase = OP_ANY };
@@ -135,13 +135,13 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
 static void on_end(void *arg, size_t index, const struct serve_request *request)
 {
     struct record *record = arg;
-    const struct workload_request *from = &record->input->workload->requests[index];
+    const struct workload_request from = workload_at(record->input->workload, index);
 
     if (record->chrome)
         chrome_request(record->chrome,
-                       &(struct chrome_request){ .service = record->services[from->service],
+                       &(struct chrome_request){ .service = record->services[from.service],
                                                  .status = trace_status_names[request->status],
-                                                 .request_id = from->request_id,
+                                                 .request_id = from.request_id,
                                                  .arrival_ps = request->arrival_ps,
                                                  .first_token_ps = request->first_token_ps,
                                                  .finish_ps = request->finish_ps });
@@ -167,23 +167,23 @@ void record_write_requests(const struct serve_input *input, const struct serve_r
 
     trace_requests_begin(out, meta);
     for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request *request = &workload->requests[i];
+        const struct workload_request request = workload_at(workload, i);
         const struct serve_request *record = &result->requests[i];
         struct trace_request row;
 
         if (!record->is_taken)
             continue;
         row = (struct trace_request){
-            .request_id = request->request_id,
-            .service = workload->services[request->service],
+            .request_id = request.request_id,
+            .service = workload->services[request.service],
             .replica = record->replica < 0 ? -1 : input->plan->replicas[record->replica].number,
             .arrival_ps = record->arrival_ps,
             .start_ps = record->start_ps,
             .first_token_ps = record->first_token_ps,
             .finish_ps = record->finish_ps,
-            .prompt_tokens = request->prompt_tokens,
-            .output_tokens = request->output_tokens,
-            .client = request->client < 0 ? "" : workload->clients[request->client],
+            .prompt_tokens = request.prompt_tokens,
+            .output_tokens = request.output_tokens,
+            .client = request.client < 0 ? "" : workload->clients[request.client],
             .status = record->status,
             .e2e_ps = TRACE_NONE,
         };
@@ -215,10 +215,10 @@ void record_write_stages(struct record *record, struct out *out, const char *con
     for (size_t i = 0; i < record->span_count; i++) {
         const struct serve_span *span = &record->spans[i];
         const struct plan_stage *stage = input->plan->stages[span->stage];
-        const struct workload_request *request = &workload->requests[span->request];
+        const struct workload_request request = workload_at(workload, span->request);
         struct trace_stage row = {
-            .request_id = request->request_id,
-            .service = workload->services[request->service],
+            .request_id = request.request_id,
+            .service = workload->services[request.service],
             .device = input->plan->cluster->devices[stage->devices[span->position]].name,
             .replica = input->plan->replicas[stage->replica].number,
             .stage = stage->number,
@@ -260,7 +260,7 @@ void record_write_transfers(struct record *record, struct out *out, const char *
     for (size_t i = 0; i < record->transfer_count; i++) {
         const struct serve_transfer *transfer = &record->transfers[i];
         struct trace_transfer row = {
-            .request_id = input->workload->requests[transfer->request].request_id,
+            .request_id = workload_at(input->workload, transfer->request).request_id,
             .step = transfer->step,
             .batch_id = -1,
             .from_device = end_name(input, transfer->from),

@@ -46,7 +46,8 @@ static bool blocked(const struct serve *serve, struct err *err)
         if (flight->replica < 0)
             continue;
         n = snprintf(list + used, sizeof(list) - used, "%s%lld (step %d, stage %d, %.32s)",
-                     shown ? ", " : "", (long long)workload->requests[flight->request].request_id,
+                     shown ? ", " : "",
+                     (long long)workload_at(workload, flight->request).request_id,
                      (int)flight->step, (int)flight->hop, place_of(serve, flight));
         used += n > 0 && (size_t)n < sizeof(list) - used ? (size_t)n : 0;
         shown++;

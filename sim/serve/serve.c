@@ -48,8 +48,8 @@ static int32_t flight_create(struct serve *serve)
 static void cache_change(struct serve *serve, const struct flight *flight, int sign)
 {
     const struct plan_replica *replica = &serve->input->plan->replicas[flight->replica];
-    const struct workload_request *request = &serve->input->workload->requests[flight->request];
-    int64_t tokens = (int64_t)request->prompt_tokens + request->output_tokens;
+    const struct workload_request request = workload_at(serve->input->workload, flight->request);
+    int64_t tokens = (int64_t)request.prompt_tokens + request.output_tokens;
 
     for (int s = 0; s < replica->stage_count; s++) {
         const struct site *site = &serve->sites[replica->stages[s].id];
@@ -139,10 +139,10 @@ static void hop_send(struct serve *serve, int32_t index, bool *is_there)
 
 static void step_prepare(struct serve *serve, struct flight *flight)
 {
-    const struct workload_request *request = &serve->input->workload->requests[flight->request];
+    const struct workload_request request = workload_at(serve->input->workload, flight->request);
 
     flight->hop = 0;
-    admit_step_tokens(request->prompt_tokens, flight->step, &flight->new_tokens,
+    admit_step_tokens(request.prompt_tokens, flight->step, &flight->new_tokens,
                       &flight->past_tokens);
 }
 
@@ -220,8 +220,8 @@ static bool on_arrival(struct serve *serve, struct err *err)
 {
     int64_t arrival_ps;
     size_t index = source_take(serve->source, &arrival_ps);
-    const struct workload_request *request = &serve->input->workload->requests[index];
-    int32_t service = serve->input->service_of[request->service];
+    const struct workload_request request = workload_at(serve->input->workload, index);
+    int32_t service = serve->input->service_of[request.service];
     const struct model *model = serve->input->plan->services[service].model;
     struct serve_request *record = &serve->result->requests[index];
     struct flight *flight;
@@ -232,16 +232,16 @@ static bool on_arrival(struct serve *serve, struct err *err)
     serve->result->taken_count++;
     *record = (struct serve_request){ true,       TRACE_FAILED, -1,        arrival_ps,
                                       TRACE_NONE, TRACE_NONE,   TRACE_NONE };
-    if (model && !admit_context_ok(model, request->prompt_tokens, request->output_tokens)) {
+    if (model && !admit_context_ok(model, request.prompt_tokens, request.output_tokens)) {
         request_end(serve, index, TRACE_REFUSED);
         return true;
     }
     flight_index = flight_create(serve);
     flight = &serve->flights[flight_index];
     flight->request = index;
-    flight->replica = replica_choose(serve, service, request);
+    flight->replica = replica_choose(serve, service, &request);
     flight->step = 0;
-    flight->step_count = model ? admit_step_count(model, request->output_tokens) : 1;
+    flight->step_count = model ? admit_step_count(model, request.output_tokens) : 1;
     record->replica = flight->replica;
     serve->outstanding[flight->replica]++;
     cache_change(serve, flight, 1);

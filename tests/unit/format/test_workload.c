@@ -46,24 +46,24 @@ static void every_column_is_read(void **state)
                       ",,,,,,,,code,0.126146556213,9223372036854775807,\n");
     assert_non_null(w);
     assert_int_equal(w->count, 2);
-    assert_int_equal(w->requests[0].request_id, 5);
-    assert_int_equal(w->requests[0].arrival_ps, INT64_C(126146556213));
-    assert_int_equal(w->requests[0].think_ps, INT64_C(250000000000));
-    assert_int_equal(w->requests[0].slo_ps, INT64_C(1500000000000));
-    assert_int_equal(w->requests[0].prompt_tokens, 8);
-    assert_int_equal(w->requests[0].output_tokens, 7);
-    assert_int_equal(w->requests[0].prefix_tokens, 3);
-    assert_int_equal(w->requests[0].batch, 2);
-    assert_string_equal(w->services[w->requests[0].service], "chat");
-    assert_string_equal(w->clients[w->requests[0].client], "c0");
-    assert_string_equal(w->sessions[w->requests[0].session], "s0");
-    assert_int_equal(w->requests[1].request_id, INT64_MAX);
-    assert_string_equal(w->services[w->requests[1].service], "code");
-    assert_int_equal(w->requests[1].client, -1);
-    assert_int_equal(w->requests[1].session, -1);
-    assert_int_equal(w->requests[1].slo_ps, 0);
-    assert_int_equal(w->requests[1].batch, 1);
-    assert_int_equal(w->lines[1], 3);
+    assert_int_equal(workload_at(w, 0).request_id, 5);
+    assert_int_equal(workload_at(w, 0).arrival_ps, INT64_C(126146556213));
+    assert_int_equal(workload_at(w, 0).think_ps, INT64_C(250000000000));
+    assert_int_equal(workload_at(w, 0).slo_ps, INT64_C(1500000000000));
+    assert_int_equal(workload_at(w, 0).prompt_tokens, 8);
+    assert_int_equal(workload_at(w, 0).output_tokens, 7);
+    assert_int_equal(workload_at(w, 0).prefix_tokens, 3);
+    assert_int_equal(workload_at(w, 0).batch, 2);
+    assert_string_equal(w->services[workload_at(w, 0).service], "chat");
+    assert_string_equal(w->clients[workload_at(w, 0).client], "c0");
+    assert_string_equal(w->sessions[workload_at(w, 0).session], "s0");
+    assert_int_equal(workload_at(w, 1).request_id, INT64_MAX);
+    assert_string_equal(w->services[workload_at(w, 1).service], "code");
+    assert_int_equal(workload_at(w, 1).client, -1);
+    assert_int_equal(workload_at(w, 1).session, -1);
+    assert_int_equal(workload_at(w, 1).slo_ps, 0);
+    assert_int_equal(workload_at(w, 1).batch, 1);
+    assert_int_equal(workload_line(w, 1), 3);
     assert_int_equal(w->service_column, 9);
     assert_int_equal(w->prompt_column, 8);
     assert_int_equal(w->output_column, 7);
@@ -82,9 +82,9 @@ static void names_are_numbered_in_order_of_appearance(void **state)
     assert_string_equal(w->services[0], "b");
     assert_string_equal(w->services[1], "a");
     assert_string_equal(w->services[2], "c");
-    assert_int_equal(w->requests[2].service, 0);
+    assert_int_equal(workload_at(w, 2).service, 0);
     assert_int_equal(w->client_count, 3);
-    assert_int_equal(w->requests[2].client, 0);
+    assert_int_equal(workload_at(w, 2).client, 0);
     assert_int_equal(w->session_count, 0);
 }
 
@@ -143,11 +143,11 @@ static void an_arrival_may_be_empty_only_for_a_client_or_a_session(void **state)
                                                  "0,,a,c,,0.5\n1,3,a,,,\n2,,a,,s,\n3,3,a,c,,\n");
 
     assert_non_null(w);
-    assert_int_equal(w->requests[0].arrival_ps, WORKLOAD_CLOSED);
-    assert_int_equal(w->requests[0].think_ps, UNITS_PS_PER_S / 2);
-    assert_int_equal(w->requests[1].arrival_ps, 3 * UNITS_PS_PER_S);
-    assert_int_equal(w->requests[2].arrival_ps, WORKLOAD_CLOSED);
-    assert_int_equal(w->requests[2].session, 0);
+    assert_int_equal(workload_at(w, 0).arrival_ps, WORKLOAD_CLOSED);
+    assert_int_equal(workload_at(w, 0).think_ps, UNITS_PS_PER_S / 2);
+    assert_int_equal(workload_at(w, 1).arrival_ps, 3 * UNITS_PS_PER_S);
+    assert_int_equal(workload_at(w, 2).arrival_ps, WORKLOAD_CLOSED);
+    assert_int_equal(workload_at(w, 2).session, 0);
     expect_error(*state, HEAD ",client\n0,,a,\n",
                  "w.csv:2:2: arrival_s is '': expected seconds; only a row with a client or a "
                  "session may leave it empty");
@@ -160,7 +160,7 @@ static void token_counts_are_positive_and_the_prefix_is_part_of_the_prompt(void 
 
     assert_non_null(w);
     assert_true(w->has_tokens);
-    assert_int_equal(w->requests[0].output_tokens, 0);
+    assert_int_equal(workload_at(w, 0).output_tokens, 0);
     expect_error_at(*state, HEAD ",prompt_tokens\n0,0,a,0\n", "w.csv:2:4: prompt_tokens is '0': ");
     expect_error_at(*state, HEAD ",prompt_tokens\n0,0,a,4294967297\n",
                     "w.csv:2:4: prompt_tokens is '4294967297': ");

@@ -73,26 +73,33 @@ static void an_encoder_without_tokens_computes_its_whole_context(void **state)
     assert_true(match(scratch, plan,
                       "request_id,arrival_s,service,prompt_tokens\n0,0,v,\n1,0,e,\n2,0,e,7\n",
                       &workload, &service_of));
-    assert_int_equal(workload->requests[0].prompt_tokens, 197);
-    assert_int_equal(workload->requests[1].prompt_tokens, 512);
-    assert_int_equal(workload->requests[2].prompt_tokens, 7);
+    assert_int_equal(workload_at(workload, 0).prompt_tokens, 197);
+    assert_int_equal(workload_at(workload, 1).prompt_tokens, 512);
+    assert_int_equal(workload_at(workload, 2).prompt_tokens, 7);
 }
 
 static void an_executable_asks_for_no_tokens_and_a_generated_workload_has_no_file(void **state)
 {
-    static const char *services[] = { "c" };
+    static const struct workload_request request = { .client = -1, .session = -1, .batch = 1 };
+    static const char *const names[] = { "c", "d" };
     struct scratch *scratch = *state;
     const struct plan *plan = build_box(scratch, BOX "c,0,0,a,one,\n");
-    struct workload_request request = { .service = 0, .client = -1, .session = -1, .batch = 1 };
-    struct workload workload = {
-        .count = 1, .requests = &request, .service_count = 1, .services = services
-    };
+    struct workload *workloads[2];
     const int32_t *service_of;
 
-    assert_true(plan_match_workload(scratch->arena, plan, &workload, &service_of, &scratch->err));
+    for (int i = 0; i < 2; i++) {
+        struct workload_builder *builder = workload_build(scratch->arena, NULL);
+
+        assert_int_equal(workload_builder_service(builder, names[i]), 0);
+        workload_builder_add(builder, &request);
+        workloads[i] = workload_builder_finish(builder);
+    }
+    assert_true(
+        plan_match_workload(scratch->arena, plan, workloads[0], &service_of, &scratch->err));
     assert_int_equal(service_of[0], 0);
-    services[0] = "d";
-    assert_false(plan_match_workload(scratch->arena, plan, &workload, &service_of, &scratch->err));
+    assert_null(workloads[0]->prompt_tokens);
+    assert_false(
+        plan_match_workload(scratch->arena, plan, workloads[1], &service_of, &scratch->err));
     assert_string_equal(scratch->err.text,
                         "workload: service is 'd': not placed; did you mean 'c'?");
 }

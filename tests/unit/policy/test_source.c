@@ -35,16 +35,19 @@ struct row {
 
 static struct workload *make_workload(struct arena *arena, const struct row *rows, size_t count)
 {
-    struct workload *workload = arena_alloc(arena, sizeof *workload);
+    struct workload_builder *builder = workload_build(arena, NULL);
+    struct workload *workload;
 
-    workload->count = count;
-    workload->requests = arena_array(arena, count, sizeof *workload->requests);
-    for (size_t i = 0; i < count; i++) {
-        workload->requests[i] = (struct workload_request){ .request_id = (int64_t)i,
-                                                           .arrival_ps = rows[i].arrival_ps,
-                                                           .think_ps = rows[i].think_ps,
-                                                           .client = rows[i].client,
-                                                           .session = rows[i].session };
+    workload_builder_reserve(builder, count);
+    for (size_t i = 0; i < count; i++)
+        workload_builder_add(builder, &(struct workload_request){ .request_id = (int64_t)i,
+                                                                  .arrival_ps = rows[i].arrival_ps,
+                                                                  .think_ps = rows[i].think_ps,
+                                                                  .client = rows[i].client,
+                                                                  .session = rows[i].session,
+                                                                  .batch = 1 });
+    workload = workload_builder_finish(builder);
+    for (size_t i = 0; i < count; i++) { /* numbers without names */
         if (rows[i].client >= workload->client_count)
             workload->client_count = rows[i].client + 1;
         if (rows[i].session >= workload->session_count)
@@ -201,15 +204,15 @@ struct naive {
 
 static int64_t naive_arrival_ps(const struct naive *naive, size_t i, bool *is_open)
 {
-    const struct workload_request *row = &naive->workload->requests[i];
-    bool has_time = row->arrival_ps != CLOSED, has_waited = false, seen_client = has_time,
+    const struct workload_request row = workload_at(naive->workload, i);
+    bool has_time = row.arrival_ps != CLOSED, has_waited = false, seen_client = has_time,
          seen_session = false;
-    int64_t time_ps = has_time ? row->arrival_ps : 0;
+    int64_t time_ps = has_time ? row.arrival_ps : 0;
 
     for (size_t j = i; j-- > 0;) {
-        const struct workload_request *other = &naive->workload->requests[j];
-        bool is_client = !seen_client && row->client >= 0 && other->client == row->client;
-        bool is_session = !seen_session && row->session >= 0 && other->session == row->session;
+        const struct workload_request other = workload_at(naive->workload, j);
+        bool is_client = !seen_client && row.client >= 0 && other.client == row.client;
+        bool is_session = !seen_session && row.session >= 0 && other.session == row.session;
 
         if (!is_client && !is_session)
             continue;
@@ -218,11 +221,11 @@ static int64_t naive_arrival_ps(const struct naive *naive, size_t i, bool *is_op
         has_waited = true;
         if (naive->ended_ps[j] < 0)
             return SOURCE_NEVER;
-        if (naive->ended_ps[j] + row->think_ps > time_ps)
-            time_ps = naive->ended_ps[j] + row->think_ps;
+        if (naive->ended_ps[j] + row.think_ps > time_ps)
+            time_ps = naive->ended_ps[j] + row.think_ps;
     }
     *is_open = has_time && !has_waited;
-    return has_time || has_waited ? time_ps : row->think_ps;
+    return has_time || has_waited ? time_ps : row.think_ps;
 }
 
 /* The first untaken row by (arrival, open first, file order), or count. */

@@ -57,9 +57,8 @@ static void measure(const struct workload *workload, double *rate_per_s, double 
     size_t n = workload->count - 1;
 
     for (size_t i = 1; i < workload->count; i++) {
-        double gap =
-            (double)(workload->requests[i].arrival_ps - workload->requests[i - 1].arrival_ps) /
-            (double)UNITS_PS_PER_S;
+        double gap = (double)(workload->arrivals_ps[i] - workload->arrivals_ps[i - 1]) /
+                     (double)UNITS_PS_PER_S;
 
         assert_true(gap >= 0);
         sum += gap;
@@ -124,8 +123,8 @@ static void constant_arrivals_are_even_and_begin_at_zero(void **state)
     assert_non_null(workload);
     assert_int_equal(workload->count, 8);
     for (size_t i = 0; i < 8; i++) {
-        assert_true(workload->requests[i].arrival_ps == (int64_t)i * UNITS_PS_PER_S / 4);
-        assert_int_equal(workload->requests[i].request_id, (int64_t)i);
+        assert_true(workload->arrivals_ps[i] == (int64_t)i * UNITS_PS_PER_S / 4);
+        assert_int_equal(workload_at(workload, i).request_id, (int64_t)i);
     }
 }
 
@@ -142,15 +141,15 @@ static void constant_arrivals_do_not_drift(void **state)
     workload = generate_open(arena, &options, &err);
     assert_non_null(workload);
     assert_int_equal(workload->count, 180);
-    assert_int_equal(workload->requests[1].arrival_ps, INT64_C(333333333333));
-    assert_int_equal(workload->requests[2].arrival_ps, INT64_C(666666666667));
-    assert_int_equal(workload->requests[179].arrival_ps, INT64_C(59666666666667));
+    assert_int_equal(workload->arrivals_ps[1], INT64_C(333333333333));
+    assert_int_equal(workload->arrivals_ps[2], INT64_C(666666666667));
+    assert_int_equal(workload->arrivals_ps[179], INT64_C(59666666666667));
     options.duration_ps = 0;
     options.rate_per_s = 0.7;
     options.max_requests = 700001;
     workload = generate_open(arena, &options, &err);
     assert_non_null(workload);
-    assert_int_equal(workload->requests[700000].arrival_ps, 1000000 * UNITS_PS_PER_S);
+    assert_int_equal(workload->arrivals_ps[700000], 1000000 * UNITS_PS_PER_S);
 }
 
 /* Arrivals and lengths of one service inside a workload of several. */
@@ -160,15 +159,16 @@ static void assert_same_stream(const struct workload *one, const struct workload
     size_t k = 0;
 
     for (size_t i = 0; i < several->count; i++) {
-        const struct workload_request *b = &several->requests[i], *a;
+        const struct workload_request b = workload_at(several, i);
+        struct workload_request a;
 
-        if (b->service != service)
+        if (b.service != service)
             continue;
         assert_true(k < one->count);
-        a = &one->requests[k++];
-        assert_true(a->arrival_ps == b->arrival_ps);
-        assert_int_equal(a->prompt_tokens, b->prompt_tokens);
-        assert_int_equal(a->output_tokens, b->output_tokens);
+        a = workload_at(one, k++);
+        assert_true(a.arrival_ps == b.arrival_ps);
+        assert_int_equal(a.prompt_tokens, b.prompt_tokens);
+        assert_int_equal(a.output_tokens, b.output_tokens);
     }
     assert_int_equal(k, one->count);
 }
@@ -211,7 +211,7 @@ static void changing_the_lengths_shifts_no_arrival(void **state)
     with_tokens = generate_open(arena, &options, &err);
     assert_int_equal(plain->count, with_tokens->count);
     for (size_t i = 0; i < plain->count; i++)
-        assert_true(plain->requests[i].arrival_ps == with_tokens->requests[i].arrival_ps);
+        assert_true(plain->arrivals_ps[i] == with_tokens->arrivals_ps[i]);
     assert_false(plain->has_tokens);
     assert_true(with_tokens->has_tokens);
 }
@@ -229,7 +229,7 @@ static void shares_split_the_rate(void **state)
     options.duration_ps = 200 * UNITS_PS_PER_S;
     workload = generate_open(arena, &options, &err);
     for (size_t i = 0; i < workload->count; i++)
-        count[workload->requests[i].service]++;
+        count[workload_at(workload, i).service]++;
     assert_true(fabs(count[0] / 15000 - 1) < 0.03);
     assert_true(fabs(count[1] / 5000 - 1) < 0.05);
 }
@@ -261,8 +261,8 @@ static void seeds_differ_and_repeat(void **state)
     b = generate_open(arena, &options, &err);
     options.seed = 2;
     c = generate_open(arena, &options, &err);
-    assert_true(a->requests[4].arrival_ps == b->requests[4].arrival_ps);
-    assert_true(a->requests[4].arrival_ps != c->requests[4].arrival_ps);
+    assert_true(a->arrivals_ps[4] == b->arrivals_ps[4]);
+    assert_true(a->arrivals_ps[4] != c->arrivals_ps[4]);
 }
 
 static void closed_loop_rows_go_round_the_clients(void **state)
@@ -283,15 +283,15 @@ static void closed_loop_rows_go_round_the_clients(void **state)
     assert_int_equal(workload->client_count, 3);
     assert_string_equal(workload->clients[2], "c2");
     for (int64_t i = 0; i < 8; i++) {
-        const struct workload_request *request = &workload->requests[i];
+        const struct workload_request request = workload_at(workload, (size_t)i);
 
-        assert_int_equal(request->request_id, i);
-        assert_int_equal(request->client, i % 3);
-        assert_true(request->arrival_ps == WORKLOAD_CLOSED);
-        assert_true(request->think_ps == 2 * UNITS_PS_PER_S);
-        assert_int_equal(request->prompt_tokens, 5);
-        assert_int_equal(request->output_tokens, 6);
-        assert_true(request->slo_ps == 9);
+        assert_int_equal(request.request_id, i);
+        assert_int_equal(request.client, i % 3);
+        assert_true(request.arrival_ps == WORKLOAD_CLOSED);
+        assert_true(request.think_ps == 2 * UNITS_PS_PER_S);
+        assert_int_equal(request.prompt_tokens, 5);
+        assert_int_equal(request.output_tokens, 6);
+        assert_true(request.slo_ps == 9);
     }
 }
 
@@ -311,11 +311,11 @@ static void adding_a_client_shifts_no_draw_of_another(void **state)
     three = generate_closed(arena, &options, &err);
     for (size_t turn = 0; turn < 10; turn++)
         for (size_t client = 0; client < 2; client++) {
-            const struct workload_request *a = &two->requests[2 * turn + client];
-            const struct workload_request *b = &three->requests[3 * turn + client];
+            const struct workload_request a = workload_at(two, 2 * turn + client);
+            const struct workload_request b = workload_at(three, 3 * turn + client);
 
-            assert_true(a->think_ps == b->think_ps);
-            assert_int_equal(a->service, b->service);
+            assert_true(a.think_ps == b.think_ps);
+            assert_int_equal(a.service, b.service);
         }
 }
 
