@@ -189,6 +189,107 @@ static void a_table_must_be_there_whole_and_have_a_row(void **state)
     assert_int_equal(scratch->err.kind, ERR_SYSTEM);
 }
 
+static void lines_are_kept_across_blank_ones(void **state)
+{
+    const struct workload *w =
+        load(*state, "# orrery: workload 1\n\n" HEAD "\n0,0,a\n\n1,0,a\n2,0,a\n\n\n3,0,a");
+    static const long lines[] = { 4, 6, 7, 10 };
+
+    assert_non_null(w);
+    assert_int_equal(w->count, 4);
+    for (size_t i = 0; i < w->count; i++)
+        assert_int_equal(workload_line(w, i), lines[i]);
+}
+
+static void a_column_that_says_nothing_is_not_kept(void **state)
+{
+    const struct workload *w = load(*state, HEAD ",slo_s,client,think_s,session,prompt_tokens,"
+                                                 "output_tokens,prefix_tokens,batch\n"
+                                                 "0,0,a,,,0,,,,0,1\n1,0,a,,,,,,,,\n");
+
+    assert_non_null(w);
+    assert_non_null(w->arrivals_ps);
+    assert_null(w->request_ids);
+    assert_null(w->service_ids);
+    assert_null(w->slos_ps);
+    assert_null(w->client_ids);
+    assert_null(w->thinks_ps);
+    assert_null(w->session_ids);
+    assert_null(w->prompt_tokens);
+    assert_null(w->output_tokens);
+    assert_null(w->prefix_tokens);
+    assert_null(w->batches);
+}
+
+/* Rows of defaults first, so that every column begins late and grows. */
+static void a_built_workload_gives_back_its_rows(void **state)
+{
+    enum { COUNT = 3000 };
+    struct scratch *scratch = *state;
+    struct workload_builder *builder = workload_build(scratch->arena, "rows");
+    struct workload_request rows[COUNT];
+    struct workload *w;
+
+    for (int i = 0; i < COUNT; i++) {
+        int32_t n = i < 100 ? 0 : i % 7;
+
+        rows[i] = (struct workload_request){ .request_id = i < 50 ? i : 2 * i,
+                                             .arrival_ps = n == 1 ? WORKLOAD_CLOSED : i,
+                                             .think_ps = n,
+                                             .slo_ps = 2 * n,
+                                             .service = n % 2,
+                                             .client = n % 3 - 1,
+                                             .session = n % 4 - 1,
+                                             .prompt_tokens = 3 * n,
+                                             .output_tokens = 4 * n,
+                                             .prefix_tokens = n / 2,
+                                             .batch = 1 + n };
+    }
+    assert_int_equal(workload_builder_service(builder, "a"), 0);
+    assert_int_equal(workload_builder_service(builder, "b"), 1);
+    assert_int_equal(workload_builder_client(builder, "c"), 0);
+    assert_int_equal(workload_builder_client(builder, "d"), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(workload_builder_session(builder, &"xyz"[i]), i);
+    assert_int_equal(workload_builder_service(builder, "a"), 0);
+    for (int i = 0; i < COUNT; i++)
+        workload_builder_add(builder, &rows[i]);
+    assert_int_equal(workload_builder_count(builder), COUNT);
+    w = workload_builder_finish(builder);
+    assert_int_equal(w->count, COUNT);
+    assert_int_equal(w->service_count, 2);
+    assert_int_equal(w->client_count, 2);
+    assert_int_equal(w->session_count, 3);
+    assert_false(w->has_tokens);
+    for (size_t i = 0; i < COUNT; i++) {
+        const struct workload_request row = workload_at(w, i);
+
+        assert_memory_equal(&row, &rows[i],
+                            offsetof(struct workload_request, batch) + sizeof row.batch);
+        assert_int_equal(workload_line(w, i), 0);
+    }
+}
+
+static void reserved_columns_are_made_once(void **state)
+{
+    struct scratch *scratch = *state;
+    struct workload_builder *builder = workload_build(scratch->arena, "rows");
+    size_t before_bytes = arena_used_bytes(scratch->arena);
+    const struct workload *w;
+
+    workload_builder_reserve(builder, 10000);
+    for (int32_t i = 0; i < 10000; i++)
+        workload_builder_add(builder, &(struct workload_request){ .request_id = i,
+                                                                  .arrival_ps = i,
+                                                                  .client = -1,
+                                                                  .session = -1,
+                                                                  .prompt_tokens = 1 + i,
+                                                                  .batch = 1 });
+    w = workload_builder_finish(builder);
+    assert_true(w->has_tokens);
+    assert_int_equal(arena_used_bytes(scratch->arena) - before_bytes, 10000 * (8 + 4));
+}
+
 static void what_is_written_reads_back_the_same(void **state)
 {
     static const char text[] = "# orrery: workload 1\n"
@@ -259,6 +360,10 @@ int main(void)
         scratch_test(an_arrival_may_be_empty_only_for_a_client_or_a_session),
         scratch_test(token_counts_are_positive_and_the_prefix_is_part_of_the_prompt),
         scratch_test(a_table_must_be_there_whole_and_have_a_row),
+        scratch_test(lines_are_kept_across_blank_ones),
+        scratch_test(a_column_that_says_nothing_is_not_kept),
+        scratch_test(a_built_workload_gives_back_its_rows),
+        scratch_test(reserved_columns_are_made_once),
         scratch_test(what_is_written_reads_back_the_same),
         scratch_test(columns_that_nobody_uses_are_not_written),
         scratch_test(real_workloads_are_read_whole),

@@ -352,6 +352,23 @@ static void half_a_million_rows_of_each_kind_are_quick(void **state)
     assert_int_equal(drain(make_source(state, rows, COUNT), COUNT), COUNT - 1);
 }
 
+static void open_rows_take_no_memory(void **state)
+{
+    struct workload *few, *many;
+    size_t before_bytes, few_bytes;
+    struct row open[200];
+
+    for (int i = 0; i < 200; i++)
+        open[i] = (struct row){ i, 1, -1, -1 };
+    few = make_workload(*state, open, 2);
+    many = make_workload(*state, open, 200);
+    before_bytes = arena_used_bytes(*state);
+    source_create(*state, few);
+    few_bytes = arena_used_bytes(*state) - before_bytes;
+    source_create(*state, many);
+    assert_int_equal(arena_used_bytes(*state) - before_bytes, 2 * few_bytes);
+}
+
 #define RULE(name) cmocka_unit_test_setup_teardown(name, make_arena, end_arena)
 
 int main(void)
@@ -366,6 +383,7 @@ int main(void)
         RULE(ties_go_to_open_rows_then_to_file_order),
         RULE(times_beyond_the_end_saturate),
         RULE(random_workloads_arrive_as_in_the_naive_model),
+        RULE(open_rows_take_no_memory),
         RULE(half_a_million_rows_of_each_kind_are_quick),
     };
 
