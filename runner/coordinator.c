@@ -79,6 +79,17 @@ static struct cluster *find_cluster(struct coordinator *c, struct err *err)
                            c->costs.count == 1 ? cost_type(c->costs.tables[0]) : "");
 }
 
+/* A placement that changes during the run is for the simulator alone. */
+static bool no_later_epochs(const struct placement *placement, struct err *err)
+{
+    for (int i = 0; i < placement->count; i++)
+        if (placement->rows[i].epoch != placement->rows[0].epoch)
+            return placement_bad(placement, &placement->rows[i], PLACEMENT_EPOCH, err,
+                                 "this version runs one epoch, and line %ld is of epoch %d",
+                                 placement->rows[0].line, placement->rows[0].epoch);
+    return true;
+}
+
 static bool load(struct coordinator *c, struct err *err)
 {
     const struct coordinator_options *options = c->options;
@@ -88,7 +99,7 @@ static bool load(struct coordinator *c, struct err *err)
     if (!catalogue)
         return false;
     c->placement = placement_load(c->arena, options->placement, err);
-    if (!c->placement || !no_executables(c->placement, err))
+    if (!c->placement || !no_executables(c->placement, err) || !no_later_epochs(c->placement, err))
         return false;
     if (options->cost_count > 0 &&
         !cost_set_load(c->arena, options->costs, options->cost_count, &c->costs, err))

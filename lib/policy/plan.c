@@ -17,7 +17,7 @@
 
 struct placed { /* a row with its names resolved */
     const struct placement_row *row;
-    int32_t replica, device;
+    int32_t replica, device, epoch;
 };
 
 struct builder {
@@ -32,6 +32,8 @@ struct builder {
     struct plan_replica *replicas;
     int replica_count;
     struct placed *placed; /* as many as rows */
+    struct plan_epoch *epochs;
+    int epoch_count;
     struct plan_stage *stages;
     int stage_count;
 };
@@ -48,15 +50,12 @@ static bool check_supported(const struct builder *b, const struct placement_row 
     if (row->phase != PLACEMENT_BOTH)
         return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
                              "this version runs prefill and decode in the same place");
-    if (row->epoch > 0)
-        return placement_bad(b->placement, row, PLACEMENT_EPOCH, err,
-                             "this version keeps one placement, epoch 0, for the whole run");
     if (row->copy > 0)
         return placement_bad(b->placement, row, PLACEMENT_COPY, err,
                              "this version knows no alternatives of a stage, only copy 0");
-    if (row->max_batch > 1)
+    if (row->max_batch > 1 && row->model[0] != '\0')
         return placement_bad(b->placement, row, PLACEMENT_MAX_BATCH, err,
-                             "this version computes one request at a time");
+                             "this version computes one request of a model at a time");
     if (row->wire_bits != 0 && row->wire_bits != 32)
         return placement_bad(b->placement, row, PLACEMENT_WIRE_BITS, err,
                              "this version sends activations with 32 bits");
@@ -80,6 +79,64 @@ static bool find_device(const struct builder *b, const struct placement_row *row
                          "no such device in %s/devices.csv%s%s%s", cluster->path,
                          closest ? "; did you mean '" : "", closest ? closest : "",
                          closest ? "'?" : "");
+}
+
+/* ---- epochs ---- */
+
+static int compare_epochs(const void *a, const void *b)
+{
+    const struct placement_row *x = *(const struct placement_row *const *)a;
+    const struct placement_row *y = *(const struct placement_row *const *)b;
+
+    if (x->epoch != y->epoch)
+        return x->epoch < y->epoch ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* Epochs in order of number: each starts after the one before, and all its rows say when. */
+static bool list_epochs(struct builder *b, struct err *err)
+{
+    int count = b->placement->count;
+    const struct placement_row **rows = arena_array(b->arena, (size_t)count, sizeof *rows);
+
+    for (int i = 0; i < count; i++)
+        rows[i] = &b->placement->rows[i];
+    qsort(rows, (size_t)count, sizeof *rows, compare_epochs);
+    b->epochs = arena_array(b->arena, (size_t)count, sizeof *b->epochs);
+    for (int i = 0; i < count; i++) {
+        struct plan_epoch *last = &b->epochs[b->epoch_count - 1];
+
+        if (b->epoch_count > 0 && last->number == rows[i]->epoch) {
+            if (rows[i]->from_ps != last->from_ps)
+                return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
+                                     "line %ld of the same epoch says otherwise",
+                                     rows[i - 1]->line);
+            continue;
+        }
+        if (b->epoch_count == 0 && rows[i]->from_ps != 0)
+            return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
+                                 "the first epoch starts at 0");
+        if (b->epoch_count > 0 && rows[i]->from_ps <= last->from_ps)
+            return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
+                                 "must be after the start of epoch %d", last->number);
+        b->epochs[b->epoch_count++] = (struct plan_epoch){ rows[i]->epoch, rows[i]->from_ps };
+    }
+    return true;
+}
+
+static int32_t find_epoch(const struct builder *b, int32_t number)
+{
+    int low = 0, high = b->epoch_count - 1;
+
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+
+        if (b->epochs[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 /* ---- services and replicas ---- */
@@ -119,7 +176,7 @@ static bool check_service(const struct builder *b, const struct placement_row *r
 static bool resolve_rows(struct builder *b, struct err *err)
 {
     struct names *replica_names = names_create(b->arena);
-    char key[32];
+    char key[48];
 
     for (int i = 0; i < b->placement->count; i++) {
         const struct placement_row *row = &b->placement->rows[i];
@@ -133,8 +190,10 @@ static bool resolve_rows(struct builder *b, struct err *err)
         if (service == known ? !add_service(b, row, service, err)
                              : !check_service(b, row, b->first_rows[service], err))
             return false;
-        (void)snprintf(key, sizeof key, "%d/%d", service, row->replica);
+        placed->epoch = find_epoch(b, row->epoch);
+        (void)snprintf(key, sizeof key, "%d/%d/%d", placed->epoch, service, row->replica);
         placed->replica = names_put(replica_names, key);
+        b->replicas[placed->replica].epoch = placed->epoch;
         b->replicas[placed->replica].service = service;
         b->replicas[placed->replica].number = row->replica;
     }
@@ -142,20 +201,49 @@ static bool resolve_rows(struct builder *b, struct err *err)
     return true;
 }
 
+struct listed { /* a replica, to be sorted */
+    int32_t service, epoch, replica;
+};
+
+static int compare_listed(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+
+    if (x->service != y->service)
+        return x->service < y->service ? -1 : 1;
+    if (x->epoch != y->epoch)
+        return x->epoch < y->epoch ? -1 : 1;
+    return (x->replica > y->replica) - (x->replica < y->replica);
+}
+
+/* Epoch by epoch, in file order. */
 static void list_replicas(struct builder *b)
 {
-    int service_count = names_count(b->service_names);
-    int32_t *lists = arena_array(b->arena, (size_t)b->replica_count, sizeof *lists);
-    int32_t **next = arena_array(b->arena, (size_t)service_count, sizeof *next);
+    size_t count = (size_t)b->replica_count;
+    struct listed *listed = arena_array(b->arena, count, sizeof *listed);
+    int32_t *replicas = arena_array(b->arena, count, sizeof *replicas);
+    int32_t *first =
+        arena_array(b->arena, (size_t)names_count(b->service_names) * ((size_t)b->epoch_count + 1),
+                    sizeof *first);
+    size_t at = 0;
 
-    for (int i = 0; i < b->replica_count; i++)
-        b->services[b->replicas[i].service].replica_count++;
-    for (int s = 0; s < service_count; s++) {
-        b->services[s].replicas = next[s] = lists;
-        lists += b->services[s].replica_count;
+    for (int32_t i = 0; i < b->replica_count; i++)
+        listed[i] = (struct listed){ b->replicas[i].service, b->replicas[i].epoch, i };
+    qsort(listed, count, sizeof *listed, compare_listed);
+    for (int32_t s = 0; s < names_count(b->service_names); s++, first += b->epoch_count + 1) {
+        struct plan_service *service = &b->services[s];
+
+        service->replicas = &replicas[at];
+        service->epoch_first = first;
+        for (int32_t e = 0; e < b->epoch_count; e++) {
+            first[e] = service->replica_count;
+            for (; at < count && listed[at].service == s && listed[at].epoch == e; at++) {
+                replicas[at] = listed[at].replica;
+                service->replica_count++;
+            }
+        }
+        first[b->epoch_count] = service->replica_count;
     }
-    for (int i = 0; i < b->replica_count; i++)
-        *next[b->replicas[i].service]++ = i;
 }
 
 /* ---- stages ---- */
@@ -236,6 +324,11 @@ static bool check_same(const struct builder *b, const struct placement_row *row,
                              "a row above of the same stage says %d", stage->queue_depth);
     if (row->queue_depth != 0)
         stage->queue_depth = row->queue_depth;
+    if (row->max_batch != 0 && stage->max_batch != 0 && row->max_batch != stage->max_batch)
+        return placement_bad(b->placement, row, PLACEMENT_MAX_BATCH, err,
+                             "a row above of the same stage says %d", stage->max_batch);
+    if (row->max_batch != 0)
+        stage->max_batch = row->max_batch;
     return true;
 }
 
@@ -421,12 +514,14 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
     b.replicas = arena_array(arena, count, sizeof *b.replicas);
     b.placed = arena_array(arena, count, sizeof *b.placed);
     b.stages = arena_array(arena, count, sizeof *b.stages);
-    if (!resolve_rows(&b, err) || !build_replicas(&b, err))
+    if (!list_epochs(&b, err) || !resolve_rows(&b, err) || !build_replicas(&b, err))
         return NULL;
     list_replicas(&b);
     for (int i = 0; i < b.stage_count; i++)
         stages[i] = &b.stages[i];
     plan->cluster = b.cluster;
+    plan->epoch_count = b.epoch_count;
+    plan->epochs = b.epochs;
     plan->service_count = names_count(b.service_names);
     plan->replica_count = b.replica_count;
     plan->stage_count = b.stage_count;

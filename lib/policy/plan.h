@@ -42,11 +42,13 @@ struct plan_stage {
     const char *executable;
     int32_t exec_first, exec_last;
     int32_t queue_depth; /* 0 = unbounded */
+    int32_t max_batch;   /* 0 = as --batch says */
 };
 
 struct plan_replica {
     int32_t service; /* index into plan.services */
     int32_t number;  /* as in the file */
+    int32_t epoch;   /* index into plan.epochs */
     int stage_count;
     const struct plan_stage *stages;
 };
@@ -54,12 +56,22 @@ struct plan_replica {
 struct plan_service {
     const char *name;
     const struct model *model; /* NULL for executables */
-    int replica_count;
-    const int32_t *replicas; /* indices into plan.replicas, file order = preference order */
+    int replica_count;         /* of all epochs */
+    const int32_t *replicas;   /* indices into plan.replicas, file order = preference order */
+    /* replicas[epoch_first[e]] up to, not including, replicas[epoch_first[e + 1]] are those of
+     * epoch e; none: the service is not there in that epoch */
+    const int32_t *epoch_first;
+};
+
+struct plan_epoch {  /* a full snapshot of the placement */
+    int32_t number;  /* as in the file */
+    int64_t from_ps; /* 0 for the first */
 };
 
 struct plan {
     const struct cluster *cluster;
+    int epoch_count;                 /* >= 1 */
+    const struct plan_epoch *epochs; /* rising, in number as in from_ps */
     int service_count, replica_count, stage_count;
     const struct plan_service *services;
     const struct plan_replica *replicas;

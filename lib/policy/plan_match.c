@@ -47,12 +47,12 @@ static bool check_request(struct arena *arena, struct workload *workload, size_t
 {
     struct workload_request request = workload_at(workload, index);
 
-    if (request.batch > 1)
-        return err_at(err, path_of(workload), workload_line(workload, index),
-                      workload->batch_column,
-                      "batch is '%d': this version computes one item a request", request.batch);
     if (!model)
         return true;
+    if (request.batch > 1)
+        return err_at(
+            err, path_of(workload), workload_line(workload, index), workload->batch_column,
+            "batch is '%d': this version computes one item of a model a request", request.batch);
     if (request.prompt_tokens == 0 && model->kind != MODEL_DECODER) {
         request.prompt_tokens = model->max_context;
         fill_prompt(arena, workload, index, request.prompt_tokens);

@@ -1,5 +1,7 @@
 /* test_plan.c - what a placement means, and that every mistake in one is found with its place. */
 #include "tests/unit/policy/placed.h"
+
+#include "lib/base/units.h"
 #include <dirent.h>
 
 static void expect_message(const struct scratch *scratch, const struct plan *plan,
@@ -221,7 +223,7 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
         { "parts", "0-3/8", "this version places whole blocks only" },
         { "phase", "decode", "this version runs prefill and decode in the same place" },
         { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
-        { "max_batch", "2", "this version computes one request at a time" },
+        { "max_batch", "2", "this version computes one request of a model at a time" },
         { "wire_bits", "8", "this version sends activations with 32 bits" },
     };
     struct scratch *scratch = *state;
@@ -232,15 +234,50 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
                                   cases[i].column, cases[i].value),
                      arena_printf(scratch->arena, "p.csv:2:6: %s is '%s': %s", cases[i].column,
                                   cases[i].value, cases[i].why));
-    expect_error(scratch, HEAD "model,epoch,from_s\nc,0,0,a,gpt2,1,5\n",
-                 "p.csv:2:6: epoch is '1': this version keeps one placement, epoch 0, for the "
-                 "whole run");
     expect_error(scratch, MODEL "c,0,0,a,gpt2-4l,,embed\nc,0,0,b,gpt2-4l,0-3,\n",
                  "p.csv:3:4: device is 'b': this version runs a stage of a model on one device, "
                  "and line 2 says 'a'");
     /* The same things said explicitly at their defaults are fine. */
     (void)build(scratch, HEAD "model,parts,phase,epoch,copy,max_batch,wire_bits\n"
                               "c,0,0,a,gpt2,0-7/8,both,0,0,1,32\n");
+}
+
+static void epochs_are_full_snapshots_in_order_of_time(void **state)
+{
+    struct scratch *scratch = *state;
+    const struct plan *plan = build(scratch, HEAD "model,epoch,from_s\nc,0,0,a,gpt2,7,9\n"
+                                                  "c,0,0,b,gpt2,0,\nd,4,0,b,gpt2,0,\n"
+                                                  "c,1,0,b,gpt2,7,9\n");
+
+    assert_int_equal(plan->epoch_count, 2);
+    assert_int_equal(plan->epochs[0].number, 0);
+    assert_int_equal(plan->epochs[0].from_ps, 0);
+    assert_int_equal(plan->epochs[1].number, 7);
+    assert_true(plan->epochs[1].from_ps == 9 * UNITS_PS_PER_S);
+    assert_int_equal(plan->replica_count, 4);
+    assert_int_equal(plan->services[0].replica_count, 3); /* of c: one, then two */
+    assert_int_equal(plan->services[0].epoch_first[1], 1);
+    assert_int_equal(plan->services[0].epoch_first[2], 3);
+    assert_int_equal(plan->replicas[plan->services[0].replicas[0]].epoch, 0);
+    assert_int_equal(plan->replicas[plan->services[0].replicas[2]].number, 1);
+    assert_int_equal(plan->services[1].epoch_first[1], 1); /* d is gone in epoch 7 */
+    assert_int_equal(plan->services[1].epoch_first[2], 1);
+    expect_error(scratch, HEAD "model,epoch,from_s\nc,0,0,a,gpt2,1,5\n",
+                 "p.csv:2:7: from_s is '5': the first epoch starts at 0");
+    expect_error(scratch,
+                 HEAD "model,epoch,from_s\nc,0,0,a,gpt2,0,\nc,0,0,a,gpt2,1,5\n"
+                      "c,1,0,b,gpt2,1,6\n",
+                 "p.csv:4:7: from_s is '6': line 3 of the same epoch says otherwise");
+    expect_error(scratch,
+                 HEAD "model,epoch,from_s\nc,0,0,a,gpt2,0,\nc,0,0,a,gpt2,1,5\n"
+                      "c,0,0,b,gpt2,2,5\n",
+                 "p.csv:4:7: from_s is '5': must be after the start of epoch 1");
+}
+
+static void a_largest_batch_belongs_to_the_stage(void **state)
+{
+    expect_box_error(*state, HEAD "executable,max_batch\nc,0,0,a,one,3\nc,0,0,b,one,4\n",
+                     "p.csv:3:6: max_batch is '4': a row above of the same stage says 3");
 }
 
 static void a_queue_depth_belongs_to_the_stage(void **state)
@@ -450,6 +487,8 @@ int main(void)
         scratch_test(stages_count_from_0_without_gaps),
         scratch_test(a_service_has_one_model_or_executables),
         scratch_test(what_is_not_simulated_yet_is_refused_with_its_place),
+        scratch_test(epochs_are_full_snapshots_in_order_of_time),
+        scratch_test(a_largest_batch_belongs_to_the_stage),
         scratch_test(a_queue_depth_belongs_to_the_stage),
         scratch_test(devices_are_those_of_the_cluster),
         scratch_test(every_placed_device_needs_a_cost_table_of_its_type),

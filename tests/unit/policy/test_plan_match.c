@@ -60,7 +60,7 @@ static void a_decoder_needs_both_token_counts(void **state)
     expect_mismatch(scratch, plan,
                     "request_id,arrival_s,service,prompt_tokens,output_tokens,batch\n"
                     "0,0,chat,3,3,1\n1,0,chat,3,3,2\n",
-                    "w.csv:3:6: batch is '2': this version computes one item a request");
+                    "w.csv:3:6: batch is '2': this version computes one item of a model a request");
 }
 
 static void an_encoder_without_tokens_computes_its_whole_context(void **state)
