@@ -9,6 +9,7 @@
 
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
+#include "lib/format/events.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
 #include "lib/format/trace.h"
@@ -76,6 +77,16 @@ static const char *folder_of(struct scratch *scratch, const char *path)
     return arena_strndup(scratch->arena, path, (size_t)(strrchr(path, '/') - path));
 }
 
+/* Events belong to the cluster of the blocks before. */
+static bool events_load_block(struct scratch *scratch, const char *text, struct err *err)
+{
+    const struct cluster *cluster =
+        cluster_load(scratch->arena, arena_printf(scratch->arena, "%s/k", scratch->folder), err);
+
+    return cluster &&
+           events_load(scratch->arena, scratch_write(scratch, "e.csv", text), cluster, err);
+}
+
 /* True when the block loads, or its format has no reader. */
 static bool loads(struct scratch *scratch, const char *format, const char *text)
 {
@@ -109,8 +120,10 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
         return trace_stages_load(scratch->arena, scratch_write(scratch, "s.csv", text), &stages,
                                  err) &&
                stages.count > 0;
+    if (strcmp(format, "events") == 0)
+        return events_load_block(scratch, text, err);
     return strcmp(format, "transfers") == 0 || strcmp(format, "prefix-blocks") == 0 ||
-           strcmp(format, "events") == 0 || strcmp(format, "overheads") == 0;
+           strcmp(format, "overheads") == 0;
 }
 
 static void check_readme(struct scratch *scratch, const char *path, int expected)
