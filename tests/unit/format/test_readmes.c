@@ -11,6 +11,7 @@
 #include "lib/format/cost.h"
 #include "lib/format/events.h"
 #include "lib/format/model.h"
+#include "lib/format/overhead.h"
 #include "lib/format/placement.h"
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
@@ -93,6 +94,7 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
     struct err *err = scratch_err(scratch);
     struct trace_requests requests;
     struct trace_stages stages;
+    struct overheads overheads;
 
     if (strcmp(format, "workload") == 0)
         return workload_load(scratch->arena, scratch_write(scratch, "w.csv", text), err);
@@ -122,8 +124,10 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
                stages.count > 0;
     if (strcmp(format, "events") == 0)
         return events_load_block(scratch, text, err);
-    return strcmp(format, "transfers") == 0 || strcmp(format, "prefix-blocks") == 0 ||
-           strcmp(format, "overheads") == 0;
+    if (strcmp(format, "overheads") == 0)
+        return overhead_load(scratch->arena, scratch_write(scratch, "o.csv", text), &overheads,
+                             err);
+    return strcmp(format, "transfers") == 0 || strcmp(format, "prefix-blocks") == 0;
 }
 
 static void check_readme(struct scratch *scratch, const char *path, int expected)
