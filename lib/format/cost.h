@@ -70,8 +70,16 @@ struct cost_stage {
 /* NULL when there is no such row. batch 1. */
 const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
                                          int32_t stage);
-/* Number of stages of an executable (0: unknown executable). */
+/* The same of a pass of `batch` items. Between profiled sizes there is nothing: a larger profiled
+ * size with padding, or a smaller one, is the caller's choice. */
+const struct cost_stage *cost_stage_find_batch(const struct cost_table *table,
+                                               const char *executable, int32_t stage,
+                                               int32_t batch);
+/* Number of stages of an executable in batch 1 (0: unknown executable). */
 int cost_stage_count(const struct cost_table *table, const char *executable);
+/* How many batch sizes an executable was profiled with (0: unknown executable), and these sizes,
+ * ascending, in *sizes. All of its stages have a row of each: else the table does not load. */
+int cost_batch_sizes(const struct cost_table *table, const char *executable, const int32_t **sizes);
 
 /* ---- rows, for the profiler's writer and the reader alike ---- */
 

@@ -81,13 +81,22 @@ static int compare_stages(const void *left, const void *right)
     return order != 0 ? order : a->line < b->line ? -1 : a->line > b->line;
 }
 
+static bool is_same_executable(const struct cost_stage *a, const struct cost_stage *b)
+{
+    return strcmp(a->executable, b->executable) == 0;
+}
+
+static bool is_same_batch(const struct cost_stage *a, const struct cost_stage *b)
+{
+    return a->batch == b->batch && is_same_executable(a, b);
+}
+
 /* Sorted stages: none twice, none left out. */
-static bool check(const struct cost_table *table, const char *path, struct err *err)
+static bool check_numbers(const struct cost_table *table, const char *path, struct err *err)
 {
     for (int i = 0; i < table->stage_count; i++) {
         const struct cost_stage *stage = &table->stages[i], *before = stage - 1;
-        bool is_first = i == 0 || strcmp(before->executable, stage->executable) != 0 ||
-                        before->batch != stage->batch;
+        bool is_first = i == 0 || !is_same_batch(before, stage);
         int32_t expected = is_first ? 0 : before->stage + 1;
 
         if (i > 0 && compare_keys(before, stage) == 0)
@@ -96,6 +105,52 @@ static bool check(const struct cost_table *table, const char *path, struct err *
         if (stage->stage != expected)
             return err_at(err, path, stage->line, 0, "stage is '%d': '%.60s' has no stage %d",
                           stage->stage, stage->executable, expected);
+    }
+    return true;
+}
+
+/* One executable is one way to cut and spread a model, in whatever batches it was profiled: first
+ * points to its stages in the smallest batch, here to those in another one. */
+static bool check_batch(const struct cost_stage *first, int count, const struct cost_stage *here,
+                        int here_count, const char *path, struct err *err)
+{
+    if (count != here_count)
+        return err_at(err, path, here[here_count - 1].line, 0,
+                      "'%.60s' has stages 0 to %d in batch %d, but 0 to %d in batch %d (line %ld)",
+                      here->executable, here_count - 1, here->batch, count - 1, first->batch,
+                      first[count - 1].line);
+    for (int i = 0; i < count; i++)
+        if (first[i].devices != here[i].devices && first[i].devices != 0 && here[i].devices != 0)
+            return err_at(err, path, here[i].line, 0,
+                          "devices is '%d': line %ld says %d for the same executable and stage",
+                          here[i].devices, first[i].line, first[i].devices);
+    return true;
+}
+
+/* Executables and their batch sizes, which must have the same stages. */
+static bool list_batches(struct cost_table *table, struct arena *arena, const char *path,
+                         struct err *err)
+{
+    const struct cost_stage *end = table->stages + table->stage_count, *here, *next, *first = NULL;
+    int32_t batch_count = 0;
+    int first_count = 0;
+
+    table->executables = arena_array(arena, (size_t)table->stage_count, sizeof *table->executables);
+    table->batches = arena_array(arena, (size_t)table->stage_count, sizeof *table->batches);
+    for (here = table->stages; here < end; here = next) {
+        next = here;
+        while (next < end && is_same_batch(here, next))
+            next++;
+        if (!first || !is_same_executable(first, here)) {
+            first = here;
+            first_count = (int)(next - here);
+            table->executables[table->executable_count++] =
+                (struct cost_executable){ here->executable, batch_count, 0 };
+        } else if (!check_batch(first, first_count, here, (int)(next - here), path, err)) {
+            return false;
+        }
+        table->batches[batch_count++] = here->batch;
+        table->executables[table->executable_count - 1].batch_count++;
     }
     return true;
 }
@@ -140,13 +195,13 @@ bool cost_read_stages(struct cost_table *table, struct arena *arena, const char 
     if (err->kind != ERR_NONE || table->stage_count == 0)
         return err->kind == ERR_NONE;
     qsort(table->stages, (size_t)table->stage_count, sizeof *table->stages, compare_stages);
-    return check(table, path, err);
+    return check_numbers(table, path, err) && list_batches(table, arena, path, err);
 }
 
-const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
-                                         int32_t stage)
+const struct cost_stage *cost_stage_find_batch(const struct cost_table *table,
+                                               const char *executable, int32_t stage, int32_t batch)
 {
-    struct cost_stage key = { .executable = executable, .stage = stage, .batch = 1 };
+    struct cost_stage key = { .executable = executable, .stage = stage, .batch = batch };
     int low = 0, high = table->stage_count;
 
     while (low < high) {
@@ -162,13 +217,38 @@ const struct cost_stage *cost_stage_find(const struct cost_table *table, const c
                : NULL;
 }
 
+const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
+                                         int32_t stage)
+{
+    return cost_stage_find_batch(table, executable, stage, 1);
+}
+
 int cost_stage_count(const struct cost_table *table, const char *executable)
 {
     const struct cost_stage *first = cost_stage_find(table, executable, 0);
     int count = 0;
 
     while (first && first + count < table->stages + table->stage_count &&
-           strcmp(first[count].executable, executable) == 0 && first[count].batch == 1)
+           is_same_batch(first, first + count))
         count++;
     return count;
+}
+
+int cost_batch_sizes(const struct cost_table *table, const char *executable, const int32_t **sizes)
+{
+    int low = 0, high = table->executable_count;
+
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+
+        if (strcmp(table->executables[middle].name, executable) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *sizes = NULL;
+    if (low == table->executable_count || strcmp(table->executables[low].name, executable) != 0)
+        return 0;
+    *sizes = &table->batches[table->executables[low].first_batch];
+    return table->executables[low].batch_count;
 }

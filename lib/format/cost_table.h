@@ -54,6 +54,11 @@ struct cost_curve {
     const struct cost_row *row; /* the first */
 };
 
+struct cost_executable { /* of stages.csv */
+    const char *name;
+    int32_t first_batch, batch_count; /* into batches, ascending */
+};
+
 struct cost_table {
     const char *type, *path, *device_id;
     bool has_kernels;
@@ -67,6 +72,9 @@ struct cost_table {
     struct cost_curve *curves;
     int stage_count;
     struct cost_stage *stages; /* by executable, batch, stage */
+    int executable_count;
+    struct cost_executable *executables; /* by name */
+    int32_t *batches;
     struct names *other_types; /* that stages.csv has rows of; NULL without the file */
     int anchor_count, anchor_capacity;
     struct cost_anchor *anchors;

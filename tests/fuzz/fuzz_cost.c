@@ -31,8 +31,11 @@ static void look_up(const struct cost_table *table)
           .head_dim = 8,
           .kv_len = 60 },
     };
+    const int32_t *sizes;
     double kappa;
 
+    for (int i = 0; i < cost_batch_sizes(table, "e", &sizes); i++)
+        assert(cost_stage_find_batch(table, "e", 0, sizes[i]));
     for (int i = 0; i < 3; i++) {
         struct err err = ERR_INIT;
         enum interp_origin origin;

@@ -131,7 +131,7 @@ static void stages_are_found_whatever_their_order(void **state)
                   "stage,executable,latency_s,batch,gap_s,devices,model,weight_bytes,"
                   "activation_bytes,output_bytes\n"
                   "1,big,0.0734,,0.003,2,bert,7,8,9\n0,small,0.01,1,,,,,,\n0,big,0.07,,,,,,,\n"
-                  "0,big,0.1,4,,,,,,\n");
+                  "0,big,0.1,4,,,,,,\n1,big,0.11,4,,2,,,,\n");
     const struct cost_table *table = cost_load(scratch->arena, folder, scratch_err(scratch));
     assert_non_null(table);
     assert_int_equal(cost_stage_count(table, "big"), 2);
@@ -154,6 +154,49 @@ static void stages_are_found_whatever_their_order(void **state)
     assert_string_equal(stage->model, "");
     assert_null(cost_stage_find(table, "big", 2));
     assert_null(cost_stage_find(table, "zzz", 0));
+}
+
+static void batch_sizes_are_listed_and_found(void **state)
+{
+    struct scratch *scratch = *state;
+    const int32_t *sizes = NULL;
+
+    scratch_write(scratch, "gpu/stages.csv",
+                  "executable,stage,latency_s,batch\nb,1,0.3,8\nb,0,0.1,1\na,0,0.5,16\n"
+                  "b,0,0.3,8\nb,1,0.11,1\nb,1,0.2,2\nb,0,0.2,2\nc,0,1,\na,0,0.4,4\n");
+    const struct cost_table *table =
+        cost_load(scratch->arena, path_of(scratch, "gpu"), scratch_err(scratch));
+    assert_non_null(table);
+    assert_int_equal(cost_batch_sizes(table, "b", &sizes), 3);
+    assert_int_equal(sizes[0], 1);
+    assert_int_equal(sizes[1], 2);
+    assert_int_equal(sizes[2], 8);
+    assert_int_equal(cost_batch_sizes(table, "a", &sizes), 2);
+    assert_int_equal(sizes[0], 4);
+    assert_int_equal(sizes[1], 16);
+    assert_int_equal(cost_batch_sizes(table, "c", &sizes), 1);
+    assert_int_equal(sizes[0], 1);
+    assert_int_equal(cost_batch_sizes(table, "d", &sizes), 0);
+    assert_null(sizes);
+    assert_int_equal(cost_stage_find_batch(table, "b", 1, 8)->line, 2);
+    assert_int_equal(cost_stage_find_batch(table, "b", 0, 2)->latency_ps, INT64_C(200000000000));
+    assert_null(cost_stage_find_batch(table, "b", 0, 4));
+    assert_null(cost_stage_find_batch(table, "b", 2, 8));
+    assert_ptr_equal(cost_stage_find(table, "b", 1), cost_stage_find_batch(table, "b", 1, 1));
+    assert_null(cost_stage_find(table, "a", 0)); /* not profiled with batch 1 */
+    assert_int_equal(cost_stage_count(table, "a"), 0);
+}
+
+static void batches_of_an_executable_are_of_the_same_devices(void **state)
+{
+    struct scratch *scratch = *state;
+    const char *const root[] = { path_of(scratch, "gpu") };
+
+    scratch_write(scratch, "gpu/stages.csv",
+                  "executable,stage,latency_s,batch,devices\ne,0,1,1,2\ne,0,2,4,\ne,0,2,8,1\n");
+    assert_string_equal(
+        set_error(scratch, root, 1),
+        "gpu/stages.csv:4: devices is '1': line 2 says 2 for the same executable and stage");
 }
 
 static void rows_of_other_device_types_are_tables_of_those_types(void **state)
@@ -198,6 +241,11 @@ static void bad_stages_are_located(void **state)
         { "e,0,1,0,,\n", "2:4: batch is '0': expected a whole number" },
         { "e,0,1,,-1,\n", "2:5: gap_s is '-1': expected at least 0 seconds" },
         { "e,0,1,,,1.5\n", "2:6: weight_bytes is '1.5': not a whole number" },
+        { "e,0,1,,,\ne,1,1,,,\ne,0,2,4,,\n",
+          "4: 'e' has stages 0 to 0 in batch 4, but 0 to 1 in batch 1 (line 3)" },
+        { "e,0,2,2,,\nf,0,1,,,\ne,1,1,8,,\ne,0,1,8,,\n",
+          "4: 'e' has stages 0 to 1 in batch 8, but 0 to 0 in batch 2 (line 2)" },
+        { "e,0,1,,,\ne,1,1,4,,\n", "3: stage is '1': 'e' has no stage 0" },
         { "e,0,1,,,\ne,2,1,,,\n", "3: stage is '2': 'e' has no stage 1" },
         { "e,1,1,,,\n", "2: stage is '1': 'e' has no stage 0" },
         { "e,0,1,,,\nf,0,1,,,\ne,0,2,,,\n", "4: same executable, stage and batch as line 2" },
@@ -510,6 +558,8 @@ int main(void)
         scratch_test(folders_without_tables_are_errors),
         scratch_test(stages_are_found_whatever_their_order),
         scratch_test(rows_of_other_device_types_are_tables_of_those_types),
+        scratch_test(batch_sizes_are_listed_and_found),
+        scratch_test(batches_of_an_executable_are_of_the_same_devices),
         scratch_test(bad_stages_are_located),
         scratch_test(what_is_written_is_read_back),
         scratch_test(an_anchor_without_kappa_has_the_ratio),
