@@ -8,6 +8,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/names.h"
 #include "lib/format/table.h"
+#include <assert.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -168,6 +169,7 @@ static struct target *find_target(const struct csv *csv, struct reader *reader, 
                                      larger, sizeof *reader->targets);
         reader->target_capacity = larger;
     }
+    assert(reader->targets);
     target.name = names_list(reader->names)[index];
     reader->targets[index] = target;
     return &reader->targets[index];
