@@ -51,7 +51,9 @@ static const struct argp_option option_list[] = {
 
     { NULL, 0, NULL, 0, "Decisions:", 3 },
     { "dispatch", KEY_DISPATCH, "RULE", 0,
-      "least-idle, round-robin, least-outstanding, random or sticky (default least-idle)", 0 },
+      "least-idle, round-robin, least-outstanding, random, sticky or least-last-stage (default "
+      "least-idle)",
+      0 },
     { "batch", KEY_BATCH, "RULE", 0, "none: one request at a time (default none)", 0 },
 
     { NULL, 0, NULL, 0, "Results:", 4 },

@@ -187,10 +187,10 @@ static int32_t choose_replica(struct serve *serve, size_t request)
     for (int i = 0; i < service->replica_count; i++) {
         const struct table_replica *replica = &serve->table->replicas[service->replicas[i]];
 
-        serve->choices[i] =
-            (struct dispatch_replica){ replica->is_up,
-                                       table_backlog_ps(serve->table, service->replicas[i]),
-                                       replica->outstanding };
+        serve->choices[i] = (struct dispatch_replica){
+            replica->is_up, table_backlog_ps(serve->table, service->replicas[i]),
+            replica->outstanding, table_last_backlog_ps(serve->table, service->replicas[i])
+        };
     }
     chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], &asked,
                              serve->choices, service->replica_count);
@@ -370,6 +370,8 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
         if (frame->step == 0)
             request->start_ps = record.start_ps;
     }
+    if (stage->number + 1 == serve->input->plan->replicas[stage->replica].stage_count)
+        table_computed_last(serve->table, stage->replica, record.finish_ps - record.start_ps);
     keep_record(serve, &record);
 }
 

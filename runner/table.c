@@ -117,6 +117,12 @@ void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
     p->first_total_ps += compute_ps;
 }
 
+void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps)
+{
+    table->replicas[replica].last_count++;
+    table->replicas[replica].last_total_ps += compute_ps;
+}
+
 int64_t table_backlog_ps(const struct table *table, int32_t replica)
 {
     const struct table_replica *p = &table->replicas[replica];
@@ -124,4 +130,13 @@ int64_t table_backlog_ps(const struct table *table, int32_t replica)
     if (p->first_count == 0)
         return p->steps_at_first;
     return units_mul_div(p->steps_at_first, p->first_total_ps, p->first_count);
+}
+
+int64_t table_last_backlog_ps(const struct table *table, int32_t replica)
+{
+    const struct table_replica *p = &table->replicas[replica];
+
+    if (p->last_count == 0)
+        return p->outstanding;
+    return units_mul_div(p->outstanding, p->last_total_ps, p->last_count);
 }

@@ -26,11 +26,12 @@ struct table_request {
 
 struct table_replica {
     bool is_up;
-    int64_t outstanding;    /* dispatched and not ended */
-    int64_t steps_at_first; /* sent to stage 0 and not computed there */
-    int64_t first_count;    /* steps computed in stage 0 ... */
-    int64_t first_total_ps; /* ... and how long they took */
-    size_t running;         /* newest running request, TABLE_NOBODY = none */
+    int64_t outstanding;               /* dispatched and not ended */
+    int64_t steps_at_first;            /* sent to stage 0 and not computed there */
+    int64_t first_count;               /* steps computed in stage 0 ... */
+    int64_t first_total_ps;            /* ... and how long they took */
+    int64_t last_count, last_total_ps; /* the same of its last stage */
+    size_t running;                    /* newest running request, TABLE_NOBODY = none */
 };
 
 #define TABLE_NOBODY SIZE_MAX
@@ -62,10 +63,16 @@ enum table_next table_result(struct table *table, size_t request, int32_t step, 
 /* A step is on its way to stage 0, and has been computed there. */
 void table_sent(struct table *table, int32_t replica);
 void table_computed(struct table *table, int32_t replica, int64_t compute_ps);
-/* ... or will never be. */
+/* A step has been computed in the replica's last stage, which may be its first as well. */
+void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps);
+/* A step on its way to stage 0 will never be computed. */
 void table_dropped(struct table *table, int32_t replica);
 /* Until stage 0 of the replica is free, as far as one can tell: steps that wait there x the mean
  * time of a step so far (1 ps each before the first one is known). */
 int64_t table_backlog_ps(const struct table *table, int32_t replica);
+/* Until the last stage of the replica is free: the steps that are under way, one of each request
+ * that has not ended, x their mean time there so far (1 ps each before the first one is known).
+ * Where in the pipeline they are is not known here. */
+int64_t table_last_backlog_ps(const struct table *table, int32_t replica);
 
 #endif

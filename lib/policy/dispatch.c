@@ -11,6 +11,7 @@ const char *const dispatch_names[DISPATCH_COUNT] = {
     [DISPATCH_LEAST_OUTSTANDING] = "least-outstanding",
     [DISPATCH_RANDOM] = "random",
     [DISPATCH_STICKY] = "sticky",
+    [DISPATCH_LEAST_LAST_STAGE] = "least-last-stage",
 };
 
 struct dispatch {
@@ -19,6 +20,22 @@ struct dispatch {
     int *next;           /* round-robin: where each service goes on */
     struct rng *streams; /* random: one a service, so that services do not disturb each other */
 };
+
+bool dispatch_is_static(enum dispatch_kind kind)
+{
+    switch (kind) {
+    case DISPATCH_ROUND_ROBIN:
+    case DISPATCH_RANDOM:
+    case DISPATCH_STICKY:
+        return true;
+    case DISPATCH_LEAST_IDLE:
+    case DISPATCH_LEAST_OUTSTANDING:
+    case DISPATCH_LEAST_LAST_STAGE:
+    case DISPATCH_COUNT:
+        break;
+    }
+    return false;
+}
 
 struct dispatch *dispatch_create(struct arena *arena, enum dispatch_kind kind, int service_count,
                                  uint64_t seed)
@@ -55,16 +72,31 @@ static int choose_least_outstanding(const struct dispatch_replica *replicas, int
     return best;
 }
 
-/* A replica that is down is passed over and does not hold up the turn of the next. */
+static int choose_least_last_stage(const struct dispatch_replica *replicas, int count)
+{
+    int best = -1;
+
+    for (int i = 0; i < count; i++)
+        if (replicas[i].is_up &&
+            (best < 0 || replicas[i].last_backlog_ps < replicas[best].last_backlog_ps))
+            best = i;
+    return best;
+}
+
+/* A replica that is down is passed over and does not hold up the turn of the next. Divisions are
+ * left to the case that a service has fewer replicas than before. */
 static int choose_round_robin(int *next, const struct dispatch_replica *replicas, int count)
 {
-    for (int step = 0; step < count; step++) {
-        int i = (*next + step) % count;
+    int i = count > 0 && *next >= count ? *next % count : *next;
 
-        if (!replicas[i].is_up)
+    for (int step = 0; step < count; step++) {
+        int chosen = i;
+
+        i = i + 1 < count ? i + 1 : 0;
+        if (!replicas[chosen].is_up)
             continue;
-        *next = (i + 1) % count;
-        return i;
+        *next = i;
+        return chosen;
     }
     return -1;
 }
@@ -91,6 +123,8 @@ static int choose_sticky(const struct dispatch_request *request,
     uint64_t key = (uint64_t)request->request_id, kind = 0, best_weight = 0;
     int best = -1;
 
+    if (count == 1) /* no weights to compare */
+        return replicas[0].is_up ? 0 : -1;
     if (request->session >= 0) {
         key = (uint64_t)request->session;
         kind = 2;
@@ -126,6 +160,8 @@ int dispatch_choose(struct dispatch *dispatch, int32_t service,
         return choose_random(&dispatch->streams[service], replicas, count);
     case DISPATCH_STICKY:
         return choose_sticky(request, replicas, count);
+    case DISPATCH_LEAST_LAST_STAGE:
+        return choose_least_last_stage(replicas, count);
     case DISPATCH_COUNT:
         break;
     }

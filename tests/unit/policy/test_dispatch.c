@@ -32,6 +32,32 @@ static void names_are_those_of_the_command_line(void **state)
     assert_string_equal(dispatch_names[DISPATCH_LEAST_OUTSTANDING], "least-outstanding");
     assert_string_equal(dispatch_names[DISPATCH_RANDOM], "random");
     assert_string_equal(dispatch_names[DISPATCH_STICKY], "sticky");
+    assert_string_equal(dispatch_names[DISPATCH_LEAST_LAST_STAGE], "least-last-stage");
+}
+
+static void static_rules_look_at_no_replica(void **state)
+{
+    for (int kind = 0; kind < DISPATCH_COUNT; kind++) {
+        struct dispatch *calm = dispatch_create(*state, (enum dispatch_kind)kind, 1, 1);
+        struct dispatch *wild = dispatch_create(*state, (enum dispatch_kind)kind, 1, 1);
+        struct rng rng = rng_stream(3, RNG_TEST, (uint64_t)kind);
+        int differ = 0;
+
+        for (int i = 0; i < 500; i++) {
+            struct dispatch_request request = { i, -1, i % 7 };
+            struct dispatch_replica idle[3] = { 0 }, busy[3];
+
+            for (int k = 0; k < 3; k++) {
+                idle[k].is_up = true;
+                busy[k] = (struct dispatch_replica){ true, (int64_t)rng_below(&rng, 9),
+                                                     (int64_t)rng_below(&rng, 9),
+                                                     (int64_t)rng_below(&rng, 9) };
+            }
+            differ += dispatch_choose(calm, 0, &request, idle, 3) !=
+                      dispatch_choose(wild, 0, &request, busy, 3);
+        }
+        assert_int_equal(differ == 0, dispatch_is_static((enum dispatch_kind)kind));
+    }
 }
 
 static void no_rule_chooses_a_replica_that_is_down(void **state)
@@ -62,7 +88,7 @@ static void least_idle_takes_the_shortest_backlog_then_the_first(void **state)
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_LEAST_IDLE, 1, 1);
     struct dispatch_replica replicas[] = {
-        { true, 30, 0 }, { true, 10, 9 }, { true, 10, 1 }, { false, 0, 0 }
+        { true, 30, 0, 0 }, { true, 10, 9, 0 }, { true, 10, 1, 0 }, { false, 0, 0, 0 }
     };
 
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 1);
@@ -76,12 +102,28 @@ static void least_outstanding_takes_the_fewest_then_the_first(void **state)
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_LEAST_OUTSTANDING, 1, 1);
     struct dispatch_replica replicas[] = {
-        { true, 0, 3 }, { true, 99, 2 }, { true, 5, 2 }, { false, 0, 0 }
+        { true, 0, 3, 0 }, { true, 99, 2, 0 }, { true, 5, 2, 0 }, { false, 0, 0, 0 }
     };
 
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 1);
     replicas[1].outstanding++;
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 2);
+}
+
+static void least_last_stage_takes_the_end_that_is_free_first_then_the_first(void **state)
+{
+    struct dispatch *dispatch = dispatch_create(*state, DISPATCH_LEAST_LAST_STAGE, 1, 1);
+    struct dispatch_replica replicas[] = {
+        { true, 0, 0, 30 }, { true, 90, 9, 10 }, { true, 0, 1, 10 }, { false, 0, 0, 0 }
+    };
+
+    assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 1);
+    replicas[1].last_backlog_ps++;
+    assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 2);
+    replicas[2].is_up = false;
+    replicas[0].last_backlog_ps = 11; /* a tie goes to the first of the file */
+    assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 0);
+    assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas + 3, 1), -1);
 }
 
 static void round_robin_goes_in_file_order_for_each_service(void **state)
@@ -101,6 +143,10 @@ static void round_robin_goes_in_file_order_for_each_service(void **state)
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 3), 1);
     replicas[2].is_up = true;
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 3), 2);
+    assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 3), 0);
+    assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 3), 1);
+    for (int i = 0; i < 4; i++) /* with fewer of them the turn goes on, wrapped */
+        assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 2), i % 2);
 }
 
 static void random_is_uniform_and_repeats_with_its_seed(void **state)
@@ -140,7 +186,7 @@ static void sticky_keys_on_session_then_client_then_request(void **state)
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_STICKY, 1, 1);
     struct dispatch_replica replicas[4] = {
-        { true, 5, 5 }, { true, 0, 0 }, { true, 1, 1 }, { true, 9, 9 }
+        { true, 5, 5, 0 }, { true, 0, 0, 0 }, { true, 1, 1, 0 }, { true, 9, 9, 0 }
     };
     int by_session[4] = { 0 }, by_request[4] = { 0 };
 
@@ -186,9 +232,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RULE(names_are_those_of_the_command_line),
+        RULE(static_rules_look_at_no_replica),
         RULE(no_rule_chooses_a_replica_that_is_down),
         RULE(least_idle_takes_the_shortest_backlog_then_the_first),
         RULE(least_outstanding_takes_the_fewest_then_the_first),
+        RULE(least_last_stage_takes_the_end_that_is_free_first_then_the_first),
         RULE(round_robin_goes_in_file_order_for_each_service),
         RULE(random_is_uniform_and_repeats_with_its_seed),
         RULE(sticky_keys_on_session_then_client_then_request),

@@ -158,6 +158,24 @@ static void backlog_is_steps_at_the_first_stage_times_their_mean(void **state)
     assert_int_equal(table_backlog_ps(table, 1), 0);
 }
 
+static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void **state)
+{
+    struct table *table = table_create(*state, 3, 2);
+
+    assert_int_equal(table_last_backlog_ps(table, 1), 0);
+    start(table, 0, 1, 2);
+    start(table, 1, 1, 1);
+    assert_int_equal(table_last_backlog_ps(table, 1), 2); /* nothing is known yet: 1 ps each */
+    table_computed_last(table, 1, 1000);
+    assert_int_equal(table_last_backlog_ps(table, 1), 2 * 1000);
+    table_result(table, 0, 0, 7, 50); /* its second step is on its way now */
+    table_computed_last(table, 1, 2000);
+    assert_int_equal(table_last_backlog_ps(table, 1), 2 * 1500);
+    table_end(table, 1, TRACE_FAILED, 60);
+    assert_int_equal(table_last_backlog_ps(table, 1), 1500);
+    assert_int_equal(table_last_backlog_ps(table, 0), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -170,6 +188,7 @@ int main(void)
         TEST(a_request_that_never_ran_can_be_refused),
         TEST(the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in),
         TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
+        TEST(backlog_of_the_last_stage_is_what_is_under_way_times_its_mean),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
