@@ -150,6 +150,19 @@ static bool parse_path(int key, const char *text, struct coordinator_options *op
     }
 }
 
+/* One request at a time is all that workers do. */
+static void check_batch(struct argp_state *state, const char *text)
+{
+    struct err err = ERR_INIT;
+    struct batch_options batch;
+
+    if (!batch_parse(text, &batch, &err))
+        argp_error(state, "%s", err.text);
+    else if (batch.kind != BATCH_NONE)
+        argp_error(state, "--batch is '%s': expected none: this version runs one request at a time",
+                   text);
+}
+
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct coordinator_options *options = state->input;
@@ -174,7 +187,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
                                                            dispatch_names, DISPATCH_COUNT);
         return 0;
     case KEY_BATCH:
-        cli_choice(state, "--batch", text, batch_names, BATCH_KIND_COUNT);
+        check_batch(state, text);
         return 0;
     case KEY_SEED:
         options->seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);

@@ -162,7 +162,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
                                                                   dispatch_names, DISPATCH_COUNT);
         return 0;
     case KEY_BATCH:
-        cli_choice(state, "--batch", text, batch_names, BATCH_KIND_COUNT);
+        cli_choice(state, "--batch", text, batch_names, BATCH_NONE + 1);
         return 0;
     case KEY_KAPPA:
         settings->serve.has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;

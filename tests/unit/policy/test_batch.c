@@ -34,6 +34,8 @@ static void an_empty_queue_gives_minus_1(void **state)
     assert_int_equal(batch_take(queue), 0);
     assert_int_equal(batch_take(queue), -1);
     assert_string_equal(batch_names[BATCH_NONE], "none");
+    assert_string_equal(batch_names[BATCH_FIXED], "fixed");
+    assert_string_equal(batch_names[BATCH_CONTINUOUS], "continuous");
 }
 
 static void peeking_takes_nothing(void **state)
@@ -97,6 +99,8 @@ static void the_order_is_that_of_a_plain_list(void **state)
             }
             assert_int_equal(batch_length(queue), model.length);
             assert_int_equal(batch_peek(queue), model.length > 0 ? model.jobs[0] : -1);
+            for (int position = 0; position < model.length; position += 1 + model.length / 3)
+                assert_int_equal(batch_at(queue, position), model.jobs[position]);
         }
     }
 }
