@@ -69,16 +69,13 @@ void stats_sort(int64_t *values, size_t count)
     sort_digits(values, count, 56);
 }
 
-/* Where q*(n-1) falls: between order statistics index and index + 1, rest/denominator of the way.
- */
-static uint64_t position(uint64_t count, int64_t numerator, int64_t denominator, uint64_t *rest)
+uint64_t stats_position(uint64_t count, int64_t numerator, int64_t denominator, uint64_t *rest)
 {
     assert(count >= 1 && numerator >= 0 && denominator >= 1 && numerator <= denominator);
     return wide_div(wide_mul(count - 1, (uint64_t)numerator), (uint64_t)denominator, rest);
 }
 
-/* low + (high - low) * rest / denominator, rounded half to even. */
-static int64_t interpolate(int64_t low, int64_t high, uint64_t rest, uint64_t denominator)
+int64_t stats_interpolate(int64_t low, int64_t high, uint64_t rest, uint64_t denominator)
 {
     uint64_t left, distance = (uint64_t)high - (uint64_t)low;
     uint64_t value = (uint64_t)low + wide_div(wide_mul(distance, rest), denominator, &left);
@@ -91,29 +88,62 @@ static int64_t interpolate(int64_t low, int64_t high, uint64_t rest, uint64_t de
 int64_t stats_quantile(const int64_t *sorted, size_t count, int64_t numerator, int64_t denominator)
 {
     uint64_t rest;
-    size_t index = (size_t)position(count, numerator, denominator, &rest);
+    size_t index = (size_t)stats_position(count, numerator, denominator, &rest);
 
     if (rest == 0)
         return sorted[index];
-    return interpolate(sorted[index], sorted[index + 1], rest, (uint64_t)denominator);
+    return stats_interpolate(sorted[index], sorted[index + 1], rest, (uint64_t)denominator);
+}
+
+void stats_totals_add(struct stats_totals *totals, const int64_t *values, size_t count)
+{
+    struct wide sum = totals->sum;
+    int64_t min = totals->count > 0 ? totals->min : INT64_MAX;
+    int64_t max = totals->count > 0 ? totals->max : INT64_MIN;
+
+    for (size_t i = 0; i < count; i++) {
+        int64_t value = values[i];
+
+        sum = wide_add(sum, (struct wide){ value < 0 ? UINT64_MAX : 0, (uint64_t)value });
+        min = value < min ? value : min;
+        max = value > max ? value : max;
+    }
+    totals->count += count;
+    totals->sum = sum;
+    totals->min = min;
+    totals->max = max;
+}
+
+void stats_totals_merge(struct stats_totals *into, const struct stats_totals *from)
+{
+    if (from->count == 0)
+        return;
+    if (into->count == 0 || from->min < into->min)
+        into->min = from->min;
+    if (into->count == 0 || from->max > into->max)
+        into->max = from->max;
+    into->count += from->count;
+    into->sum = wide_add(into->sum, from->sum);
+}
+
+int64_t stats_totals_mean(const struct stats_totals *totals)
+{
+    uint64_t mean, rest, count = totals->count;
+    bool is_negative = totals->sum.high >> 63 != 0;
+
+    assert(count >= 1);
+    mean = wide_div(is_negative ? wide_negate(totals->sum) : totals->sum, count, &rest);
+    if (rest > count - rest || (rest == count - rest && mean % 2 == 1))
+        mean++;
+    return (int64_t)(is_negative ? 0 - mean : mean);
 }
 
 int64_t stats_mean(const int64_t *values, size_t count)
 {
-    struct wide sum = { 0, 0 };
-    uint64_t mean, rest;
-    bool is_negative;
+    struct stats_totals totals = { 0 };
 
-    assert(count >= 1);
-    for (size_t i = 0; i < count; i++)
-        sum = wide_add(sum, (struct wide){ values[i] < 0 ? UINT64_MAX : 0, (uint64_t)values[i] });
-    is_negative = sum.high >> 63 != 0;
-    if (is_negative)
-        sum = wide_negate(sum);
-    mean = wide_div(sum, count, &rest);
-    if (rest > count - rest || (rest == count - rest && mean % 2 == 1))
-        mean++;
-    return (int64_t)(is_negative ? 0 - mean : mean);
+    stats_totals_add(&totals, values, count);
+    return stats_totals_mean(&totals);
 }
 
 double stats_mean_double(const double *values, size_t count)
@@ -171,11 +201,12 @@ struct stats_summary stats_summarize(int64_t *values, size_t count)
     return summary;
 }
 
-/* Values below 2^bits have a bucket each; above, octave s + bits has 2^bits buckets of width 2^s.
- */
+/* Of magnitudes: those below 2^(bits+1) have a bucket each; above, octave s + bits has 2^bits
+ * buckets of width 2^s. The upper half of the array is for values >= 0, the lower half mirrors it:
+ * value v < 0 lies where its complement, -v - 1, would. So buckets stand in order of value. */
 struct hist {
     int bits;
-    size_t bucket_count;
+    size_t half; /* buckets of one sign */
     uint64_t count;
     uint64_t *buckets;
 };
@@ -186,56 +217,48 @@ struct hist *hist_create(struct arena *arena, int bits)
 
     assert(bits >= 1 && bits <= 14);
     hist->bits = bits;
-    hist->bucket_count = (size_t)(64 - bits) << bits;
-    hist->buckets = arena_array(arena, hist->bucket_count, sizeof *hist->buckets);
+    hist->half = (size_t)(64 - bits) << bits;
+    hist->buckets = arena_array(arena, 2 * hist->half, sizeof *hist->buckets);
     return hist;
 }
 
-static int floor_log2(uint64_t value)
+static size_t bucket_of(const struct hist *hist, int64_t value)
 {
-    return 63 - __builtin_clzll(value);
-}
+    size_t mirror = value < 0 ? SIZE_MAX : 0;
+    uint64_t size = (uint64_t)value ^ (value < 0 ? UINT64_MAX : 0);
+    int shift = 63 - hist->bits - __builtin_clzll(size | UINT64_C(1) << hist->bits);
 
-static size_t bucket_of(const struct hist *hist, uint64_t value)
-{
-    int shift;
-
-    if (value >> hist->bits == 0)
-        return (size_t)value;
-    shift = floor_log2(value) - hist->bits;
-    return ((size_t)shift << hist->bits) + (size_t)(value >> shift);
+    return hist->half + ((((size_t)shift << hist->bits) + (size_t)(size >> shift)) ^ mirror);
 }
 
 /* The middle of a bucket: at most half its width from every value in it. */
 static int64_t bucket_middle(const struct hist *hist, size_t bucket)
 {
-    uint64_t shift = bucket >> hist->bits, value;
+    bool is_negative = bucket < hist->half;
+    uint64_t index = is_negative ? hist->half - 1 - bucket : bucket - hist->half;
+    uint64_t shift = index >> hist->bits, size = index;
 
-    if (shift <= 1) /* width 1 */
-        return (int64_t)bucket;
-    shift--;
-    value = (uint64_t)bucket - (shift << hist->bits);
-    return (int64_t)((value << shift) + (UINT64_C(1) << (shift - 1)));
+    if (shift > 1) { /* wider than 1 */
+        shift--;
+        size = ((index - (shift << hist->bits)) << shift) + (UINT64_C(1) << (shift - 1));
+    }
+    return (int64_t)(is_negative ? ~size : size);
 }
 
-void hist_add(struct hist *hist, int64_t value, uint64_t times)
+void hist_add(struct hist *hist, const int64_t *values, size_t count)
 {
-    assert(value >= 0);
-    hist->buckets[bucket_of(hist, (uint64_t)value)] += times;
-    hist->count += times;
+    for (size_t i = 0; i < count; i++)
+        hist->buckets[bucket_of(hist, values[i])]++;
+    hist->count += count;
 }
 
 void hist_merge(struct hist *into, const struct hist *from)
 {
     assert(into->bits == from->bits);
-    for (size_t i = 0; i < from->bucket_count; i++)
-        into->buckets[i] += from->buckets[i];
+    for (size_t i = 0; i < 2 * from->half; i++)
+        if (from->buckets[i] > 0) /* what was never touched stays so */
+            into->buckets[i] += from->buckets[i];
     into->count += from->count;
-}
-
-uint64_t hist_count(const struct hist *hist)
-{
-    return hist->count;
 }
 
 int64_t hist_quantile(const struct hist *hist, int64_t numerator, int64_t denominator)
@@ -245,7 +268,7 @@ int64_t hist_quantile(const struct hist *hist, int64_t numerator, int64_t denomi
 
     if (hist->count == 0)
         return 0;
-    rank = position(hist->count, numerator, denominator, &rest);
+    rank = stats_position(hist->count, numerator, denominator, &rest);
     for (seen = hist->buckets[0]; seen <= rank; seen += hist->buckets[low])
         low++;
     high = low;
@@ -253,6 +276,6 @@ int64_t hist_quantile(const struct hist *hist, int64_t numerator, int64_t denomi
         do
             high++;
         while (hist->buckets[high] == 0);
-    return interpolate(bucket_middle(hist, low), bucket_middle(hist, high), rest,
-                       (uint64_t)denominator);
+    return stats_interpolate(bucket_middle(hist, low), bucket_middle(hist, high), rest,
+                             (uint64_t)denominator);
 }

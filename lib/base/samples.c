@@ -1,0 +1,212 @@
+/* samples.c - chunks of values that are kept (exact), or of which one is emptied into a histogram
+ * again and again. */
+#include "lib/base/samples.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/select.h"
+#include <assert.h>
+#include <string.h>
+
+/* Chunks double up to 64 Ki values: small sets stay small, and large ones waste one chunk. */
+#define FIRST_CHUNK 64
+#define LARGEST_CHUNK 65536
+/* Values that a histogram takes in at a time. */
+#define BUFFER 1024
+/* Fewer values than this are sorted: tables of buckets would cost more. */
+#define SORTED 8192
+
+const char *const samples_kind_names[SAMPLES_KIND_COUNT] = { "exact", "histogram" };
+
+struct samples_chunk {
+    struct samples_chunk *previous;
+    size_t capacity;
+    int64_t *values;
+};
+
+static const int64_t quantiles[][2] = {
+    { 1, 2 }, { 9, 10 }, { 19, 20 }, { 99, 100 }, { 999, 1000 }
+};
+#define QUANTILES (sizeof quantiles / sizeof quantiles[0])
+
+struct samples *samples_create(struct arena *arena, enum samples_kind kind)
+{
+    struct samples *samples = arena_alloc(arena, sizeof *samples);
+
+    samples->kind = kind;
+    samples->arena = arena;
+    return samples;
+}
+
+static size_t used(const struct samples *samples)
+{
+    return samples->last ? (size_t)(samples->next - samples->last->values) : 0;
+}
+
+size_t samples_count(const struct samples *samples)
+{
+    return samples->full_count + used(samples);
+}
+
+static void chunk_append(struct samples *samples)
+{
+    struct samples_chunk *chunk = arena_alloc(samples->arena, sizeof *chunk);
+
+    chunk->previous = samples->last;
+    chunk->capacity = chunk->previous ? 2 * chunk->previous->capacity : FIRST_CHUNK;
+    if (samples->kind == SAMPLES_HISTOGRAM)
+        chunk->capacity = BUFFER;
+    else if (chunk->capacity > LARGEST_CHUNK)
+        chunk->capacity = LARGEST_CHUNK;
+    chunk->values = arena_array(samples->arena, chunk->capacity, sizeof *chunk->values);
+    samples->full_count += used(samples);
+    samples->last = chunk;
+    samples->next = chunk->values;
+    samples->end = chunk->values + chunk->capacity;
+}
+
+/* Empties the buffer into the histogram. */
+static void flush(struct samples *samples)
+{
+    size_t count = used(samples);
+
+    if (count == 0)
+        return;
+    if (!samples->hist)
+        samples->hist = hist_create(samples->arena, SAMPLES_HISTOGRAM_BITS);
+    hist_add(samples->hist, samples->last->values, count);
+    stats_totals_add(&samples->totals, samples->last->values, count);
+    samples->full_count += count;
+    samples->next = samples->last->values;
+}
+
+void samples_make_room(struct samples *samples)
+{
+    if (samples->kind == SAMPLES_HISTOGRAM && samples->last)
+        flush(samples);
+    else
+        chunk_append(samples);
+}
+
+static void quantiles_put(struct stats_summary *summary, const int64_t values[QUANTILES])
+{
+    summary->p50 = values[0];
+    summary->p90 = values[1];
+    summary->p95 = values[2];
+    summary->p99 = values[3];
+    summary->p999 = values[4];
+}
+
+static void totals_put(struct stats_summary *summary, const struct stats_totals *totals)
+{
+    summary->mean = stats_totals_mean(totals);
+    summary->min = totals->min;
+    summary->max = totals->max;
+}
+
+/* ---- histograms ---- */
+
+/* A bucket's middle may lie beyond the values in it. */
+static int64_t clamp(int64_t value, const struct stats_totals *totals)
+{
+    return value < totals->min ? totals->min : value > totals->max ? totals->max : value;
+}
+
+static void summarize_histograms(struct arena *scratch, struct samples *const *sets, int count,
+                                 struct stats_summary *summary)
+{
+    struct stats_totals totals = { 0 };
+    struct hist *all = hist_create(scratch, SAMPLES_HISTOGRAM_BITS);
+    int64_t values[QUANTILES];
+
+    for (int i = 0; i < count; i++) {
+        flush(sets[i]);
+        if (sets[i]->hist)
+            hist_merge(all, sets[i]->hist);
+        stats_totals_merge(&totals, &sets[i]->totals);
+    }
+    for (size_t q = 0; q < QUANTILES; q++)
+        values[q] = clamp(hist_quantile(all, quantiles[q][0], quantiles[q][1]), &totals);
+    quantiles_put(summary, values);
+    totals_put(summary, &totals);
+}
+
+/* ---- exact ---- */
+
+static void summarize_few(struct arena *scratch, const struct select_span *spans, size_t span_count,
+                          struct stats_summary *summary)
+{
+    int64_t *values = arena_array(scratch, summary->count, sizeof *values);
+    size_t copied = 0;
+
+    for (size_t s = 0; s < span_count; s++) {
+        memcpy(values + copied, spans[s].values, spans[s].count * sizeof *values);
+        copied += spans[s].count;
+    }
+    *summary = stats_summarize(values, copied);
+}
+
+static void summarize_many(struct arena *scratch, const struct select_span *spans,
+                           size_t span_count, struct stats_summary *summary)
+{
+    struct stats_totals totals;
+    uint64_t ranks[2 * QUANTILES], rests[QUANTILES];
+    int64_t found[2 * QUANTILES], values[QUANTILES];
+
+    for (size_t q = 0; q < QUANTILES; q++) { /* two neighbours each; the last may be its own */
+        ranks[2 * q] = stats_position(summary->count, quantiles[q][0], quantiles[q][1], &rests[q]);
+        ranks[2 * q + 1] = ranks[2 * q] + (rests[q] > 0);
+    }
+    select_ranks(scratch, spans, span_count, ranks, 2 * QUANTILES, found, &totals);
+    for (size_t q = 0; q < QUANTILES; q++)
+        values[q] =
+            stats_interpolate(found[2 * q], found[2 * q + 1], rests[q], (uint64_t)quantiles[q][1]);
+    quantiles_put(summary, values);
+    totals_put(summary, &totals);
+}
+
+static void summarize_exact(struct arena *scratch, struct samples *const *sets, int count,
+                            struct stats_summary *summary)
+{
+    size_t span_count = 0;
+    struct select_span *spans;
+
+    for (int i = 0; i < count; i++)
+        for (const struct samples_chunk *c = sets[i]->last; c; c = c->previous)
+            span_count++;
+    spans = arena_array(scratch, span_count, sizeof *spans);
+    span_count = 0;
+    for (int i = 0; i < count; i++)
+        for (const struct samples_chunk *c = sets[i]->last; c; c = c->previous)
+            spans[span_count++] =
+                (struct select_span){ c->values, c == sets[i]->last ? used(sets[i]) : c->capacity };
+    if (summary->count <= SORTED)
+        summarize_few(scratch, spans, span_count, summary);
+    else
+        summarize_many(scratch, spans, span_count, summary);
+}
+
+struct stats_summary samples_summarize(struct samples *const *sets, int count)
+{
+    struct stats_summary summary = { 0 };
+    struct arena *scratch;
+
+    for (int i = 0; i < count; i++) {
+        assert(sets[i]->kind == sets[0]->kind);
+        summary.count += samples_count(sets[i]);
+    }
+    if (summary.count == 0)
+        return summary;
+    scratch = arena_create();
+    switch (sets[0]->kind) {
+    case SAMPLES_EXACT:
+        summarize_exact(scratch, sets, count, &summary);
+        break;
+    case SAMPLES_HISTOGRAM:
+        summarize_histograms(scratch, sets, count, &summary);
+        break;
+    case SAMPLES_KIND_COUNT:
+        break;
+    }
+    arena_destroy(scratch);
+    return summary;
+}
