@@ -10,6 +10,7 @@
 #include "sim/engine/engine.h"
 #include "sim/report/record.h"
 #include "sim/report/report.h"
+#include "sim/report/watch.h"
 #include "sim/serve/serve.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@ enum {
     KEY_BATCH,
     KEY_KAPPA,
     KEY_SLO,
+    KEY_LATENCY,
+    KEY_TRIM,
     KEY_UNTIL,
     KEY_MAX_REQUESTS,
     KEY_REQUESTS_OUT,
@@ -36,7 +39,7 @@ enum output { OUT_REQUESTS, OUT_STAGES, OUT_TRANSFERS, OUT_CHROME, OUT_REPORT, O
 struct settings {
     struct scenario_files files;
     struct serve_options serve;
-    int64_t slo_ps;
+    struct metrics_options metrics;
     const char *paths[OUT_COUNT];
     bool is_json;
 };
@@ -61,6 +64,14 @@ static const struct argp_option run_options[] = {
       3 },
     { "slo", KEY_SLO, "TIME", 0,
       "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
+      3 },
+    { "trim", KEY_TRIM, "TIME", 0,
+      "Leave requests that arrive before TIME, or within TIME of the last arrival, out of the "
+      "statistics (0 by default)",
+      3 },
+    { "latency", KEY_LATENCY, "NAME", 0,
+      "exact (default): statistics of every latency, 8 bytes each; or histogram: in constant "
+      "memory, quantiles off by at most 0.025 %",
       3 },
     { "until", KEY_UNTIL, "TIME", 0, "Leave out requests that arrive at TIME or later", 3 },
     { "max-requests", KEY_MAX_REQUESTS, "N", 0, "Take the first N arrivals only", 3 },
@@ -168,7 +179,14 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->serve.has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
         return 0;
     case KEY_SLO:
-        settings->slo_ps = cli_duration_positive_ps(state, "--slo", text);
+        settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
+        return 0;
+    case KEY_LATENCY:
+        settings->metrics.samples = (enum samples_kind)cli_choice(
+            state, "--latency", text, samples_kind_names, SAMPLES_KIND_COUNT);
+        return 0;
+    case KEY_TRIM:
+        settings->metrics.trim_ps = cli_duration_ps(state, "--trim", text);
         return 0;
     case KEY_UNTIL:
         settings->serve.until_ps = cli_duration_positive_ps(state, "--until", text);
@@ -232,23 +250,27 @@ static bool simulate(struct arena *arena, const struct settings *settings,
 {
     struct scenario scenario;
     struct serve_result result;
-    struct report report = { .slo_ps = settings->slo_ps, .seed = settings->serve.seed };
-    struct serve_observer observer;
+    struct report report = { .options = settings->metrics, .seed = settings->serve.seed };
+    struct serve_observer observers[2], observer;
     struct record *record;
+    struct meter *meter;
 
     if (!scenario_load(arena, &settings->files, &scenario, err) ||
         !open_outputs(arena, settings, outs, err))
         return false;
     record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,
                            outs[OUT_TRANSFERS] != NULL, outs[OUT_CHROME]);
-    observer = record_observer(record);
+    meter = metrics_begin(arena, scenario.input.plan, &settings->metrics);
+    observers[0] = record_observer(record);
+    observers[1] = (struct serve_observer){ .end_arg = meter, .on_end = metrics_add };
+    observer = watch_join(arena, observers, 2);
     if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err))
         return false;
     report.inputs = &scenario.inputs;
     report.has_kappa = settings->serve.has_kappa;
-    report_fill(arena, &report, &scenario.input, &result);
+    report_fill(arena, &report, &scenario.input, &result, meter);
     write_outputs(arena, settings, &report, record, outs);
-    if (settings->slo_ps > 0 && metrics_missed(&report.all) > 0)
+    if (settings->metrics.slo_ps > 0 && metrics_missed(&report.all) > 0)
         *exit_code = CLI_NO;
     for (int i = 0; i < report.loud_count; i++)
         fprintf(stderr, "orrery-sim run: warning: %s\n", report.loud_warnings[i]);

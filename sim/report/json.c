@@ -45,20 +45,34 @@ static void put_ratio(struct json_writer *json, const char *key, int64_t part, i
         json_put_null(json, key);
 }
 
-static void put_metrics(struct json_writer *json, const struct metrics *metrics, int64_t end_ps)
+static void put_metrics(struct json_writer *json, const struct metrics *metrics)
 {
+    int64_t window_ps = metrics->window_ps;
+
     json_begin_object(json, "requests");
     json_put_int(json, "total", metrics->total);
     for (int i = 0; i < TRACE_STATUS_COUNT; i++)
         json_put_int(json, trace_status_names[i], metrics->status[i]);
+    json_put_int(json, "trimmed", metrics->trimmed);
     json_end_object(json);
     put_summary(json, "latency_s", &metrics->latency);
     put_summary(json, "ttft_s", &metrics->ttft);
     put_summary(json, "tpot_s", &metrics->tpot);
-    put_rate(json, "throughput_per_s", metrics->status[TRACE_OK], end_ps);
-    put_rate(json, "output_tokens_per_s", metrics->output_tokens, end_ps);
+    put_rate(json, "throughput_per_s", metrics->status[TRACE_OK], window_ps);
+    put_rate(json, "output_tokens_per_s", metrics->output_tokens, window_ps);
     put_ratio(json, "goodput_ratio", metrics->good, metrics->total);
-    put_rate(json, "goodput_per_s", metrics->good, end_ps);
+    put_rate(json, "goodput_per_s", metrics->good, window_ps);
+}
+
+/* How the quantiles that follow are to be read. */
+static void put_quantiles(struct json_writer *json, enum samples_kind kind)
+{
+    json_begin_object(json, "quantiles");
+    json_put_text(json, "definition",
+                  "linear interpolation between order statistics (Hyndman-Fan type 7)");
+    json_put_text(json, "latency", samples_kind_names[kind]);
+    json_put_double(json, "error_ratio", kind == SAMPLES_HISTOGRAM ? SAMPLES_ERROR_RATIO : 0);
+    json_end_object(json);
 }
 
 static void put_services(struct json_writer *json, const struct report *report)
@@ -67,7 +81,7 @@ static void put_services(struct json_writer *json, const struct report *report)
     for (int i = 0; i < report->input->plan->service_count; i++) {
         json_begin_object(json, NULL);
         json_put_text(json, "service", report->services[i].service);
-        put_metrics(json, &report->services[i], report->result->end_ps);
+        put_metrics(json, &report->services[i]);
         json_end_object(json);
     }
     json_end_array(json);
@@ -117,9 +131,14 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     inputs_json(report->inputs, json);
     json_put_seconds(json, "simulated_s", result->end_ps);
     json_put_int(json, "events", result->event_count);
-    if (report->slo_ps > 0)
-        json_put_seconds(json, "slo_s", report->slo_ps);
-    put_metrics(json, &report->all, result->end_ps);
+    if (report->options.slo_ps > 0)
+        json_put_seconds(json, "slo_s", report->options.slo_ps);
+    if (report->options.trim_ps > 0) {
+        json_put_seconds(json, "trim_s", report->options.trim_ps);
+        json_put_seconds(json, "window_s", report->all.window_ps);
+    }
+    put_quantiles(json, report->options.samples);
+    put_metrics(json, &report->all);
     put_services(json, report);
     put_devices(json, report);
     json_put_int(json, "moved_bytes", result->moved_bytes);

@@ -1,111 +1,198 @@
-/* metrics.c - one pass over the requests, grouped by service, then exact order statistics. */
+/* metrics.c - counts and samples by service; what all services amount to is their union. */
 #include "sim/report/metrics.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/units.h"
-#include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "sim/serve/serve.h"
 
-struct samples {
-    int64_t *values;
-    size_t count;
-};
-struct group { /* samples of one service */
-    struct samples latency, ttft, tpot;
+enum sample { SAMPLE_LATENCY, SAMPLE_TTFT, SAMPLE_TPOT, SAMPLE_COUNT };
+
+struct waiting { /* requests in order of ending that may yet be trimmed: a ring */
+    struct serve_end *ends;
+    size_t first, count, capacity; /* a power of two */
 };
 
-static void sample_add(struct samples *samples, int64_t value)
+struct meter {
+    struct arena *arena;
+    const struct plan *plan;
+    struct metrics_options options;
+    struct metrics *services; /* by service of the plan */
+    struct samples **samples[SAMPLE_COUNT];
+    int64_t last_arrival_ps; /* of those that have ended; time begins at 0 */
+    struct waiting waiting;
+};
+
+struct meter *metrics_begin(struct arena *arena, const struct plan *plan,
+                            const struct metrics_options *options)
 {
-    samples->values[samples->count++] = value;
+    struct meter *meter = arena_alloc(arena, sizeof(*meter));
+    size_t count = (size_t)plan->service_count;
+
+    meter->arena = arena;
+    meter->plan = plan;
+    meter->options = *options;
+    meter->services = arena_array(arena, count, sizeof(*meter->services));
+    for (int k = 0; k < SAMPLE_COUNT; k++)
+        meter->samples[k] = arena_array(arena, count, sizeof(*meter->samples[k]));
+    for (size_t s = 0; s < count; s++) {
+        meter->services[s].service = plan->services[s].name;
+        for (int k = 0; k < SAMPLE_COUNT; k++)
+            meter->samples[k][s] = samples_create(arena, options->samples);
+    }
+    return meter;
 }
 
-static void request_add(struct metrics *metrics, struct group *group,
-                        const struct workload_request *request, const struct serve_request *record,
-                        const struct model *model, int64_t slo_ps)
+static void count_in(struct meter *meter, const struct serve_end *end)
 {
-    int64_t latency_ps, deadline_ps = request->slo_ps > 0 ? request->slo_ps : slo_ps;
+    struct metrics *metrics = &meter->services[end->service];
+    const struct model *model = meter->plan->services[end->service].model;
+    int64_t latency_ps, deadline_ps = end->slo_ps > 0 ? end->slo_ps : meter->options.slo_ps;
 
     metrics->total++;
-    metrics->status[record->status]++;
-    if (record->status != TRACE_OK)
+    metrics->status[end->status]++;
+    if (end->status != TRACE_OK)
         return;
-    latency_ps = record->finish_ps - record->arrival_ps;
-    sample_add(&group->latency, latency_ps);
+    latency_ps = end->finish_ps - end->arrival_ps;
+    samples_add(meter->samples[SAMPLE_LATENCY][end->service], latency_ps);
     metrics->good += deadline_ps <= 0 || latency_ps <= deadline_ps;
     if (!model)
         return;
-    sample_add(&group->ttft, record->first_token_ps - record->arrival_ps);
+    samples_add(meter->samples[SAMPLE_TTFT][end->service], end->first_token_ps - end->arrival_ps);
     if (model->kind != MODEL_DECODER)
         return;
-    metrics->output_tokens += request->output_tokens;
-    if (request->output_tokens > 1)
-        sample_add(&group->tpot, units_mul_div(record->finish_ps - record->first_token_ps, 1,
-                                               request->output_tokens - 1));
+    metrics->output_tokens += end->output_tokens;
+    if (end->output_tokens > 1)
+        samples_add(meter->samples[SAMPLE_TPOT][end->service],
+                    units_mul_div(end->finish_ps - end->first_token_ps, 1, end->output_tokens - 1));
 }
 
-static void samples_append(struct samples *to, const struct samples *from)
-{
-    for (size_t i = 0; i < from->count; i++)
-        sample_add(to, from->values[i]);
-}
+/* ---- trim ---- */
 
-static void summarize(struct metrics *metrics, struct group *group)
+static void waiting_push(struct meter *meter, const struct serve_end *end)
 {
-    metrics->latency = stats_summarize(group->latency.values, group->latency.count);
-    metrics->ttft = stats_summarize(group->ttft.values, group->ttft.count);
-    metrics->tpot = stats_summarize(group->tpot.values, group->tpot.count);
-}
+    struct waiting *waiting = &meter->waiting;
 
-static void group_reserve(struct arena *arena, struct group *group, size_t count)
-{
-    group->latency.values = arena_array(arena, count, sizeof(int64_t));
-    group->ttft.values = arena_array(arena, count, sizeof(int64_t));
-    group->tpot.values = arena_array(arena, count, sizeof(int64_t));
-}
+    if (waiting->count == waiting->capacity) {
+        size_t wider = waiting->capacity ? 2 * waiting->capacity : 256;
+        struct serve_end *ends = arena_array(meter->arena, wider, sizeof(*ends));
 
-struct metrics metrics_compute(struct arena *arena, const struct serve_input *input,
-                               const struct serve_result *result, int64_t slo_ps,
-                               struct metrics **services)
-{
-    const struct workload *workload = input->workload;
-    const struct plan *plan = input->plan;
-    size_t service_count = (size_t)plan->service_count;
-    struct group *groups = arena_array(arena, service_count, sizeof(*groups));
-    size_t *sizes = arena_array(arena, service_count, sizeof(*sizes));
-    struct metrics all = { 0 };
-    struct group total = { { 0 }, { 0 }, { 0 } };
-
-    *services = arena_array(arena, service_count, sizeof(**services));
-    for (size_t i = 0; i < workload->count; i++)
-        sizes[input->service_of[workload_at(workload, i).service]] += result->requests[i].is_taken;
-    for (size_t s = 0; s < service_count; s++) {
-        (*services)[s].service = plan->services[s].name;
-        group_reserve(arena, &groups[s], sizes[s]);
+        for (size_t i = 0; i < waiting->count; i++)
+            ends[i] = waiting->ends[(waiting->first + i) & (waiting->capacity - 1)];
+        *waiting = (struct waiting){ ends, 0, waiting->count, wider };
     }
-    for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request request = workload_at(workload, i);
-        int32_t s = input->service_of[request.service];
+    waiting->ends[(waiting->first + waiting->count++) & (waiting->capacity - 1)] = *end;
+}
 
-        if (result->requests[i].is_taken)
-            request_add(&(*services)[s], &groups[s], &request, &result->requests[i],
-                        plan->services[s].model, slo_ps);
+/* Before the time that is surely trimmed at the end, going by the arrivals known so far. */
+static bool is_early_enough(const struct meter *meter, const struct serve_end *end)
+{
+    return end->arrival_ps <= meter->last_arrival_ps - meter->options.trim_ps;
+}
+
+static struct serve_end waiting_pop(struct waiting *waiting)
+{
+    struct serve_end end = waiting->ends[waiting->first];
+
+    waiting->first = (waiting->first + 1) & (waiting->capacity - 1);
+    waiting->count--;
+    return end;
+}
+
+void metrics_add(void *arg, const struct serve_end *end)
+{
+    struct meter *meter = arg;
+    struct waiting *waiting = &meter->waiting;
+
+    if (end->arrival_ps > meter->last_arrival_ps)
+        meter->last_arrival_ps = end->arrival_ps;
+    if (meter->options.trim_ps == 0) {
+        count_in(meter, end);
+        return;
     }
-    group_reserve(arena, &total, result->taken_count);
-    for (size_t s = 0; s < service_count; s++) {
-        const struct metrics *one = &(*services)[s];
+    if (end->arrival_ps < meter->options.trim_ps)
+        meter->services[end->service].trimmed++;
+    else
+        waiting_push(meter, end);
+    while (waiting->count > 0 && is_early_enough(meter, &waiting->ends[waiting->first])) {
+        struct serve_end head = waiting_pop(waiting);
 
-        samples_append(&total.latency, &groups[s].latency);
-        samples_append(&total.ttft, &groups[s].ttft);
-        samples_append(&total.tpot, &groups[s].tpot);
-        summarize(&(*services)[s], &groups[s]);
+        count_in(meter, &head);
+    }
+}
+
+static void waiting_end(struct meter *meter)
+{
+    while (meter->waiting.count > 0) {
+        struct serve_end head = waiting_pop(&meter->waiting);
+
+        if (is_early_enough(meter, &head))
+            count_in(meter, &head);
+        else
+            meter->services[head.service].trimmed++;
+    }
+}
+
+/* ---- the end ---- */
+
+static struct stats_summary *summary_of(struct metrics *metrics, enum sample sample)
+{
+    switch (sample) {
+    case SAMPLE_LATENCY:
+        return &metrics->latency;
+    case SAMPLE_TTFT:
+        return &metrics->ttft;
+    case SAMPLE_TPOT:
+    case SAMPLE_COUNT:
+        break;
+    }
+    return &metrics->tpot;
+}
+
+/* Of each service and of all. When one service has all the values, its summary is that of all. */
+static void summarize(struct meter *meter, struct metrics *all, enum sample sample)
+{
+    int count = meter->plan->service_count, filled = 0, last = 0;
+
+    for (int s = 0; s < count; s++) {
+        struct samples **set = &meter->samples[sample][s];
+
+        if (samples_count(*set) == 0)
+            continue;
+        *summary_of(&meter->services[s], sample) = samples_summarize(set, 1);
+        filled++;
+        last = s;
+    }
+    if (filled == 1)
+        *summary_of(all, sample) = *summary_of(&meter->services[last], sample);
+    else if (filled > 1)
+        *summary_of(all, sample) = samples_summarize(meter->samples[sample], count);
+}
+
+struct metrics metrics_end(struct meter *meter, int64_t end_ps, struct metrics **services)
+{
+    int64_t trim_ps = meter->options.trim_ps;
+    struct metrics all = { .window_ps = end_ps };
+
+    waiting_end(meter);
+    if (trim_ps > 0)
+        all.window_ps = meter->last_arrival_ps - trim_ps > trim_ps
+                            ? meter->last_arrival_ps - trim_ps - trim_ps
+                            : 0;
+    for (int s = 0; s < meter->plan->service_count; s++) {
+        struct metrics *one = &meter->services[s];
+
+        one->window_ps = all.window_ps;
         all.total += one->total;
         all.good += one->good;
+        all.trimmed += one->trimmed;
         all.output_tokens += one->output_tokens;
         for (int k = 0; k < TRACE_STATUS_COUNT; k++)
             all.status[k] += one->status[k];
     }
-    summarize(&all, &total);
+    for (int k = 0; k < SAMPLE_COUNT; k++)
+        summarize(meter, &all, (enum sample)k);
+    *services = meter->services;
     return all;
 }
 

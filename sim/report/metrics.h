@@ -2,30 +2,48 @@
  *
  * latency = finish - arrival; TTFT = first token - arrival; TPOT = (finish - first token) /
  * (output_tokens - 1); of requests that ended ok. A request is good when it is ok and within its
- * slo_s, else within --slo; without either, when it is ok. */
+ * slo_s, else within --slo; without either, when it is ok.
+ *
+ * Fed request by request as they end, so that nobody need keep requests: an exact run keeps 8 bytes
+ * a latency (and a TTFT, and a TPOT, of services that have them), a histogram nothing. */
 #ifndef ORRERY_SIM_REPORT_METRICS_H
 #define ORRERY_SIM_REPORT_METRICS_H
 
+#include "lib/base/samples.h"
 #include "lib/base/stats.h"
 #include "lib/format/trace.h"
 #include <stdint.h>
 
 struct arena;
-struct serve_input;
-struct serve_result;
+struct meter;
+struct plan;
+struct serve_end;
+
+struct metrics_options {
+    int64_t slo_ps;            /* of requests without one of their own, 0 = none */
+    enum samples_kind samples; /* how latencies are kept */
+    /* Leave out requests that arrive before this instant, or later than this before the last
+     * arrival of the run. */
+    int64_t trim_ps;
+};
 
 struct metrics {
     const char *service; /* NULL: all of them */
     int64_t total, status[TRACE_STATUS_COUNT];
     int64_t good;
+    int64_t trimmed;                          /* left out of all that stands here */
     int64_t output_tokens;                    /* of decoders' requests that ended ok */
+    int64_t window_ps;                        /* what rates are over; 0 = there is none */
     struct stats_summary latency, ttft, tpot; /* in ps */
 };
 
-/* slo_ps 0 = none. (*services)[i] is for plan service i. */
-struct metrics metrics_compute(struct arena *arena, const struct serve_input *input,
-                               const struct serve_result *result, int64_t slo_ps,
-                               struct metrics **services);
+struct meter *metrics_begin(struct arena *arena, const struct plan *plan,
+                            const struct metrics_options *options);
+/* A serve_end_fn; arg is the meter. With a trim, requests of its last seconds wait in a queue. */
+void metrics_add(void *arg, const struct serve_end *end);
+/* Once, after the last request. (*services)[i] is for plan service i. end_ps: of the simulation,
+ * the window of rates; with a trim that is the time between the two trimmed ends. */
+struct metrics metrics_end(struct meter *meter, int64_t end_ps, struct metrics **services);
 /* Requests that missed: late by the same rule, or not ok at all. */
 int64_t metrics_missed(const struct metrics *metrics);
 

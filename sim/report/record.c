@@ -132,26 +132,31 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
     record->transfers[record->transfer_count++] = *transfer;
 }
 
-static void on_end(void *arg, size_t index, const struct serve_request *request)
+static void on_end(void *arg, const struct serve_end *end)
 {
     struct record *record = arg;
-    const struct workload_request from = workload_at(record->input->workload, index);
+    int32_t service = workload_at(record->input->workload, end->index).service;
 
-    if (record->chrome)
-        chrome_request(record->chrome,
-                       &(struct chrome_request){ .service = record->services[from.service],
-                                                 .status = trace_status_names[request->status],
-                                                 .request_id = from.request_id,
-                                                 .arrival_ps = request->arrival_ps,
-                                                 .first_token_ps = request->first_token_ps,
-                                                 .finish_ps = request->finish_ps });
+    chrome_request(record->chrome,
+                   &(struct chrome_request){ .service = record->services[service],
+                                             .status = trace_status_names[end->status],
+                                             .request_id = end->request_id,
+                                             .arrival_ps = end->arrival_ps,
+                                             .first_token_ps = end->first_token_ps,
+                                             .finish_ps = end->finish_ps });
 }
 
 struct serve_observer record_observer(struct record *record)
 {
-    struct serve_observer observer = { record, on_span, on_transfer, on_end };
+    bool has_chrome = record->chrome != NULL;
 
-    return observer;
+    return (struct serve_observer){
+        .arg = record,
+        .end_arg = record,
+        .on_span = has_chrome || record->keeps_spans ? on_span : NULL,
+        .on_transfer = has_chrome || record->keeps_transfers ? on_transfer : NULL,
+        .on_end = has_chrome ? on_end : NULL,
+    };
 }
 
 void record_finish(struct record *record)

@@ -180,16 +180,22 @@ static void warn_of_cache(struct arena *arena, struct report *report)
     }
 }
 
-void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
-                 const struct serve_result *result)
+static void warn_of_trim(struct report *report)
 {
-    int most = 3 + 2 * input->plan->cluster->device_count;
+    if (report->all.total == 0 && report->all.trimmed > 0)
+        warn(report, "--trim leaves no request: there are no statistics");
+}
+
+void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
+                 const struct serve_result *result, struct meter *meter)
+{
+    int most = 4 + 2 * input->plan->cluster->device_count;
 
     report->input = input;
     report->result = result;
     for (int i = 0; i < input->costs->count; i++)
         most += 1 + cost_anchor_count(input->costs->tables[i]);
-    report->all = metrics_compute(arena, input, result, report->slo_ps, &report->services);
+    report->all = metrics_end(meter, result->end_ps, &report->services);
     report->warnings = arena_array(arena, (size_t)most, sizeof(char *));
     report->loud_warnings = arena_array(arena, (size_t)most, sizeof(char *));
     report->warning_count = report->loud_count = 0;
@@ -206,6 +212,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   "%lld operator costs lie outside the measured range: "
                                   "extrapolated",
                                   (long long)result->extrapolated_costs));
+    warn_of_trim(report);
     warn_of_memory(arena, report);
     warn_of_cache(arena, report);
 }

@@ -16,7 +16,7 @@ struct report {
     const struct serve_result *result;
     const struct inputs *inputs;
     uint64_t seed;
-    int64_t slo_ps; /* 0 = not given */
+    struct metrics_options options;
     bool has_kappa; /* --kappa on */
     struct metrics all, *services;
     int warning_count;
@@ -25,10 +25,10 @@ struct report {
     const char **loud_warnings;
 };
 
-/* Counts, statistics and warnings of a run; the caller's fields (inputs, seed, slo_ps, has_kappa)
- * are kept. */
+/* Counts, statistics and warnings of a run that the meter was told of; the caller's fields (inputs,
+ * seed, options of the meter, has_kappa) are kept. */
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
-                 const struct serve_result *result);
+                 const struct serve_result *result, struct meter *meter);
 void report_text(const struct report *report, struct out *out);
 void report_json(struct arena *arena, const struct report *report, struct out *out);
 

@@ -63,6 +63,26 @@ static void cache_change(struct serve *serve, const struct flight *flight, int s
     }
 }
 
+static void end_tell(const struct serve *serve, size_t index, const struct serve_request *request)
+{
+    const struct workload_request row = workload_at(serve->input->workload, index);
+    struct serve_end end = { .index = index,
+                             .request_id = row.request_id,
+                             .service = serve->input->service_of[row.service],
+                             .replica = request->replica,
+                             .status = request->status,
+                             .arrival_ps = request->arrival_ps,
+                             .start_ps = request->start_ps,
+                             .first_token_ps = request->first_token_ps,
+                             .finish_ps = request->finish_ps,
+                             .e2e_ps = TRACE_NONE,
+                             .slo_ps = row.slo_ps,
+                             .prompt_tokens = row.prompt_tokens,
+                             .output_tokens = row.output_tokens };
+
+    serve->observer.on_end(serve->observer.end_arg, &end);
+}
+
 static void request_end(struct serve *serve, size_t index, enum trace_status status)
 {
     struct serve_request *request = &serve->result->requests[index];
@@ -72,7 +92,7 @@ static void request_end(struct serve *serve, size_t index, enum trace_status sta
     self_check_change(serve, -1);
     serve->sojourn_ps += (uint64_t)(now_ps - request->arrival_ps);
     if (serve->observer.on_end)
-        serve->observer.on_end(serve->observer.arg, index, request);
+        end_tell(serve, index, request);
     source_ended(serve->source, index, now_ps);
 }
 

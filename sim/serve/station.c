@@ -117,7 +117,8 @@ void station_event(struct serve *serve, int device, int32_t *ended)
                                 .number = site->stage->number,
                                 .step = flight->step,
                                 .start_ps = flight->start_ps,
-                                .finish_ps = now_ps };
+                                .finish_ps = now_ps,
+                                .gap_ps = site->gap_ps };
     for (int i = 0; i < site->stage->device_count; i++) {
         struct station *station = &serve->stations[site->stage->devices[i]];
 
@@ -127,6 +128,7 @@ void station_event(struct serve *serve, int device, int32_t *ended)
         station->gap_ps = engine_after_ps(station->gap_ps, site->gap_ps);
         station->free_ps = engine_after_ps(now_ps, site->gap_ps);
         span.position = i;
+        span.device = site->stage->devices[i];
         if (serve->observer.on_span)
             serve->observer.on_span(serve->observer.arg, &span);
     }

@@ -12,7 +12,9 @@
 #include "lib/policy/plan.h"
 #include "sim/cmd/scenario.h"
 #include "sim/engine/engine.h"
+#include "sim/report/metrics.h"
 #include "sim/report/record.h"
+#include "sim/report/watch.h"
 #include "sim/serve/serve.h"
 #include <ftw.h>
 #include <setjmp.h>
@@ -37,6 +39,8 @@ struct fixture {
     struct serve_options options;
     struct serve_result result;
     struct record *record;
+    struct metrics_options metrics;
+    struct meter *meter;
     struct err err;
 };
 
@@ -132,12 +136,15 @@ static inline bool fixture_load(void)
 /* Loads and runs; a failure is left in fixture.err. */
 static inline bool fixture_run(void)
 {
-    struct serve_observer observer;
+    struct serve_observer observer, observers[2];
 
     if (!fixture_load())
         return false;
     fixture.record = record_create(fixture.arena, &fixture.scenario.input, true, true, NULL);
-    observer = record_observer(fixture.record);
+    fixture.meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
+    observers[0] = record_observer(fixture.record);
+    observers[1] = (struct serve_observer){ .end_arg = fixture.meter, .on_end = metrics_add };
+    observer = watch_join(fixture.arena, observers, 2);
     return serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                      &fixture.result, &fixture.err);
 }

@@ -181,7 +181,7 @@ static void metrics_of_tokens_follow_their_definitions(void **state)
     place_on_two_devices();
     fixture_write("w.csv", W "0,0,chat,4,3\n1,10,chat,4,1\n");
     fixture_must_run();
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.all.ttft.count, 2);
     assert_int_equal(report.all.ttft.max, 28 * MS + 148 * NS);
     assert_int_equal(report.all.tpot.count, 1); /* one token has no gap between tokens */
@@ -226,7 +226,7 @@ static void a_peak_over_memory_is_warned_of(void **state)
                                  (long long)peak_bytes - 1),
                     NULL);
     fixture_must_run();
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.warning_count, 2);
     assert_non_null(strstr(report.warnings[1], "device 'a' would need"));
 }
@@ -255,7 +255,7 @@ static void extrapolated_costs_are_counted_and_warned_of(void **state)
     fixture_write("w.csv", W "0,0,chat,32,1\n");
     fixture_must_run();
     assert_true(fixture.result.extrapolated_costs > 0);
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.warning_count, 2);
     assert_non_null(strstr(report.warnings[1], "extrapolated"));
 }
@@ -309,7 +309,7 @@ static void anchors_off_by_more_than_3_percent_are_warned_of(void **state)
     place_on_one_device();
     fixture_write("w.csv", W "0,0,chat,4,2\n");
     fixture_must_run();
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.warning_count, 3);
     assert_int_equal(report.loud_count, 2);
     assert_ptr_equal(report.loud_warnings[0], report.warnings[1]);
@@ -363,7 +363,7 @@ static void a_step_without_an_anchor_keeps_its_cost_and_says_so(void **state)
     fixture.options.has_kappa = true;
     assert_int_equal(finish_ps(), 25 * MS * 101 / 100 + 25 * MS);
     assert_true(fixture.result.lacks_kappa);
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.loud_count, 1);
     assert_non_null(strstr(report.loud_warnings[0], "without an anchor"));
 }
@@ -379,7 +379,7 @@ static void only_anchors_of_what_runs_are_warned_of(void **state)
                   "tiny,prefill,4,4,1,4,f32,1,1,2\ntiny,decode,1,6,1,0,f32,1,1,0.96\n"
                   "tiny,decode,1,8,1,1,f32,1,1,0.95\n");
     (void)finish_ps();
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.loud_count, 1);
     assert_non_null(strstr(report.loud_warnings[0], "decode is 0.950 (1 tokens, 8 keys)"));
     assert_non_null(strstr(report.loud_warnings[0], "--kappa on corrects for it"));
@@ -394,11 +394,11 @@ static void a_disturbed_table_is_warned_of(void **state)
     fixture_write("w.csv", W "0,0,chat,4,2\n");
     fixture_write("costs/t/device.csv", "key,value\nquality,good: 40 rounds\n");
     (void)finish_ps();
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.loud_count, 0);
     fixture_write("costs/t/device.csv", "key,value\nquality,disturbed: memory hog\n");
     (void)finish_ps();
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.loud_count, 1);
     assert_string_equal(report.loud_warnings[0],
                         "costs of 't' were measured under disturbance: disturbed: memory hog");

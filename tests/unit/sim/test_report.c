@@ -16,7 +16,8 @@ static void report_run(void)
     fixture_must_run();
     report.inputs = &fixture.scenario.inputs;
     report.seed = 1;
-    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result);
+    report.options = fixture.metrics;
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
 }
 
 static int set_up(void **state)
@@ -60,7 +61,7 @@ static void assert_near(double actual, double expected)
 static void metrics_follow_their_definitions(void **state)
 {
     (void)state;
-    report.slo_ps = 12 * MS;
+    fixture.metrics.slo_ps = 12 * MS;
     report_run();
     assert_int_equal(report.all.total, 4);
     assert_int_equal(report.all.status[TRACE_OK], 4);
@@ -79,7 +80,7 @@ static void the_slo_of_the_row_comes_before_the_option(void **state)
     (void)state;
     report_run();
     assert_int_equal(report.all.good, 3);
-    report.slo_ps = 5 * MS;
+    fixture.metrics.slo_ps = 5 * MS;
     report_run();
     assert_int_equal(report.all.good, 1); /* request 2 has 50 ms of its own */
 }
@@ -177,7 +178,7 @@ static void text_fits_a_terminal_and_says_what_it_means(void **state)
     fixture_cluster("device,type,memory_bytes\na-device-with-a-very-long-name,t,1000\nb,t,\n",
                     "medium,kind,node,bits_per_s,latency_s\n"
                     "a-medium-with-a-rather-long-name,wifi,*,1e6,0\n");
-    report.slo_ps = 12 * MS;
+    fixture.metrics.slo_ps = 12 * MS;
     report_run();
     report_text(&report, out);
     text = out_memory(out, NULL);

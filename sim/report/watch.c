@@ -1,0 +1,73 @@
+/* watch.c - passes on what an observer is told. */
+#include "sim/report/watch.h"
+
+#include "lib/base/arena.h"
+#include "sim/serve/serve.h"
+#include <string.h>
+
+struct watch {
+    int count;
+    struct serve_observer *observers;
+};
+
+static void on_span(void *arg, const struct serve_span *span)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_span)
+            watch->observers[i].on_span(watch->observers[i].arg, span);
+}
+
+static void on_transfer(void *arg, const struct serve_transfer *transfer)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_transfer)
+            watch->observers[i].on_transfer(watch->observers[i].arg, transfer);
+}
+
+static void on_end(void *arg, const struct serve_end *end)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_end)
+            watch->observers[i].on_end(watch->observers[i].end_arg, end);
+}
+
+struct serve_observer watch_join(struct arena *arena, const struct serve_observer *observers,
+                                 int count)
+{
+    struct watch *watch = arena_alloc(arena, sizeof(*watch));
+    struct serve_observer joined = { .arg = watch, .end_arg = watch };
+    int parts = 0, ends = 0;
+
+    watch->count = count;
+    watch->observers = arena_array(arena, (size_t)count, sizeof(*watch->observers));
+    for (int i = 0; i < count; i++) {
+        const struct serve_observer *one = &observers[i];
+
+        watch->observers[i] = *one;
+        parts += one->on_span || one->on_transfer;
+        ends += one->on_end != NULL;
+        joined.on_span = one->on_span ? on_span : joined.on_span;
+        joined.on_transfer = one->on_transfer ? on_transfer : joined.on_transfer;
+        joined.on_end = one->on_end ? on_end : joined.on_end;
+    }
+    for (int i = 0; i < count; i++) {
+        const struct serve_observer *one = &observers[i];
+
+        if (parts == 1 && (one->on_span || one->on_transfer)) {
+            joined.arg = one->arg;
+            joined.on_span = one->on_span;
+            joined.on_transfer = one->on_transfer;
+        }
+        if (ends == 1 && one->on_end) {
+            joined.end_arg = one->end_arg;
+            joined.on_end = one->on_end;
+        }
+    }
+    return joined;
+}

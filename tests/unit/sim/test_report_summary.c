@@ -1,0 +1,137 @@
+/* test_report_summary.c - what a report says of its own statistics: what was left out, how exact
+ * they are, and whether the devices could keep up. */
+#include "tests/unit/sim/fixture.h"
+
+#include "lib/base/json.h"
+#include "sim/report/report.h"
+
+#define STAGES "executable,stage,latency_s\n"
+#define PLACED "service,replica,stage,device,executable\n"
+
+static struct report report;
+
+static void report_run(void)
+{
+    fixture_must_run();
+    report.inputs = &fixture.scenario.inputs;
+    report.seed = 1;
+    report.options = fixture.metrics;
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
+}
+
+static int set_up(void **state)
+{
+    fixture_set_up(state);
+    memset(&report, 0, sizeof(report));
+    fixture_stages(STAGES "x,0,0.010\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\nr,0,0,b,x\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,slo_s\n"
+                           "0,0,s,\n1,0,s,0.015\n2,0,s,0.050\n3,0.090,r,\n");
+    return 0;
+}
+
+static const char *report_printed(void)
+{
+    struct out *out = out_open_memory(fixture.arena);
+
+    report_text(&report, out);
+    return out_memory(out, NULL);
+}
+
+static const struct json *report_parsed(void)
+{
+    struct out *out = out_open_memory(fixture.arena);
+    const struct json *json;
+
+    report_json(fixture.arena, &report, out);
+    json = json_parse(fixture.arena, out_memory(out, NULL), "report", &fixture.err);
+    if (!json)
+        fail_msg("%s", fixture.err.text);
+    return json;
+}
+
+static double number(const struct json *object, const char *key)
+{
+    double value = -1;
+
+    assert_true(json_double(json_get(object, key), &value));
+    return value;
+}
+
+static void assert_near(double actual, double expected)
+{
+    double off = actual - expected;
+
+    assert_true(off < 1e-9 && off > -1e-9);
+}
+
+static void a_trim_is_told_in_text_and_json(void **state)
+{
+    const struct json *json;
+    const char *text;
+
+    (void)state;
+    fixture.metrics.trim_ps = 20 * MS;
+    fixture_write("w.csv", "request_id,arrival_s,service\n"
+                           "0,0,s\n1,0.020,s\n2,0.060,r\n3,0.090,r\n");
+    report_run();
+    text = report_printed();
+    assert_non_null(strstr(text, "\nrequests   2: 2 ok,"));
+    assert_non_null(
+        strstr(text, "\ntrimmed    2 requests of the first and last 20.0 ms; 50.0 ms are left\n"
+                     "throughput 40 requests/s"));
+    json = report_parsed();
+    assert_near(number(json, "trim_s"), 0.02);
+    assert_near(number(json, "window_s"), 0.05);
+    assert_near(number(json_get(json, "requests"), "trimmed"), 2);
+    assert_near(number(json, "goodput_per_s"), 40);
+    assert_near(number(json_get(json_at(json_get(json, "services"), 1), "requests"), "trimmed"), 1);
+    assert_near(number(json_at(json_get(json, "devices"), 0), "busy_ratio"), 0.2); /* all of it */
+}
+
+static void a_trim_that_leaves_nothing_is_warned_of(void **state)
+{
+    const struct json *json;
+
+    (void)state;
+    fixture.metrics.trim_ps = 50 * MS;
+    report_run();
+    assert_string_equal(report.warnings[1], "--trim leaves no request: there are no statistics");
+    json = report_parsed();
+    assert_null(json_get(json_get(json, "latency_s"), "mean"));
+    assert_null(json_get(json, "goodput_ratio"));
+    assert_null(json_get(json, "throughput_per_s"));
+}
+
+static void quantiles_say_how_they_were_made(void **state)
+{
+    const struct json *json;
+
+    (void)state;
+    report_run();
+    json = json_get(report_parsed(), "quantiles");
+    assert_string_equal(json_text(json_get(json, "latency")), "exact");
+    assert_near(number(json, "error_ratio"), 0);
+    assert_null(strstr(report_printed(), "histogram"));
+    fixture.metrics.samples = SAMPLES_HISTOGRAM;
+    report_run();
+    json = json_get(report_parsed(), "quantiles");
+    assert_string_equal(json_text(json_get(json, "latency")), "histogram");
+    assert_true(number(json, "error_ratio") == 0x1p-12);
+    assert_non_null(strstr(json_text(json_get(json, "definition")), "linear interpolation"));
+    assert_non_null(strstr(report_printed(), "--latency histogram: quantiles are off"));
+    assert_near(number(json_get(report_parsed(), "latency_s"), "max"), 0.03); /* exact */
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_trim_is_told_in_text_and_json),
+        TEST(a_trim_that_leaves_nothing_is_warned_of),
+        TEST(quantiles_say_how_they_were_made),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
