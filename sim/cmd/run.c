@@ -317,6 +317,8 @@ int cmd_run(int argc, char **argv)
     settings.paths[OUT_REPORT] = "-";
     settings.serve.until_ps = ENGINE_NEVER;
     settings.serve.max_requests = SIZE_MAX;
+    settings.serve.keeps_requests = true;
+    settings.serve.has_fast_path = true;
     settings.files.load.arena = arena_create();
     if (cli_parse(&argp, argc, argv, &settings, &exit_code))
         exit_code = run(&settings, argv[0]);

@@ -143,6 +143,11 @@ int network_route(const struct network *network, int32_t from, int32_t to)
     return -1;
 }
 
+bool network_route_is_free(const struct network *network, int route)
+{
+    return network->routes[route].link < 0;
+}
+
 struct network *network_create(struct arena *arena, const struct cluster *cluster,
                                const struct network_pair *pairs, int pair_count, struct err *err)
 {

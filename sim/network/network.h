@@ -40,6 +40,8 @@ int network_slot_count(const struct network *network);
 void network_attach(struct network *network, struct engine *engine, int first_slot);
 /* Index of the route of a pair given at creation; the caller keeps it. */
 int network_route(const struct network *network, int32_t from, int32_t to);
+/* Its messages arrive at once: nothing is scheduled for them. */
+bool network_route_is_free(const struct network *network, int route);
 
 /* Sends now. A free message is only counted; any other arrives as an event on the route's slot, in
  * the order of sending, and network_receive then gives its message number back. */

@@ -2,50 +2,105 @@
 #ifndef ORRERY_SIM_SERVE_INTERNAL_H
 #define ORRERY_SIM_SERVE_INTERNAL_H
 
+#include "lib/base/ring.h"
 #include "lib/policy/plan.h"
+#include "sim/engine/engine.h"
+#include "sim/serve/arrivals.h"
 #include "sim/serve/serve.h"
 
-struct batch_queue;
+struct batcher;
 struct cost_table;
-struct engine;
+struct delays;
 struct network;
 struct price;
-struct source;
 
-struct site { /* a stage of the plan, with what its steps cost and where they go */
+struct job { /* what a device is taken for */
+    int64_t cost_ps, gap_ps;
+};
+
+struct site {          /* a stage of the plan, with what its steps cost and where they go */
+    struct job *jobs;  /* executables: by number of the batch size; models: gap of [0] alone */
+    int64_t queued_ps; /* --rules dlsim: added when the devices have work already */
+    const int32_t *devices;
+    int32_t device; /* the first: it sends and receives */
+    int32_t device_count;
+    int32_t route_in;   /* from the stage before, or from the source; -1 = free */
+    int32_t route_back; /* of the last stage: to the source; -1 = free */
+    int32_t replica, service;
+    bool is_last;
+    bool is_model;
+    struct batcher *batcher; /* of a stage 0 that takes several requests at once; else NULL */
+    /* from here on: read once a message, or only for models */
     const struct plan_stage *stage;
     const struct model *model;      /* NULL: executable */
-    int64_t fixed_ps, gap_ps;       /* executables: latency and occupancy after it */
-    int64_t output_bytes;           /* executables: to the next stage */
     const struct cost_table *table; /* slices: of the stage's device */
+    struct job *raw_jobs;           /* jobs by (device, size) before any speed ratio */
+    int64_t *output_bytes;          /* executables: to the next stage, by size */
+    int64_t kv_bytes_per_token;
     int threads;
     double speed_ratio;
-    int64_t kv_bytes_per_token;
-    int route_in;   /* from the stage before, or from the source */
-    int route_back; /* of the last stage: to the source */
+    int64_t weight_bytes, activation_bytes; /* executables, on each of its devices */
 };
 
-struct flight { /* a request that is in the system; at any time in one step of one stage */
-    size_t request;
-    int32_t replica; /* -1: this record is free */
-    int32_t hop;     /* stage number; stage_count on the way back to the source */
+struct lane {           /* a replica as requests see it */
+    struct site *sites; /* stage_count of them */
+    int32_t stage_count;
+    int32_t service;
+    int32_t down_count; /* of its devices, how many are down */
+    bool is_left_out;   /* does not fit into memory: takes no requests */
+    int64_t outstanding;
+    /* executables: batch sizes that all its stages are profiled for, ascending, up to what batches
+     * and requests of this run ask for */
+    int size_count;
+    const int32_t *sizes;
+    int32_t max_batch; /* requests' items computed at once; 1 = no batching */
+};
+
+#define NO_FLIGHT (-1)
+
+/* A request that is in the system; at any time in one step of one stage: queued, running, delayed
+ * or on a link. 64 bytes, since an overloaded run has millions. */
+struct flight {
+    uint64_t request;
+    int64_t arrival_ps;
+    int64_t start_ps; /* of its first job; TRACE_NONE before */
+    int64_t job_ps;   /* queued: start by the closed form, or instant of queueing; running: start */
+    int64_t slo_ps;   /* its own, 0 = none */
+    struct site *site;     /* NULL: this record is free */
+    int32_t mate;          /* next request of the same batch; of a free record: next free one */
+    int32_t items;         /* of this request */
+    int32_t prompt_tokens; /* 0 when not given */
+    int16_t size;          /* number of the batch size that its job is computed at */
+    bool is_back;          /* on the way from its last stage to the source */
+    bool was_late;         /* --rules dlsim: its devices had work when it was queued */
+};
+
+struct decode { /* what a flight of a model needs beside it */
     int32_t step, step_count;
     int32_t new_tokens, past_tokens;
-    int32_t next_free;
-    int64_t cost_ps;     /* of the job that is queued or running */
-    int64_t start_ps;    /* of the job that is running */
-    int64_t expected_ps; /* start of the queued job by the closed form */
+    int32_t output_tokens;
+    int64_t cost_ps; /* of the job that is queued or running */
+    int64_t first_token_ps;
 };
 
-struct station { /* a device as a server; its index is its slot in the engine */
-    struct batch_queue *queue;
-    int32_t running;   /* flight, -1 = none */
+struct station {       /* a device as a server; its index is its slot in the engine */
+    struct ring queue; /* flights; a job of several devices waits in the queue of each */
+    int32_t running;   /* flight, NO_FLIGHT = none */
+    bool is_down;
     int64_t free_ps;   /* earliest next start: end of the last job + gap */
     int64_t booked_ps; /* when all that is queued will be done, gaps included */
+    int64_t end_ps;    /* of the job that is running */
+    int64_t held_ps;   /* an epoch came meanwhile: taken that much longer behind it */
     int64_t busy_ps, gap_ps;
     int64_t charged_ps; /* sum of the costs of the jobs that ran here: must equal busy_ps */
+    int64_t offered_ps;
+    uint32_t queue_peak;
+    int32_t batcher_count; /* of stages 0 that batch here */
+    struct batcher **batchers;
+};
+
+struct memory {         /* of a device */
     int64_t base_bytes; /* weights, largest activation, reserved */
-    int64_t activation_bytes;
     int64_t kv_bytes, peak_bytes;
 };
 
@@ -57,15 +112,29 @@ struct serve {
     struct serve_result *result;
     struct engine *engine;
     struct network *network;
-    struct source *source;
+    struct arrivals arrivals;
     struct dispatch *dispatch;
     struct price *price;
-    struct site *sites;       /* by stage id */
+    struct delays *delays;    /* NULL: no overhead delays anything */
+    struct site *sites;       /* by stage id; those of a replica stand together */
+    struct lane *lanes;       /* by replica of the plan */
     struct station *stations; /* by device of the cluster */
-    struct dispatch_replica *candidates;
-    int64_t *outstanding; /* by replica of the plan */
+    struct memory *memories;
+    struct dispatch_replica *candidates;        /* scratch, as many as a service has replicas */
+    int64_t *scratch_free_ps, *scratch_cost_ps; /* as many as a replica has stages */
+    bool *scratch_switched;                     /* by device */
     struct flight *flights;
-    int32_t flight_count, first_free; /* -1 = none free */
+    struct decode *decodes; /* beside flights; NULL when only executables are placed */
+    int64_t *batch_ids;     /* beside flights; NULL without batching */
+    bool has_models, has_batchers;
+    int32_t flight_count, first_free;
+    int32_t epoch;
+    bool has_queue_form; /* queued jobs are looked at anew when a device is free: no closed form */
+    bool has_late_drop;
+    int network_slot, control_slot, delay_slot, batcher_slot; /* first slots of each */
+    size_t next_event;                                        /* of input.events */
+    double *speeds; /* by device; NULL: those of the cluster throughout */
+    int64_t next_batch_id;
     int64_t in_system;
     int64_t late_starts; /* jobs that did not start when the closed form said: must be 0 */
     /* Little's law in exact arithmetic modulo 2^64: area under the number in the system, and sum of
@@ -76,19 +145,110 @@ struct serve {
 
 /* setup.c: sites, routes, memory; everything that can be wrong before time starts. */
 bool setup_build(struct serve *serve, struct err *err);
+/* costs.c: what the rows of the cost tables say of one replica. */
+bool costs_fill(struct serve *serve, struct lane *lane, struct err *err);
+/* Jobs of a site at the speeds of now. */
+void costs_scale(const struct serve *serve, const struct lane *lane, struct site *site);
+/* Largest request of the workload, in items. */
+int32_t costs_most_items(const struct serve_input *input);
+/* memory.c: which replicas fit where, and the KV caches of a run. */
+bool memory_check(struct serve *serve, struct err *err);
+void memory_keep(struct serve *serve, int32_t index, int sign);
+bool memory_has_room(const struct serve *serve, const struct lane *lane, int64_t tokens);
+
+/* flight.c: the pool of flights, and their way from hop to hop. */
+int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site);
+/* Sends it over the hop into its stage 0. */
+bool flight_launch(struct serve *serve, int32_t index, struct err *err);
+/* It stands before its stage: into the queue. */
+bool flight_enter(struct serve *serve, int32_t index, struct err *err);
+/* Its stage is done: on to the next one, or to the source. */
+bool flight_leave(struct serve *serve, int32_t index, struct err *err);
+/* It has reached the end of its hop. */
+bool flight_arrive(struct serve *serve, int32_t index, struct err *err);
+/* Ends it and all its batch, before the last stage. */
+void flight_lose(struct serve *serve, int32_t index, enum trace_status status);
+/* Ends a flight that no replica has taken yet. */
+void flight_turn_away(struct serve *serve, int32_t index, enum trace_status status);
 
 /* station.c: the queue and the computing of jobs. */
-bool station_push(struct serve *serve, int32_t flight, struct err *err);
-/* The device's event: a job's end, or the end of a gap. *ended is the flight whose job ended, or
- * -1. After its flight has been moved on, call station_start for the devices of that stage. */
-void station_event(struct serve *serve, int device, int32_t *ended);
-void station_start(struct serve *serve, int device);
-int64_t station_backlog_ps(const struct serve *serve, const struct plan_stage *stage);
+bool station_push(struct serve *serve, int32_t index, struct err *err);
+/* Starts what may start on a device that is not running. */
+void station_start(struct serve *serve, int32_t device);
+/* The device's event: a job's end, or a moment to look at its queue again. */
+bool station_event(struct serve *serve, int32_t device, struct err *err);
+/* The device is gone: what runs or waits on it has failed. */
+void station_fail(struct serve *serve, int32_t device);
+/* Its speed has changed: what waits there costs something else. */
+bool station_reprice(struct serve *serve, int32_t device, struct err *err);
+int64_t station_backlog_ps(const struct serve *serve, const struct site *site);
+
+/* batcher.c: fixed batches in front of stages 0. */
+void batcher_build(struct serve *serve);
+void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index);
+/* The batcher of the device whose requests may leave now and have waited longest, if that is longer
+ * than since ready_ps; else NULL. Drops heads that are lost, and plans when to look again. */
+struct batcher *batcher_oldest(struct serve *serve, const struct station *station,
+                               int64_t ready_ps);
+bool batcher_waits(const struct batcher *batcher);
+const struct site *batcher_site(const struct batcher *batcher);
+/* Forms the batch that batcher_oldest has decided on: its first flight. */
+int32_t batcher_take(struct serve *serve, struct batcher *batcher);
+void batcher_timer(struct serve *serve, int number);
+/* How long the requests that wait will keep their stage 0, by the rate of the largest batch. */
+int64_t batcher_backlog_ps(const struct batcher *batcher);
+/* All that waits is lost. */
+void batcher_fail(struct serve *serve, struct batcher *batcher);
+
+/* control.c: epochs, failures, speeds. */
+bool control_begin(struct serve *serve, struct err *err);
+bool control_event(struct serve *serve, struct err *err);
+
+/* delays.c: overheads that delay a request and occupy nothing. */
+void delays_begin(struct serve *serve);
+enum delay_kind { DELAY_SUBMIT, DELAY_DISPATCH, DELAY_WORKER };
+/* False when there is nothing to wait for; else the flight comes back at delays_event. */
+bool delays_hold(struct serve *serve, enum delay_kind kind, int32_t index);
+bool delays_event(struct serve *serve, struct err *err);
+int64_t delays_response_ps(const struct serve *serve, uint64_t request);
+
+/* serve.c: keeps and tells what became of a request. */
+void serve_tell_end(struct serve *serve, const struct serve_end *end);
+/* Chooses the replica of a request that has reached the dispatcher. */
+bool serve_dispatch(struct serve *serve, int32_t index, struct err *err);
+/* When a job of that size that started in stage 0 at start_ps would leave the last stage, given
+ * what is booked. */
+int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int size,
+                         int64_t start_ps);
+
+/* lindley.c: the closed form. True when it is exact for this plan and these options. */
+bool lindley_applies(const struct serve *serve);
+bool lindley_run(struct serve *serve, struct err *err);
 
 /* self_check.c: what must hold at the end of any run. */
-void self_check_change(struct serve *serve, int change);
 bool self_check_end(const struct serve *serve, struct err *err);
 
-const struct site *serve_site(const struct serve *serve, const struct flight *flight);
+static inline int64_t serve_batch_id(const struct serve *serve, int32_t index)
+{
+    return serve->batch_ids ? serve->batch_ids[index] : -1;
+}
+
+/* What the flight's devices are taken for in its stage, at the speeds of now. */
+static inline struct job serve_job(const struct serve *serve, int32_t index)
+{
+    const struct flight *flight = &serve->flights[index];
+
+    return flight->site->is_model ? (struct job){ serve->decodes[index].cost_ps, 0 }
+                                  : flight->site->jobs[flight->size];
+}
+
+static inline void self_check_change(struct serve *serve, int change)
+{
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    serve->area_ps += (uint64_t)serve->in_system * (uint64_t)(now_ps - serve->area_at_ps);
+    serve->area_at_ps = now_ps;
+    serve->in_system += change;
+}
 
 #endif

@@ -4,37 +4,22 @@
  * shown. */
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
-#include "lib/format/workload.h"
-#include "lib/policy/source.h"
-#include "sim/engine/engine.h"
 #include "sim/network/network.h"
 #include "sim/serve/internal.h"
 #include <stdio.h>
 
 #define BLOCKED_SHOWN 5
 
-void self_check_change(struct serve *serve, int change)
-{
-    int64_t now_ps = engine_now_ps(serve->engine);
-
-    serve->area_ps += (uint64_t)serve->in_system * (uint64_t)(now_ps - serve->area_at_ps);
-    serve->area_at_ps = now_ps;
-    serve->in_system += change;
-}
-
 static const char *place_of(const struct serve *serve, const struct flight *flight)
 {
-    const struct plan *plan = serve->input->plan;
-
-    if (flight->hop >= plan->replicas[flight->replica].stage_count)
+    if (flight->is_back)
         return "the way back";
-    return plan->cluster->devices[serve_site(serve, flight)->stage->devices[0]].name;
+    return serve->input->plan->cluster->devices[flight->site->device].name;
 }
 
 /* Names the first few requests that neither ended nor will, and where they are. */
 static bool blocked(const struct serve *serve, struct err *err)
 {
-    const struct workload *workload = serve->input->workload;
     char list[400] = "";
     size_t used = 0;
     int shown = 0;
@@ -43,19 +28,20 @@ static bool blocked(const struct serve *serve, struct err *err)
         const struct flight *flight = &serve->flights[i];
         int n;
 
-        if (flight->replica < 0)
+        if (!flight->site)
             continue;
         n = snprintf(list + used, sizeof(list) - used, "%s%lld (step %d, stage %d, %.32s)",
-                     shown ? ", " : "",
-                     (long long)workload_at(workload, flight->request).request_id,
-                     (int)flight->step, (int)flight->hop, place_of(serve, flight));
+                     shown ? ", " : "", (long long)arrivals_id(&serve->arrivals, flight->request),
+                     flight->site->is_model ? (int)serve->decodes[i].step : 0,
+                     (int)flight->site->stage->number, place_of(serve, flight));
         used += n > 0 && (size_t)n < sizeof(list) - used ? (size_t)n : 0;
         shown++;
     }
     return err_set(err, ERR_SYSTEM,
                    "blocked: %lld requests in the system and %zu still to come, but no event is "
                    "left; first requests: %s",
-                   (long long)serve->in_system, source_left(serve->source), shown ? list : "none");
+                   (long long)serve->in_system, arrivals_left(&serve->arrivals),
+                   shown ? list : "none");
 }
 
 static bool busy_check(const struct serve *serve, struct err *err)
@@ -74,21 +60,20 @@ static bool busy_check(const struct serve *serve, struct err *err)
                            cluster->devices[i].name, (long long)station->busy_ps,
                            (long long)device->gap_ps, (long long)serve->result->end_ps,
                            (long long)station->charged_ps);
-        if (station->kv_bytes != 0)
+        if (serve->memories[i].kv_bytes != 0)
             return err_set(err, ERR_SYSTEM,
                            "self-check failed: device '%s' still holds %lld bytes of KV cache",
-                           cluster->devices[i].name, (long long)station->kv_bytes);
+                           cluster->devices[i].name, (long long)serve->memories[i].kv_bytes);
     }
     return true;
 }
 
 bool self_check_end(const struct serve *serve, struct err *err)
 {
-    bool is_limited = serve->options->until_ps != ENGINE_NEVER ||
-                      serve->result->taken_count >= serve->options->max_requests;
+    bool is_limited = serve->options->until_ps != ENGINE_NEVER;
 
     if (serve->in_system != 0 || network_in_flight(serve->network) != 0 ||
-        (!is_limited && source_left(serve->source) != 0))
+        (!is_limited && arrivals_left(&serve->arrivals) != 0))
         return blocked(serve, err);
     if (serve->area_ps != serve->sojourn_ps)
         return err_set(err, ERR_SYSTEM,

@@ -1,343 +1,274 @@
-/* serve.c - moves requests from arrival to end; one event at a time.
- *
- * A request in the system is a flight: a pooled record that is always in one step of one stage,
- * queued, running or on a link. The source drives every step of a decoder: it sends the last token
- * to stage 0 as soon as it holds it. */
+/* serve.c - the event loop: arrivals, dispatch, and whose event comes next. */
 #include "sim/serve/serve.h"
 
-#include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "lib/format/workload.h"
-#include "lib/policy/admit.h"
 #include "lib/policy/price.h"
-#include "lib/policy/source.h"
-#include "sim/engine/engine.h"
 #include "sim/network/network.h"
 #include "sim/serve/internal.h"
 
-const struct site *serve_site(const struct serve *serve, const struct flight *flight)
+const char *const serve_rules_names[SERVE_RULES_COUNT] = {
+    [SERVE_DEFAULT] = "default",
+    [SERVE_DLSIM] = "dlsim",
+    [SERVE_ALPASERVE] = "alpaserve",
+};
+const char *const serve_memory_names[SERVE_MEMORY_COUNT] = {
+    [SERVE_MEMORY_ERROR] = "error",
+    [SERVE_MEMORY_REFUSE] = "refuse",
+};
+
+void serve_tell_end(struct serve *serve, const struct serve_end *end)
 {
-    const struct plan_replica *replica = &serve->input->plan->replicas[flight->replica];
-
-    return &serve->sites[replica->stages[flight->hop].id];
-}
-
-static int32_t flight_create(struct serve *serve)
-{
-    int32_t index = serve->first_free;
-
-    if (index < 0) {
-        int32_t count = serve->flight_count ? 2 * serve->flight_count : 64;
-
-        serve->flights = arena_grow(serve->arena, serve->flights, (size_t)serve->flight_count,
-                                    (size_t)count, sizeof(*serve->flights));
-        for (int32_t i = serve->flight_count; i < count; i++) {
-            serve->flights[i].next_free = i + 1 < count ? i + 1 : -1;
-            serve->flights[i].replica = -1;
-        }
-        index = serve->flight_count;
-        serve->flight_count = count;
-    }
-    serve->first_free = serve->flights[index].next_free;
-    return index;
-}
-
-/* The cache of all tokens that the request will ever have, on every stage of its replica. */
-static void cache_change(struct serve *serve, const struct flight *flight, int sign)
-{
-    const struct plan_replica *replica = &serve->input->plan->replicas[flight->replica];
-    const struct workload_request request = workload_at(serve->input->workload, flight->request);
-    int64_t tokens = (int64_t)request.prompt_tokens + request.output_tokens;
-
-    for (int s = 0; s < replica->stage_count; s++) {
-        const struct site *site = &serve->sites[replica->stages[s].id];
-        struct station *station = &serve->stations[site->stage->devices[0]];
-        int64_t used_bytes;
-
-        station->kv_bytes += sign * tokens * site->kv_bytes_per_token;
-        used_bytes = station->base_bytes + station->kv_bytes;
-        if (used_bytes > station->peak_bytes)
-            station->peak_bytes = used_bytes;
-    }
-}
-
-static void end_tell(const struct serve *serve, size_t index, const struct serve_request *request)
-{
-    const struct workload_request row = workload_at(serve->input->workload, index);
-    struct serve_end end = { .index = index,
-                             .request_id = row.request_id,
-                             .service = serve->input->service_of[row.service],
-                             .replica = request->replica,
-                             .status = request->status,
-                             .arrival_ps = request->arrival_ps,
-                             .start_ps = request->start_ps,
-                             .first_token_ps = request->first_token_ps,
-                             .finish_ps = request->finish_ps,
-                             .e2e_ps = TRACE_NONE,
-                             .slo_ps = row.slo_ps,
-                             .prompt_tokens = row.prompt_tokens,
-                             .output_tokens = row.output_tokens };
-
-    serve->observer.on_end(serve->observer.end_arg, &end);
-}
-
-static void request_end(struct serve *serve, size_t index, enum trace_status status)
-{
-    struct serve_request *request = &serve->result->requests[index];
-    int64_t now_ps = engine_now_ps(serve->engine);
-
-    request->status = status;
-    self_check_change(serve, -1);
-    serve->sojourn_ps += (uint64_t)(now_ps - request->arrival_ps);
+    if (serve->result->requests)
+        serve->result->requests[end->index] = (struct serve_request){
+            true,          end->status,         end->replica,   end->arrival_ps,
+            end->start_ps, end->first_token_ps, end->finish_ps, end->e2e_ps
+        };
     if (serve->observer.on_end)
-        end_tell(serve, index, request);
-    source_ended(serve->source, index, now_ps);
+        serve->observer.on_end(serve->observer.end_arg, end);
 }
 
-/* Bytes of the message that takes the flight into its next stage, or back to the source. */
-static int64_t hop_bytes(const struct serve *serve, const struct flight *flight,
-                         const struct plan_replica *replica)
+int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int size,
+                         int64_t start_ps)
 {
-    const struct plan *plan = serve->input->plan;
-    const struct site *before;
+    for (int s = 0; s < lane->stage_count; s++) {
+        const struct site *site = &lane->sites[s];
+        int64_t free_ps = start_ps;
 
-    if (flight->hop == 0)
-        return plan_input_bytes(plan, &replica->stages[0], flight->new_tokens);
-    before = &serve->sites[replica->stages[flight->hop - 1].id];
-    if (!before->model)
-        return before->output_bytes;
-    if (flight->hop == replica->stage_count)
-        return plan_result_bytes(plan, replica);
-    return plan_input_bytes(plan, &replica->stages[flight->hop], flight->new_tokens);
-}
+        for (int i = 0; i < site->device_count && s > 0; i++) {
+            int64_t booked_ps = serve->stations[site->devices[i]].booked_ps;
 
-static void transfer_tell(const struct serve *serve, const struct flight *flight,
-                          const struct plan_replica *replica, int64_t bytes,
-                          const struct network_sent *sent)
-{
-    struct serve_transfer transfer = {
-        .request = flight->request,
-        .from = flight->hop == 0 ? NETWORK_SOURCE : replica->stages[flight->hop - 1].devices[0],
-        .to = flight->hop == replica->stage_count ? NETWORK_SOURCE
-                                                  : replica->stages[flight->hop].devices[0],
-        .step = flight->step,
-        .hop = flight->hop,
-        .link = sent->link,
-        .link_name = network_link_name(serve->network, sent->link),
-        .medium = network_link_medium(serve->network, sent->link),
-        .bytes = bytes,
-        .send_ps = engine_now_ps(serve->engine),
-        .begin_ps = sent->begin_ps,
-        .end_ps = sent->end_ps,
-        .receive_ps = sent->arrival_ps,
-    };
-
-    serve->observer.on_transfer(serve->observer.arg, &transfer);
-}
-
-/* Sends the flight over its hop. *is_there tells that it has arrived already. */
-static void hop_send(struct serve *serve, int32_t index, bool *is_there)
-{
-    const struct flight *flight = &serve->flights[index];
-    const struct plan_replica *replica = &serve->input->plan->replicas[flight->replica];
-    bool is_back = flight->hop == replica->stage_count;
-    const struct plan_stage *end = &replica->stages[is_back ? flight->hop - 1 : flight->hop];
-    const struct site *site = &serve->sites[end->id];
-    int64_t bytes = hop_bytes(serve, flight, replica);
-    struct network_sent sent =
-        network_send(serve->network, is_back ? site->route_back : site->route_in, bytes, index);
-
-    *is_there = sent.is_free;
-    if (sent.is_free)
-        return;
-    serve->result->moved_bytes += bytes;
-    if (serve->observer.on_transfer)
-        transfer_tell(serve, flight, replica, bytes, &sent);
-}
-
-static void step_prepare(struct serve *serve, struct flight *flight)
-{
-    const struct workload_request request = workload_at(serve->input->workload, flight->request);
-
-    flight->hop = 0;
-    admit_step_tokens(request.prompt_tokens, flight->step, &flight->new_tokens,
-                      &flight->past_tokens);
-}
-
-/* The source holds the result of a step. Returns true when the request has ended. */
-static bool step_end(struct serve *serve, int32_t index)
-{
-    struct flight *flight = &serve->flights[index];
-    struct serve_request *request = &serve->result->requests[flight->request];
-    const struct plan_replica *replica = &serve->input->plan->replicas[flight->replica];
-
-    if (flight->step == 0 && serve->input->plan->services[replica->service].model)
-        request->first_token_ps = engine_now_ps(serve->engine);
-    if (++flight->step < flight->step_count) {
-        step_prepare(serve, flight);
-        return false;
+            free_ps = booked_ps > free_ps ? booked_ps : free_ps;
+        }
+        serve->scratch_free_ps[s] = free_ps;
+        serve->scratch_cost_ps[s] = site->jobs[size].cost_ps;
     }
-    request->finish_ps = engine_now_ps(serve->engine);
-    cache_change(serve, flight, -1);
-    serve->outstanding[flight->replica]--;
-    flight->replica = -1;
-    flight->next_free = serve->first_free;
-    serve->first_free = index;
-    request_end(serve, flight->request, TRACE_OK);
-    return true;
+    return admit_slo_finish_ps(start_ps, serve->scratch_free_ps, serve->scratch_cost_ps,
+                               lane->stage_count);
 }
 
-/* The flight has reached the end of its hop: a stage's queue, or the source, which sends the next
- * step at once. */
-static bool flight_arrive(struct serve *serve, int32_t index, struct err *err)
+/* ---- dispatch ---- */
+
+static int64_t last_backlog_ps(const struct serve *serve, const struct lane *lane)
 {
-    const struct plan *plan = serve->input->plan;
-    bool is_there = true;
+    return station_backlog_ps(serve, &lane->sites[lane->stage_count - 1]);
+}
 
-    while (is_there) {
-        struct flight *flight = &serve->flights[index];
-
-        if (flight->hop < plan->replicas[flight->replica].stage_count)
-            return station_push(serve, index, err);
-        if (step_end(serve, index))
-            return true;
-        hop_send(serve, index, &is_there);
+static void candidate_fill(const struct serve *serve, const struct lane *lane,
+                           struct dispatch_replica *candidate)
+{
+    candidate->is_up = lane->down_count == 0 && !lane->is_left_out;
+    candidate->outstanding = lane->outstanding;
+    switch (serve->options->dispatch) {
+    case DISPATCH_LEAST_IDLE:
+        candidate->backlog_ps = station_backlog_ps(serve, lane->sites);
+        break;
+    case DISPATCH_LEAST_LAST_STAGE:
+        candidate->last_backlog_ps = last_backlog_ps(serve, lane);
+        break;
+    case DISPATCH_ROUND_ROBIN:
+    case DISPATCH_LEAST_OUTSTANDING:
+    case DISPATCH_RANDOM:
+    case DISPATCH_STICKY:
+    case DISPATCH_COUNT:
+        break;
     }
-    return true;
 }
 
-static bool flight_send(struct serve *serve, int32_t index, struct err *err)
+static struct dispatch_request asker(const struct serve *serve, uint64_t request)
 {
-    bool is_there;
+    const struct workload *workload = serve->input->workload;
+    struct dispatch_request who = { arrivals_id(&serve->arrivals, request), -1, -1 };
 
-    hop_send(serve, index, &is_there);
-    return !is_there || flight_arrive(serve, index, err);
+    if (workload && workload->session_ids)
+        who.session = workload->session_ids[request];
+    if (workload && workload->client_ids)
+        who.client = workload->client_ids[request];
+    return who;
 }
 
-static int32_t replica_choose(struct serve *serve, int32_t service_index,
-                              const struct workload_request *request)
+/* The replica that takes the request: NULL and why, when none does. */
+static struct lane *lane_choose(struct serve *serve, int32_t service_index, uint64_t request,
+                                enum trace_status *why)
 {
-    const struct plan *plan = serve->input->plan;
-    const struct plan_service *service = &plan->services[service_index];
-    struct dispatch_request who = { request->request_id, request->session, request->client };
+    const struct plan_service *service = &serve->input->plan->services[service_index];
+    int32_t first = service->epoch_first[serve->epoch];
+    int32_t count = service->epoch_first[serve->epoch + 1] - first;
+    struct dispatch_request who = { (int64_t)request, -1, -1 };
+    bool is_down = false;
     int choice;
 
-    for (int i = 0; i < service->replica_count; i++) {
-        const struct plan_replica *replica = &plan->replicas[service->replicas[i]];
+    if (serve->options->dispatch == DISPATCH_STICKY)
+        who = asker(serve, request);
+    for (int32_t i = 0; i < count; i++) {
+        const struct lane *lane = &serve->lanes[service->replicas[first + i]];
 
-        serve->candidates[i].is_up = true;
-        serve->candidates[i].backlog_ps = station_backlog_ps(serve, &replica->stages[0]);
-        serve->candidates[i].outstanding = serve->outstanding[service->replicas[i]];
+        candidate_fill(serve, lane, &serve->candidates[i]);
+        is_down = is_down || (!lane->is_left_out && lane->down_count > 0);
     }
-    choice = dispatch_choose(serve->dispatch, service_index, &who, serve->candidates,
-                             service->replica_count);
-    return service->replicas[choice];
+    choice = dispatch_choose(serve->dispatch, service_index, &who, serve->candidates, count);
+    *why = is_down ? TRACE_FAILED : TRACE_REFUSED;
+    return choice < 0 ? NULL : &serve->lanes[service->replicas[first + choice]];
+}
+
+/* When the request would enter stage 0 at once, would it be done within its objective? */
+static bool is_admitted(const struct serve *serve, const struct flight *flight,
+                        const struct lane *lane)
+{
+    int64_t slo_ps = flight->slo_ps > 0 ? flight->slo_ps : serve->options->slo_ps;
+    int64_t start_ps;
+
+    if (serve->options->admission != ADMIT_SLO || slo_ps == 0 || lane->sites[0].is_model ||
+        lane->sites[0].batcher)
+        return true; /* a batcher decides when it forms the batch */
+    start_ps =
+        engine_after_ps(engine_now_ps(serve->engine), station_backlog_ps(serve, lane->sites));
+    return admit_slo_ok(serve_predict_ps(serve, lane, flight->size, start_ps), 0,
+                        flight->arrival_ps, slo_ps);
+}
+
+/* The smallest profiled batch that holds the items of one request. */
+static int16_t size_of(const struct lane *lane, int32_t items)
+{
+    int size = 0;
+
+    while (size + 1 < lane->size_count && lane->sizes[size] < items)
+        size++;
+    return (int16_t)size;
+}
+
+bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
+{
+    struct flight *flight = &serve->flights[index];
+    enum trace_status why;
+    struct lane *lane = lane_choose(serve, flight->site->service, flight->request, &why);
+    bool is_model;
+
+    if (!lane) {
+        flight_turn_away(serve, index, why);
+        return true;
+    }
+    flight->site = lane->sites;
+    flight->size = size_of(lane, flight->items);
+    is_model = flight->site->is_model;
+    if (!is_admitted(serve, flight, lane)) {
+        flight_turn_away(serve, index, TRACE_DROPPED);
+        return true;
+    }
+    if (is_model && serve->options->memory == SERVE_MEMORY_REFUSE &&
+        !memory_has_room(serve, lane,
+                         (int64_t)flight->prompt_tokens + serve->decodes[index].output_tokens)) {
+        flight_turn_away(serve, index, TRACE_REFUSED);
+        return true;
+    }
+    lane->outstanding++;
+    if (is_model)
+        memory_keep(serve, index, 1);
+    if (serve->delays && delays_hold(serve, DELAY_DISPATCH, index))
+        return true;
+    return flight_launch(serve, index, err);
 }
 
 static bool on_arrival(struct serve *serve, struct err *err)
 {
-    int64_t arrival_ps;
-    size_t index = source_take(serve->source, &arrival_ps);
-    const struct workload_request request = workload_at(serve->input->workload, index);
-    int32_t service = serve->input->service_of[request.service];
-    const struct model *model = serve->input->plan->services[service].model;
-    struct serve_request *record = &serve->result->requests[index];
-    struct flight *flight;
-    int32_t flight_index;
+    const struct plan *plan = serve->input->plan;
+    struct arrival arrival;
+    const struct plan_service *service;
+    int32_t index;
 
-    engine_advance(serve->engine, arrival_ps);
+    arrivals_take(&serve->arrivals, &arrival);
+    engine_advance(serve->engine, arrival.arrival_ps);
     self_check_change(serve, 1);
     serve->result->taken_count++;
-    *record = (struct serve_request){ true,       TRACE_FAILED, -1,        arrival_ps,
-                                      TRACE_NONE, TRACE_NONE,   TRACE_NONE };
-    if (model && !admit_context_ok(model, request.prompt_tokens, request.output_tokens)) {
-        request_end(serve, index, TRACE_REFUSED);
+    service = &plan->services[serve->input->service_of[arrival.request.service]];
+    index = flight_create(serve, &arrival, serve->lanes[service->replicas[0]].sites);
+    if (service->model && !admit_context_ok(service->model, arrival.request.prompt_tokens,
+                                            arrival.request.output_tokens)) {
+        flight_turn_away(serve, index, TRACE_REFUSED);
         return true;
     }
-    flight_index = flight_create(serve);
-    flight = &serve->flights[flight_index];
-    flight->request = index;
-    flight->replica = replica_choose(serve, service, &request);
-    flight->step = 0;
-    flight->step_count = model ? admit_step_count(model, request.output_tokens) : 1;
-    record->replica = flight->replica;
-    serve->outstanding[flight->replica]++;
-    cache_change(serve, flight, 1);
-    step_prepare(serve, flight);
-    return flight_send(serve, flight_index, err);
+    if (serve->delays && delays_hold(serve, DELAY_SUBMIT, index))
+        return true;
+    return serve_dispatch(serve, index, err);
 }
+
+/* ---- the loop ---- */
 
 static bool on_slot(struct serve *serve, int slot, struct err *err)
 {
-    const struct plan_stage *stage;
-    int32_t index;
-
-    if (slot >= serve->input->plan->cluster->device_count)
+    if (slot < serve->network_slot)
+        return station_event(serve, slot, err);
+    if (slot < serve->control_slot)
         return flight_arrive(serve, network_receive(serve->network, slot), err);
-    station_event(serve, slot, &index);
-    if (index < 0)
-        return true;
-    stage = serve_site(serve, &serve->flights[index])->stage;
-    serve->flights[index].hop++;
-    if (!flight_send(serve, index, err))
-        return false;
-    for (int i = 0; i < stage->device_count; i++)
-        station_start(serve, stage->devices[i]);
+    if (slot == serve->control_slot)
+        return control_event(serve, err);
+    if (slot == serve->delay_slot)
+        return delays_event(serve, err);
+    batcher_timer(serve, slot - serve->batcher_slot);
     return true;
 }
 
-static int64_t next_arrival_ps(const struct serve *serve)
+/* Epochs and failures alone do not keep a run going. */
+static bool is_over(const struct serve *serve)
 {
-    int64_t arrival_ps = source_peek_ps(serve->source);
-
-    if (serve->result->taken_count >= serve->options->max_requests ||
-        arrival_ps >= serve->options->until_ps)
-        return ENGINE_NEVER;
-    return arrival_ps;
+    return serve->in_system == 0 && serve->arrivals.next_ps == ARRIVALS_NEVER;
 }
 
 /* Arrivals are merged with the queue here: at one instant, all else goes first. */
 static bool loop(struct serve *serve, struct err *err)
 {
-    while (engine_now_ps(serve->engine) <= UNITS_MAX_PS) {
-        int64_t arrival_ps = next_arrival_ps(serve);
+    while (!is_over(serve)) {
         int slot;
 
-        if (arrival_ps < engine_peek_ps(serve->engine)) {
+        if (serve->arrivals.next_ps < engine_peek_ps(serve->engine)) {
             if (!on_arrival(serve, err))
                 return false;
-            continue;
+        } else {
+            slot = engine_next(serve->engine);
+            if (slot < 0)
+                return true; /* the self-check says who is blocked */
+            if (!on_slot(serve, slot, err))
+                return false;
         }
-        slot = engine_next(serve->engine);
-        if (slot < 0)
-            return true;
-        if (!on_slot(serve, slot, err))
-            return false;
+        if (engine_now_ps(serve->engine) > UNITS_MAX_PS)
+            return err_set(err, ERR_INPUT,
+                           "simulated time passes %lld s: use a shorter workload or --until",
+                           (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
     }
-    return err_set(err, ERR_INPUT,
-                   "simulated time passes %lld s: use a shorter workload or --until",
-                   (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+    return true;
+}
+
+/* ---- begin and end ---- */
+
+static void devices_fill(const struct serve *serve)
+{
+    struct serve_result *result = serve->result;
+    int device_count = serve->input->plan->cluster->device_count;
+
+    result->devices = arena_array(serve->arena, (size_t)device_count, sizeof(*result->devices));
+    for (int i = 0; i < device_count; i++) {
+        const struct station *station = &serve->stations[i];
+        int64_t over_ps = station->free_ps - result->end_ps; /* a gap that outlasts the run */
+        struct serve_device *device = &result->devices[i];
+
+        device->busy_ps = station->busy_ps;
+        device->gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
+        device->offered_ps = station->offered_ps;
+        device->peak_bytes = serve->memories[i].peak_bytes;
+        device->queue_peak = station->queue_peak;
+    }
 }
 
 static void result_fill(const struct serve *serve)
 {
     struct serve_result *result = serve->result;
-    int device_count = serve->input->plan->cluster->device_count;
 
     result->end_ps = engine_now_ps(serve->engine);
     result->event_count = engine_event_count(serve->engine);
+    result->arrival_span_ps = serve->arrivals.last_ps - serve->arrivals.first_ps;
     result->lacks_kappa = price_without_kappa(serve->price) > 0;
-    result->devices = arena_array(serve->arena, (size_t)device_count, sizeof(*result->devices));
-    for (int i = 0; i < device_count; i++) {
-        const struct station *station = &serve->stations[i];
-        int64_t over_ps = station->free_ps - result->end_ps; /* a gap that outlasts the run */
-
-        result->devices[i].busy_ps = station->busy_ps;
-        result->devices[i].gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
-        result->devices[i].peak_bytes = station->peak_bytes;
-    }
+    devices_fill(serve);
     result->link_count = network_link_count(serve->network);
     result->links = arena_array(serve->arena, (size_t)result->link_count, sizeof(*result->links));
     for (int i = 0; i < result->link_count; i++) {
@@ -345,6 +276,28 @@ static void result_fill(const struct serve *serve)
         result->links[i].busy_ps = network_link_busy_ps(serve->network, i);
         result->links[i].bytes = network_link_bytes(serve->network, i);
     }
+}
+
+static bool begin(struct serve *serve, struct err *err)
+{
+    const struct serve_input *input = serve->input;
+    const struct serve_options *options = serve->options;
+
+    for (int i = 0; i < input->plan->service_count; i++)
+        serve->has_models = serve->has_models || input->plan->services[i].model;
+    if (!setup_build(serve, err))
+        return false;
+    serve->has_late_drop = options->admission == ADMIT_LATE;
+    serve->has_queue_form = serve->has_batchers || serve->has_late_drop || input->events ||
+                            (input->plan->epoch_count > 1 && options->switch_cost_ps > 0);
+    if (options->keeps_requests)
+        serve->result->requests =
+            arena_array(serve->arena, input->workload->count, sizeof(*serve->result->requests));
+    arrivals_begin(&serve->arrivals, serve->arena, input, options);
+    serve->dispatch =
+        dispatch_create(serve->arena, options->dispatch, input->plan->service_count, options->seed);
+    delays_begin(serve);
+    return control_begin(serve, err);
 }
 
 bool serve_run(struct arena *arena, const struct serve_input *input,
@@ -357,17 +310,11 @@ bool serve_run(struct arena *arena, const struct serve_input *input,
     serve->input = input;
     serve->options = options;
     serve->result = result;
-    serve->first_free = -1;
+    serve->first_free = NO_FLIGHT;
     if (observer)
         serve->observer = *observer;
     *result = (struct serve_result){ 0 };
-    if (!setup_build(serve, err))
-        return false;
-    result->requests = arena_array(arena, input->workload->count, sizeof(*result->requests));
-    serve->source = source_create(arena, input->workload);
-    serve->dispatch =
-        dispatch_create(arena, options->dispatch, input->plan->service_count, options->seed);
-    if (!loop(serve, err))
+    if (!begin(serve, err) || !loop(serve, err))
         return false;
     result_fill(serve);
     return self_check_end(serve, err);

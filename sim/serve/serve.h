@@ -8,6 +8,8 @@
 #define ORRERY_SIM_SERVE_SERVE_H
 
 #include "lib/format/trace.h"
+#include "lib/policy/admit.h"
+#include "lib/policy/batch.h"
 #include "lib/policy/dispatch.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,12 +18,38 @@
 struct arena;
 struct cost_set;
 struct err;
+struct events;
+struct overheads;
 struct plan;
+struct stream;
 struct workload;
 
+enum serve_rules {
+    SERVE_DEFAULT,   /* start = max(ready, end of the job before + its gap) */
+    SERVE_DLSIM,     /* a job that finds its devices taken starts 3 or 4 ms after they are free */
+    SERVE_ALPASERVE, /* booked at dispatch, in order of arrival */
+    SERVE_RULES_COUNT
+};
+extern const char *const serve_rules_names[SERVE_RULES_COUNT]; /* as on the command line */
+
+enum serve_memory {
+    SERVE_MEMORY_ERROR,  /* a device whose weights do not fit is an error before the run */
+    SERVE_MEMORY_REFUSE, /* what does not fit is left out, and its requests are refused */
+    SERVE_MEMORY_COUNT
+};
+extern const char *const serve_memory_names[SERVE_MEMORY_COUNT];
+
 struct serve_options {
+    enum serve_rules rules;
     enum dispatch_kind dispatch;
-    bool has_kappa; /* multiply computed steps by the kappa of the nearest anchor */
+    enum admit_kind admission;
+    enum serve_memory memory;
+    struct batch_options batch;
+    bool has_kappa;         /* multiply computed steps by the kappa of the nearest anchor */
+    bool has_fast_path;     /* the closed form where it is exact; the result is the same */
+    bool keeps_requests;    /* fill serve_result.requests */
+    int64_t slo_ps;         /* objective of requests without one of their own, 0 = none */
+    int64_t switch_cost_ps; /* how long a device is taken when an epoch brings it new slices */
     uint64_t seed;
     int64_t until_ps;    /* requests that arrive then or later are left out; ENGINE_NEVER = none */
     size_t max_requests; /* taken at most, in order of arrival; SIZE_MAX = all */
@@ -32,6 +60,7 @@ struct serve_request { /* what became of a request; times are TRACE_NONE when th
     enum trace_status status;
     int32_t replica; /* index into plan.replicas, -1 = never dispatched */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps;
+    int64_t e2e_ps; /* seen by the client; TRACE_NONE without a table of overheads */
 };
 
 struct serve_device {
@@ -48,6 +77,7 @@ struct serve_link {
 
 struct serve_span {   /* one step of one request in one stage, on one of its devices */
     size_t request;   /* index into the workload */
+    int64_t batch_id; /* of the requests computed together; -1 without batching */
     int32_t stage;    /* id in the plan */
     int32_t number;   /* of the stage in its replica */
     int32_t device;   /* of the cluster */
@@ -60,12 +90,13 @@ struct serve_span {   /* one step of one request in one stage, on one of its dev
 
 struct serve_transfer { /* a message that occupied a link */
     size_t request;
+    int64_t batch_id;  /* -1 without batching */
     int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
     int32_t step, hop; /* hop k leads into stage k, the last one back to the source */
     int32_t share;     /* as in serve_span: one message carries the batch */
     int link;
     const char *link_name, *medium;
-    int64_t bytes;
+    int64_t bytes;            /* of the whole message */
     int64_t send_ps;          /* handed to the link */
     int64_t begin_ps, end_ps; /* of the port's occupation */
     int64_t receive_ps;
@@ -93,14 +124,16 @@ struct serve_observer { /* told what happens while it happens; functions may be 
 };
 
 struct serve_result {
-    struct serve_request *requests; /* in workload order */
+    struct serve_request *requests; /* in workload order; NULL unless keeps_requests */
     size_t taken_count;
     int64_t end_ps;          /* instant of the last event */
     int64_t arrival_span_ps; /* from the first arrival to the last */
     int64_t event_count;
     int64_t moved_bytes; /* sent over links */
     int64_t priced_steps, extrapolated_costs;
+    int64_t migrations;           /* devices that an epoch brought new slices to */
     bool lacks_kappa;             /* wanted, and no anchor told that of some step */
+    bool has_fast_path;           /* the closed form made this result */
     struct serve_device *devices; /* as in the cluster */
     int link_count;
     struct serve_link *links;
@@ -108,9 +141,12 @@ struct serve_result {
 
 struct serve_input {
     const struct plan *plan;
-    const struct workload *workload;
-    const int32_t *service_of; /* plan service of each workload service */
+    const struct workload *workload; /* NULL: the stream */
+    struct stream *stream;           /* open arrivals without a workload in memory */
+    const int32_t *service_of;       /* plan service of each service of workload or stream */
     const struct cost_set *costs;
+    const struct events *events;       /* NULL = none */
+    const struct overheads *overheads; /* NULL = none */
 };
 
 /* Runs until every request has ended. observer may be NULL. */

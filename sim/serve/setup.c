@@ -1,98 +1,100 @@
 /* setup.c - turns a plan into sites with costs and routes, and checks memory before time starts. */
 #include "sim/serve/internal.h"
 
-#include "lib/base/arena.h"
 #include "lib/base/err.h"
-#include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "lib/format/cost.h"
-#include "lib/policy/batch.h"
 #include "lib/policy/price.h"
-#include "sim/engine/engine.h"
 #include "sim/network/network.h"
 
-static const struct cost_table *table_of(const struct serve *serve, int32_t device, struct err *err)
+/* The most items that a replica computes at once: its rows' max_batch, else --batch. */
+static int32_t largest_batch(const struct serve *serve, const struct plan_replica *replica)
 {
-    const struct cluster *cluster = serve->input->plan->cluster;
-    const struct cluster_device *d = &cluster->devices[device];
-    const struct cost_table *table = cost_set_find(serve->input->costs, d->type);
+    const struct batch_options *batch = &serve->options->batch;
+    int32_t most = 0;
 
-    if (!table)
-        err_at(err, arena_printf(serve->arena, "%s/devices.csv", cluster->path), d->line, 0,
-               "type is '%s': none of the cost tables given is of that device type", d->type);
-    return table;
-}
+    for (int s = 0; s < replica->stage_count; s++) {
+        int32_t own = replica->stages[s].max_batch;
 
-/* The profiled stages of the site run in turn as one job: latencies add up; the gap that others
- * wait for is that of the last one. Slower devices of the site set the pace for all. */
-static bool executable_cost(struct serve *serve, struct site *site, struct err *err)
-{
-    const struct plan_stage *stage = site->stage;
-
-    for (int i = 0; i < stage->device_count; i++) {
-        int32_t device = stage->devices[i];
-        const struct cost_table *table = table_of(serve, device, err);
-        struct station *station = &serve->stations[device];
-        double speed_ratio = serve->input->plan->cluster->devices[device].speed_ratio;
-        int64_t latency_ps = 0, gap_ps = 0, weight_bytes = 0, activation_bytes = 0;
-
-        for (int32_t k = stage->exec_first; table && k <= stage->exec_last; k++) {
-            const struct cost_stage *row = cost_stage_find(table, stage->executable, k);
-
-            if (!row)
-                return err_set(err, ERR_INPUT, "%s/stages.csv: no row for stage %d of '%s'",
-                               cost_path(table), (int)k, stage->executable);
-            latency_ps = engine_after_ps(latency_ps, row->latency_ps);
-            gap_ps = row->gap_ps;
-            weight_bytes += row->weight_bytes;
-            if (row->activation_bytes > activation_bytes)
-                activation_bytes = row->activation_bytes;
-            site->output_bytes = row->output_bytes;
-        }
-        if (!table)
-            return false;
-        latency_ps = price_scale(latency_ps, speed_ratio);
-        gap_ps = price_scale(gap_ps, speed_ratio);
-        site->fixed_ps = latency_ps > site->fixed_ps ? latency_ps : site->fixed_ps;
-        site->gap_ps = gap_ps > site->gap_ps ? gap_ps : site->gap_ps;
-        station->base_bytes += weight_bytes;
-        if (activation_bytes > station->activation_bytes)
-            station->activation_bytes = activation_bytes;
+        if (own > 0 && (most == 0 || own < most))
+            most = own;
     }
-    return true;
+    if (most == 0)
+        most = batch->kind == BATCH_FIXED ? batch->max_size : 1;
+    return most;
 }
 
-static bool slices_cost(struct serve *serve, struct site *site, struct err *err)
+static void site_fill(const struct serve *serve, int32_t replica, const struct plan_stage *stage,
+                      struct site *site)
 {
     const struct plan *plan = serve->input->plan;
-    int32_t device = site->stage->devices[0];
-    const struct cluster_device *d = &plan->cluster->devices[device];
 
-    site->table = table_of(serve, device, err);
-    if (!site->table)
-        return false;
-    site->threads = d->threads;
-    site->speed_ratio = d->speed_ratio;
-    site->kv_bytes_per_token = plan_stage_kv_bytes_per_token(plan, site->stage);
-    serve->stations[device].base_bytes += plan_stage_weight_bytes(plan, site->stage, device);
-    return true;
+    site->stage = stage;
+    site->replica = replica;
+    site->service = plan->replicas[replica].service;
+    site->model = plan->services[site->service].model;
+    site->is_model = site->model != NULL;
+    site->devices = stage->devices;
+    site->device_count = stage->device_count;
+    site->device = stage->devices[0];
+    site->is_last = stage->number + 1 == plan->replicas[replica].stage_count;
 }
 
-static bool sites_build(struct serve *serve, struct err *err)
+static bool lanes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
 
     serve->sites = arena_array(serve->arena, (size_t)plan->stage_count, sizeof(*serve->sites));
-    for (int i = 0; i < plan->stage_count; i++) {
-        struct site *site = &serve->sites[i];
+    serve->lanes = arena_array(serve->arena, (size_t)plan->replica_count, sizeof(*serve->lanes));
+    for (int32_t r = 0; r < plan->replica_count; r++) {
+        const struct plan_replica *replica = &plan->replicas[r];
+        struct lane *lane = &serve->lanes[r];
 
-        site->stage = plan->stages[i];
-        site->model = plan->services[plan->replicas[site->stage->replica].service].model;
-        if (site->stage->executable ? !executable_cost(serve, site, err)
-                                    : !slices_cost(serve, site, err))
+        lane->sites = &serve->sites[replica->stages[0].id];
+        lane->stage_count = replica->stage_count;
+        lane->service = replica->service;
+        lane->max_batch = largest_batch(serve, replica);
+        for (int s = 0; s < replica->stage_count; s++)
+            site_fill(serve, r, &replica->stages[s], &lane->sites[s]);
+        if (lane->sites[0].is_model && serve->options->batch.kind != BATCH_NONE)
+            return err_set(err, ERR_USAGE,
+                           "--batch: this version computes one request of a model at a time, and "
+                           "service '%s' is a model",
+                           plan->services[lane->service].name);
+        if (!costs_fill(serve, lane, err))
             return false;
     }
     return true;
+}
+
+/* Requests of several items run as batches of a profiled size. */
+static bool items_check(const struct serve *serve, struct err *err)
+{
+    const struct workload *workload = serve->input->workload;
+    const struct plan *plan = serve->input->plan;
+
+    for (size_t i = 0; workload && workload->batches && i < workload->count; i++) {
+        int32_t service =
+            serve->input->service_of[workload->service_ids ? workload->service_ids[i] : 0];
+
+        for (int k = 0; k < plan->services[service].replica_count; k++) {
+            const struct lane *lane = &serve->lanes[plan->services[service].replicas[k]];
+
+            if (lane->size_count > 0 && workload->batches[i] > lane->sizes[lane->size_count - 1])
+                return err_at(err, workload->path, workload_line(workload, i),
+                              workload->batch_column,
+                              "batch is '%d': executable '%s' is profiled for at most %d at once",
+                              workload->batches[i], lane->sites[0].stage->executable,
+                              lane->sizes[lane->size_count - 1]);
+        }
+    }
+    return true;
+}
+
+static int route_of(const struct serve *serve, const struct network_pair *pair)
+{
+    int route = network_route(serve->network, pair->from, pair->to);
+
+    return network_route_is_free(serve->network, route) ? -1 : route;
 }
 
 /* A stage on several devices talks through its first one. */
@@ -104,12 +106,12 @@ static bool routes_build(struct serve *serve, struct err *err)
     int count = 0;
 
     for (int r = 0; r < plan->replica_count; r++) {
-        const struct plan_replica *replica = &plan->replicas[r];
+        const struct lane *lane = &serve->lanes[r];
         int32_t from = NETWORK_SOURCE;
 
-        for (int s = 0; s < replica->stage_count; s++) {
-            pairs[count++] = (struct network_pair){ from, replica->stages[s].devices[0] };
-            from = replica->stages[s].devices[0];
+        for (int s = 0; s < lane->stage_count; s++) {
+            pairs[count++] = (struct network_pair){ from, lane->sites[s].device };
+            from = lane->sites[s].device;
         }
         pairs[count++] = (struct network_pair){ from, NETWORK_SOURCE };
     }
@@ -118,73 +120,71 @@ static bool routes_build(struct serve *serve, struct err *err)
         return false;
     count = 0;
     for (int r = 0; r < plan->replica_count; r++) {
-        const struct plan_replica *replica = &plan->replicas[r];
-        struct site *site = &serve->sites[replica->stages[0].id];
+        struct lane *lane = &serve->lanes[r];
 
-        for (int s = 0; s < replica->stage_count; s++, count++) {
-            site = &serve->sites[replica->stages[s].id];
-            site->route_in = network_route(serve->network, pairs[count].from, pairs[count].to);
-        }
-        site->route_back = network_route(serve->network, pairs[count].from, pairs[count].to);
-        count++;
+        for (int s = 0; s < lane->stage_count; s++)
+            lane->sites[s].route_in = route_of(serve, &pairs[count++]);
+        lane->sites[lane->stage_count - 1].route_back = route_of(serve, &pairs[count++]);
     }
     return true;
 }
 
-static bool does_not_fit(const struct serve *serve, const struct cluster_device *device,
-                         int64_t need_bytes, struct err *err)
-{
-    char need[UNITS_TEXT_BYTES], have[UNITS_TEXT_BYTES];
-    const char *path =
-        arena_printf(serve->arena, "%s/devices.csv", serve->input->plan->cluster->path);
-
-    return err_at(
-        err, path, device->line, 0,
-        "device '%s' has %s (%lld bytes) of memory, but weights, activations and reserved "
-        "take %s (%lld bytes)",
-        device->name, units_format_bytes(device->memory_bytes, have),
-        (long long)device->memory_bytes, units_format_bytes(need_bytes, need),
-        (long long)need_bytes);
-}
-
-static bool memory_check(struct serve *serve, struct err *err)
+static void speeds_fill(struct serve *serve)
 {
     const struct cluster *cluster = serve->input->plan->cluster;
 
-    for (int i = 0; i < cluster->device_count; i++) {
-        const struct cluster_device *device = &cluster->devices[i];
-        struct station *station = &serve->stations[i];
+    serve->speeds =
+        arena_array(serve->arena, (size_t)cluster->device_count, sizeof(*serve->speeds));
+    for (int i = 0; i < cluster->device_count; i++)
+        serve->speeds[i] = cluster->devices[i].speed_ratio;
+}
 
-        station->base_bytes += station->activation_bytes + device->reserved_bytes;
-        station->peak_bytes = station->base_bytes;
-        if (device->memory_bytes > 0 && station->base_bytes > device->memory_bytes)
-            return does_not_fit(serve, device, station->base_bytes, err);
-    }
-    return true;
+static void slots_share_out(struct serve *serve)
+{
+    int next = serve->input->plan->cluster->device_count;
+
+    serve->network_slot = next;
+    next += network_slot_count(serve->network);
+    serve->control_slot = next++;
+    serve->delay_slot = next++;
+    serve->batcher_slot = next;
+    next += serve->input->plan->replica_count;
+    serve->engine = engine_create(serve->arena, next);
+    network_attach(serve->network, serve->engine, serve->network_slot);
+}
+
+static void scratch_reserve(struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+    size_t most_replicas = 1, most_stages = 1;
+
+    for (int i = 0; i < plan->service_count; i++)
+        if ((size_t)plan->services[i].replica_count > most_replicas)
+            most_replicas = (size_t)plan->services[i].replica_count;
+    for (int i = 0; i < plan->replica_count; i++)
+        if ((size_t)plan->replicas[i].stage_count > most_stages)
+            most_stages = (size_t)plan->replicas[i].stage_count;
+    serve->candidates = arena_array(serve->arena, most_replicas, sizeof(*serve->candidates));
+    serve->scratch_free_ps = arena_array(serve->arena, most_stages, sizeof(int64_t));
+    serve->scratch_cost_ps = arena_array(serve->arena, most_stages, sizeof(int64_t));
+    serve->scratch_switched =
+        arena_array(serve->arena, (size_t)plan->cluster->device_count, sizeof(bool));
 }
 
 bool setup_build(struct serve *serve, struct err *err)
 {
-    const struct plan *plan = serve->input->plan;
-    int device_count = plan->cluster->device_count;
-    int most_replicas = 1;
+    int device_count = serve->input->plan->cluster->device_count;
 
     serve->stations = arena_array(serve->arena, (size_t)device_count, sizeof(*serve->stations));
-    for (int i = 0; i < device_count; i++) {
-        serve->stations[i].queue = batch_queue_create(serve->arena, BATCH_NONE);
-        serve->stations[i].running = -1;
-    }
-    if (!sites_build(serve, err) || !memory_check(serve, err) || !routes_build(serve, err))
+    for (int i = 0; i < device_count; i++)
+        serve->stations[i].running = NO_FLIGHT;
+    speeds_fill(serve);
+    if (!lanes_build(serve, err) || !items_check(serve, err) || !memory_check(serve, err) ||
+        !routes_build(serve, err))
         return false;
-    serve->engine = engine_create(serve->arena, device_count + network_slot_count(serve->network));
-    network_attach(serve->network, serve->engine, device_count);
-    for (int i = 0; i < plan->service_count; i++)
-        if (plan->services[i].replica_count > most_replicas)
-            most_replicas = plan->services[i].replica_count;
-    serve->candidates =
-        arena_array(serve->arena, (size_t)most_replicas, sizeof(*serve->candidates));
-    serve->outstanding =
-        arena_array(serve->arena, (size_t)plan->replica_count, sizeof(*serve->outstanding));
+    batcher_build(serve);
+    slots_share_out(serve);
+    scratch_reserve(serve);
     serve->price = price_create(serve->arena);
     if (serve->options->has_kappa)
         price_use_kappa(serve->price);

@@ -61,6 +61,7 @@ static inline int fixture_set_up(void **state)
     fixture.options.seed = 1;
     fixture.options.until_ps = ENGINE_NEVER;
     fixture.options.max_requests = SIZE_MAX;
+    fixture.options.keeps_requests = true;
     fixture.files.placement = fixture_path("p.csv");
     fixture.files.workload = fixture_path("w.csv");
     fixture.files.costs[0] = fixture_path("costs");

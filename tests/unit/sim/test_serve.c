@@ -206,7 +206,9 @@ static void what_is_not_simulated_is_refused(void **state)
     fixture_write("p.csv", PLACED "s,0,0,a,x\n");
     fixture_write("w.csv", "request_id,arrival_s,service,batch\n0,0,s,2\n");
     assert_false(fixture_run());
-    assert_non_null(strstr(fixture.err.text, "w.csv:2:4: batch is '2': this version"));
+    assert_non_null(
+        strstr(fixture.err.text,
+               "w.csv:2:4: batch is '2': executable 'x' is profiled for at most 1 at once"));
     fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n");
     fixture_cluster(DEVICES "a,other\n", NULL);
     assert_false(fixture_run());
@@ -269,8 +271,8 @@ static void check_begin(void)
     serve.options = &fixture.options;
     serve.result = &fixture.result;
     assert_true(setup_build(&serve, &fixture.err));
-    serve.source = source_create(fixture.arena, fixture.scenario.input.workload);
-    fixture.options.max_requests = fixture.result.taken_count;
+    fixture.options.max_requests = 0;
+    arrivals_begin(&serve.arrivals, fixture.arena, serve.input, serve.options);
     for (int i = 0; i < 1; i++) {
         serve.stations[i].busy_ps = serve.stations[i].charged_ps = 20 * MS;
         assert_int_equal(fixture.result.devices[i].busy_ps, 20 * MS);
@@ -288,22 +290,24 @@ static void assert_check_fails(const char *text)
 
 static void blocked_requests_are_listed(void **state)
 {
-    struct flight flights[4] = { { .replica = -1 },
-                                 { .request = 1, .replica = 0, .step = 2 },
-                                 { .request = 0, .replica = 0, .hop = 1 },
-                                 { .replica = -1 } };
+    struct flight flights[4] = {
+        { .request = 7 }, { .request = 1 }, { .request = 0 }, { .site = NULL }
+    };
 
     (void)state;
     check_begin();
+    flights[1].site = flights[2].site = serve.sites;
+    flights[2].is_back = true;
     serve.flights = flights;
     serve.flight_count = 4;
     serve.in_system = 2;
     assert_check_fails("blocked: 2 requests in the system");
-    assert_non_null(strstr(fixture.err.text, "41 (step 2, stage 0, a), 40 (step 0, stage 1, the "
+    assert_non_null(strstr(fixture.err.text, "41 (step 0, stage 0, a), 40 (step 0, stage 0, the "
                                              "way back)"));
     serve.in_system = 0;
     serve.flight_count = 0;
     fixture.options.max_requests = SIZE_MAX;
+    arrivals_begin(&serve.arrivals, fixture.arena, serve.input, serve.options);
     assert_check_fails("2 still to come, but no event is left; first requests: none");
 }
 
@@ -320,9 +324,9 @@ static void broken_laws_are_errors(void **state)
     serve.stations[0].charged_ps++;
     assert_check_fails("device 'a' was busy");
     serve.stations[0].charged_ps--;
-    serve.stations[0].kv_bytes = 12;
+    serve.memories[0].kv_bytes = 12;
     assert_check_fails("still holds 12 bytes");
-    serve.stations[0].kv_bytes = 0;
+    serve.memories[0].kv_bytes = 0;
     fixture.result.devices[0].gap_ps = 1;
     assert_check_fails("in gaps for 1 ps");
 }

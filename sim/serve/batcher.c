@@ -1,0 +1,221 @@
+/* batcher.c - requests that wait in front of a stage 0 until they leave it as a batch.
+ *
+ * What leaves when is decided by lib/policy/batch; here are the queue, the clock and the costs. A
+ * batch goes through all stages of its replica as one job. */
+#include "sim/serve/internal.h"
+
+#include "lib/base/units.h"
+
+struct batcher {
+    struct site *site;
+    const struct lane *lane;
+    int number; /* of the replica: its timer's slot */
+    struct ring waiting;
+    int64_t items;       /* of all that wait */
+    int64_t heavy_count; /* of those with several items */
+    struct batch_options options;
+    struct batch_decision decision; /* when it was last asked */
+    const struct serve *serve;      /* for the policy's questions */
+};
+
+/* A device knows the batchers of its stages 0, in order of replicas. */
+static void station_attach(struct serve *serve, struct batcher *batcher, int32_t device)
+{
+    struct station *station = &serve->stations[device];
+    size_t count = (size_t)station->batcher_count;
+
+    station->batchers =
+        arena_grow(serve->arena, station->batchers, count, count + 1, sizeof(struct batcher *));
+    station->batchers[station->batcher_count++] = batcher;
+}
+
+void batcher_build(struct serve *serve)
+{
+    for (int r = 0; r < serve->input->plan->replica_count; r++) {
+        struct lane *lane = &serve->lanes[r];
+        struct site *site = lane->sites;
+        struct batcher *batcher;
+
+        if (lane->max_batch == 1 || site->is_model)
+            continue;
+        batcher = arena_alloc(serve->arena, sizeof(*batcher));
+        batcher->site = site;
+        batcher->lane = lane;
+        batcher->number = r;
+        batcher->serve = serve;
+        batcher->options = serve->options->batch;
+        batcher->options.kind = BATCH_FIXED;
+        batcher->options.max_size = lane->max_batch;
+        site->batcher = batcher;
+        for (int i = 0; i < site->device_count; i++)
+            station_attach(serve, batcher, site->devices[i]);
+        serve->has_batchers = true;
+    }
+}
+
+bool batcher_waits(const struct batcher *batcher)
+{
+    return batcher->waiting.count > 0;
+}
+
+const struct site *batcher_site(const struct batcher *batcher)
+{
+    return batcher->site;
+}
+
+static int timer_slot(const struct serve *serve, const struct batcher *batcher)
+{
+    return serve->batcher_slot + batcher->number;
+}
+
+void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index)
+{
+    struct flight *flight = &serve->flights[index];
+    struct station *station = &serve->stations[batcher->site->device];
+
+    flight->job_ps = engine_now_ps(serve->engine);
+    ring_push(&batcher->waiting, serve->arena, index);
+    batcher->items += flight->items;
+    batcher->heavy_count += flight->items > 1;
+    station_start(serve, batcher->site->device);
+    if (batcher->waiting.count > station->queue_peak)
+        station->queue_peak = batcher->waiting.count;
+}
+
+static int32_t head_remove(struct serve *serve, struct batcher *batcher)
+{
+    int32_t index = ring_take(&batcher->waiting);
+
+    batcher->items -= serve->flights[index].items;
+    batcher->heavy_count -= serve->flights[index].items > 1;
+    return index;
+}
+
+/* ---- the policy's questions ---- */
+
+static int32_t items_at(void *arg, int64_t position)
+{
+    const struct batcher *batcher = arg;
+
+    return batcher->serve->flights[ring_at(&batcher->waiting, (uint32_t)position)].items;
+}
+
+static int size_number(const struct lane *lane, int32_t size)
+{
+    int number = 0;
+
+    while (number + 1 < lane->size_count && lane->sizes[number] < size)
+        number++;
+    return number;
+}
+
+static int64_t finish_ps(void *arg, int32_t size)
+{
+    const struct batcher *batcher = arg;
+
+    return serve_predict_ps(batcher->serve, batcher->lane, size_number(batcher->lane, size),
+                            engine_now_ps(batcher->serve->engine));
+}
+
+static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
+{
+    const struct flight *head = &serve->flights[ring_peek(&batcher->waiting)];
+    int64_t slo_ps = head->slo_ps > 0 ? head->slo_ps : serve->options->slo_ps;
+    struct batch_ask ask = {
+        .now_ps = engine_now_ps(serve->engine),
+        .count = batcher->waiting.count,
+        .items = batcher->items,
+        .arrival_ps = head->job_ps,
+        .deadline_ps = slo_ps > 0 ? admit_deadline_ps(head->arrival_ps, slo_ps) : BATCH_NEVER,
+        .does_drop = serve->options->admission != ADMIT_NONE,
+        .sizes = batcher->lane->sizes,
+        .size_count = batcher->lane->size_count,
+        .arg = batcher,
+        .items_at = batcher->heavy_count > 0 ? items_at : NULL,
+        .finish_ps = finish_ps,
+    };
+
+    return batch_decide(&batcher->options, &ask);
+}
+
+/* Whether its requests may leave now; drops the heads that are lost. */
+static bool may_leave(struct serve *serve, struct batcher *batcher)
+{
+    while (batcher->waiting.count > 0) {
+        batcher->decision = ask(serve, batcher);
+        switch (batcher->decision.action) {
+        case BATCH_TAKE:
+            return true;
+        case BATCH_DROP:
+            flight_lose(serve, head_remove(serve, batcher), TRACE_DROPPED);
+            break;
+        case BATCH_WAIT:
+            if (batcher->decision.until_ps != BATCH_NEVER)
+                engine_set(serve->engine, timer_slot(serve, batcher), batcher->decision.until_ps,
+                           ENGINE_EXOGENOUS);
+            return false;
+        }
+    }
+    return false;
+}
+
+struct batcher *batcher_oldest(struct serve *serve, const struct station *station, int64_t ready_ps)
+{
+    struct batcher *oldest = NULL;
+
+    for (int b = 0; b < station->batcher_count; b++) {
+        struct batcher *batcher = station->batchers[b];
+        int64_t head_ps;
+
+        if (!may_leave(serve, batcher))
+            continue;
+        head_ps = serve->flights[ring_peek(&batcher->waiting)].job_ps;
+        if (head_ps < ready_ps) {
+            ready_ps = head_ps;
+            oldest = batcher;
+        }
+    }
+    return oldest;
+}
+
+int32_t batcher_take(struct serve *serve, struct batcher *batcher)
+{
+    int16_t size = (int16_t)size_number(batcher->lane, batcher->decision.size);
+    int32_t first = NO_FLIGHT, last = NO_FLIGHT;
+
+    for (int64_t i = 0; i < batcher->decision.count; i++) {
+        int32_t index = head_remove(serve, batcher);
+
+        serve->flights[index].size = size;
+        serve->batch_ids[index] = serve->next_batch_id;
+        if (last == NO_FLIGHT)
+            first = index;
+        else
+            serve->flights[last].mate = index;
+        last = index;
+    }
+    serve->next_batch_id++;
+    engine_clear(serve->engine, timer_slot(serve, batcher));
+    return first;
+}
+
+void batcher_timer(struct serve *serve, int number)
+{
+    station_start(serve, serve->lanes[number].sites[0].device);
+}
+
+int64_t batcher_backlog_ps(const struct batcher *batcher)
+{
+    const struct lane *lane = batcher->lane;
+    int largest = lane->size_count - 1;
+
+    return units_mul_div(batcher->items, batcher->site->jobs[largest].cost_ps,
+                         lane->sizes[largest]);
+}
+
+void batcher_fail(struct serve *serve, struct batcher *batcher)
+{
+    engine_clear(serve->engine, timer_slot(serve, batcher));
+    while (batcher->waiting.count > 0)
+        flight_lose(serve, head_remove(serve, batcher), TRACE_FAILED);
+}

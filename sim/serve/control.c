@@ -1,0 +1,202 @@
+/* control.c - what comes from outside and is no request: epochs of the placement, failures and
+ * recoveries of devices, changes of their speed.
+ *
+ * All of it is known before the run: one slot of the engine holds the next of them. An epoch that
+ * starts at the instant of an event comes first. */
+#include "sim/serve/internal.h"
+
+#include "lib/base/err.h"
+#include "lib/format/cluster.h"
+#include "lib/format/events.h"
+#include <string.h>
+
+static int64_t epoch_ps(const struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+
+    return serve->epoch + 1 < plan->epoch_count ? plan->epochs[serve->epoch + 1].from_ps
+                                                : ENGINE_NEVER;
+}
+
+static int64_t event_ps(const struct serve *serve)
+{
+    const struct events *events = serve->input->events;
+
+    return events && serve->next_event < events->count ? events->events[serve->next_event].time_ps
+                                                       : ENGINE_NEVER;
+}
+
+static void next_plan(struct serve *serve)
+{
+    int64_t epoch = epoch_ps(serve), event = event_ps(serve);
+    int64_t next_ps = epoch < event ? epoch : event;
+
+    if (next_ps != ENGINE_NEVER)
+        engine_set(serve->engine, serve->control_slot, next_ps, ENGINE_EXOGENOUS);
+}
+
+bool control_begin(struct serve *serve, struct err *err)
+{
+    const struct events *events = serve->input->events;
+
+    for (size_t i = 0; events && i < events->count; i++)
+        if (events->events[i].target != EVENT_DEVICE)
+            return err_at(err, events->path, events->events[i].line, 0,
+                          "target is '%s': this version simulates events of devices",
+                          events->events[i].name);
+    next_plan(serve);
+    return true;
+}
+
+/* ---- epochs ---- */
+
+static bool is_same_slices(const struct plan_stage *a, const struct plan_stage *b, int32_t device)
+{
+    if (a->executable)
+        return b->executable && strcmp(a->executable, b->executable) == 0 &&
+               a->exec_first == b->exec_first && a->exec_last == b->exec_last;
+    if (b->executable || a->slice_count != b->slice_count)
+        return false;
+    for (int i = 0; i < a->slice_count; i++)
+        if (a->slices[i].blocks != b->slices[i].blocks || a->slices[i].device != device ||
+            b->slices[i].device != device || a->slices[i].layer_first != b->slices[i].layer_first ||
+            a->slices[i].layer_last != b->slices[i].layer_last)
+            return false;
+    return true;
+}
+
+static bool holds_device(const struct plan_stage *stage, int32_t device)
+{
+    for (int i = 0; i < stage->device_count; i++)
+        if (stage->devices[i] == device)
+            return true;
+    return false;
+}
+
+/* Whether the device held the stage's slices for the same service in the epoch before. */
+static bool was_there(const struct serve *serve, const struct plan_stage *stage, int32_t device,
+                      int32_t epoch)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct plan_service *service = &plan->services[plan->replicas[stage->replica].service];
+
+    for (int32_t r = service->epoch_first[epoch]; r < service->epoch_first[epoch + 1]; r++) {
+        const struct plan_replica *replica = &plan->replicas[service->replicas[r]];
+
+        for (int s = 0; s < replica->stage_count; s++)
+            if (holds_device(&replica->stages[s], device) &&
+                is_same_slices(stage, &replica->stages[s], device))
+                return true;
+    }
+    return false;
+}
+
+/* The device is taken for the cost of the switch as soon as its running job has ended. */
+static void device_switch(struct serve *serve, int32_t device)
+{
+    struct station *station = &serve->stations[device];
+    int64_t now_ps = engine_now_ps(serve->engine), cost_ps = serve->options->switch_cost_ps;
+
+    serve->result->migrations++;
+    if (cost_ps == 0)
+        return;
+    if (station->running != NO_FLIGHT) {
+        station->held_ps = engine_after_ps(station->held_ps, cost_ps);
+    } else {
+        int64_t from_ps = station->free_ps > now_ps ? station->free_ps : now_ps;
+
+        station->free_ps = engine_after_ps(from_ps, cost_ps);
+        station->gap_ps = engine_after_ps(station->gap_ps, cost_ps);
+    }
+    station->booked_ps =
+        engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);
+}
+
+static void epoch_begin(struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+    int32_t before = serve->epoch++;
+    bool *is_switched = serve->scratch_switched;
+
+    memset(is_switched, 0, (size_t)plan->cluster->device_count * sizeof(*is_switched));
+    for (int i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = plan->stages[i];
+
+        if (plan->replicas[stage->replica].epoch != serve->epoch ||
+            serve->lanes[stage->replica].is_left_out)
+            continue;
+        for (int k = 0; k < stage->device_count; k++) {
+            int32_t device = stage->devices[k];
+
+            if (is_switched[device] || was_there(serve, stage, device, before))
+                continue;
+            is_switched[device] = true;
+            device_switch(serve, device);
+        }
+    }
+}
+
+/* ---- failures ---- */
+
+/* Dispatch asks each replica how many of its devices are down. */
+static void lanes_count_down(struct serve *serve, int32_t device, int change)
+{
+    for (int r = 0; r < serve->input->plan->replica_count; r++) {
+        struct lane *lane = &serve->lanes[r];
+
+        for (int s = 0; s < lane->stage_count; s++)
+            if (holds_device(lane->sites[s].stage, device))
+                lane->down_count += change;
+    }
+}
+
+static bool speed_change(struct serve *serve, int32_t device, double ratio, struct err *err)
+{
+    serve->speeds[device] = ratio;
+    for (int r = 0; r < serve->input->plan->replica_count; r++) {
+        struct lane *lane = &serve->lanes[r];
+
+        for (int s = 0; s < lane->stage_count; s++)
+            if (!lane->sites[s].is_model && holds_device(lane->sites[s].stage, device))
+                costs_scale(serve, lane, &lane->sites[s]);
+    }
+    return station_reprice(serve, device, err);
+}
+
+static bool event_happen(struct serve *serve, const struct event *event, struct err *err)
+{
+    struct station *station = &serve->stations[event->device];
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    switch (event->kind) {
+    case EVENT_DOWN:
+        station->is_down = true;
+        lanes_count_down(serve, event->device, 1);
+        station_fail(serve, event->device);
+        return true;
+    case EVENT_UP:
+        station->is_down = false;
+        lanes_count_down(serve, event->device, -1);
+        if (station->free_ps < now_ps)
+            station->free_ps = now_ps;
+        return true;
+    case EVENT_SPEED_RATIO:
+        return speed_change(serve, event->device, event->value, err);
+    case EVENT_BITS_PER_S:
+    case EVENT_KIND_COUNT:
+        break;
+    }
+    return true;
+}
+
+bool control_event(struct serve *serve, struct err *err)
+{
+    bool is_ok = true;
+
+    if (epoch_ps(serve) <= event_ps(serve))
+        epoch_begin(serve);
+    else
+        is_ok = event_happen(serve, &serve->input->events->events[serve->next_event++], err);
+    next_plan(serve);
+    return is_ok;
+}

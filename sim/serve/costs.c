@@ -1,0 +1,199 @@
+/* costs.c - what jobs of a replica cost, from the tables of its devices' types.
+ *
+ * Profiled stages named by `layers` run in turn as one job: latencies add up; the gap that others
+ * wait for is that of the last one. Slower devices of a stage set the pace for all. */
+#include "sim/serve/internal.h"
+
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/format/cost.h"
+#include "lib/format/overhead.h"
+#include "lib/policy/price.h"
+
+static const struct cost_table *table_of(const struct serve *serve, int32_t device, struct err *err)
+{
+    const struct cluster *cluster = serve->input->plan->cluster;
+    const struct cluster_device *d = &cluster->devices[device];
+    const struct cost_table *table = cost_set_find(serve->input->costs, d->type);
+
+    if (!table)
+        err_at(err, arena_printf(serve->arena, "%s/devices.csv", cluster->path), d->line, 0,
+               "type is '%s': none of the cost tables given is of that device type", d->type);
+    return table;
+}
+
+int32_t costs_most_items(const struct serve_input *input)
+{
+    const struct workload *workload = input->workload;
+    int32_t most = 1;
+
+    for (size_t i = 0; workload && workload->batches && i < workload->count; i++)
+        if (workload->batches[i] > most)
+            most = workload->batches[i];
+    return most;
+}
+
+/* Keeps the sizes that the table has too. */
+static int intersect(int32_t *sizes, int count, const struct cost_table *table,
+                     const char *executable)
+{
+    const int32_t *known;
+    int known_count = cost_batch_sizes(table, executable, &known), kept = 0, k = 0;
+
+    for (int i = 0; i < count; i++) {
+        while (k < known_count && known[k] < sizes[i])
+            k++;
+        if (k < known_count && known[k] == sizes[i])
+            sizes[kept++] = sizes[i];
+    }
+    return kept;
+}
+
+/* The batch sizes that every device of every stage is profiled for. */
+static bool sizes_find(struct serve *serve, struct lane *lane, struct err *err)
+{
+    const struct plan_stage *first = lane->sites[0].stage;
+    const struct cost_table *table = table_of(serve, first->devices[0], err);
+    const int32_t *known;
+    int32_t *sizes;
+    int count;
+
+    if (!table)
+        return false;
+    count = cost_batch_sizes(table, first->executable, &known);
+    sizes = arena_array(serve->arena, (size_t)count, sizeof(*sizes));
+    for (int i = 0; i < count; i++)
+        sizes[i] = known[i];
+    for (int s = 0; s < lane->stage_count; s++) {
+        const struct plan_stage *stage = lane->sites[s].stage;
+
+        for (int i = 0; i < stage->device_count; i++) {
+            table = table_of(serve, stage->devices[i], err);
+            if (!table)
+                return false;
+            count = intersect(sizes, count, table, stage->executable);
+        }
+    }
+    lane->sizes = sizes;
+    lane->size_count = count;
+    return count > 0 ||
+           err_set(err, ERR_INPUT, "%s: the stages of executable '%s' have no batch size in common",
+                   cost_path(table), first->executable);
+}
+
+/* No more sizes than the run can use: memory is taken for the largest. */
+static void sizes_limit(struct lane *lane, int32_t most)
+{
+    int count = 1;
+
+    while (count < lane->size_count && lane->sizes[count - 1] < most)
+        count++;
+    lane->size_count = count;
+}
+
+/* Raw jobs of one device of the site, one for each size. */
+static bool device_jobs(struct serve *serve, const struct lane *lane, struct site *site,
+                        int position, struct err *err)
+{
+    const struct plan_stage *stage = site->stage;
+    const struct cost_table *table = table_of(serve, stage->devices[position], err);
+    int64_t weight_bytes = 0;
+
+    if (!table)
+        return false;
+    for (int b = 0; b < lane->size_count; b++) {
+        struct job *job = &site->raw_jobs[position * lane->size_count + b];
+
+        for (int32_t k = stage->exec_first; k <= stage->exec_last; k++) {
+            const struct cost_stage *row =
+                cost_stage_find_batch(table, stage->executable, k, lane->sizes[b]);
+
+            if (!row)
+                return err_set(err, ERR_INPUT, "%s/stages.csv: no row for stage %d of '%s'",
+                               cost_path(table), (int)k, stage->executable);
+            job->cost_ps = engine_after_ps(job->cost_ps, row->latency_ps);
+            job->gap_ps = row->gap_ps;
+            weight_bytes += b == 0 ? row->weight_bytes : 0;
+            if (row->activation_bytes > site->activation_bytes)
+                site->activation_bytes = row->activation_bytes;
+            site->output_bytes[b] = row->output_bytes;
+        }
+        if (serve->input->overheads)
+            job->cost_ps =
+                overhead_stage_ps(serve->input->overheads, job->cost_ps, lane->stage_count);
+        if (serve->options->rules == SERVE_DLSIM)
+            job->gap_ps = 0;
+    }
+    if (weight_bytes > site->weight_bytes)
+        site->weight_bytes = weight_bytes;
+    return true;
+}
+
+void costs_scale(const struct serve *serve, const struct lane *lane, struct site *site)
+{
+    for (int b = 0; b < lane->size_count; b++) {
+        struct job slowest = { 0, 0 };
+
+        for (int i = 0; i < site->device_count; i++) {
+            const struct job *raw = &site->raw_jobs[i * lane->size_count + b];
+            double speed_ratio = serve->speeds[site->devices[i]];
+            int64_t cost_ps = price_scale(raw->cost_ps, speed_ratio);
+            int64_t gap_ps = price_scale(raw->gap_ps, speed_ratio);
+
+            slowest.cost_ps = cost_ps > slowest.cost_ps ? cost_ps : slowest.cost_ps;
+            slowest.gap_ps = gap_ps > slowest.gap_ps ? gap_ps : slowest.gap_ps;
+        }
+        site->jobs[b] = slowest;
+    }
+}
+
+static bool executable_fill(struct serve *serve, struct lane *lane, struct err *err)
+{
+    int32_t most = costs_most_items(serve->input);
+
+    if (!sizes_find(serve, lane, err))
+        return false;
+    sizes_limit(lane, most > lane->max_batch ? most : lane->max_batch);
+    for (int s = 0; s < lane->stage_count; s++) {
+        struct site *site = &lane->sites[s];
+        size_t sizes = (size_t)lane->size_count;
+
+        site->jobs = arena_array(serve->arena, sizes, sizeof(*site->jobs));
+        site->output_bytes = arena_array(serve->arena, sizes, sizeof(*site->output_bytes));
+        site->raw_jobs =
+            arena_array(serve->arena, sizes * (size_t)site->device_count, sizeof(*site->raw_jobs));
+        for (int i = 0; i < site->device_count; i++)
+            if (!device_jobs(serve, lane, site, i, err))
+                return false;
+        costs_scale(serve, lane, site);
+        if (serve->options->rules == SERVE_DLSIM)
+            site->queued_ps = lane->stage_count > 1 ? 3 * UNITS_PS_PER_MS : 4 * UNITS_PS_PER_MS;
+    }
+    return true;
+}
+
+static bool slices_fill(struct serve *serve, struct lane *lane, struct err *err)
+{
+    const struct plan *plan = serve->input->plan;
+
+    for (int s = 0; s < lane->stage_count; s++) {
+        struct site *site = &lane->sites[s];
+        const struct cluster_device *d = &plan->cluster->devices[site->device];
+
+        site->table = table_of(serve, site->device, err);
+        if (!site->table)
+            return false;
+        site->jobs = arena_array(serve->arena, 1, sizeof(*site->jobs));
+        site->threads = d->threads;
+        site->kv_bytes_per_token = plan_stage_kv_bytes_per_token(plan, site->stage);
+        site->weight_bytes = plan_stage_weight_bytes(plan, site->stage, site->device);
+    }
+    return true;
+}
+
+bool costs_fill(struct serve *serve, struct lane *lane, struct err *err)
+{
+    return lane->sites[0].is_model ? slices_fill(serve, lane, err)
+                                   : executable_fill(serve, lane, err);
+}

@@ -1,0 +1,260 @@
+/* flight.c - requests in the system: pooled records on their way from hop to hop.
+ *
+ * The source drives every step of a decoder: it sends the last token to stage 0 as soon as it holds
+ * it. The first request of a batch stands for all of them until they end. */
+#include "sim/serve/internal.h"
+
+#include "lib/policy/admit.h"
+#include "sim/network/network.h"
+
+static void pool_widen(struct serve *serve)
+{
+    int32_t count = serve->flight_count ? 2 * serve->flight_count : 64;
+
+    serve->flights = arena_grow(serve->arena, serve->flights, (size_t)serve->flight_count,
+                                (size_t)count, sizeof(*serve->flights));
+    if (serve->has_models)
+        serve->decodes = arena_grow(serve->arena, serve->decodes, (size_t)serve->flight_count,
+                                    (size_t)count, sizeof(*serve->decodes));
+    if (serve->has_batchers)
+        serve->batch_ids = arena_grow(serve->arena, serve->batch_ids, (size_t)serve->flight_count,
+                                      (size_t)count, sizeof(*serve->batch_ids));
+    for (int32_t i = serve->flight_count; i < count; i++)
+        serve->flights[i].mate = i + 1 < count ? i + 1 : NO_FLIGHT;
+    serve->first_free = serve->flight_count;
+    serve->flight_count = count;
+}
+
+static void step_prepare(const struct flight *flight, struct decode *decode)
+{
+    admit_step_tokens(flight->prompt_tokens, decode->step, &decode->new_tokens,
+                      &decode->past_tokens);
+}
+
+int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site)
+{
+    const struct workload_request *request = &arrival->request;
+    struct flight *flight;
+    int32_t index;
+
+    if (serve->first_free == NO_FLIGHT)
+        pool_widen(serve);
+    index = serve->first_free;
+    flight = &serve->flights[index];
+    serve->first_free = flight->mate;
+    *flight = (struct flight){ .request = arrival->index,
+                               .arrival_ps = arrival->arrival_ps,
+                               .start_ps = TRACE_NONE,
+                               .slo_ps = request->slo_ps,
+                               .site = site,
+                               .mate = NO_FLIGHT,
+                               .items = request->batch,
+                               .prompt_tokens = request->prompt_tokens };
+    if (site->is_model) {
+        struct decode *decode = &serve->decodes[index];
+
+        *decode =
+            (struct decode){ .step_count = admit_step_count(site->model, request->output_tokens),
+                             .output_tokens = request->output_tokens,
+                             .first_token_ps = TRACE_NONE };
+        step_prepare(flight, decode);
+    }
+    return index;
+}
+
+static void flight_free(struct serve *serve, int32_t index)
+{
+    serve->flights[index].site = NULL;
+    serve->flights[index].mate = serve->first_free;
+    serve->first_free = index;
+}
+
+/* Tells of the end of one request and frees its record. */
+static void request_end(struct serve *serve, int32_t index, int32_t replica,
+                        enum trace_status status)
+{
+    const struct flight *flight = &serve->flights[index];
+    int64_t now_ps = engine_now_ps(serve->engine);
+    uint64_t request = flight->request;
+    struct serve_end end = { .index = request,
+                             .request_id = arrivals_id(&serve->arrivals, request),
+                             .service = flight->site->service,
+                             .replica = replica,
+                             .status = status,
+                             .arrival_ps = flight->arrival_ps,
+                             .start_ps = flight->start_ps,
+                             .first_token_ps = TRACE_NONE,
+                             .finish_ps = status == TRACE_OK ? now_ps : TRACE_NONE,
+                             .e2e_ps = TRACE_NONE,
+                             .slo_ps = flight->slo_ps };
+
+    if (status == TRACE_OK && serve->input->overheads)
+        end.e2e_ps = engine_after_ps(now_ps - flight->arrival_ps,
+                                     delays_response_ps(serve, (uint64_t)end.request_id));
+    if (flight->site->is_model) {
+        end.first_token_ps = serve->decodes[index].first_token_ps;
+        end.prompt_tokens = flight->prompt_tokens;
+        end.output_tokens = serve->decodes[index].output_tokens;
+    }
+    self_check_change(serve, -1);
+    serve->sojourn_ps += (uint64_t)(now_ps - flight->arrival_ps);
+    flight_free(serve, index);
+    serve_tell_end(serve, &end);
+    arrivals_ended(&serve->arrivals, request, now_ps);
+}
+
+void flight_turn_away(struct serve *serve, int32_t index, enum trace_status status)
+{
+    request_end(serve, index, -1, status);
+}
+
+/* The requests of a batch, oldest first. */
+static void batch_end(struct serve *serve, int32_t index, enum trace_status status)
+{
+    int32_t replica = serve->flights[index].site->replica;
+    struct lane *lane = &serve->lanes[replica];
+
+    while (index != NO_FLIGHT) {
+        int32_t mate = serve->flights[index].mate;
+
+        if (serve->flights[index].site->is_model)
+            memory_keep(serve, index, -1);
+        lane->outstanding--;
+        request_end(serve, index, replica, status);
+        index = mate;
+    }
+}
+
+void flight_lose(struct serve *serve, int32_t index, enum trace_status status)
+{
+    batch_end(serve, index, status);
+}
+
+/* ---- hops ---- */
+
+/* Bytes of the message that takes the flight into its stage, or back to the source. */
+static int64_t hop_bytes(const struct serve *serve, int32_t index)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct flight *flight = &serve->flights[index];
+    const struct site *site = flight->site;
+    const struct plan_replica *replica = &plan->replicas[site->replica];
+
+    if (!site->is_model && flight->is_back)
+        return site->output_bytes[flight->size];
+    if (!site->is_model && site->stage->number > 0)
+        return (site - 1)->output_bytes[flight->size];
+    if (flight->is_back)
+        return plan_result_bytes(plan, replica);
+    return plan_input_bytes(plan, site->stage,
+                            site->is_model ? serve->decodes[index].new_tokens
+                                           : flight->prompt_tokens);
+}
+
+static void transfer_tell(const struct serve *serve, int32_t index, int64_t bytes,
+                          const struct network_sent *sent)
+{
+    const struct flight *flight = &serve->flights[index];
+    const struct site *site = flight->site;
+    struct serve_transfer transfer = {
+        .request = flight->request,
+        .batch_id = serve_batch_id(serve, index),
+        .from = NETWORK_SOURCE,
+        .to = NETWORK_SOURCE,
+        .step = site->is_model ? serve->decodes[index].step : 0,
+        .hop = site->stage->number + flight->is_back,
+        .link = sent->link,
+        .link_name = network_link_name(serve->network, sent->link),
+        .medium = network_link_medium(serve->network, sent->link),
+        .bytes = bytes,
+        .send_ps = engine_now_ps(serve->engine),
+        .begin_ps = sent->begin_ps,
+        .end_ps = sent->end_ps,
+        .receive_ps = sent->arrival_ps,
+    };
+
+    if (flight->is_back)
+        transfer.from = site->device;
+    else
+        transfer.to = site->device;
+    if (!flight->is_back && site->stage->number > 0)
+        transfer.from = (site - 1)->device;
+    for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate, transfer.share++) {
+        transfer.request = serve->flights[i].request;
+        serve->observer.on_transfer(serve->observer.arg, &transfer);
+    }
+}
+
+static void hop_send(struct serve *serve, int32_t index, int route)
+{
+    int64_t bytes = hop_bytes(serve, index);
+    struct network_sent sent = network_send(serve->network, route, bytes, index);
+
+    serve->result->moved_bytes += bytes;
+    if (serve->observer.on_transfer)
+        transfer_tell(serve, index, bytes, &sent);
+}
+
+bool flight_launch(struct serve *serve, int32_t index, struct err *err)
+{
+    const struct flight *flight = &serve->flights[index];
+
+    if (flight->site->route_in < 0)
+        return flight_enter(serve, index, err);
+    hop_send(serve, index, flight->site->route_in);
+    return true;
+}
+
+/* The source holds the result of a step; it sends the next one at once. */
+static bool source_receive(struct serve *serve, int32_t index, struct err *err)
+{
+    struct flight *flight = &serve->flights[index];
+
+    if (flight->site->is_model) {
+        struct decode *decode = &serve->decodes[index];
+
+        if (decode->step == 0)
+            decode->first_token_ps = engine_now_ps(serve->engine);
+        if (++decode->step < decode->step_count) {
+            step_prepare(flight, decode);
+            flight->is_back = false;
+            flight->site = serve->lanes[flight->site->replica].sites;
+            return flight_launch(serve, index, err);
+        }
+    }
+    batch_end(serve, index, TRACE_OK);
+    return true;
+}
+
+bool flight_leave(struct serve *serve, int32_t index, struct err *err)
+{
+    struct flight *flight = &serve->flights[index];
+    int route;
+
+    if (!flight->site->is_last) {
+        flight->site++;
+        route = flight->site->route_in;
+        if (route < 0)
+            return flight_enter(serve, index, err);
+    } else {
+        route = flight->site->route_back;
+        if (route < 0)
+            return source_receive(serve, index, err);
+        flight->is_back = true;
+    }
+    hop_send(serve, index, route);
+    return true;
+}
+
+bool flight_arrive(struct serve *serve, int32_t index, struct err *err)
+{
+    return serve->flights[index].is_back ? source_receive(serve, index, err)
+                                         : flight_enter(serve, index, err);
+}
+
+bool flight_enter(struct serve *serve, int32_t index, struct err *err)
+{
+    if (serve->delays && delays_hold(serve, DELAY_WORKER, index))
+        return true;
+    return station_push(serve, index, err);
+}
