@@ -19,8 +19,15 @@
 enum {
     KEY_CLUSTER = 0x300,
     KEY_MODELS,
+    KEY_RULES,
     KEY_DISPATCH,
+    KEY_ADMISSION,
     KEY_BATCH,
+    KEY_MEMORY,
+    KEY_EVENTS,
+    KEY_OVERHEAD,
+    KEY_SWITCH_COST,
+    KEY_FAST_PATH,
     KEY_KAPPA,
     KEY_SLO,
     KEY_LATENCY,
@@ -54,10 +61,33 @@ static const struct argp_option run_options[] = {
       "type of the only cost table",
       1 },
     { "models", KEY_MODELS, "FILE", 0, "Models beside the built-in catalogue", 1 },
+    { "events", KEY_EVENTS, "FILE", 0, "Devices that fail, recover or change their speed", 1 },
+    { "overhead", KEY_OVERHEAD, "FILE", 0,
+      "Latencies of software that requests wait for and no device is busy for", 1 },
     { NULL, 0, NULL, 0, "Rules:", 3 },
+    { "rules", KEY_RULES, "NAME", 0,
+      "default: a device stays taken for gap_s behind each job; dlsim, alpaserve: the arithmetic "
+      "of these simulators",
+      3 },
     { "dispatch", KEY_DISPATCH, "NAME", 0,
-      "least-idle (default), round-robin, least-outstanding, random or sticky", 3 },
-    { "batch", KEY_BATCH, "NAME", 0, "none (default): first in, first out", 3 },
+      "least-idle (default), round-robin, least-outstanding, least-last-stage, random or sticky",
+      3 },
+    { "admission", KEY_ADMISSION, "NAME", 0,
+      "none (default); slo: drop at dispatch what is predicted to miss its objective; late: drop "
+      "it when its first stage would start",
+      3 },
+    { "batch", KEY_BATCH, "SPEC", 0,
+      "none (default): first in, first out; fixed:N[:WAIT]: up to N items of a service at once, "
+      "in sizes that were profiled, the oldest waiting at most WAIT for others (0s by default)",
+      3 },
+    { "memory", KEY_MEMORY, "NAME", 0,
+      "error (default): weights that do not fit end the run before it starts; refuse: replicas "
+      "that do not fit are left out, requests without room are refused",
+      3 },
+    { "switch-cost", KEY_SWITCH_COST, "TIME", 0,
+      "How long a device is taken when an epoch of the placement brings it something new (0s)", 3 },
+    { "fast-path", KEY_FAST_PATH, "on|off", 0,
+      "on (default): closed form instead of events where it gives the same result", 3 },
     { "kappa", KEY_KAPPA, "on|off", 0,
       "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
       "default)",
@@ -148,6 +178,56 @@ static void check_end(struct argp_state *state, struct settings *settings)
     }
 }
 
+/* The rules of the run. */
+static error_t on_rule(int key, char *text, struct argp_state *state)
+{
+    struct settings *settings = state->input;
+    struct serve_options *serve = &settings->serve;
+    struct err err = ERR_INIT;
+
+    switch (key) {
+    case KEY_RULES:
+        serve->rules = (enum serve_rules)cli_choice(state, "--rules", text, serve_rules_names,
+                                                    SERVE_RULES_COUNT);
+        return 0;
+    case KEY_DISPATCH:
+        serve->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text, dispatch_names,
+                                                         DISPATCH_COUNT);
+        return 0;
+    case KEY_ADMISSION:
+        serve->admission =
+            (enum admit_kind)cli_choice(state, "--admission", text, admit_names, ADMIT_KIND_COUNT);
+        return 0;
+    case KEY_BATCH:
+        if (!batch_parse(text, &serve->batch, &err))
+            argp_error(state, "%s", err.text);
+        if (serve->batch.kind == BATCH_CONTINUOUS)
+            argp_error(state, "--batch is '%s': this version batches none or fixed", text);
+        return 0;
+    case KEY_MEMORY:
+        serve->memory = (enum serve_memory)cli_choice(state, "--memory", text, serve_memory_names,
+                                                      SERVE_MEMORY_COUNT);
+        return 0;
+    case KEY_SWITCH_COST:
+        serve->switch_cost_ps = cli_duration_ps(state, "--switch-cost", text);
+        return 0;
+    case KEY_FAST_PATH:
+        serve->has_fast_path = cli_choice(state, "--fast-path", text, on_off_names, 2) == 0;
+        return 0;
+    case KEY_KAPPA:
+        serve->has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
+        return 0;
+    case KEY_UNTIL:
+        serve->until_ps = cli_duration_positive_ps(state, "--until", text);
+        return 0;
+    case KEY_MAX_REQUESTS:
+        serve->max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT64_MAX);
+        return 0;
+    default:
+        return on_output(key, text, settings);
+    }
+}
+
 static error_t on_option(int key, char *text, struct argp_state *state)
 {
     struct settings *settings = state->input;
@@ -168,15 +248,11 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case KEY_MODELS:
         settings->files.models = text;
         return 0;
-    case KEY_DISPATCH:
-        settings->serve.dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text,
-                                                                  dispatch_names, DISPATCH_COUNT);
+    case KEY_EVENTS:
+        settings->files.events = text;
         return 0;
-    case KEY_BATCH:
-        cli_choice(state, "--batch", text, batch_names, BATCH_NONE + 1);
-        return 0;
-    case KEY_KAPPA:
-        settings->serve.has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
+    case KEY_OVERHEAD:
+        settings->files.overhead = text;
         return 0;
     case KEY_SLO:
         settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
@@ -188,12 +264,6 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case KEY_TRIM:
         settings->metrics.trim_ps = cli_duration_ps(state, "--trim", text);
         return 0;
-    case KEY_UNTIL:
-        settings->serve.until_ps = cli_duration_positive_ps(state, "--until", text);
-        return 0;
-    case KEY_MAX_REQUESTS:
-        settings->serve.max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT32_MAX);
-        return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &settings->files.load;
         return 0;
@@ -204,7 +274,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         check_end(state, settings);
         return 0;
     default:
-        return on_output(key, text, settings);
+        return on_rule(key, text, state);
     }
 }
 
@@ -285,6 +355,7 @@ static int run(struct settings *settings, const char *program)
     int exit_code = CLI_DONE;
 
     settings->serve.seed = settings->files.load.options.seed;
+    settings->serve.slo_ps = settings->metrics.slo_ps;
     if (load_finish(&settings->files.load, &err) &&
         simulate(arena, settings, outs, &exit_code, &err))
         return exit_code;

@@ -4,7 +4,9 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
+#include "lib/format/events.h"
 #include "lib/format/model.h"
+#include "lib/format/overhead.h"
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
@@ -39,6 +41,8 @@ static bool inputs_fill(struct scenario *scenario, const struct scenario_files *
     if (!inputs_add(inputs, "placement", files->placement, err) ||
         (files->workload && !inputs_add(inputs, "workload", files->workload, err)) ||
         (files->models && !inputs_add(inputs, "models", files->models, err)) ||
+        (files->events && !inputs_add(inputs, "events", files->events, err)) ||
+        (files->overhead && !inputs_add(inputs, "overhead", files->overhead, err)) ||
         (files->cluster &&
          !inputs_add_folder(inputs, "cluster", files->cluster, cluster_files, err)))
         return false;
@@ -46,6 +50,24 @@ static bool inputs_fill(struct scenario *scenario, const struct scenario_files *
         if (!inputs_add_folder(inputs, "costs", cost_path(scenario->costs.tables[i]), cost_files,
                                err))
             return false;
+    return true;
+}
+
+static bool extras_load(struct arena *arena, const struct scenario_files *files,
+                        struct serve_input *input, struct err *err)
+{
+    if (files->events) {
+        input->events = events_load(arena, files->events, input->plan->cluster, err);
+        if (!input->events)
+            return false;
+    }
+    if (files->overhead) {
+        struct overheads *overheads = arena_alloc(arena, sizeof(*overheads));
+
+        if (!overhead_load(arena, files->overhead, overheads, err))
+            return false;
+        input->overheads = overheads;
+    }
     return true;
 }
 
@@ -71,6 +93,8 @@ bool scenario_load(struct arena *arena, const struct scenario_files *files,
     scenario->input.costs = &scenario->costs;
     scenario->input.plan = plan_build(arena, placement, cluster, &scenario->costs, catalogue, err);
     if (!scenario->input.plan || !refuse_unsupported(placement, scenario->input.plan, err))
+        return false;
+    if (!extras_load(arena, files, &scenario->input, err))
         return false;
     workload = workload_get(arena, files, err);
     scenario->input.workload = workload;

@@ -10,7 +10,7 @@
 #define SCENARIO_MAX_COSTS 64
 
 struct scenario_files { /* as typed; NULL = not given */
-    const char *placement, *workload, *cluster, *models;
+    const char *placement, *workload, *cluster, *models, *events, *overhead;
     int cost_count;
     const char *costs[SCENARIO_MAX_COSTS];
     struct load load; /* closed loop without a workload file */

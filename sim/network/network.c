@@ -8,6 +8,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/dmath.h"
 #include "lib/base/err.h"
+#include "lib/base/hash.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "sim/engine/engine.h"
@@ -31,7 +32,8 @@ struct route {
     int link; /* -1 = free */
     int64_t per_message_ps, latency_ps;
     int64_t rate_millibits_per_s;
-    struct message *ring; /* capacity is a power of two or 0 */
+    int64_t last_bytes, last_wire_ps; /* most messages of a route are as long as the one before */
+    struct message *ring;             /* capacity is a power of two or 0 */
     uint32_t capacity, head, count;
 };
 
@@ -43,6 +45,8 @@ struct network {
     int link_count, route_count;
     struct link *links;
     struct route *routes;
+    int32_t *table; /* hash of (from, to) to route, -1 = empty */
+    uint32_t table_mask;
     int64_t in_flight;
 };
 
@@ -135,17 +139,31 @@ static bool route_find(struct network *network, struct route *route, struct err 
     return true;
 }
 
+/* Where the pair stands in the table, or would. */
+static uint32_t table_slot(const struct network *network, int32_t from, int32_t to)
+{
+    const int32_t key[2] = { from, to };
+    uint32_t slot = (uint32_t)hash_bytes(HASH_START, key, sizeof(key)) & network->table_mask;
+
+    while (network->table[slot] >= 0 && (network->routes[network->table[slot]].from != from ||
+                                         network->routes[network->table[slot]].to != to))
+        slot = (slot + 1) & network->table_mask;
+    return slot;
+}
+
 int network_route(const struct network *network, int32_t from, int32_t to)
 {
-    for (int i = 0; i < network->route_count; i++)
-        if (network->routes[i].from == from && network->routes[i].to == to)
-            return i;
-    return -1;
+    return network->table[table_slot(network, from, to)];
 }
 
 bool network_route_is_free(const struct network *network, int route)
 {
     return network->routes[route].link < 0;
+}
+
+int network_route_link(const struct network *network, int route)
+{
+    return network->routes[route].link;
 }
 
 struct network *network_create(struct arena *arena, const struct cluster *cluster,
@@ -157,16 +175,23 @@ struct network *network_create(struct arena *arena, const struct cluster *cluste
     network->cluster = cluster;
     network->links = arena_array(arena, (size_t)pair_count, sizeof(*network->links));
     network->routes = arena_array(arena, (size_t)pair_count, sizeof(*network->routes));
+    network->table_mask = 15;
+    while (network->table_mask < 2 * (uint32_t)pair_count)
+        network->table_mask = 2 * network->table_mask + 1;
+    network->table = arena_array(arena, (size_t)network->table_mask + 1, sizeof(*network->table));
+    for (uint32_t i = 0; i <= network->table_mask; i++)
+        network->table[i] = -1;
     for (int i = 0; i < pair_count; i++) {
         struct route *route = &network->routes[network->route_count];
+        uint32_t slot = table_slot(network, pairs[i].from, pairs[i].to);
 
-        if (network_route(network, pairs[i].from, pairs[i].to) >= 0)
+        if (network->table[slot] >= 0)
             continue;
         route->from = pairs[i].from;
         route->to = pairs[i].to;
         if (!route_find(network, route, err))
             return NULL;
-        network->route_count++;
+        network->table[slot] = network->route_count++;
     }
     return network;
 }
@@ -205,26 +230,42 @@ static void head_plan(struct network *network, int index)
                ENGINE_LINK_ARRIVAL);
 }
 
-struct network_sent network_send(struct network *network, int index, int64_t bytes, int32_t number)
+static int64_t wire_ps(struct route *route, int64_t bytes)
+{
+    if (bytes != route->last_bytes) {
+        route->last_bytes = bytes;
+        route->last_wire_ps =
+            units_mul_div(bytes, 8 * UNITS_PS_PER_S * 1000, route->rate_millibits_per_s);
+    }
+    return route->last_wire_ps;
+}
+
+struct network_sent network_book(struct network *network, int index, int64_t at_ps, int64_t bytes)
 {
     struct route *route = &network->routes[index];
-    int64_t now_ps = engine_now_ps(network->engine), wire_ps;
-    struct network_sent sent = { true, -1, now_ps, now_ps, now_ps };
-    struct message message;
-    struct link *link;
+    struct link *link = &network->links[route->link];
+    struct network_sent sent = { .is_free = false, .link = route->link };
 
-    if (route->link < 0)
-        return sent;
-    link = &network->links[route->link];
-    wire_ps = units_mul_div(bytes, 8 * UNITS_PS_PER_S * 1000, route->rate_millibits_per_s);
-    sent.is_free = false;
-    sent.link = route->link;
-    sent.begin_ps = link->free_ps > now_ps ? link->free_ps : now_ps;
-    sent.end_ps = engine_after_ps(engine_after_ps(sent.begin_ps, route->per_message_ps), wire_ps);
+    sent.begin_ps = link->free_ps > at_ps ? link->free_ps : at_ps;
+    sent.end_ps = engine_after_ps(engine_after_ps(sent.begin_ps, route->per_message_ps),
+                                  wire_ps(route, bytes));
     sent.arrival_ps = engine_after_ps(sent.end_ps, route->latency_ps);
     link->free_ps = sent.end_ps;
     link->busy_ps += sent.end_ps - sent.begin_ps;
     link->bytes += bytes;
+    return sent;
+}
+
+struct network_sent network_send(struct network *network, int index, int64_t bytes, int32_t number)
+{
+    struct route *route = &network->routes[index];
+    int64_t now_ps = engine_now_ps(network->engine);
+    struct network_sent sent = { true, -1, now_ps, now_ps, now_ps };
+    struct message message;
+
+    if (route->link < 0)
+        return sent;
+    sent = network_book(network, index, now_ps, bytes);
     message.arrival_ps = sent.arrival_ps;
     message.number = number;
     ring_push(network, route, message);

@@ -42,11 +42,16 @@ void network_attach(struct network *network, struct engine *engine, int first_sl
 int network_route(const struct network *network, int32_t from, int32_t to);
 /* Its messages arrive at once: nothing is scheduled for them. */
 bool network_route_is_free(const struct network *network, int route);
+/* The port that its messages occupy, an index for network_link_*; -1 when it is free. */
+int network_route_link(const struct network *network, int route);
 
 /* Sends now. A free message is only counted; any other arrives as an event on the route's slot, in
  * the order of sending, and network_receive then gives its message number back. */
 struct network_sent network_send(struct network *network, int route, int64_t bytes,
                                  int32_t message);
+/* Books the same without an event, at an instant not before any that was booked on its port: for
+ * closed forms. The route must not be free. */
+struct network_sent network_book(struct network *network, int route, int64_t at_ps, int64_t bytes);
 /* The engine gave an event on this slot. */
 int32_t network_receive(struct network *network, int slot);
 

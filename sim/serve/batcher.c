@@ -71,15 +71,12 @@ static int timer_slot(const struct serve *serve, const struct batcher *batcher)
 void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index)
 {
     struct flight *flight = &serve->flights[index];
-    struct station *station = &serve->stations[batcher->site->device];
 
     flight->job_ps = engine_now_ps(serve->engine);
     ring_push(&batcher->waiting, serve->arena, index);
     batcher->items += flight->items;
     batcher->heavy_count += flight->items > 1;
     station_start(serve, batcher->site->device);
-    if (batcher->waiting.count > station->queue_peak)
-        station->queue_peak = batcher->waiting.count;
 }
 
 static int32_t head_remove(struct serve *serve, struct batcher *batcher)

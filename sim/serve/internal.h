@@ -94,7 +94,7 @@ struct station {       /* a device as a server; its index is its slot in the eng
     int64_t busy_ps, gap_ps;
     int64_t charged_ps; /* sum of the costs of the jobs that ran here: must equal busy_ps */
     int64_t offered_ps;
-    uint32_t queue_peak;
+    int64_t wait_peak_ps;  /* longest that a job was ready and waited here */
     int32_t batcher_count; /* of stages 0 that batch here */
     struct batcher **batchers;
 };
@@ -216,6 +216,13 @@ int64_t delays_response_ps(const struct serve *serve, uint64_t request);
 void serve_tell_end(struct serve *serve, const struct serve_end *end);
 /* Chooses the replica of a request that has reached the dispatcher. */
 bool serve_dispatch(struct serve *serve, int32_t index, struct err *err);
+/* The replica that takes the request now: NULL and why, when none does. */
+struct lane *serve_choose(struct serve *serve, int32_t service, uint64_t request,
+                          enum trace_status *why);
+/* Number of the smallest profiled batch size that holds the items of one request. */
+int serve_size(const struct lane *lane, int32_t items);
+/* An error: simulated time ends. */
+bool serve_passes_calendar(struct err *err);
 /* When a job of that size that started in stage 0 at start_ps would leave the last stage, given
  * what is booked. */
 int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int size,

@@ -88,9 +88,8 @@ static struct dispatch_request asker(const struct serve *serve, uint64_t request
     return who;
 }
 
-/* The replica that takes the request: NULL and why, when none does. */
-static struct lane *lane_choose(struct serve *serve, int32_t service_index, uint64_t request,
-                                enum trace_status *why)
+struct lane *serve_choose(struct serve *serve, int32_t service_index, uint64_t request,
+                          enum trace_status *why)
 {
     const struct plan_service *service = &serve->input->plan->services[service_index];
     int32_t first = service->epoch_first[serve->epoch];
@@ -128,21 +127,20 @@ static bool is_admitted(const struct serve *serve, const struct flight *flight,
                         flight->arrival_ps, slo_ps);
 }
 
-/* The smallest profiled batch that holds the items of one request. */
-static int16_t size_of(const struct lane *lane, int32_t items)
+int serve_size(const struct lane *lane, int32_t items)
 {
     int size = 0;
 
     while (size + 1 < lane->size_count && lane->sizes[size] < items)
         size++;
-    return (int16_t)size;
+    return size;
 }
 
 bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
 {
     struct flight *flight = &serve->flights[index];
     enum trace_status why;
-    struct lane *lane = lane_choose(serve, flight->site->service, flight->request, &why);
+    struct lane *lane = serve_choose(serve, flight->site->service, flight->request, &why);
     bool is_model;
 
     if (!lane) {
@@ -150,7 +148,7 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
         return true;
     }
     flight->site = lane->sites;
-    flight->size = size_of(lane, flight->items);
+    flight->size = (int16_t)serve_size(lane, flight->items);
     is_model = flight->site->is_model;
     if (!is_admitted(serve, flight, lane)) {
         flight_turn_away(serve, index, TRACE_DROPPED);
@@ -215,6 +213,13 @@ static bool is_over(const struct serve *serve)
     return serve->in_system == 0 && serve->arrivals.next_ps == ARRIVALS_NEVER;
 }
 
+bool serve_passes_calendar(struct err *err)
+{
+    return err_set(err, ERR_INPUT,
+                   "simulated time passes %lld s: use a shorter workload or --until",
+                   (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+}
+
 /* Arrivals are merged with the queue here: at one instant, all else goes first. */
 static bool loop(struct serve *serve, struct err *err)
 {
@@ -232,9 +237,7 @@ static bool loop(struct serve *serve, struct err *err)
                 return false;
         }
         if (engine_now_ps(serve->engine) > UNITS_MAX_PS)
-            return err_set(err, ERR_INPUT,
-                           "simulated time passes %lld s: use a shorter workload or --until",
-                           (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+            return serve_passes_calendar(err);
     }
     return true;
 }
@@ -256,7 +259,7 @@ static void devices_fill(const struct serve *serve)
         device->gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
         device->offered_ps = station->offered_ps;
         device->peak_bytes = serve->memories[i].peak_bytes;
-        device->queue_peak = station->queue_peak;
+        device->wait_peak_ps = station->wait_peak_ps;
     }
 }
 
@@ -314,7 +317,9 @@ bool serve_run(struct arena *arena, const struct serve_input *input,
     if (observer)
         serve->observer = *observer;
     *result = (struct serve_result){ 0 };
-    if (!begin(serve, err) || !loop(serve, err))
+    if (!begin(serve, err))
+        return false;
+    if (lindley_applies(serve) ? !lindley_run(serve, err) : !loop(serve, err))
         return false;
     result_fill(serve);
     return self_check_end(serve, err);

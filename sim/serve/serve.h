@@ -65,9 +65,9 @@ struct serve_request { /* what became of a request; times are TRACE_NONE when th
 
 struct serve_device {
     int64_t busy_ps, gap_ps;
-    int64_t offered_ps; /* costs and gaps of all jobs that were ever queued here */
-    int64_t peak_bytes; /* weights, largest activation, reserved, KV cache */
-    int64_t queue_peak; /* most jobs that waited at once */
+    int64_t offered_ps;   /* costs and gaps of all jobs that were ever queued here */
+    int64_t peak_bytes;   /* weights, largest activation, reserved, KV cache */
+    int64_t wait_peak_ps; /* longest that a job was ready and waited */
 };
 
 struct serve_link {

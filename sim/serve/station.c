@@ -29,12 +29,19 @@ static bool job_price(struct serve *serve, int32_t index, struct err *err)
 
 /* ---- start ---- */
 
+static void wait_note(struct station *station, int64_t wait_ps)
+{
+    if (wait_ps > station->wait_peak_ps)
+        station->wait_peak_ps = wait_ps;
+}
+
 static void job_begin(struct serve *serve, int32_t index, int64_t start_ps)
 {
     struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
     int64_t cost_ps = serve_job(serve, index).cost_ps;
     int64_t end_ps = engine_after_ps(start_ps, cost_ps);
+    int64_t wait_ps = serve->has_queue_form ? start_ps - flight->job_ps : 0;
 
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
@@ -42,6 +49,7 @@ static void job_begin(struct serve *serve, int32_t index, int64_t start_ps)
         station->running = index;
         station->end_ps = end_ps;
         station->charged_ps += end_ps - start_ps;
+        wait_note(station, wait_ps);
     }
     serve->late_starts += !serve->has_queue_form && flight->job_ps != start_ps;
     flight->job_ps = start_ps;
@@ -222,6 +230,7 @@ static void job_queue(struct serve *serve, int32_t index)
     struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
     struct job job = serve_job(serve, index);
+    int64_t now_ps = engine_now_ps(serve->engine);
     int64_t start_ps = booked_ps(serve, site), done_ps;
 
     flight->was_late = false;
@@ -231,13 +240,14 @@ static void job_queue(struct serve *serve, int32_t index)
                 flight->was_late || serve->stations[site->devices[i]].running != NO_FLIGHT;
     if (flight->was_late)
         start_ps = engine_after_ps(start_ps, site->queued_ps);
-    flight->job_ps = serve->has_queue_form ? engine_now_ps(serve->engine) : start_ps;
+    flight->job_ps = serve->has_queue_form ? now_ps : start_ps;
     done_ps = engine_after_ps(engine_after_ps(start_ps, job.cost_ps), job.gap_ps);
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
 
         station->booked_ps = done_ps;
         station->offered_ps += job.cost_ps + job.gap_ps;
+        wait_note(station, flight->job_ps - now_ps);
         ring_push(&station->queue, serve->arena, index);
     }
 }
@@ -259,6 +269,7 @@ static bool start_at_once(struct serve *serve, int32_t index)
     flight->job_ps = station->booked_ps > now_ps ? station->booked_ps : now_ps;
     station->booked_ps = engine_after_ps(engine_after_ps(flight->job_ps, job.cost_ps), job.gap_ps);
     station->offered_ps += job.cost_ps + job.gap_ps;
+    wait_note(station, flight->job_ps - now_ps);
     job_begin(serve, index, start_ps);
     return true;
 }
@@ -282,12 +293,6 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
         return true;
     job_queue(serve, index);
     station_start(serve, site->device);
-    for (int i = 0; i < site->device_count; i++) {
-        struct station *station = &serve->stations[site->devices[i]];
-
-        if (station->queue.count > station->queue_peak)
-            station->queue_peak = station->queue.count;
-    }
     return true;
 }
 

@@ -236,7 +236,7 @@ static void run_names_wrong_use(void **state)
         { BASE " --clients 2", "either --workload or --clients" },
         { BASE " --prompt constant:2", "describe --clients" },
         { BASE " --dispatch fastest", "--dispatch" },
-        { BASE " --batch fixed:2:1ms", "--batch" },
+        { BASE " --batch continuous:8", "--batch" },
         { BASE " --slo 5", "--slo" },
         { BASE " --seed -1", "--seed" },
         { BASE " --max-requests 0", "--max-requests" },
