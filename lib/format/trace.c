@@ -9,6 +9,7 @@
 #include "lib/format/names.h"
 #include "lib/format/table.h"
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_NUMBER 1000000000
 
@@ -201,7 +202,11 @@ static int compare_requests(const void *a, const void *b)
 static bool sort_requests(struct arena *arena, struct numbered *rows, const struct csv *csv,
                           struct trace_requests *requests, struct err *err)
 {
-    if (requests->count > 0)
+    bool is_sorted = true;
+
+    for (size_t i = 1; i < requests->count && is_sorted; i++)
+        is_sorted = compare_requests(&rows[i - 1], &rows[i]) <= 0;
+    if (!is_sorted)
         qsort(rows, requests->count, sizeof *rows, compare_requests);
     requests->requests = arena_array(arena, requests->count, sizeof *requests->requests);
     for (size_t i = 0; i < requests->count; i++) {
@@ -293,6 +298,7 @@ static bool read_stage(const struct csv *csv, struct names *names, struct trace_
     stage->service = shared_name(csv, STAGE_SERVICE, names);
     stage->device = shared_name(csv, STAGE_DEVICE, names);
     stage->batch_id = -1;
+    stage->line = csv_line(csv);
     if (!csv_int32(csv, STAGE_REPLICA, 0, MAX_NUMBER, &stage->replica, err) ||
         !csv_int32(csv, STAGE_STAGE, 0, MAX_NUMBER, &stage->stage, err) ||
         !csv_seconds(csv, STAGE_START_S, MIN_PS, &stage->start_ps, err) ||
@@ -316,8 +322,10 @@ bool trace_stages_load(struct arena *arena, const char *path, struct trace_stage
 
     stages->count = 0;
     stages->stages = NULL;
+    stages->path = path;
     if (!csv)
         return false;
+    stages->path = csv_path(csv);
     while (csv_next(csv, err)) {
         if (stages->count == capacity) {
             size_t larger = capacity ? 2 * capacity : 256;
@@ -332,6 +340,59 @@ bool trace_stages_load(struct arena *arena, const char *path, struct trace_stage
     }
     csv_close(csv);
     return err->kind == ERR_NONE;
+}
+
+static int compare_numbers(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static int compare_jobs(const struct trace_stage *a, const struct trace_stage *b)
+{
+    int order = compare_numbers(a->request_id, b->request_id);
+
+    if (order == 0)
+        order = compare_numbers(a->step < 0 ? 0 : a->step, b->step < 0 ? 0 : b->step);
+    return order != 0 ? order : compare_numbers(a->stage, b->stage);
+}
+
+static int compare_job_rows(const void *left, const void *right)
+{
+    const struct trace_stage *a = left, *b = right;
+    int order = compare_jobs(a, b);
+
+    return order != 0 ? order : compare_numbers(a->line, b->line);
+}
+
+static int compare_devices(const void *left, const void *right)
+{
+    const struct trace_stage *a = left, *b = right;
+    int order = strcmp(a->device, b->device);
+
+    return order != 0 ? order : compare_numbers(a->line, b->line);
+}
+
+bool trace_stages_sort(struct trace_stages *stages, struct err *err)
+{
+    struct trace_stage *rows = stages->stages, *end = rows + stages->count, *next;
+    bool is_sorted = true;
+
+    for (size_t i = 1; i < stages->count && is_sorted; i++)
+        is_sorted = compare_jobs(&rows[i - 1], &rows[i]) <= 0;
+    if (!is_sorted) /* programs write them in order */
+        qsort(rows, stages->count, sizeof *rows, compare_job_rows);
+    for (; rows < end; rows = next) {
+        next = rows + 1;
+        while (next < end && compare_jobs(rows, next) == 0)
+            next++;
+        if (next - rows > 1)
+            qsort(rows, (size_t)(next - rows), sizeof *rows, compare_devices);
+        for (struct trace_stage *row = rows + 1; row < next; row++)
+            if (strcmp(row[-1].device, row->device) == 0)
+                return err_at(err, stages->path, row->line, 0,
+                              "same request_id, step, stage and device as line %ld", row[-1].line);
+    }
+    return true;
 }
 
 /* ---- transfers ---- */

@@ -44,18 +44,23 @@ struct trace_stage {
     int32_t replica, stage;
     int64_t start_ps, finish_ps;
     int32_t step;        /* -1 = empty */
-    int64_t batch_id;    /* -1 = empty */
     enum op_phase phase; /* OP_ANY = empty */
+    int64_t batch_id;    /* -1 = empty */
+    long line;           /* 0 = not from a file */
 };
 void trace_stages_begin(struct out *out, const char *const *meta);
 void trace_stage_put(struct out *out, const struct trace_stage *stage);
 
 struct trace_stages {
     size_t count;
-    struct trace_stage *stages;
+    struct trace_stage *stages; /* as in the file */
+    const char *path;
 };
 bool trace_stages_load(struct arena *arena, const char *path, struct trace_stages *stages,
                        struct err *err);
+/* In place by request, step (empty as 0), stage and name of the device. Two rows for one of these
+ * are an error with the place of the later one. */
+bool trace_stages_sort(struct trace_stages *stages, struct err *err);
 
 struct trace_transfer {
     int64_t request_id;

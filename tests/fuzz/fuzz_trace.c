@@ -16,6 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 
     assert(trace_requests_load(arena, path, &requests, &err) == (err.kind == ERR_NONE));
     assert(trace_stages_load(arena, path, &stages, &stage_err) == (stage_err.kind == ERR_NONE));
+    if (stage_err.kind == ERR_NONE)
+        assert(trace_stages_sort(&stages, &stage_err) == (stage_err.kind == ERR_NONE));
     arena_destroy(arena);
     fuzz_close(file);
     return 0;

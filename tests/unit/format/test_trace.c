@@ -214,6 +214,37 @@ static void bad_stage_fields_are_named(void **state)
     }
 }
 
+static void stages_are_sorted_by_request_step_stage_and_device(void **state)
+{
+    static const int lines[] = { 7, 3, 4, 8, 6, 2, 5 };
+    struct scratch *scratch = *state;
+    struct trace_stages s;
+
+    assert_true(load_stages(scratch,
+                            STAGE_HEAD ",step\n3,a,0,0,d,0,1,\n1,a,0,0,e,0,1,0\n1,a,0,1,d,0,1,0\n"
+                                       "4,a,0,0,d,0,1,\n1,a,0,1,d,0,1,2\n1,a,0,0,d,0,1,\n"
+                                       "1,a,0,0,f,0,1,1\n",
+                            &s));
+    assert_int_equal(s.stages[0].line, 2);
+    assert_true(trace_stages_sort(&s, scratch_err(scratch)));
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(s.stages[i].line, lines[i]);
+}
+
+static void a_stage_that_is_there_twice_is_found_when_sorting(void **state)
+{
+    struct scratch *scratch = *state;
+    struct trace_stages s;
+
+    assert_true(load_stages(scratch,
+                            STAGE_HEAD ",step\n1,a,0,0,d,0,1,\n1,a,0,0,e,0,1,\n2,a,0,0,d,0,1,\n"
+                                       "1,a,1,0,d,5,6,0\n",
+                            &s));
+    assert_false(trace_stages_sort(&s, scratch_err(scratch)));
+    assert_string_equal(scratch_message(scratch),
+                        "s.csv:5: same request_id, step, stage and device as line 2");
+}
+
 static void transfers_are_written_with_their_times(void **state)
 {
     static const struct trace_transfer transfers[] = {
@@ -261,6 +292,8 @@ int main(void)
         scratch_test(requests_that_are_written_read_back_the_same),
         scratch_test(stages_that_are_written_read_back_the_same),
         scratch_test(bad_stage_fields_are_named),
+        scratch_test(stages_are_sorted_by_request_step_stage_and_device),
+        scratch_test(a_stage_that_is_there_twice_is_found_when_sorting),
         scratch_test(transfers_are_written_with_their_times),
         scratch_test(long_traces_are_read_whole),
     };

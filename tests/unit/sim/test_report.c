@@ -363,7 +363,8 @@ static void two_traces_stand_side_by_side_on_one_time_line(void **state)
                                      .first_token_ps = 4 * MS,
                                      .finish_ps = TRACE_NONE,
                                      .status = TRACE_FAILED };
-    struct trace_stages stages[2] = { { 2, rows[0] }, { 1, rows[1] } };
+    struct trace_stages stages[2] = { { .count = 2, .stages = rows[0] },
+                                      { .count = 1, .stages = rows[1] } };
     struct trace_requests requests = { 1, &request };
     struct timeline timelines[2] = { { "predicted", &stages[0], NULL },
                                      { "measured", &stages[1], &requests } };
@@ -391,7 +392,7 @@ static void many_devices_get_a_track_each(void **state)
 {
     enum { DEVICES = 40 };
     struct trace_stage rows[2 * DEVICES];
-    struct trace_stages stages = { 2 * DEVICES, rows };
+    struct trace_stages stages = { .count = 2 * DEVICES, .stages = rows };
     struct timeline timeline = { "many", &stages, NULL };
     struct out *out = out_open_memory(fixture.arena);
     const struct json *events;
@@ -437,7 +438,7 @@ static void slices_that_abut_do_not_overlap_as_doubles(void **state)
 {
     enum { SPANS = 4000 };
     struct trace_stage *rows = arena_array(fixture.arena, SPANS, sizeof(*rows));
-    struct trace_stages stages = { SPANS, rows };
+    struct trace_stages stages = { .count = SPANS, .stages = rows };
     struct timeline timeline = { "abutting", &stages, NULL };
     struct out *out = out_open_memory(fixture.arena);
     uint64_t random = 88172645463325252u;
