@@ -1,12 +1,15 @@
 /* rng.c - xoshiro256++ streams and the distributions drawn from them.
  *
  * How many numbers a draw takes, and in which order, is part of every seed's meaning. Logarithms
- * come from lib/base/dmath.h, so that draws are the same on every machine. */
+ * come from lib/base/dmath.h and layers from lib/base/ziggurat.h, so that draws are the same on
+ * every machine. */
 #include "lib/base/rng.h"
 
 #include "lib/base/dmath.h"
 #include "lib/base/wide.h"
+#include "lib/base/ziggurat.h"
 #include <assert.h>
+#include <stdbool.h>
 
 /* Steele, Lea and Flood 2014: every input has its own output, and neighbours lie far apart. */
 static uint64_t splitmix(uint64_t *state)
@@ -74,25 +77,64 @@ uint64_t rng_below(struct rng *rng, uint64_t bound)
     return product.high;
 }
 
+/* Whether a point of a layer, at x beyond the next layer's end, lies under the density there. */
+static bool is_under(struct rng *rng, const struct ziggurat_layer *layer, double density)
+{
+    return layer->density + rng_uniform(rng) * (layer[1].density - layer->density) < density;
+}
+
+/* The low byte of a number chooses the layer, its high 53 bits the place in it. Beyond the end an
+ * exponential begins anew: it has no memory. */
+static double standard_exponential(struct rng *rng)
+{
+    double begin = 0;
+
+    for (;;) {
+        uint64_t bits = rng_next(rng), place = bits >> 11;
+        const struct ziggurat_layer *layer = &ziggurat_exponential[bits % ZIGGURAT_LAYERS];
+        double x = (double)(int64_t)place * layer->width;
+
+        if (place < layer->inside)
+            return begin + x;
+        if (layer == ziggurat_exponential)
+            begin += ZIGGURAT_EXPONENTIAL_END;
+        else if (is_under(rng, layer, dmath_exp(-x)))
+            return begin + x;
+    }
+}
+
 double rng_exponential(struct rng *rng, double mean)
 {
     assert(mean >= 0);
-    return 0.0 - mean * dmath_log(rng_uniform_positive(rng));
+    return mean * standard_exponential(rng);
 }
 
-/* The polar method's second number is thrown away: a stream then has no hidden state. */
+/* Marsaglia 1964: |x| given that it lies beyond the end. */
+static double normal_tail(struct rng *rng)
+{
+    double x;
+
+    do
+        x = standard_exponential(rng) / ZIGGURAT_NORMAL_END;
+    while (2 * standard_exponential(rng) < x * x);
+    return ZIGGURAT_NORMAL_END + x;
+}
+
+/* As above; bit 8 is the sign. */
 static double standard_normal(struct rng *rng)
 {
-    double u, s;
+    for (;;) {
+        uint64_t bits = rng_next(rng), place = bits >> 11;
+        const struct ziggurat_layer *layer = &ziggurat_normal[bits % ZIGGURAT_LAYERS];
+        double sign = bits & ZIGGURAT_LAYERS ? -1 : 1, x = (double)(int64_t)place * layer->width;
 
-    do {
-        double v;
-
-        u = 2 * rng_uniform(rng) - 1;
-        v = 2 * rng_uniform(rng) - 1;
-        s = u * u + v * v;
-    } while (s >= 1 || s == 0);
-    return u * dmath_sqrt(-2 * dmath_log(s) / s);
+        if (place < layer->inside)
+            return sign * x;
+        if (layer == ziggurat_normal)
+            return sign * normal_tail(rng);
+        if (is_under(rng, layer, dmath_exp(-x * x / 2)))
+            return sign * x;
+    }
 }
 
 double rng_normal(struct rng *rng, double mean, double sd)

@@ -35,8 +35,9 @@ double rng_uniform_positive(struct rng *rng);
 /* Unbiased integer in [0, bound), bound >= 1 (Lemire's multiply with rejection). */
 uint64_t rng_below(struct rng *rng, uint64_t bound);
 
-/* Continuous draws; parameters are checked by the caller (assert). Inversion for the exponential
- * and Pareto, polar method for the normal, Marsaglia and Tsang 2000 for the gamma. */
+/* Continuous draws; parameters are checked by the caller (assert). Ziggurats of 256 layers for the
+ * exponential and the normal (Marsaglia and Tsang 2000), inversion for the Pareto, Marsaglia and
+ * Tsang's other method of that year for the gamma. */
 double rng_exponential(struct rng *rng, double mean);
 double rng_normal(struct rng *rng, double mean, double sd);
 double rng_lognormal(struct rng *rng, double mean, double cv); /* mean and cv of the result */
