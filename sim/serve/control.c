@@ -112,28 +112,30 @@ static void device_switch(struct serve *serve, int32_t device)
         engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);
 }
 
-static void epoch_begin(struct serve *serve)
+void control_switched(const struct serve *serve, int32_t epoch, bool *is_switched)
 {
     const struct plan *plan = serve->input->plan;
-    int32_t before = serve->epoch++;
-    bool *is_switched = serve->scratch_switched;
 
     memset(is_switched, 0, (size_t)plan->cluster->device_count * sizeof(*is_switched));
-    for (int i = 0; i < plan->stage_count; i++) {
+    for (int i = 0; i < plan->stage_count && epoch > 0; i++) {
         const struct plan_stage *stage = plan->stages[i];
 
-        if (plan->replicas[stage->replica].epoch != serve->epoch ||
+        if (plan->replicas[stage->replica].epoch != epoch ||
             serve->lanes[stage->replica].is_left_out)
             continue;
-        for (int k = 0; k < stage->device_count; k++) {
-            int32_t device = stage->devices[k];
-
-            if (is_switched[device] || was_there(serve, stage, device, before))
-                continue;
-            is_switched[device] = true;
-            device_switch(serve, device);
-        }
+        for (int k = 0; k < stage->device_count; k++)
+            if (!is_switched[stage->devices[k]])
+                is_switched[stage->devices[k]] =
+                    !was_there(serve, stage, stage->devices[k], epoch - 1);
     }
+}
+
+static void epoch_begin(struct serve *serve)
+{
+    control_switched(serve, ++serve->epoch, serve->scratch_switched);
+    for (int32_t i = 0; i < serve->input->plan->cluster->device_count; i++)
+        if (serve->scratch_switched[i])
+            device_switch(serve, i);
 }
 
 /* ---- failures ---- */

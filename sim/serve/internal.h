@@ -203,6 +203,8 @@ void batcher_fail(struct serve *serve, struct batcher *batcher);
 /* control.c: epochs, failures, speeds. */
 bool control_begin(struct serve *serve, struct err *err);
 bool control_event(struct serve *serve, struct err *err);
+/* By device: whether the epoch brings it slices that the one before did not have there. */
+void control_switched(const struct serve *serve, int32_t epoch, bool *is_switched);
 
 /* delays.c: overheads that delay a request and occupy nothing. */
 void delays_begin(struct serve *serve);
@@ -231,6 +233,9 @@ int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int
 /* lindley.c: the closed form. True when it is exact for this plan and these options. */
 bool lindley_applies(const struct serve *serve);
 bool lindley_run(struct serve *serve, struct err *err);
+
+/* book.c: the run under --rules alpaserve. */
+bool book_run(struct serve *serve, struct err *err);
 
 /* self_check.c: what must hold at the end of any run. */
 bool self_check_end(const struct serve *serve, struct err *err);

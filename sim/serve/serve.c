@@ -319,8 +319,12 @@ bool serve_run(struct arena *arena, const struct serve_input *input,
     *result = (struct serve_result){ 0 };
     if (!begin(serve, err))
         return false;
-    if (lindley_applies(serve) ? !lindley_run(serve, err) : !loop(serve, err))
+    if (options->rules == SERVE_ALPASERVE) {
+        if (!book_run(serve, err))
+            return false;
+    } else if (lindley_applies(serve) ? !lindley_run(serve, err) : !loop(serve, err)) {
         return false;
+    }
     result_fill(serve);
     return self_check_end(serve, err);
 }

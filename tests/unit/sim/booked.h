@@ -16,7 +16,7 @@
 #include "lib/format/overhead.h"
 #include "lib/format/placement.h"
 #include "lib/policy/plan.h"
-#include "sim/serve/alpaserve.h"
+#include "sim/alpaserve/alpaserve.h"
 #include "tests/unit/scratch.h"
 
 #define MS UNITS_PS_PER_MS

@@ -1,5 +1,5 @@
 /* test_alpaserve.c - AlpaServe's rules, computed by hand. */
-#include "sim/serve/alpaserve.h"
+#include "sim/alpaserve/alpaserve.h"
 
 #include "tests/unit/sim/booked.h"
 

@@ -1,5 +1,5 @@
-/* test_alpaserve_batch.c - fixed batches by AlpaServe's rules, computed by hand. */
-#include "sim/serve/alpaserve.h"
+/* test_batch.c - fixed batches by AlpaServe's rules, computed by hand. */
+#include "sim/alpaserve/alpaserve.h"
 
 #include "tests/unit/sim/booked.h"
 

@@ -1,6 +1,6 @@
 /* test_alpaserve_naive.c - AlpaServe's rules against a slow program in doubles, written from the
  * text of their pseudo-code, on random placements and workloads. */
-#include "sim/serve/alpaserve.h"
+#include "sim/alpaserve/alpaserve.h"
 
 #include "lib/base/rng.h"
 #include "tests/unit/sim/booked.h"

@@ -1,10 +1,10 @@
-/* alpaserve_groups.h - which replicas compete for first stages, for fixed batches by AlpaServe's
+/* groups.h - which replicas compete for first stages, for fixed batches by AlpaServe's
  * rules.
  */
-#ifndef ORRERY_SIM_SERVE_ALPASERVE_GROUPS_H
-#define ORRERY_SIM_SERVE_ALPASERVE_GROUPS_H
+#ifndef ORRERY_SIM_ALPASERVE_GROUPS_H
+#define ORRERY_SIM_ALPASERVE_GROUPS_H
 
-#include "sim/serve/alpaserve_run.h"
+#include "sim/alpaserve/internal.h"
 
 struct seat { /* a service in a group */
     int32_t service;

@@ -1,11 +1,11 @@
-/* alpaserve_setup.c - costs, clocks and choices of a run by AlpaServe's rules, before time starts.
+/* setup.c - costs, clocks and choices of a run by AlpaServe's rules, before time starts.
  */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/policy/price.h"
-#include "sim/serve/alpaserve_run.h"
+#include "sim/alpaserve/internal.h"
 
 /* ---- overheads ---- */
 

@@ -1,5 +1,5 @@
-/* alpaserve_groups.c - joins replicas whose first stages share a clock. */
-#include "sim/serve/alpaserve_groups.h"
+/* groups.c - joins replicas whose first stages share a clock. */
+#include "sim/alpaserve/groups.h"
 
 #include "lib/base/arena.h"
 

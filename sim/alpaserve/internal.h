@@ -1,12 +1,12 @@
-/* alpaserve_run.h - the state of one run by AlpaServe's rules, shared by alpaserve*.c alone.
+/* internal.h - the state of one run by AlpaServe's rules, shared by alpaserve*.c alone.
  *
  * What is done for every request is inline: a booking costs 10 to 20 ns. */
-#ifndef ORRERY_SIM_SERVE_ALPASERVE_RUN_H
-#define ORRERY_SIM_SERVE_ALPASERVE_RUN_H
+#ifndef ORRERY_SIM_ALPASERVE_INTERNAL_H
+#define ORRERY_SIM_ALPASERVE_INTERNAL_H
 
 #include "lib/format/overhead.h"
 #include "lib/policy/plan.h"
-#include "sim/serve/alpaserve.h"
+#include "sim/alpaserve/alpaserve.h"
 
 /* A replica made ready to book. Devices that are always taken together share one clock: a stage on
  * disjoint groups of devices, as AlpaServe has them, has one. */

@@ -7,8 +7,8 @@
  * overheads but that of the response are no part of these rules: what the caller knows of them is
  * his to check. Arrivals are pulled and ends are pushed, so that this file knows neither workloads
  * nor reports. */
-#ifndef ORRERY_SIM_SERVE_ALPASERVE_H
-#define ORRERY_SIM_SERVE_ALPASERVE_H
+#ifndef ORRERY_SIM_ALPASERVE_ALPASERVE_H
+#define ORRERY_SIM_ALPASERVE_ALPASERVE_H
 
 #include "lib/format/trace.h"
 #include "lib/policy/batch.h"

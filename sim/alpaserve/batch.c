@@ -1,14 +1,14 @@
-/* alpaserve_batch.c - fixed batches by AlpaServe's rules: a queue a service, and groups that take
+/* batch.c - fixed batches by AlpaServe's rules: a queue a service, and groups that take
  * from the queues when their first stages are free.
  *
  * The event of a group is the next instant at which one of its first stages becomes free, or at
  * which a head has waited long enough. Groups are slots of an engine: at one instant in their
  * order. */
-#include "lib/base/arena.h"
 #include "lib/policy/batch.h"
+#include "lib/base/arena.h"
+#include "sim/alpaserve/groups.h"
+#include "sim/alpaserve/internal.h"
 #include "sim/engine/engine.h"
-#include "sim/serve/alpaserve_groups.h"
-#include "sim/serve/alpaserve_run.h"
 
 #define BLOCK 256 /* arrivals of an open stream that are pulled at once */
 

@@ -1,11 +1,11 @@
 /* alpaserve.c - books requests one by one, in order of arrival. */
-#include "sim/serve/alpaserve.h"
+#include "sim/alpaserve/alpaserve.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "sim/serve/alpaserve_run.h"
+#include "sim/alpaserve/internal.h"
 
 #define BLOCK 256 /* arrivals of an open stream that are pulled at once */
 
