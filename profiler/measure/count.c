@@ -94,6 +94,7 @@ int worker_count(const struct worker *worker, struct counters *counters, int fd)
         if (reason)
             send_text(bench, MESSAGE_REASON, c, reason);
     }
+    chain_destroy(bench->chain); /* its threads work in the arena */
     arena_destroy(arena);
     return status;
 }

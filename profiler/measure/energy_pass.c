@@ -79,6 +79,7 @@ int worker_energy(const struct worker *worker, int fd)
 
         meter_points(bench, sensor, &idle);
     }
+    chain_destroy(bench->chain); /* its threads work in the arena */
     arena_destroy(arena);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "lib/format/model.h"
 #include "lib/kernels/kernels.h"
 #include "profiler/measure/bench.h"
+#include "profiler/measure/chain.h"
 #include "profiler/measure/machine.h"
 #include "profiler/measure/verdict.h"
 #include <time.h>
@@ -233,6 +234,7 @@ int worker_check(const struct worker *worker, int fd)
     bool is_given = kernel_use_threads(worker->store->variant.threads, &err);
     int status = is_given ? 0 : bench_fail(bench, &err);
 
+    chain_destroy(bench->chain); /* its threads work in the arena */
     arena_destroy(arena);
     return status;
 }
@@ -251,6 +253,7 @@ int worker_time(const struct worker *worker, int fd)
     } else {
         status = bench_fail(bench, &err);
     }
+    chain_destroy(bench->chain); /* its threads work in the arena */
     arena_destroy(arena);
     return status;
 }
@@ -276,6 +279,7 @@ int worker_scout(const struct worker *worker, int fd)
             bench_visit(bench, items[i], &visit);
         }
     }
+    chain_destroy(bench->chain); /* its threads work in the arena */
     arena_destroy(arena);
     return status;
 }
