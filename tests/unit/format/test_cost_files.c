@@ -533,6 +533,24 @@ static void the_roofline_is_read_back_and_the_measured_knee_counts(void **state)
     assert_non_null(strstr(scratch_message(scratch), "pi4/roofline.csv:2:3: value is 'nan'"));
 }
 
+static void only_the_wake_up_of_a_roofline_may_be_below_0(void **state)
+{
+    struct scratch *scratch = *state;
+    const struct cost_table *table;
+
+    scratch_write(scratch, "pi4/kernels.csv", HEAD "qkv,1,1,96,64,5\n");
+    scratch_write(scratch, "pi4/roofline.csv",
+                  "threads,metric,value,unit\n1,idle_resume_ns,-15064,ns\n");
+    table = cost_load(scratch->arena, path_of(scratch, "pi4"), scratch_err(scratch));
+    assert_non_null(table);
+    assert_int_equal(cost_roofline_count(table), 1);
+    assert_true(cost_roofline_at(table, 0)->value == -15064);
+    scratch_write(scratch, "pi4/roofline.csv",
+                  "threads,metric,value,unit\n1,sgemm_peak,-1,GFLOP/s\n");
+    assert_null(cost_load(scratch->arena, path_of(scratch, "pi4"), scratch_err(scratch)));
+    assert_non_null(strstr(scratch_message(scratch), "pi4/roofline.csv:2:3: value is '-1'"));
+}
+
 static void hold_out_points_say_how_far_off_they_were(void **state)
 {
     struct scratch *scratch = *state;
@@ -568,6 +586,7 @@ int main(void)
         scratch_test(bad_surroundings_are_located),
         scratch_test(kappa_is_that_of_the_nearest_anchor),
         scratch_test(the_roofline_is_read_back_and_the_measured_knee_counts),
+        scratch_test(only_the_wake_up_of_a_roofline_may_be_below_0),
         scratch_test(hold_out_points_say_how_far_off_they_were),
     };
 
