@@ -52,6 +52,16 @@ static void an_ignored_signal_stays_ignored(void **state)
     signal(SIGHUP, old);
 }
 
+/* A shell starts what it leaves in the background with SIGINT ignored, nohup with SIGHUP. */
+static int take_defaults(void **state)
+{
+    (void)state;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -59,5 +69,5 @@ int main(void)
         cmocka_unit_test(an_ignored_signal_stays_ignored),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, take_defaults, NULL);
 }
