@@ -20,6 +20,35 @@ run() { # MODEL FOLDER OPTION...
 verify() { # FOLDER OPTION...
     orrery-profile verify --models models.csv --sysroot root --budget 4s "$@"
 }
+asked_for() { # the exit status that the lines of $out ask for, by the rules of profiler/README.md
+    awk '/^  what / { inside = 1; next }
+        /^allowed/ { inside = 0 }
+        !inside { next }
+        { lines++; rows += !/^  whole/; unclear += / unclear$/ }
+        / OUTSIDE$/ && /^  whole/ { forwards++ }
+        / OUTSIDE$/ && !/^  whole/ { outside++ }
+        END { print (forwards > 0 || 10 * outside > rows ? 1 : 2 * unclear > lines ? 2 : 0) }' <<< "$out"
+}
+# holds NAME FOLDER OPTION...: the table holds. A busy machine gets more time, as the error advises; on one that is too
+# unsteady even so there is nothing to be told, and that is to follow from the lines.
+holds() {
+    local name=$1 budget status
+    shift
+    for budget in 4s 10s 25s; do
+        out=$(verify "$@" --budget $budget 2> .err)
+        status=$?
+        err=$(cat .err)
+        [ "$status $(asked_for)" = "2 2" ] || break
+    done
+    if [ "$status" -eq 2 ] && [[ $err == *"could not be verified: let the machine rest"* ]]; then
+        like "$name: it cannot be told" "$out" "the machine is too unsteady now to tell: [0-9]+ of 14 intervals"
+        skip "$name" "most times of this machine are 10 % and more apart now"
+    else
+        is "$name" "$status" 0
+        like "$name: in words" "$out" "the table still holds: 0 of 12 rows and 0 of 2 whole forwards are outside"
+    fi
+    is "$name: as its lines say" "$(asked_for)" "$status"
+}
 # column FOLDER FILE COLUMN FACTOR: a number multiplied where it is not empty
 scale() {
     awk -F, -v OFS=, -v column="$3" -v factor="$4" '/^#/ { print; next }
@@ -34,23 +63,27 @@ ok "a table of another" run tiny tiny --budget 2s --tokens 1:16 --kv 2:16
 # wide intervals: what is tested is the comparison, not how steady the machine is
 cp -r small wide && scale wide kernels.csv ci_hi_ns 3 && scale wide anchors.csv ci 200
 files=$(ls wide small)
-exit_is 0 "a table with wide intervals holds" verify wide
-like "in words" "$out" "the table still holds: 0 of 12 rows and 0 of 2 whole forwards are outside"
+holds "a table with wide intervals holds" wide
 is "no line is wider than 80 columns" "$(awk 'length($0) > 80' <<< "$out")" ""
 drawn() { sed -n '/ what /,/^allowed/p' <<< "$out" | cut -c 1-34; }
 first=$(drawn)
-exit_is 0 "again" verify wide
+holds "again" wide
 is "the same seed draws the same rows" "$(drawn)" "$first"
-exit_is 0 "another seed" verify wide --seed 2
+holds "another seed" wide --seed 2
 unlike "draws others" "$(drawn)" "^$first$"
-exit_is 0 "as JSON" verify wide --json --points 40
-like "with a verdict" "$out" '"verdict": "holds"'
+out=$(verify wide --json --points 40 2> .err)
+case $? in
+0) like "as JSON, with the verdict" "$out" '"verdict": "holds"' ;;
+2) like "as JSON, with the verdict" "$out" '"verdict": "unclear",.*"conclusion": "the machine is too unsteady now' ;;
+*) is "as JSON, it holds or cannot be told" "$out$(cat .err)" "" ;;
+esac
 
-cp -r small slow
-for file in mean_ns ci_lo_ns ci_hi_ns; do scale slow kernels.csv $file 2; done
-exit_is 1 "a table of twice the costs does not hold" verify slow
+# by more than a machine under load is slower at times; whole forwards, which would be named first, stay wide
+cp -r small slow && cp wide/anchors.csv slow
+for column in mean_ns ci_lo_ns ci_hi_ns; do scale slow kernels.csv $column 8; done
+exit_is 1 "a table of eight times the costs does not hold" verify slow
 like "in words" "$out" "the table does not hold: 1[0-2] of 12 rows .* most of all .* faster"
-cp -r wide drift && scale drift anchors.csv forward_mean_ns 1.5 && scale drift anchors.csv ci 0.001
+cp -r wide drift && scale drift anchors.csv forward_mean_ns 20 && scale drift anchors.csv ci 0.001
 exit_is 1 "an anchor alone decides" verify drift
 like "by name" "$out" "most of all whole (decode|prefill)"
 
@@ -69,7 +102,10 @@ cp -r small layers && sed -i 's/,f32,2,/,f32,9,/' layers/anchors.csv
 exit_is 2 "an anchor that the model cannot have" verify layers
 orrery-profile verify --models models.csv --sysroot root --budget 60s small > a 2>&1 &
 pid=$!
-sleep 0.4
+for ((i = 0; i < 600; i++)); do # from here on the signal is held
+    ! grep -q 'measuring small again' a || break
+    sleep 0.05
+done
 kill -TERM $pid
 wait $pid
 is "an interrupted verification ends with status 2" $? 2
@@ -78,9 +114,9 @@ is "nothing was written anywhere" "$(ls wide small)" "$files"
 
 exit_is 0 "a table agrees with itself" orrery-profile diff small small
 like "in words" "$out" "the tables agree: 0 of [0-9]+ common rows and 0 of 2 whole forwards"
-exit_is 1 "and not with twice its costs" orrery-profile diff small slow --rows 3
-like "in words" "$out" "the median row takes 2.000 times as long in the second"
-like "by so much" "$out" "\+100.0 %"
+exit_is 1 "and not with eight times its costs" orrery-profile diff small slow --rows 3
+like "in words" "$out" "the median row takes 8.000 times as long in the second"
+like "by so much" "$out" "\+700.0 %"
 is "three rows, worst first" "$(grep -c ' %' <<< "$out")" 3
 is "no line is wider than 80 columns" "$(awk 'length($0) > 80' <<< "$out")" ""
 (grep '^#' small/kernels.csv; grep -v '^#' small/kernels.csv | head -n 1
