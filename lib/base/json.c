@@ -259,6 +259,16 @@ bool json_double(const struct json *json, double *value)
     return true;
 }
 
+bool json_is_array(const struct json *json)
+{
+    return json && json->kind == JSON_ARRAY;
+}
+
+bool json_is_object(const struct json *json)
+{
+    return json && json->kind == JSON_OBJECT;
+}
+
 int json_count(const struct json *array)
 {
     return array && array->kind == JSON_ARRAY ? array->count : 0;
@@ -267,4 +277,12 @@ int json_count(const struct json *array)
 const struct json *json_at(const struct json *array, int index)
 {
     return index >= 0 && index < json_count(array) ? &array->items[index] : NULL;
+}
+
+const struct json *json_member(const struct json *object, int index, const char **key)
+{
+    if (!json_is_object(object) || index < 0 || index >= object->count)
+        return NULL;
+    *key = object->items[index].key;
+    return &object->items[index];
 }

@@ -39,7 +39,12 @@ const char *json_text(const struct json *json); /* NULL when not a string */
 bool json_bool(const struct json *json, bool *value);
 bool json_int(const struct json *json, int64_t *value); /* false unless a whole number < 2^53 */
 bool json_double(const struct json *json, double *value);
+bool json_is_array(const struct json *json);
+bool json_is_object(const struct json *json);
 int json_count(const struct json *array); /* 0 when not an array */
 const struct json *json_at(const struct json *array, int index);
+/* Member number index of an object, in order of the file, null included, and its key; NULL beyond
+ * the last and when it is no object. */
+const struct json *json_member(const struct json *object, int index, const char **key);
 
 #endif

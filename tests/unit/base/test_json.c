@@ -256,6 +256,28 @@ static void unreadable_files_are_errors(void **state)
     assert_string_equal(err.text, "/dev/zero: file is larger than 64 MiB");
 }
 
+static void members_are_told_in_order_with_their_keys(void **state)
+{
+    struct err err = ERR_INIT;
+    const struct json *json =
+        json_parse(*state, "{\"b\": [], \"a\": null, \"c\": {\"d\": 1}}", "mem", &err);
+    const char *key = NULL;
+
+    assert_true(json_is_object(json));
+    assert_false(json_is_array(json));
+    assert_true(json_is_array(json_member(json, 0, &key)));
+    assert_string_equal(key, "b");
+    assert_non_null(json_member(json, 1, &key));
+    assert_string_equal(key, "a");
+    assert_null(json_member(json_member(json, 2, &key), 1, &key));
+    assert_string_equal(key, "c");
+    assert_null(json_member(json, 3, &key));
+    assert_null(json_member(json, -1, &key));
+    assert_null(json_member(json_get(json, "b"), 0, &key));
+    assert_false(json_is_object(NULL));
+    assert_false(json_is_array(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +293,7 @@ int main(void)
         RULE(deep_nesting_ends_in_an_error),
         RULE(files_are_read_whole),
         RULE(unreadable_files_are_errors),
+        RULE(members_are_told_in_order_with_their_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
