@@ -384,6 +384,7 @@ bool azure_import(struct import_job *job, const void *from, struct err *err)
         is_ok = check_llm(&settings, err);
     else
         is_ok = layout == AZURE_COUNTS ? check_counts(&settings, err) : check_calls(&settings, err);
+    import_meta(job, "layout", layout_names[layout]);
     if (is_ok && layout != AZURE_LLM)
         add_meta(job, &settings);
     replay_meta(job, &settings.replay);

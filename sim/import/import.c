@@ -150,10 +150,6 @@ const char *const *import_meta_list(struct import_job *job)
 
     list[count++] = "generator";
     list[count++] = arena_printf(job->arena, "orrery-sim " CLI_VERSION " import %s", job->importer);
-    if (job->report.layout) {
-        list[count++] = "layout";
-        list[count++] = job->report.layout;
-    }
     if (job->source || job->file_count > 0) {
         list[count++] = "source";
         list[count++] = job->source            ? job->source

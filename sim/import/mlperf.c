@@ -468,6 +468,7 @@ bool mlperf_import(struct import_job *job, const void *from, struct err *err)
     job->report.layout = scenario_names[scenario];
     if (!make_plan(job, settings, (enum mlperf_scenario)scenario, &plan, err))
         return false;
+    import_meta(job, "scenario", scenario_names[scenario]);
     if (settings->benchmark >= 0)
         import_meta(job, "benchmark", benchmarks[settings->benchmark].name);
     import_meta(job, "rate", settings->rate);
