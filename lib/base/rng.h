@@ -20,6 +20,8 @@ enum rng_purpose {
     RNG_INPUT_TOKENS = 9,
     RNG_PROFILE_ORDER = 10,
     RNG_TEST = 11,
+    RNG_TURNS = 12,
+    RNG_BATCH_ITEMS = 13,
 };
 
 struct rng {

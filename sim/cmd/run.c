@@ -159,9 +159,7 @@ static void check_end(struct argp_state *state, struct settings *settings)
     if (!files->workload == !has_clients)
         argp_error(state, "give either --workload or --clients (with --think, --requests and "
                           "--service)");
-    if (files->workload &&
-        (files->load.options.service_count > 0 || files->load.prompt || files->load.output ||
-         files->load.think || files->load.options.max_requests > 0))
+    if (files->workload && load_is_given(&files->load))
         argp_error(state, "--service, --prompt, --output, --think and --requests describe "
                           "--clients, not a --workload file");
     for (int i = 0; i < OUT_REPORT; i++) {

@@ -16,7 +16,7 @@ static struct workload *workload_get(struct arena *arena, const struct scenario_
 {
     if (files->workload)
         return workload_load(arena, files->workload, err);
-    return generate_closed(arena, &files->load.options, err);
+    return generate_workload(arena, &files->load.options, err);
 }
 
 /* Columns that plans carry but this simulator does not act on are refused, never passed over. */

@@ -108,7 +108,7 @@ static void a_saturated_closed_loop_has_an_exact_cycle(void **state)
     fixture_write("p.csv", PLACED "s,0,0,a,x\n");
     fixture.files.workload = NULL;
     fixture.files.load.arena = fixture.arena;
-    fixture.files.load.think = "constant:5ms";
+    fixture.files.load.texts[LOAD_THINK] = "constant:5ms";
     fixture.files.load.options.clients = 3;
     fixture.files.load.options.max_requests = 300;
     assert_true(
