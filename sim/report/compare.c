@@ -94,17 +94,15 @@ struct join { /* of two traces in order of id */
     struct compare_match *kept, *all;
 };
 
-static bool join_one(struct join *join, const struct trace_request *p,
+/* One id: p or r is NULL when its file does not have it. */
+static bool join_one(struct join *join, int64_t request_id, const struct trace_request *p,
                      const struct trace_request *r, struct err *err)
 {
     struct compare *compare = join->compare;
-    int64_t id = p && (!r || p->request_id < r->request_id) ? p->request_id : r->request_id;
-    bool is_excluded = compare_is_excluded(join->excluded, id);
-    bool is_ok;
+    bool is_excluded = compare_is_excluded(join->excluded, request_id), is_ok;
 
-    if (is_excluded && r && r->request_id == id)
-        compare->excluded++;
-    if (!p || !r || p->request_id != r->request_id) {
+    compare->excluded += is_excluded && r;
+    if (!p || !r) {
         compare->missing += !is_excluded;
         return true;
     }
@@ -133,12 +131,14 @@ bool compare_run(struct arena *arena, const struct trace_requests *predicted,
     join.kept = arena_array(arena, real->count, sizeof *join.kept);
     join.all = arena_array(arena, real->count, sizeof *join.all);
     while (p < p_end || r < r_end) {
-        const struct trace_request *left = p < p_end ? p : NULL, *right = r < r_end ? r : NULL;
+        bool has_p = p < p_end && (r == r_end || p->request_id <= r->request_id);
+        bool has_r = r < r_end && (p == p_end || r->request_id <= p->request_id);
 
-        if (!join_one(&join, left, right, err))
+        if (!join_one(&join, has_p ? p->request_id : r->request_id, has_p ? p : NULL,
+                      has_r ? r : NULL, err))
             return false;
-        p += left && (!right || left->request_id <= right->request_id);
-        r += right && (!left || right->request_id <= left->request_id);
+        p += has_p;
+        r += has_r;
     }
     if (compare->kept.pairs == 0)
         return err_set(err, ERR_INPUT, "no request is ok in both files: nothing to compare");
