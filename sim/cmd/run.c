@@ -3,280 +3,15 @@
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
-#include "lib/policy/batch.h"
 #include "sim/cmd/cmd.h"
-#include "sim/cmd/load.h"
-#include "sim/cmd/scenario.h"
-#include "sim/engine/engine.h"
+#include "sim/cmd/run_options.h"
 #include "sim/report/record.h"
 #include "sim/report/report.h"
 #include "sim/report/watch.h"
-#include "sim/serve/serve.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
-enum {
-    KEY_CLUSTER = 0x300,
-    KEY_MODELS,
-    KEY_RULES,
-    KEY_DISPATCH,
-    KEY_ADMISSION,
-    KEY_BATCH,
-    KEY_MEMORY,
-    KEY_EVENTS,
-    KEY_OVERHEAD,
-    KEY_SWITCH_COST,
-    KEY_FAST_PATH,
-    KEY_KAPPA,
-    KEY_SLO,
-    KEY_LATENCY,
-    KEY_TRIM,
-    KEY_UNTIL,
-    KEY_MAX_REQUESTS,
-    KEY_REQUESTS_OUT,
-    KEY_STAGES_OUT,
-    KEY_TRANSFERS_OUT,
-    KEY_CHROME,
-    KEY_JSON
-};
-
-enum output { OUT_REQUESTS, OUT_STAGES, OUT_TRANSFERS, OUT_CHROME, OUT_REPORT, OUT_COUNT };
-
-struct settings {
-    struct scenario_files files;
-    struct serve_options serve;
-    struct metrics_options metrics;
-    const char *paths[OUT_COUNT];
-    bool is_json;
-};
-
-static const struct argp_option run_options[] = {
-    { NULL, 0, NULL, 0, "Input:", 1 },
-    { "placement", 'p', "FILE", 0, "What runs where (required)", 1 },
-    { "workload", 'w', "FILE", 0, "Requests (or --clients ... for a closed loop made here)", 1 },
-    { "costs", 'c', "DIR", 0, "A cost table, or a folder of them; may be repeated (required)", 1 },
-    { "cluster", KEY_CLUSTER, "DIR", 0,
-      "devices.csv and links.csv; without it the devices are those of the placement, all of the "
-      "type of the only cost table",
-      1 },
-    { "models", KEY_MODELS, "FILE", 0, "Models beside the built-in catalogue", 1 },
-    { "events", KEY_EVENTS, "FILE", 0, "Devices that fail, recover or change their speed", 1 },
-    { "overhead", KEY_OVERHEAD, "FILE", 0,
-      "Latencies of software that requests wait for and no device is busy for", 1 },
-    { NULL, 0, NULL, 0, "Rules:", 3 },
-    { "rules", KEY_RULES, "NAME", 0,
-      "default: a device stays taken for gap_s behind each job; dlsim, alpaserve: the arithmetic "
-      "of these simulators",
-      3 },
-    { "dispatch", KEY_DISPATCH, "NAME", 0,
-      "least-idle (default), round-robin, least-outstanding, least-last-stage, random or sticky",
-      3 },
-    { "admission", KEY_ADMISSION, "NAME", 0,
-      "none (default); slo: drop at dispatch what is predicted to miss its objective; late: drop "
-      "it when its first stage would start",
-      3 },
-    { "batch", KEY_BATCH, "SPEC", 0,
-      "none (default): first in, first out; fixed:N[:WAIT]: up to N items of a service at once, "
-      "in sizes that were profiled, the oldest waiting at most WAIT for others (0s by default)",
-      3 },
-    { "memory", KEY_MEMORY, "NAME", 0,
-      "error (default): weights that do not fit end the run before it starts; refuse: replicas "
-      "that do not fit are left out, requests without room are refused",
-      3 },
-    { "switch-cost", KEY_SWITCH_COST, "TIME", 0,
-      "How long a device is taken when an epoch of the placement brings it something new (0s)", 3 },
-    { "fast-path", KEY_FAST_PATH, "on|off", 0,
-      "on (default): closed form instead of events where it gives the same result", 3 },
-    { "kappa", KEY_KAPPA, "on|off", 0,
-      "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
-      "default)",
-      3 },
-    { "slo", KEY_SLO, "TIME", 0,
-      "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
-      3 },
-    { "trim", KEY_TRIM, "TIME", 0,
-      "Leave requests that arrive before TIME, or within TIME of the last arrival, out of the "
-      "statistics (0 by default)",
-      3 },
-    { "latency", KEY_LATENCY, "NAME", 0,
-      "exact (default): statistics of every latency, 8 bytes each; or histogram: in constant "
-      "memory, quantiles off by at most 0.025 %",
-      3 },
-    { "until", KEY_UNTIL, "TIME", 0, "Leave out requests that arrive at TIME or later", 3 },
-    { "max-requests", KEY_MAX_REQUESTS, "N", 0, "Take the first N arrivals only", 3 },
-    { NULL, 0, NULL, 0, "Output:", 4 },
-    { "requests-out", KEY_REQUESTS_OUT, "FILE", 0, "A row a request", 4 },
-    { "stages-out", KEY_STAGES_OUT, "FILE", 0, "A row a request, step, stage and device", 4 },
-    { "transfers-out", KEY_TRANSFERS_OUT, "FILE", 0, "A row a message on a link", 4 },
-    { "chrome-trace", KEY_CHROME, "FILE", 0, "Time line for Perfetto", 4 },
-    { "json", KEY_JSON, NULL, 0, "Print one JSON object instead of text", 4 },
-    { 0 }
-};
-
-static const char *const on_off_names[] = { "on", "off" };
-
-static void add_costs(struct argp_state *state, struct scenario_files *files, const char *text)
-{
-    if (files->cost_count == SCENARIO_MAX_COSTS)
-        argp_error(state, "--costs: more than %d given; name a folder of them", SCENARIO_MAX_COSTS);
-    files->costs[files->cost_count++] = text;
-}
-
-static error_t on_output(int key, char *text, struct settings *settings)
-{
-    switch (key) {
-    case KEY_REQUESTS_OUT:
-        settings->paths[OUT_REQUESTS] = text;
-        return 0;
-    case KEY_STAGES_OUT:
-        settings->paths[OUT_STAGES] = text;
-        return 0;
-    case KEY_TRANSFERS_OUT:
-        settings->paths[OUT_TRANSFERS] = text;
-        return 0;
-    case KEY_CHROME:
-        settings->paths[OUT_CHROME] = text;
-        return 0;
-    case KEY_JSON:
-        settings->is_json = true;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-/* stdout holds one thing: the report, or a file that was sent there. */
-static void check_end(struct argp_state *state, struct settings *settings)
-{
-    const struct scenario_files *files = &settings->files;
-    bool has_clients = files->load.options.clients > 0;
-
-    if (!files->placement)
-        argp_error(state, "--placement is missing");
-    if (files->cost_count == 0)
-        argp_error(state, "--costs is missing");
-    if (!files->workload == !has_clients)
-        argp_error(state, "give either --workload or --clients (with --think, --requests and "
-                          "--service)");
-    if (files->workload && load_is_given(&files->load))
-        argp_error(state, "--service, --prompt, --output, --think and --requests describe "
-                          "--clients, not a --workload file");
-    for (int i = 0; i < OUT_REPORT; i++) {
-        const char *path = settings->paths[i];
-
-        for (int k = 0; path && k < i; k++)
-            if (settings->paths[k] && strcmp(settings->paths[k], path) == 0 &&
-                strcmp(path, "/dev/null") != 0)
-                argp_error(state, "two outputs go to '%s'", path);
-        if (path && strcmp(path, "-") == 0 && settings->is_json)
-            argp_error(state, "--json and an output to - cannot share stdout");
-        if (path && strcmp(path, "-") == 0)
-            settings->paths[OUT_REPORT] = NULL;
-    }
-}
-
-/* The rules of the run. */
-static error_t on_rule(int key, char *text, struct argp_state *state)
-{
-    struct settings *settings = state->input;
-    struct serve_options *serve = &settings->serve;
-    struct err err = ERR_INIT;
-
-    switch (key) {
-    case KEY_RULES:
-        serve->rules = (enum serve_rules)cli_choice(state, "--rules", text, serve_rules_names,
-                                                    SERVE_RULES_COUNT);
-        return 0;
-    case KEY_DISPATCH:
-        serve->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text, dispatch_names,
-                                                         DISPATCH_COUNT);
-        return 0;
-    case KEY_ADMISSION:
-        serve->admission =
-            (enum admit_kind)cli_choice(state, "--admission", text, admit_names, ADMIT_KIND_COUNT);
-        return 0;
-    case KEY_BATCH:
-        if (!batch_parse(text, &serve->batch, &err))
-            argp_error(state, "%s", err.text);
-        if (serve->batch.kind == BATCH_CONTINUOUS)
-            argp_error(state, "--batch is '%s': this version batches none or fixed", text);
-        return 0;
-    case KEY_MEMORY:
-        serve->memory = (enum serve_memory)cli_choice(state, "--memory", text, serve_memory_names,
-                                                      SERVE_MEMORY_COUNT);
-        return 0;
-    case KEY_SWITCH_COST:
-        serve->switch_cost_ps = cli_duration_ps(state, "--switch-cost", text);
-        return 0;
-    case KEY_FAST_PATH:
-        serve->has_fast_path = cli_choice(state, "--fast-path", text, on_off_names, 2) == 0;
-        return 0;
-    case KEY_KAPPA:
-        serve->has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
-        return 0;
-    case KEY_UNTIL:
-        serve->until_ps = cli_duration_positive_ps(state, "--until", text);
-        return 0;
-    case KEY_MAX_REQUESTS:
-        serve->max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT64_MAX);
-        return 0;
-    default:
-        return on_output(key, text, settings);
-    }
-}
-
-static error_t on_option(int key, char *text, struct argp_state *state)
-{
-    struct settings *settings = state->input;
-
-    switch (key) {
-    case 'p':
-        settings->files.placement = text;
-        return 0;
-    case 'w':
-        settings->files.workload = text;
-        return 0;
-    case 'c':
-        add_costs(state, &settings->files, text);
-        return 0;
-    case KEY_CLUSTER:
-        settings->files.cluster = text;
-        return 0;
-    case KEY_MODELS:
-        settings->files.models = text;
-        return 0;
-    case KEY_EVENTS:
-        settings->files.events = text;
-        return 0;
-    case KEY_OVERHEAD:
-        settings->files.overhead = text;
-        return 0;
-    case KEY_SLO:
-        settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
-        return 0;
-    case KEY_LATENCY:
-        settings->metrics.samples = (enum samples_kind)cli_choice(
-            state, "--latency", text, samples_kind_names, SAMPLES_KIND_COUNT);
-        return 0;
-    case KEY_TRIM:
-        settings->metrics.trim_ps = cli_duration_ps(state, "--trim", text);
-        return 0;
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &settings->files.load;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", text);
-        return 0;
-    case ARGP_KEY_END:
-        check_end(state, settings);
-        return 0;
-    default:
-        return on_rule(key, text, state);
-    }
-}
-
-static bool open_outputs(struct arena *arena, const struct settings *settings,
+static bool open_outputs(struct arena *arena, const struct run_settings *settings,
                          struct out *outs[OUT_COUNT], struct err *err)
 {
     for (int i = 0; i < OUT_COUNT; i++) {
@@ -289,7 +24,7 @@ static bool open_outputs(struct arena *arena, const struct settings *settings,
     return true;
 }
 
-static void write_outputs(struct arena *arena, const struct settings *settings,
+static void write_outputs(struct arena *arena, const struct run_settings *settings,
                           const struct report *report, struct record *record,
                           struct out *outs[OUT_COUNT])
 {
@@ -313,7 +48,7 @@ static void write_outputs(struct arena *arena, const struct settings *settings,
 }
 
 /* Simulates and writes; on failure the outputs are the caller's to abort. */
-static bool simulate(struct arena *arena, const struct settings *settings,
+static bool simulate(struct arena *arena, const struct run_settings *settings,
                      struct out *outs[OUT_COUNT], int *exit_code, struct err *err)
 {
     struct scenario scenario;
@@ -345,15 +80,13 @@ static bool simulate(struct arena *arena, const struct settings *settings,
     return out_commit_all(outs, OUT_COUNT, err);
 }
 
-static int run(struct settings *settings, const char *program)
+static int run(struct run_settings *settings, const char *program)
 {
     struct arena *arena = settings->files.load.arena;
     struct out *outs[OUT_COUNT] = { NULL };
     struct err err = ERR_INIT;
     int exit_code = CLI_DONE;
 
-    settings->serve.seed = settings->files.load.options.seed;
-    settings->serve.slo_ps = settings->metrics.slo_ps;
     if (load_finish(&settings->files.load, &err) &&
         simulate(arena, settings, outs, &exit_code, &err))
         return exit_code;
@@ -364,33 +97,12 @@ static int run(struct settings *settings, const char *program)
 
 int cmd_run(int argc, char **argv)
 {
-    static const struct argp_child children[] = { { &load_argp, 0, NULL, 0 }, { 0 } };
-    static const struct argp argp = {
-        .options = run_options,
-        .parser = on_option,
-        .children = children,
-        .doc = "Simulates a workload on a placement from measured costs, and reports latency, "
-               "throughput and what each device did.\v"
-               "Exit status: 0 done; 1 when --slo is given and a request took longer than its "
-               "slo_s, else than --slo, or did not end ok; 2 when the run could not be done.\n\n"
-               "Examples:\n"
-               "  orrery-sim run -p placement.csv -w workload.csv -c traces/costs \\\n"
-               "      --cluster cluster --requests-out predicted.csv\n"
-               "  orrery-sim run -p placement.csv -c traces/costs/pi4 --clients 4 \\\n"
-               "      --think exp:1s --requests 200 --service chat \\\n"
-               "      --prompt constant:32 --output constant:8 --json"
-    };
-    struct settings settings = { 0 };
+    struct arena *arena = arena_create();
+    struct run_settings settings;
     int exit_code = CLI_DONE;
 
-    settings.paths[OUT_REPORT] = "-";
-    settings.serve.until_ps = ENGINE_NEVER;
-    settings.serve.max_requests = SIZE_MAX;
-    settings.serve.keeps_requests = true;
-    settings.serve.has_fast_path = true;
-    settings.files.load.arena = arena_create();
-    if (cli_parse(&argp, argc, argv, &settings, &exit_code))
+    if (run_options_parse(argc, argv, arena, &settings, &exit_code))
         exit_code = run(&settings, argv[0]);
-    arena_destroy(settings.files.load.arena);
+    arena_destroy(arena);
     return exit_code;
 }

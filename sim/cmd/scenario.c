@@ -10,14 +10,8 @@
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
-
-static struct workload *workload_get(struct arena *arena, const struct scenario_files *files,
-                                     struct err *err)
-{
-    if (files->workload)
-        return workload_load(arena, files->workload, err);
-    return generate_workload(arena, &files->load.options, err);
-}
+#include "sim/generate/stream.h"
+#include <string.h>
 
 /* Columns that plans carry but this simulator does not act on are refused, never passed over. */
 static bool refuse_unsupported(const struct placement *placement, const struct plan *plan,
@@ -53,6 +47,67 @@ static bool inputs_fill(struct scenario *scenario, const struct scenario_files *
     return true;
 }
 
+/* ---- requests ---- */
+
+static int32_t service_find(const struct plan *plan, const char *name)
+{
+    for (int32_t i = 0; i < plan->service_count; i++)
+        if (strcmp(plan->services[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+static bool rows_get(struct arena *arena, const struct scenario_files *files,
+                     struct serve_input *input, struct err *err)
+{
+    struct workload *workload = files->workload
+                                    ? workload_load(arena, files->workload, err)
+                                    : generate_workload(arena, &files->load.options, err);
+
+    input->workload = workload;
+    return workload && plan_match_workload(arena, input->plan, workload, &input->service_of, err);
+}
+
+/* Open arrivals of services that need no look at a row before the run can be drawn while it runs.
+ */
+static bool can_stream(const struct scenario_files *files, const struct plan *plan)
+{
+    const struct generate_options *options = &files->load.options;
+    bool has_models = false;
+
+    for (int i = 0; i < plan->service_count; i++)
+        has_models = has_models || plan->services[i].model;
+    return !files->workload && !files->needs_rows && options->clients == 0 && !options->turns &&
+           !options->replay && !options->items && !has_models;
+}
+
+static bool stream_get(struct arena *arena, const struct scenario_files *files,
+                       struct serve_input *input, struct err *err)
+{
+    struct stream *stream = stream_open(arena, &files->load.options, err);
+    int32_t *service_of;
+
+    if (!stream)
+        return false;
+    service_of = arena_array(arena, (size_t)stream_service_count(stream), sizeof(*service_of));
+    for (int i = 0; i < stream_service_count(stream); i++) {
+        service_of[i] = service_find(input->plan, stream_service(stream, i));
+        if (service_of[i] < 0)
+            return err_set(err, ERR_INPUT, "--service is '%.60s': not placed",
+                           stream_service(stream, i));
+    }
+    input->stream = stream;
+    input->service_of = service_of;
+    return true;
+}
+
+static bool requests_get(struct arena *arena, const struct scenario_files *files,
+                         struct serve_input *input, struct err *err)
+{
+    return can_stream(files, input->plan) ? stream_get(arena, files, input, err)
+                                          : rows_get(arena, files, input, err);
+}
+
 static bool extras_load(struct arena *arena, const struct scenario_files *files,
                         struct serve_input *input, struct err *err)
 {
@@ -77,7 +132,6 @@ bool scenario_load(struct arena *arena, const struct scenario_files *files,
     struct model_catalogue *catalogue = model_catalogue_load(arena, files->models, err);
     const struct placement *placement;
     const struct cluster *cluster = NULL;
-    struct workload *workload;
 
     *scenario = (struct scenario){ .inputs = { .arena = arena } };
     if (!catalogue || !cost_set_load(arena, files->costs, files->cost_count, &scenario->costs, err))
@@ -96,10 +150,5 @@ bool scenario_load(struct arena *arena, const struct scenario_files *files,
         return false;
     if (!extras_load(arena, files, &scenario->input, err))
         return false;
-    workload = workload_get(arena, files, err);
-    scenario->input.workload = workload;
-    return workload &&
-           plan_match_workload(arena, scenario->input.plan, workload, &scenario->input.service_of,
-                               err) &&
-           inputs_fill(scenario, files, err);
+    return requests_get(arena, files, &scenario->input, err) && inputs_fill(scenario, files, err);
 }

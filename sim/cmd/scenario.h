@@ -13,7 +13,8 @@ struct scenario_files { /* as typed; NULL = not given */
     const char *placement, *workload, *cluster, *models, *events, *overhead;
     int cost_count;
     const char *costs[SCENARIO_MAX_COSTS];
-    struct load load; /* closed loop without a workload file */
+    struct load load; /* requests made here, without a workload file */
+    bool needs_rows;  /* requests must stand in memory: their rows are written out */
 };
 
 struct scenario {

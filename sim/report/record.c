@@ -20,7 +20,7 @@ struct record {
     size_t transfer_count, transfer_capacity;
     struct serve_transfer *transfers;
     struct chrome *chrome;
-    const char **services; /* of the workload, quoted */
+    const char **services; /* of the plan, quoted */
     int link_track;        /* of link 0 */
     bool *has_track;       /* by link: named when first used */
 };
@@ -29,8 +29,8 @@ struct record *record_create(struct arena *arena, const struct serve_input *inpu
                              bool keeps_transfers, struct out *chrome)
 {
     struct record *record = arena_alloc(arena, sizeof(*record));
-    const struct workload *workload = input->workload;
-    const struct cluster *cluster = input->plan->cluster;
+    const struct plan *plan = input->plan;
+    const struct cluster *cluster = plan->cluster;
 
     record->arena = arena;
     record->input = input;
@@ -44,19 +44,19 @@ struct record *record_create(struct arena *arena, const struct serve_input *inpu
         chrome_track(record->chrome, CHROME_FIRST_DEVICE + i, "device",
                      chrome_quote(arena, cluster->devices[i].name));
     record->link_track = CHROME_FIRST_DEVICE + cluster->device_count;
-    record->has_track = arena_array(
-        arena, (size_t)input->plan->stage_count + (size_t)input->plan->replica_count, sizeof(bool));
-    record->services = arena_array(arena, (size_t)workload->service_count, sizeof(char *));
-    for (int i = 0; i < workload->service_count; i++)
-        record->services[i] = chrome_quote(arena, workload->services[i]);
+    record->has_track =
+        arena_array(arena, (size_t)plan->stage_count + (size_t)plan->replica_count, sizeof(bool));
+    record->services = arena_array(arena, (size_t)plan->service_count, sizeof(char *));
+    for (int i = 0; i < plan->service_count; i++)
+        record->services[i] = chrome_quote(arena, plan->services[i].name);
     return record;
 }
 
-static struct chrome_slice slice_of(const struct record *record, size_t index)
+static struct chrome_slice slice_of(const struct record *record, int32_t service,
+                                    int64_t request_id)
 {
-    const struct workload_request request = workload_at(record->input->workload, index);
-    struct chrome_slice slice = { .service = record->services[request.service],
-                                  .request_id = request.request_id,
+    struct chrome_slice slice = { .service = record->services[service],
+                                  .request_id = request_id,
                                   .stage = -1,
                                   .step = -1,
                                   .phase = OP_ANY };
@@ -78,12 +78,14 @@ static enum op_phase phase_of(const struct serve_input *input, int32_t stage, in
 static void on_span(void *arg, const struct serve_span *span)
 {
     struct record *record = arg;
-    const struct plan_stage *stage = record->input->plan->stages[span->stage];
+    const struct plan *plan = record->input->plan;
+    const struct plan_stage *stage = plan->stages[span->stage];
 
-    if (record->chrome) {
-        struct chrome_slice slice = slice_of(record, span->request);
+    if (record->chrome && span->share == 0) {
+        struct chrome_slice slice =
+            slice_of(record, plan->replicas[stage->replica].service, span->request_id);
 
-        slice.track = CHROME_FIRST_DEVICE + stage->devices[span->position];
+        slice.track = CHROME_FIRST_DEVICE + span->device;
         slice.stage = stage->number;
         slice.step = span->step;
         slice.phase = phase_of(record->input, span->stage, span->step);
@@ -107,8 +109,8 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
 {
     struct record *record = arg;
 
-    if (record->chrome) {
-        struct chrome_slice slice = slice_of(record, transfer->request);
+    if (record->chrome && transfer->share == 0) {
+        struct chrome_slice slice = slice_of(record, transfer->service, transfer->request_id);
 
         slice.track = record->link_track + transfer->link;
         if (!record->has_track[transfer->link])
@@ -135,10 +137,9 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
 static void on_end(void *arg, const struct serve_end *end)
 {
     struct record *record = arg;
-    int32_t service = workload_at(record->input->workload, end->index).service;
 
     chrome_request(record->chrome,
-                   &(struct chrome_request){ .service = record->services[service],
+                   &(struct chrome_request){ .service = record->services[end->service],
                                              .status = trace_status_names[end->status],
                                              .request_id = end->request_id,
                                              .arrival_ps = end->arrival_ps,
@@ -190,7 +191,7 @@ void record_write_requests(const struct serve_input *input, const struct serve_r
             .output_tokens = request.output_tokens,
             .client = request.client < 0 ? "" : workload->clients[request.client],
             .status = record->status,
-            .e2e_ps = TRACE_NONE,
+            .e2e_ps = record->e2e_ps,
         };
         trace_request_put(out, &row);
     }
@@ -204,8 +205,8 @@ static int compare_spans(const void *left, const void *right)
         return a->request < b->request ? -1 : 1;
     if (a->step != b->step)
         return a->step < b->step ? -1 : 1;
-    if (a->number != b->number)
-        return a->number < b->number ? -1 : 1;
+    if (a->stage != b->stage) /* of one replica: ids rise with the numbers */
+        return a->stage < b->stage ? -1 : 1;
     return (a->position > b->position) - (a->position < b->position);
 }
 
@@ -230,7 +231,7 @@ void record_write_stages(struct record *record, struct out *out, const char *con
             .start_ps = span->start_ps,
             .finish_ps = span->finish_ps,
             .step = span->step,
-            .batch_id = -1,
+            .batch_id = span->batch_id,
             .phase = phase_of(input, span->stage, span->step),
         };
 
@@ -267,7 +268,7 @@ void record_write_transfers(struct record *record, struct out *out, const char *
         struct trace_transfer row = {
             .request_id = workload_at(input->workload, transfer->request).request_id,
             .step = transfer->step,
-            .batch_id = -1,
+            .batch_id = transfer->batch_id,
             .from_device = end_name(input, transfer->from),
             .to_device = end_name(input, transfer->to),
             .medium = transfer->medium,

@@ -57,15 +57,17 @@ static void on_span(void *arg, const struct alpaserve_span *span)
 {
     const struct serve *serve = arg;
 
-    serve->observer.on_span(serve->observer.arg,
-                            &(struct serve_span){ .request = span->index,
-                                                  .batch_id = span->batch_id,
-                                                  .stage = span->stage,
-                                                  .device = span->device,
-                                                  .position = span->position,
-                                                  .share = span->share,
-                                                  .start_ps = span->start_ps,
-                                                  .finish_ps = span->finish_ps });
+    serve->observer.on_span(
+        serve->observer.arg,
+        &(struct serve_span){ .request = span->index,
+                              .request_id = arrivals_id(&serve->arrivals, span->index),
+                              .batch_id = span->batch_id,
+                              .stage = span->stage,
+                              .device = span->device,
+                              .position = span->position,
+                              .share = span->share,
+                              .start_ps = span->start_ps,
+                              .finish_ps = span->finish_ps });
 }
 
 static void on_end(void *arg, const struct alpaserve_end *end)

@@ -157,7 +157,7 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
     const struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
     struct serve_transfer transfer = {
-        .request = flight->request,
+        .service = site->service,
         .batch_id = serve_batch_id(serve, index),
         .from = NETWORK_SOURCE,
         .to = NETWORK_SOURCE,
@@ -181,6 +181,7 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
         transfer.from = (site - 1)->device;
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate, transfer.share++) {
         transfer.request = serve->flights[i].request;
+        transfer.request_id = arrivals_id(&serve->arrivals, transfer.request);
         serve->observer.on_transfer(serve->observer.arg, &transfer);
     }
 }

@@ -75,11 +75,11 @@ struct serve_link {
     int64_t busy_ps, bytes;
 };
 
-struct serve_span {   /* one step of one request in one stage, on one of its devices */
-    size_t request;   /* index into the workload */
+struct serve_span { /* one step of one request in one stage, on one of its devices */
+    size_t request; /* as serve_end.index */
+    int64_t request_id;
     int64_t batch_id; /* of the requests computed together; -1 without batching */
     int32_t stage;    /* id in the plan */
-    int32_t number;   /* of the stage in its replica */
     int32_t device;   /* of the cluster */
     int32_t position; /* of the device in the stage, 0.. */
     int32_t step;
@@ -90,6 +90,8 @@ struct serve_span {   /* one step of one request in one stage, on one of its dev
 
 struct serve_transfer { /* a message that occupied a link */
     size_t request;
+    int64_t request_id;
+    int32_t service;   /* of the plan */
     int64_t batch_id;  /* -1 without batching */
     int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
     int32_t step, hop; /* hop k leads into stage k, the last one back to the source */

@@ -311,6 +311,7 @@ static void span_tell(const struct serve *serve, int32_t index, int64_t end_ps)
 
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate, span.share++) {
         span.request = serve->flights[i].request;
+        span.request_id = arrivals_id(&serve->arrivals, span.request);
         for (int k = 0; k < site->device_count; k++) {
             span.position = k;
             span.device = site->devices[k];

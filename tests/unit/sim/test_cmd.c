@@ -232,9 +232,9 @@ static void run_names_wrong_use(void **state)
     static const char *const wrong[][2] = {
         { "", "--placement is missing" },
         { "-p p.csv", "--costs is missing" },
-        { "-p p.csv -c costs", "either --workload or --clients" },
-        { BASE " --clients 2", "either --workload or --clients" },
-        { BASE " --prompt constant:2", "describe --clients" },
+        { "-p p.csv -c costs", "either --workload, or --clients" },
+        { BASE " --clients 2", "either --workload, or --clients" },
+        { BASE " --prompt constant:2", "describe requests that are made here" },
         { BASE " --dispatch fastest", "--dispatch" },
         { BASE " --batch continuous:8", "--batch" },
         { BASE " --slo 5", "--slo" },
