@@ -100,6 +100,8 @@ static void put_devices(struct json_writer *json, const struct report *report)
         json_put_text(json, "device", cluster->devices[i].name);
         put_ratio(json, "busy_ratio", device->busy_ps, result->end_ps);
         put_ratio(json, "gap_ratio", device->gap_ps, result->end_ps);
+        put_ratio(json, "offered_ratio", device->offered_ps, result->arrival_span_ps);
+        json_put_seconds(json, "wait_peak_s", device->wait_peak_ps);
         json_put_int(json, "peak_bytes", device->peak_bytes);
         if (cluster->devices[i].memory_bytes > 0)
             json_put_int(json, "memory_bytes", cluster->devices[i].memory_bytes);

@@ -2,6 +2,7 @@
 #include "sim/report/report.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/dmath.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
@@ -180,6 +181,31 @@ static void warn_of_cache(struct arena *arena, struct report *report)
     }
 }
 
+/* More work arrives than a device can do: the load over the time of arrivals is above 1 by more
+ * than three standard deviations of as many Poisson arrivals with exponential costs. Then waits
+ * grow for as long as requests come, and means and quantiles tell of the length of the run alone.
+ */
+static void warn_of_overload(struct arena *arena, struct report *report)
+{
+    const struct cluster *cluster = report->input->plan->cluster;
+    const struct serve_result *result = report->result;
+    double span_ps = (double)result->arrival_span_ps, count = (double)result->taken_count;
+
+    if (result->arrival_span_ps <= 0)
+        return;
+    for (int i = 0; i < cluster->device_count; i++) {
+        double load = (double)result->devices[i].offered_ps / span_ps;
+        char wait[UNITS_TEXT_BYTES];
+
+        if (load > 1 + 3 * dmath_sqrt(2 / count))
+            warn(report, arena_printf(arena,
+                                      "requests arrive faster than device '%s' can serve: offered "
+                                      "load %.2f; waits grow with the run, here up to %s",
+                                      cluster->devices[i].name, load,
+                                      units_format_human(result->devices[i].wait_peak_ps, wait)));
+    }
+}
+
 static void warn_of_trim(struct report *report)
 {
     if (report->all.total == 0 && report->all.trimmed > 0)
@@ -189,7 +215,7 @@ static void warn_of_trim(struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 4 + 2 * input->plan->cluster->device_count;
+    int most = 4 + 3 * input->plan->cluster->device_count;
 
     report->input = input;
     report->result = result;
@@ -213,6 +239,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   "extrapolated",
                                   (long long)result->extrapolated_costs));
     warn_of_trim(report);
+    warn_of_overload(arena, report);
     warn_of_memory(arena, report);
     warn_of_cache(arena, report);
 }

@@ -123,6 +123,45 @@ static void quantiles_say_how_they_were_made(void **state)
     assert_near(number(json_get(report_parsed(), "latency_s"), "max"), 0.03); /* exact */
 }
 
+/* 2000 requests of 10 ms for device a, one each gap_us. */
+static void run_with_gap(int gap_us)
+{
+    char *text = arena_alloc(fixture.arena, 80000);
+    size_t used = (size_t)snprintf(text, 80000, "request_id,arrival_s,service\n");
+
+    for (int i = 0; i < 2000; i++)
+        used += (size_t)snprintf(text + used, 80000 - used, "%d,%.6f,s\n", i, i * gap_us * 1e-6);
+    fixture_write("w.csv", text);
+    report_run();
+}
+
+static void a_device_that_cannot_keep_up_is_warned_of(void **state)
+{
+    const struct json *devices;
+
+    (void)state;
+    run_with_gap(8000);
+    assert_int_equal(report.warning_count, 2); /* free transfers, too */
+    assert_string_equal(report.warnings[1], "requests arrive faster than device 'a' can serve: "
+                                            "offered load 1.25; waits grow with the run, here up "
+                                            "to 4.00 s");
+    devices = json_get(report_parsed(), "devices");
+    assert_near(number(json_at(devices, 0), "offered_ratio"), 20 / 15.992);
+    assert_near(number(json_at(devices, 0), "wait_peak_s"), 3.998);
+    assert_near(number(json_at(devices, 1), "offered_ratio"), 0);
+    assert_non_null(strstr(report_printed(), "\nwarning: requests arrive faster than device 'a'"));
+}
+
+static void a_load_that_may_be_chance_is_not_warned_of(void **state)
+{
+    (void)state;
+    run_with_gap(9800); /* 1.02; three standard deviations are 9.5 % */
+    assert_int_equal(report.warning_count, 1);
+    run_with_gap(0); /* all at once: no load to speak of */
+    assert_int_equal(report.warning_count, 1);
+    assert_null(json_get(json_at(json_get(report_parsed(), "devices"), 0), "offered_ratio"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fixture_tear_down)
 
 int main(void)
@@ -131,6 +170,8 @@ int main(void)
         TEST(a_trim_is_told_in_text_and_json),
         TEST(a_trim_that_leaves_nothing_is_warned_of),
         TEST(quantiles_say_how_they_were_made),
+        TEST(a_device_that_cannot_keep_up_is_warned_of),
+        TEST(a_load_that_may_be_chance_is_not_warned_of),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
