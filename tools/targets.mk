@@ -9,7 +9,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all-code units test test-run check-quick lint format bench fuzz fuzz-programs replay arm64 \
-        test-arm64 static static-program demo install clean golden-update coverage compile_commands.json
+        bench-programs test-arm64 static static-program demo install clean golden-update coverage compile_commands.json
 
 # ---- tests -----------------------------------------------------------------------------------
 # make has looked for libraries before they were installed: a second make looks again.
@@ -27,7 +27,7 @@ check-quick: programs units replay $(HOG)
 	@$(TEST_ENV) tests/run $(UNIT) tests/cli/golden.t tests/cli/corpus.t
 
 units: $(UNIT)
-all-code: programs units replay $(HOG)
+all-code: programs units replay bench-programs $(HOG)
 
 # Rewrites tests/golden/*/expected from what the programs print now; review the difference.
 golden-update: programs
@@ -130,6 +130,12 @@ demo:
 bench: programs $(HOG)
 	@ORRERY_BIN='$(abspath $(BIN))' O='$(abspath $(O))' BENCH='$(BENCH)' BENCH_RUNS='$(BENCH_RUNS)' \
 	    BENCH_BUDGET='$(BENCH_BUDGET)' tools/bench
+
+# tests/bench/*.c: each a program that times one thing and prints a line of figures.
+BENCH_PROGRAMS := $(if $(HAVE_DATA),$(patsubst %.c,$(O)/%,$(call sources,tests/bench/*.c)))
+bench-programs: $(BENCH_PROGRAMS)
+$(BENCH_PROGRAMS): %: %.o $(call not_main,$(SIM_SRC)) $(POLICY_A) $(FORMAT_A) $(BASE_A)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DATA_LIBS)
 
 install: programs
 	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/orrery'

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LINE_MAX_BYTES ((size_t)1 << 20)
 #define BLOCK_BYTES ((size_t)1 << 16)
@@ -192,6 +193,36 @@ bool csv_next(struct csv *csv, struct err *err)
     return !csv->is_broken;
 }
 
+/* ---- rows that a caller takes off itself ---- */
+
+const char *csv_peek(const struct csv *csv, size_t *length_bytes)
+{
+    *length_bytes = csv->is_broken || !csv->file ? 0 : csv->block_left;
+    return csv->block;
+}
+
+void csv_skip(struct csv *csv, size_t length_bytes, long lines)
+{
+    assert(length_bytes <= csv->block_left);
+    csv->block += length_bytes;
+    csv->block_left -= length_bytes;
+    csv->line_number += lines;
+}
+
+int64_t csv_bytes_left(const struct csv *csv)
+{
+    struct stat status;
+    off_t at;
+
+    if (!csv->file)
+        return (int64_t)csv->block_left;
+    at = ftello(csv->file);
+    if (at < 0 || fstat(fileno(csv->file), &status) != 0 || !S_ISREG(status.st_mode) ||
+        at > status.st_size)
+        return -1;
+    return (int64_t)(status.st_size - at) + (int64_t)csv->block_left;
+}
+
 /* ---- what stands before the rows ---- */
 
 static const char *trim(struct arena *arena, const char *text, size_t length)
@@ -342,7 +373,7 @@ struct csv *csv_open(struct arena *arena, const char *path, const char *format,
     }
     csv = create(arena, is_stdin ? "stdin" : path, columns, column_count);
     csv->file = file;
-    csv->file_block = arena_alloc(arena, BLOCK_BYTES);
+    csv->file_block = arena_alloc(arena, BLOCK_BYTES + CSV_PEEK_SLACK);
     return start(csv, format, err);
 }
 
@@ -384,6 +415,11 @@ bool csv_has(const struct csv *csv, int column)
 bool csv_has_column(const struct csv *csv, int column)
 {
     return csv_position(csv, column) > 0;
+}
+
+int csv_header_count(const struct csv *csv)
+{
+    return csv->header_count;
 }
 
 const char *csv_path(const struct csv *csv)

@@ -36,11 +36,23 @@ void csv_close(struct csv *csv); /* NULL is allowed */
 /* Next row. False at the end of the file, and on an error (then err->kind is set). */
 bool csv_next(struct csv *csv, struct err *err);
 
+/* For a caller that takes plain rows off the text itself and leaves every other line to csv_next.
+ * csv_peek: what has been read of a file and not yet cut into lines. It begins a line, may end
+ * inside one, and lives until the next csv_next; CSV_PEEK_SLACK bytes behind it may be read too,
+ * whatever they hold. Nothing (length 0) after an error and of text in memory. csv_skip: the first
+ * length_bytes of it, which are `lines` whole lines, are dealt with. */
+#define CSV_PEEK_SLACK 8
+const char *csv_peek(const struct csv *csv, size_t *length_bytes);
+void csv_skip(struct csv *csv, size_t length_bytes, long lines);
+/* Bytes behind the current line; -1 where nobody knows (a pipe). */
+int64_t csv_bytes_left(const struct csv *csv);
+
 /* Of the current row; "" when empty or the column is not in this file. The text lives until the
  * next csv_next. */
 const char *csv_text(const struct csv *csv, int column);
 bool csv_has(const struct csv *csv, int column);        /* field not empty */
 bool csv_has_column(const struct csv *csv, int column); /* named in the header */
+int csv_header_count(const struct csv *csv);            /* fields of the header */
 const char *csv_path(const struct csv *csv);
 long csv_line(const struct csv *csv);
 /* Value of a `# key: value` line before the header, or NULL. */

@@ -27,13 +27,17 @@ struct names *names_create(struct arena *arena)
 }
 
 /* The slot that holds the name, or the free one where it belongs. */
-static size_t find_slot(const struct names *names, const char *name)
+static size_t find_slot(const struct names *names, const char *name, size_t length)
 {
     size_t mask = (size_t)names->capacity * 2 - 1;
-    size_t slot = (size_t)hash_bytes(HASH_START, name, strlen(name)) & mask;
+    size_t slot = (size_t)hash_bytes(HASH_START, name, length) & mask;
 
-    while (names->slots[slot] != 0 && strcmp(names->list[names->slots[slot] - 1], name) != 0)
-        slot = (slot + 1) & mask;
+    for (; names->slots[slot] != 0; slot = (slot + 1) & mask) {
+        const char *other = names->list[names->slots[slot] - 1];
+
+        if (strncmp(other, name, length) == 0 && other[length] == '\0')
+            break;
+    }
     return slot;
 }
 
@@ -45,27 +49,37 @@ static void grow(struct names *names)
     names->slots = arena_array(names->arena, 4 * old, sizeof *names->slots);
     names->capacity *= 2;
     for (int32_t i = 0; i < names->count; i++)
-        names->slots[find_slot(names, names->list[i])] = i + 1;
+        names->slots[find_slot(names, names->list[i], strlen(names->list[i]))] = i + 1;
 }
 
-int32_t names_put(struct names *names, const char *name)
+int32_t names_put_bytes(struct names *names, const char *name, size_t length)
 {
-    size_t slot = find_slot(names, name);
+    size_t slot = find_slot(names, name, length);
 
     if (names->slots[slot] != 0)
         return names->slots[slot] - 1;
     if (names->count == names->capacity) {
         grow(names);
-        slot = find_slot(names, name);
+        slot = find_slot(names, name, length);
     }
-    names->list[names->count] = arena_strdup(names->arena, name);
+    names->list[names->count] = arena_strndup(names->arena, name, length);
     names->slots[slot] = ++names->count;
     return names->count - 1;
 }
 
+int32_t names_put(struct names *names, const char *name)
+{
+    return names_put_bytes(names, name, strlen(name));
+}
+
+int32_t names_find_bytes(const struct names *names, const char *name, size_t length)
+{
+    return names->slots[find_slot(names, name, length)] - 1;
+}
+
 int32_t names_find(const struct names *names, const char *name)
 {
-    return names->slots[find_slot(names, name)] - 1;
+    return names_find_bytes(names, name, strlen(name));
 }
 
 int32_t names_count(const struct names *names)

@@ -11,87 +11,74 @@
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/format/table.h"
+#include "lib/format/workload_table.h"
 #include <assert.h>
 
-#define MAX_BATCH 1000000
+/* How much room is made for rows: after SAMPLE_ROWS of them, for FIRST_RESERVE at most at first,
+ * and for 1 / RESERVE_MORE more than it looks like. */
+#define SAMPLE_ROWS 1000
+#define FIRST_RESERVE (INT64_C(1) << 24)
+#define RESERVE_MORE 32
 
-enum column {
-    REQUEST_ID,
-    ARRIVAL_S,
-    SERVICE,
-    PROMPT_TOKENS,
-    OUTPUT_TOKENS,
-    SLO_S,
-    CLIENT,
-    THINK_S,
-    SESSION,
-    PREFIX_TOKENS,
-    BATCH,
-    COLUMN_COUNT
+static const struct csv_column columns[WORKLOAD_COLUMN_COUNT] = {
+    [WORKLOAD_REQUEST_ID] = { "request_id", true },
+    [WORKLOAD_ARRIVAL_S] = { "arrival_s", true },
+    [WORKLOAD_SERVICE] = { "service", true },
+    [WORKLOAD_PROMPT_TOKENS] = { "prompt_tokens", false },
+    [WORKLOAD_OUTPUT_TOKENS] = { "output_tokens", false },
+    [WORKLOAD_SLO_S] = { "slo_s", false },
+    [WORKLOAD_CLIENT] = { "client", false },
+    [WORKLOAD_THINK_S] = { "think_s", false },
+    [WORKLOAD_SESSION] = { "session", false },
+    [WORKLOAD_PREFIX_TOKENS] = { "prefix_tokens", false },
+    [WORKLOAD_BATCH] = { "batch", false },
 };
 
-static const struct csv_column columns[COLUMN_COUNT] = {
-    [REQUEST_ID] = { "request_id", true },
-    [ARRIVAL_S] = { "arrival_s", true },
-    [SERVICE] = { "service", true },
-    [PROMPT_TOKENS] = { "prompt_tokens", false },
-    [OUTPUT_TOKENS] = { "output_tokens", false },
-    [SLO_S] = { "slo_s", false },
-    [CLIENT] = { "client", false },
-    [THINK_S] = { "think_s", false },
-    [SESSION] = { "session", false },
-    [PREFIX_TOKENS] = { "prefix_tokens", false },
-    [BATCH] = { "batch", false },
-};
-
-struct reader {
-    const struct csv *csv;
-    struct workload_builder *builder;
-    int64_t last_id, last_arrival_ps; /* -1 before the first */
-};
-
-static bool read_identity(struct reader *reader, struct workload_request *request, struct err *err)
+static bool read_identity(struct workload_reader *reader, struct workload_request *request,
+                          struct err *err)
 {
     const struct csv *csv = reader->csv;
     struct workload_builder *builder = reader->builder;
 
-    if (!csv_int(csv, REQUEST_ID, 0, INT64_MAX, &request->request_id, err))
+    if (!csv_int(csv, WORKLOAD_REQUEST_ID, 0, INT64_MAX, &request->request_id, err))
         return false;
     if (request->request_id <= reader->last_id)
-        return csv_bad(csv, REQUEST_ID, err, "must be above %lld, the one in the row before",
-                       (long long)reader->last_id);
+        return csv_bad(csv, WORKLOAD_REQUEST_ID, err,
+                       "must be above %lld, the one in the row before", (long long)reader->last_id);
     reader->last_id = request->request_id;
-    if (!csv_has(csv, SERVICE))
-        return csv_bad(csv, SERVICE, err, "expected the name of a service");
-    request->service = workload_builder_service(builder, csv_text(csv, SERVICE));
-    if (csv_has(csv, CLIENT))
-        request->client = workload_builder_client(builder, csv_text(csv, CLIENT));
-    if (csv_has(csv, SESSION))
-        request->session = workload_builder_session(builder, csv_text(csv, SESSION));
+    if (!csv_has(csv, WORKLOAD_SERVICE))
+        return csv_bad(csv, WORKLOAD_SERVICE, err, "expected the name of a service");
+    request->service = workload_builder_service(builder, csv_text(csv, WORKLOAD_SERVICE));
+    if (csv_has(csv, WORKLOAD_CLIENT))
+        request->client = workload_builder_client(builder, csv_text(csv, WORKLOAD_CLIENT));
+    if (csv_has(csv, WORKLOAD_SESSION))
+        request->session = workload_builder_session(builder, csv_text(csv, WORKLOAD_SESSION));
     return true;
 }
 
-static bool read_times(struct reader *reader, struct workload_request *request, struct err *err)
+static bool read_times(struct workload_reader *reader, struct workload_request *request,
+                       struct err *err)
 {
     const struct csv *csv = reader->csv;
 
-    if (csv_has(csv, SLO_S) && !csv_seconds(csv, SLO_S, 1, &request->slo_ps, err))
+    if (csv_has(csv, WORKLOAD_SLO_S) && !csv_seconds(csv, WORKLOAD_SLO_S, 1, &request->slo_ps, err))
         return false;
-    if (csv_has(csv, THINK_S) && !csv_seconds(csv, THINK_S, 0, &request->think_ps, err))
+    if (csv_has(csv, WORKLOAD_THINK_S) &&
+        !csv_seconds(csv, WORKLOAD_THINK_S, 0, &request->think_ps, err))
         return false;
-    if (!csv_has(csv, ARRIVAL_S)) {
+    if (!csv_has(csv, WORKLOAD_ARRIVAL_S)) {
         if (request->client < 0 && request->session < 0)
-            return csv_bad(csv, ARRIVAL_S, err,
+            return csv_bad(csv, WORKLOAD_ARRIVAL_S, err,
                            "expected seconds; only a row with a client or a session may leave it "
                            "empty");
         return true;
     }
-    if (!csv_seconds(csv, ARRIVAL_S, 0, &request->arrival_ps, err))
+    if (!csv_seconds(csv, WORKLOAD_ARRIVAL_S, 0, &request->arrival_ps, err))
         return false;
     if (request->arrival_ps < reader->last_arrival_ps) {
         char text[UNITS_TEXT_BYTES];
 
-        return csv_bad(csv, ARRIVAL_S, err,
+        return csv_bad(csv, WORKLOAD_ARRIVAL_S, err,
                        "earlier than %s, an arrival above it; rows must be sorted by arrival",
                        units_format_seconds(reader->last_arrival_ps, text));
     }
@@ -99,66 +86,105 @@ static bool read_times(struct reader *reader, struct workload_request *request, 
     return true;
 }
 
-static bool read_count(const struct csv *csv, enum column column, int32_t min, int32_t max,
+static bool read_count(const struct csv *csv, enum workload_column column, int32_t min, int32_t max,
                        int32_t *value, struct err *err)
 {
     return !csv_has(csv, (int)column) || csv_int32(csv, (int)column, min, max, value, err);
 }
 
-static bool read_tokens(struct reader *reader, struct workload_request *request, struct err *err)
+static bool read_tokens(struct workload_reader *reader, struct workload_request *request,
+                        struct err *err)
 {
     const struct csv *csv = reader->csv;
 
-    if (!read_count(csv, PROMPT_TOKENS, 1, DIST_MAX_TOKENS, &request->prompt_tokens, err) ||
-        !read_count(csv, OUTPUT_TOKENS, 1, DIST_MAX_TOKENS, &request->output_tokens, err) ||
-        !read_count(csv, PREFIX_TOKENS, 0, DIST_MAX_TOKENS, &request->prefix_tokens, err) ||
-        !read_count(csv, BATCH, 1, MAX_BATCH, &request->batch, err))
+    if (!read_count(csv, WORKLOAD_PROMPT_TOKENS, 1, DIST_MAX_TOKENS, &request->prompt_tokens,
+                    err) ||
+        !read_count(csv, WORKLOAD_OUTPUT_TOKENS, 1, DIST_MAX_TOKENS, &request->output_tokens,
+                    err) ||
+        !read_count(csv, WORKLOAD_PREFIX_TOKENS, 0, DIST_MAX_TOKENS, &request->prefix_tokens,
+                    err) ||
+        !read_count(csv, WORKLOAD_BATCH, 1, WORKLOAD_MAX_BATCH, &request->batch, err))
         return false;
     if (request->prefix_tokens > request->prompt_tokens)
-        return csv_bad(csv, PREFIX_TOKENS, err, "expected at most prompt_tokens, which is %d",
-                       request->prompt_tokens);
+        return csv_bad(csv, WORKLOAD_PREFIX_TOKENS, err,
+                       "expected at most prompt_tokens, which is %d", request->prompt_tokens);
     return true;
 }
 
-static bool read_rows(struct reader *reader, struct csv *csv, struct err *err)
+static bool is_half_full(const struct workload_builder *builder)
 {
-    while (csv_next(csv, err)) {
-        struct workload_request request = {
-            .arrival_ps = WORKLOAD_CLOSED, .client = -1, .session = -1, .batch = 1
-        };
+    return builder->workload->count >= SAMPLE_ROWS &&
+           builder->workload->count >= builder->capacity / 2;
+}
 
+/* Room for the rows that are left, if they are as long as those so far: most files get longer ids
+ * and times. Limited, so that rows which turn out longer do not cost memory for ever so many; then
+ * this is asked for again. */
+static void reserve(struct workload_reader *reader)
+{
+    int64_t left = csv_bytes_left(reader->csv), read = reader->first_left_bytes - left;
+    int64_t count = (int64_t)workload_builder_count(reader->builder), rest;
+    int64_t limit = count > FIRST_RESERVE / 16 ? 16 * count : FIRST_RESERVE;
+
+    if (left < 0 || read <= 0)
+        return;
+    rest = units_mul_div(left, count, read);
+    rest += (count + rest) / RESERVE_MORE;
+    reader->has_reserved = rest <= limit;
+    workload_builder_reserve(reader->builder, (size_t)(count + (rest < limit ? rest : limit)));
+}
+
+static bool read_rows(struct workload_reader *reader, struct workload_scan *scan, struct err *err)
+{
+    for (;;) {
+        struct workload_request request = WORKLOAD_REQUEST_INIT;
+
+        if (scan)
+            workload_scan_rows(scan, reader);
+        if (!reader->has_reserved && is_half_full(reader->builder))
+            reserve(reader);
+        if (!csv_next(reader->csv, err))
+            break;
         if (!read_identity(reader, &request, err) || !read_times(reader, &request, err) ||
             !read_tokens(reader, &request, err))
             return false;
-        workload_builder_add_line(reader->builder, &request, csv_line(csv));
+        workload_builder_add_line(reader->builder, &request, csv_line(reader->csv));
     }
     if (err->kind != ERR_NONE)
         return false;
     if (workload_builder_count(reader->builder) == 0)
-        return err_at(err, csv_path(csv), 0, 0, "no requests: expected at least one row");
+        return err_at(err, csv_path(reader->csv), 0, 0, "no requests: expected at least one row");
     return true;
 }
 
-struct workload *workload_load(struct arena *arena, const char *path, struct err *err)
+struct workload *workload_read(struct arena *arena, const char *path, bool with_scan,
+                               struct err *err)
 {
-    struct csv *csv = csv_open(arena, path, "workload", columns, COLUMN_COUNT, err);
-    struct reader reader = { csv, NULL, -1, -1 };
+    struct csv *csv = csv_open(arena, path, "workload", columns, WORKLOAD_COLUMN_COUNT, err);
+    struct workload_reader reader = { .csv = csv, .last_id = -1, .last_arrival_ps = -1 };
     struct workload *workload;
     bool is_ok;
 
     if (!csv)
         return NULL;
     reader.builder = workload_build(arena, csv_path(csv));
-    is_ok = read_rows(&reader, csv, err);
+    reader.first_left_bytes = csv_bytes_left(csv);
+    reader.has_reserved = reader.first_left_bytes < 0;
+    is_ok = read_rows(&reader, with_scan ? workload_scan_create(arena, &reader) : NULL, err);
     csv_close(csv);
     if (!is_ok)
         return NULL;
     workload = workload_builder_finish(reader.builder);
-    workload->service_column = csv_position(csv, SERVICE);
-    workload->prompt_column = csv_position(csv, PROMPT_TOKENS);
-    workload->output_column = csv_position(csv, OUTPUT_TOKENS);
-    workload->batch_column = csv_position(csv, BATCH);
+    workload->service_column = csv_position(csv, WORKLOAD_SERVICE);
+    workload->prompt_column = csv_position(csv, WORKLOAD_PROMPT_TOKENS);
+    workload->output_column = csv_position(csv, WORKLOAD_OUTPUT_TOKENS);
+    workload->batch_column = csv_position(csv, WORKLOAD_BATCH);
     return workload;
+}
+
+struct workload *workload_load(struct arena *arena, const char *path, struct err *err)
+{
+    return workload_read(arena, path, true, err);
 }
 
 /* ---- lines ---- */
@@ -184,104 +210,104 @@ long workload_line(const struct workload *workload, size_t index)
 /* ---- writing ---- */
 
 /* Whether the request says anything in this column. */
-static bool is_given(const struct workload_request *request, enum column column)
+static bool is_given(const struct workload_request *request, enum workload_column column)
 {
     switch (column) {
-    case REQUEST_ID:
-    case ARRIVAL_S:
-    case SERVICE:
+    case WORKLOAD_REQUEST_ID:
+    case WORKLOAD_ARRIVAL_S:
+    case WORKLOAD_SERVICE:
         return true;
-    case PROMPT_TOKENS:
+    case WORKLOAD_PROMPT_TOKENS:
         return request->prompt_tokens > 0;
-    case OUTPUT_TOKENS:
+    case WORKLOAD_OUTPUT_TOKENS:
         return request->output_tokens > 0;
-    case SLO_S:
+    case WORKLOAD_SLO_S:
         return request->slo_ps > 0;
-    case CLIENT:
+    case WORKLOAD_CLIENT:
         return request->client >= 0;
-    case THINK_S:
+    case WORKLOAD_THINK_S:
         return request->think_ps > 0;
-    case SESSION:
+    case WORKLOAD_SESSION:
         return request->session >= 0;
-    case PREFIX_TOKENS:
+    case WORKLOAD_PREFIX_TOKENS:
         return request->prefix_tokens > 0;
-    case BATCH:
+    case WORKLOAD_BATCH:
         return request->batch > 1;
-    case COLUMN_COUNT:
+    case WORKLOAD_COLUMN_COUNT:
         break;
     }
     return false;
 }
 
 static void write_field(struct out *out, const struct workload *workload,
-                        const struct workload_request *request, enum column column)
+                        const struct workload_request *request, enum workload_column column)
 {
     switch (column) {
-    case REQUEST_ID:
+    case WORKLOAD_REQUEST_ID:
         out_int(out, request->request_id);
         break;
-    case ARRIVAL_S:
+    case WORKLOAD_ARRIVAL_S:
         if (request->arrival_ps != WORKLOAD_CLOSED)
             out_seconds(out, request->arrival_ps);
         break;
-    case SERVICE:
+    case WORKLOAD_SERVICE:
         out_csv(out, workload->services[request->service]);
         break;
-    case PROMPT_TOKENS:
+    case WORKLOAD_PROMPT_TOKENS:
         out_int(out, request->prompt_tokens);
         break;
-    case OUTPUT_TOKENS:
+    case WORKLOAD_OUTPUT_TOKENS:
         out_int(out, request->output_tokens);
         break;
-    case SLO_S:
+    case WORKLOAD_SLO_S:
         out_seconds(out, request->slo_ps);
         break;
-    case CLIENT:
+    case WORKLOAD_CLIENT:
         out_csv(out, workload->clients[request->client]);
         break;
-    case THINK_S:
+    case WORKLOAD_THINK_S:
         out_seconds(out, request->think_ps);
         break;
-    case SESSION:
+    case WORKLOAD_SESSION:
         out_csv(out, workload->sessions[request->session]);
         break;
-    case PREFIX_TOKENS:
+    case WORKLOAD_PREFIX_TOKENS:
         out_int(out, request->prefix_tokens);
         break;
-    case BATCH:
+    case WORKLOAD_BATCH:
         out_int(out, request->batch);
         break;
-    case COLUMN_COUNT:
+    case WORKLOAD_COLUMN_COUNT:
         break;
     }
 }
 
 void workload_write(struct out *out, const struct workload *workload, const char *const *meta)
 {
-    bool is_used[COLUMN_COUNT] = { false };
+    bool is_used[WORKLOAD_COLUMN_COUNT] = { false };
 
     for (size_t i = 0; i < workload->count; i++) {
         const struct workload_request request = workload_at(workload, i);
 
-        for (int c = 0; c < COLUMN_COUNT; c++)
-            is_used[c] = is_used[c] || is_given(&request, (enum column)c);
+        for (int c = 0; c < WORKLOAD_COLUMN_COUNT; c++)
+            is_used[c] = is_used[c] || is_given(&request, (enum workload_column)c);
     }
     table_begin(out, "workload", meta);
     out_text(out, "request_id,arrival_s,service");
-    for (int c = SERVICE + 1; c < COLUMN_COUNT; c++)
+    for (int c = WORKLOAD_SERVICE + 1; c < WORKLOAD_COLUMN_COUNT; c++)
         if (is_used[c])
             out_printf(out, ",%s", columns[c].name);
     out_char(out, '\n');
     for (size_t i = 0; i < workload->count; i++) {
         const struct workload_request request = workload_at(workload, i);
 
-        for (int c = 0; c < COLUMN_COUNT; c++) {
-            if (c > SERVICE && !is_used[c])
+        for (int c = 0; c < WORKLOAD_COLUMN_COUNT; c++) {
+            if (c > WORKLOAD_SERVICE && !is_used[c])
                 continue;
             if (c > 0)
                 out_char(out, ',');
-            if (is_given(&request, (enum column)c))
-                write_field(out, workload, &request, (enum column)c);
+            if (is_given(&request, (enum workload_column)c))
+                write_field(out, workload, &request, (enum workload_column)c);
         }
         out_char(out, '\n');
     }

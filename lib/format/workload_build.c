@@ -2,21 +2,11 @@
  *
  * A column comes into being with the first row that says something in it; the rows above get its
  * default then. */
-#include "lib/format/workload.h"
+#include "lib/format/workload_table.h"
 
 #include "lib/base/arena.h"
 #include "lib/format/names.h"
 #include <assert.h>
-
-#define FIRST_CAPACITY 256
-
-struct workload_builder {
-    struct arena *arena;
-    struct workload *workload;
-    size_t capacity; /* of every column that is there */
-    size_t line_capacity;
-    struct names *services, *clients, *sessions;
-};
 
 struct workload_builder *workload_build(struct arena *arena, const char *path)
 {
@@ -89,7 +79,7 @@ void workload_builder_reserve(struct workload_builder *builder, size_t count)
     builder->capacity = count;
 }
 
-static int64_t *begin64(const struct workload_builder *builder, int64_t normal)
+int64_t *workload_builder_begin64(const struct workload_builder *builder, int64_t normal)
 {
     int64_t *column = arena_array(builder->arena, builder->capacity, sizeof *column);
 
@@ -99,7 +89,7 @@ static int64_t *begin64(const struct workload_builder *builder, int64_t normal)
     return column;
 }
 
-static int32_t *begin32(const struct workload_builder *builder, int32_t normal)
+int32_t *workload_builder_begin32(const struct workload_builder *builder, int32_t normal)
 {
     int32_t *column = arena_array(builder->arena, builder->capacity, sizeof *column);
 
@@ -109,82 +99,59 @@ static int32_t *begin32(const struct workload_builder *builder, int32_t normal)
     return column;
 }
 
-static void begin_ids(struct workload_builder *builder)
+void workload_builder_begin_ids(struct workload_builder *builder, int64_t next_id)
 {
     struct workload *workload = builder->workload;
 
-    workload->request_ids = begin64(builder, 0);
+    workload->request_ids = workload_builder_begin64(builder, 0);
     for (size_t i = 0; i < workload->count; i++)
         workload->request_ids[i] = (int64_t)i;
+    workload->request_ids[workload->count] = next_id;
 }
 
-/* Into the row that is being added; `normal` is what a column that is not there stands for. */
-static inline void put64(const struct workload_builder *builder, int64_t **column, int64_t value,
-                         int64_t normal)
-{
-    if (!*column) {
-        if (value == normal)
-            return;
-        *column = begin64(builder, normal);
-    }
-    (*column)[builder->workload->count] = value;
-}
-
-static inline void put32(const struct workload_builder *builder, int32_t **column, int32_t value,
-                         int32_t normal)
-{
-    if (!*column) {
-        if (value == normal)
-            return;
-        *column = begin32(builder, normal);
-    }
-    (*column)[builder->workload->count] = value;
-}
-
-void workload_builder_add(struct workload_builder *builder, const struct workload_request *request)
+void workload_builder_put_rare(struct workload_builder *builder,
+                               const struct workload_request *request)
 {
     struct workload *workload = builder->workload;
     size_t at = workload->count;
 
-    if (at == builder->capacity)
-        workload_builder_reserve(builder, at ? 2 * at : FIRST_CAPACITY);
-    if (!workload->request_ids && request->request_id != (int64_t)at)
-        begin_ids(builder);
-    if (workload->request_ids)
-        workload->request_ids[at] = request->request_id;
-    workload->arrivals_ps[at] = request->arrival_ps;
-    put64(builder, &workload->thinks_ps, request->think_ps, 0);
-    put64(builder, &workload->slos_ps, request->slo_ps, 0);
-    put32(builder, &workload->service_ids, request->service, 0);
-    put32(builder, &workload->client_ids, request->client, -1);
-    put32(builder, &workload->session_ids, request->session, -1);
-    put32(builder, &workload->prompt_tokens, request->prompt_tokens, 0);
-    put32(builder, &workload->output_tokens, request->output_tokens, 0);
-    put32(builder, &workload->prefix_tokens, request->prefix_tokens, 0);
-    put32(builder, &workload->batches, request->batch, 1);
-    workload->has_tokens = workload->has_tokens && request->prompt_tokens > 0;
-    workload->count++;
+    workload_put64(builder, &workload->thinks_ps, at, request->think_ps, 0);
+    workload_put64(builder, &workload->slos_ps, at, request->slo_ps, 0);
+    workload_put32(builder, &workload->client_ids, at, request->client, -1);
+    workload_put32(builder, &workload->session_ids, at, request->session, -1);
+    workload_put32(builder, &workload->prefix_tokens, at, request->prefix_tokens, 0);
+    workload_put32(builder, &workload->batches, at, request->batch, 1);
 }
 
-void workload_builder_add_line(struct workload_builder *builder,
-                               const struct workload_request *request, long line)
+void workload_builder_line(struct workload_builder *builder, long line)
 {
     struct workload *workload = builder->workload;
     const struct workload_lines *last =
         workload->line_count > 0 ? &workload->lines[workload->line_count - 1] : NULL;
 
-    if (!last || last->line + (long)(workload->count - last->first) != line) {
-        assert(!last || last->line + (long)(workload->count - last->first) < line);
-        if (workload->line_count == builder->line_capacity) {
-            size_t wider = builder->line_capacity ? 2 * builder->line_capacity : 4;
+    if (last && last->line + (long)(workload->count - last->first) == line)
+        return;
+    assert(!last || last->line + (long)(workload->count - last->first) < line);
+    if (workload->line_count == builder->line_capacity) {
+        size_t wider = builder->line_capacity ? 2 * builder->line_capacity : 4;
 
-            workload->lines = arena_grow(builder->arena, workload->lines, builder->line_capacity,
-                                         wider, sizeof *workload->lines);
-            builder->line_capacity = wider;
-        }
-        workload->lines[workload->line_count++] = (struct workload_lines){ workload->count, line };
+        workload->lines = arena_grow(builder->arena, workload->lines, builder->line_capacity, wider,
+                                     sizeof *workload->lines);
+        builder->line_capacity = wider;
     }
-    workload_builder_add(builder, request);
+    workload->lines[workload->line_count++] = (struct workload_lines){ workload->count, line };
+}
+
+void workload_builder_add(struct workload_builder *builder, const struct workload_request *request)
+{
+    workload_builder_put(builder, request);
+}
+
+void workload_builder_add_line(struct workload_builder *builder,
+                               const struct workload_request *request, long line)
+{
+    workload_builder_line(builder, line);
+    workload_builder_put(builder, request);
 }
 
 struct workload *workload_builder_finish(struct workload_builder *builder)

@@ -464,6 +464,43 @@ static void a_dash_is_stdin(void **state)
     unlink(path);
 }
 
+static void plain_lines_may_be_taken_off_by_the_caller(void **state)
+{
+    static const char text[] = "device,op\n1,2\n3,4\n5,6\n7";
+    char path[] = "/tmp/orrery-csv-XXXXXX";
+    struct err err = ERR_INIT;
+    int fd = mkstemp(path);
+    struct csv *csv;
+    const char *rest;
+    size_t length;
+
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    close(fd);
+    csv = csv_open(*state, path, NULL, columns, COLUMNS, &err);
+    assert_non_null(csv);
+    assert_int_equal(csv_header_count(csv), 2);
+    assert_int_equal(csv_bytes_left(csv), 13);
+    rest = csv_peek(csv, &length);
+    assert_int_equal(length, 13);
+    assert_memory_equal(rest, "1,2\n3,4\n", 8);
+    csv_skip(csv, 8, 2);
+    assert_int_equal(csv_bytes_left(csv), 5);
+    assert_true(csv_next(csv, &err));
+    assert_string_equal(csv_text(csv, OP), "6");
+    assert_int_equal(csv_line(csv), 4);
+    assert_int_equal(csv_bytes_left(csv), 1);
+    assert_false(csv_next(csv, &err));
+    csv_peek(csv, &length);
+    assert_int_equal(length, 0);
+    csv_close(csv);
+    unlink(path);
+    csv = open_text(*state, text, &err); /* no room to read behind it */
+    csv_peek(csv, &length);
+    assert_int_equal(length, 0);
+    assert_int_equal(csv_bytes_left(csv), 13);
+    csv_close(csv);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +524,7 @@ int main(void)
         RULE(files_are_read_in_blocks_of_any_size),
         RULE(missing_files_and_folders_are_system_errors),
         RULE(a_dash_is_stdin),
+        RULE(plain_lines_may_be_taken_off_by_the_caller),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

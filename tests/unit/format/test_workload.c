@@ -105,7 +105,12 @@ static void thousands_of_names_keep_their_numbers(void **state)
         assert_string_equal(names_list(names)[i], text);
     }
     assert_int_equal(names_find(names, "client5000"), -1);
-    assert_int_equal(names_count(names), 5000);
+    assert_int_equal(names_find_bytes(names, "client12345", 9), 123);
+    assert_int_equal(names_find_bytes(names, "client12345", 3), -1);
+    assert_int_equal(names_put_bytes(names, "client12345", 10), 1234);
+    assert_int_equal(names_put_bytes(names, "client12345", 11), 5000);
+    assert_string_equal(names_list(names)[5000], "client12345");
+    assert_int_equal(names_count(names), 5001);
 }
 
 static void ids_must_rise_strictly(void **state)
