@@ -77,6 +77,20 @@ static inline void engine_replay(struct engine *engine, int slot, struct engine_
     }
 }
 
+/* The same for a key that is not above the one that the slot has: it rises until it meets an earlier
+ * one, and all above that stays as it is. Mostly that is near the leaf. */
+static inline void engine_raise(struct engine *engine, int slot, struct engine_key key)
+{
+    struct engine_key *node = engine->node;
+    unsigned i = (unsigned)(engine->width + slot);
+
+    node[i] = key;
+    for (i /= 2; i > 0 && (node[i].time_ps > key.time_ps ||
+                           (node[i].time_ps == key.time_ps && node[i].order > key.order));
+         i /= 2)
+        node[i] = key;
+}
+
 /* Plans the slot's event, in place of the one it had. A time before engine_now_ps is a programming
  * error (assert); the present instant is allowed. */
 static inline void engine_set(struct engine *engine, int slot, int64_t time_ps,
@@ -88,6 +102,10 @@ static inline void engine_set(struct engine *engine, int slot, int64_t time_ps,
     assert(time_ps >= engine->now_ps && time_ps != ENGINE_NEVER);
     key.time_ps = (uint64_t)time_ps;
     key.order = (uint64_t) class << 56 | (uint64_t)slot << 32 | engine->seq++;
+    if (engine->node[engine->width + slot].time_ps == UINT64_MAX) {
+        engine_raise(engine, slot, key);
+        return;
+    }
     if (engine->taken == slot)
         engine->taken = -1;
     engine_replay(engine, slot, key);

@@ -133,7 +133,8 @@ static void stations_fill(struct serve *serve, const struct alpaserve_result *bo
     for (int i = 0; i < serve->input->plan->cluster->device_count; i++) {
         struct station *station = &serve->stations[i];
 
-        station->busy_ps = station->charged_ps = station->offered_ps = booked->busy_ps[i];
+        station->busy_ps = booked->busy_ps[i];
+        station->offered_ps = (uint64_t)booked->busy_ps[i];
     }
 }
 

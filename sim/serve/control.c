@@ -107,6 +107,7 @@ static void device_switch(struct serve *serve, int32_t device)
 
         station->free_ps = engine_after_ps(from_ps, cost_ps);
         station->gap_ps = engine_after_ps(station->gap_ps, cost_ps);
+        station->switched_ps += (uint64_t)cost_ps;
     }
     station->booked_ps =
         engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);
@@ -162,7 +163,7 @@ static bool speed_change(struct serve *serve, int32_t device, double ratio, stru
             if (!lane->sites[s].is_model && holds_device(lane->sites[s].stage, device))
                 costs_scale(serve, lane, &lane->sites[s]);
     }
-    return station_reprice(serve, device, err);
+    return queue_form_reprice(serve, device, err);
 }
 
 static bool event_happen(struct serve *serve, const struct event *event, struct err *err)
@@ -174,7 +175,7 @@ static bool event_happen(struct serve *serve, const struct event *event, struct 
     case EVENT_DOWN:
         station->is_down = true;
         lanes_count_down(serve, event->device, 1);
-        station_fail(serve, event->device);
+        queue_form_fail(serve, event->device);
         return true;
     case EVENT_UP:
         station->is_down = false;

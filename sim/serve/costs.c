@@ -146,6 +146,8 @@ void costs_scale(const struct serve *serve, const struct lane *lane, struct site
         }
         site->jobs[b] = slowest;
     }
+    site->job = site->jobs[0];
+    site->is_sized = lane->size_count > 1;
 }
 
 static bool executable_fill(struct serve *serve, struct lane *lane, struct err *err)
@@ -184,7 +186,6 @@ static bool slices_fill(struct serve *serve, struct lane *lane, struct err *err)
         site->table = table_of(serve, site->device, err);
         if (!site->table)
             return false;
-        site->jobs = arena_array(serve->arena, 1, sizeof(*site->jobs));
         site->threads = d->threads;
         site->kv_bytes_per_token = plan_stage_kv_bytes_per_token(plan, site->stage);
         site->weight_bytes = plan_stage_weight_bytes(plan, site->stage, site->device);

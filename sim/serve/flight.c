@@ -255,6 +255,10 @@ bool flight_arrive(struct serve *serve, int32_t index, struct err *err)
 
 bool flight_enter(struct serve *serve, int32_t index, struct err *err)
 {
+    if (serve->flights[index].site->is_plain) {
+        station_push_plain(serve, index);
+        return true;
+    }
     if (serve->delays && delays_hold(serve, DELAY_WORKER, index))
         return true;
     return station_push(serve, index, err);

@@ -18,19 +18,24 @@ struct job { /* what a device is taken for */
     int64_t cost_ps, gap_ps;
 };
 
-struct site {          /* a stage of the plan, with what its steps cost and where they go */
-    struct job *jobs;  /* executables: by number of the batch size; models: gap of [0] alone */
+/* A stage of the plan, with what its steps cost and where they go. What every job reads stands in
+ * the first 64 bytes. */
+struct site {
+    struct job job;    /* executables: of the smallest batch size; = jobs[0] */
+    struct job *jobs;  /* executables: by number of the batch size */
     int64_t queued_ps; /* --rules dlsim: added when the devices have work already */
-    const int32_t *devices;
-    int32_t device; /* the first: it sends and receives */
+    int32_t device;    /* the first: it sends and receives */
     int32_t device_count;
     int32_t route_in;   /* from the stage before, or from the source; -1 = free */
     int32_t route_back; /* of the last stage: to the source; -1 = free */
     int32_t replica, service;
     bool is_last;
     bool is_model;
+    bool is_plain; /* jobs of one request of an executable on one device, in closed form */
+    bool is_sized; /* its jobs may be of several batch sizes */
+    /* from here on: read once a message, or only for what is not plain */
+    const int32_t *devices;
     struct batcher *batcher; /* of a stage 0 that takes several requests at once; else NULL */
-    /* from here on: read once a message, or only for models */
     const struct plan_stage *stage;
     const struct model *model;      /* NULL: executable */
     const struct cost_table *table; /* slices: of the stage's device */
@@ -38,7 +43,6 @@ struct site {          /* a stage of the plan, with what its steps cost and wher
     int64_t *output_bytes;          /* executables: to the next stage, by size */
     int64_t kv_bytes_per_token;
     int threads;
-    double speed_ratio;
     int64_t weight_bytes, activation_bytes; /* executables, on each of its devices */
 };
 
@@ -83,19 +87,23 @@ struct decode { /* what a flight of a model needs beside it */
     int64_t first_token_ps;
 };
 
-struct station {       /* a device as a server; its index is its slot in the engine */
+/* A device as a server; its index is its slot in the engine. What every job writes stands in the
+ * first 64 bytes. */
+struct station {
     struct ring queue; /* flights; a job of several devices waits in the queue of each */
     int32_t running;   /* flight, NO_FLIGHT = none */
     bool is_down;
     int64_t free_ps;   /* earliest next start: end of the last job + gap */
     int64_t booked_ps; /* when all that is queued will be done, gaps included */
-    int64_t end_ps;    /* of the job that is running */
-    int64_t held_ps;   /* an epoch came meanwhile: taken that much longer behind it */
-    int64_t busy_ps, gap_ps;
-    int64_t charged_ps; /* sum of the costs of the jobs that ran here: must equal busy_ps */
-    int64_t offered_ps;
-    int64_t wait_peak_ps;  /* longest that a job was ready and waited here */
-    int32_t batcher_count; /* of stages 0 that batch here */
+    int64_t busy_ps;
+    uint64_t offered_ps; /* costs and gaps of all jobs that were queued, modulo 2^64 */
+    int64_t gap_ps;
+    int64_t wait_peak_ps;        /* longest that a job was ready and waited here */
+    int64_t end_ps, next_gap_ps; /* of the job that is running; in queue form alone */
+    int64_t held_ps;             /* an epoch came meanwhile: taken that much longer behind it */
+    uint64_t switched_ps;        /* by epochs, in all: gap_ps has it, offered_ps has not */
+    uint64_t lost_ps;            /* of offered_ps: never done, since the job was lost */
+    int32_t batcher_count;       /* of stages 0 that batch here */
     struct batcher **batchers;
 };
 
@@ -172,16 +180,29 @@ void flight_lose(struct serve *serve, int32_t index, enum trace_status status);
 void flight_turn_away(struct serve *serve, int32_t index, enum trace_status status);
 
 /* station.c: the queue and the computing of jobs. */
+void station_push_plain(struct serve *serve, int32_t index); /* of a plain site */
 bool station_push(struct serve *serve, int32_t index, struct err *err);
 /* Starts what may start on a device that is not running. */
 void station_start(struct serve *serve, int32_t device);
 /* The device's event: a job's end, or a moment to look at its queue again. */
 bool station_event(struct serve *serve, int32_t device, struct err *err);
-/* The device is gone: what runs or waits on it has failed. */
-void station_fail(struct serve *serve, int32_t device);
-/* Its speed has changed: what waits there costs something else. */
-bool station_reprice(struct serve *serve, int32_t device, struct err *err);
 int64_t station_backlog_ps(const struct serve *serve, const struct site *site);
+/* For queue_form.c. The job, which is in no queue any more, runs on all its devices. */
+void station_begin(struct serve *serve, int32_t index, int64_t start_ps);
+/* From when on a queued job may run: TRACE_NONE while it waits for a device. */
+int64_t station_earliest_ps(const struct serve *serve, int32_t index);
+/* Takes the job, which heads them, out of its devices' queues. */
+void station_unqueue(struct serve *serve, int32_t index);
+/* Looks up what the step of a model costs now. */
+bool station_price(struct serve *serve, int32_t index, struct err *err);
+
+/* queue_form.c: queues that are looked at when their device is free. */
+void queue_form_start(struct serve *serve, int32_t device);
+bool queue_form_is_down(const struct serve *serve, const struct site *site);
+/* The device is gone: what runs or waits on it has failed. */
+void queue_form_fail(struct serve *serve, int32_t device);
+/* Its speed has changed: what waits there costs something else. */
+bool queue_form_reprice(struct serve *serve, int32_t device, struct err *err);
 
 /* batcher.c: fixed batches in front of stages 0. */
 void batcher_build(struct serve *serve);
@@ -249,9 +270,11 @@ static inline int64_t serve_batch_id(const struct serve *serve, int32_t index)
 static inline struct job serve_job(const struct serve *serve, int32_t index)
 {
     const struct flight *flight = &serve->flights[index];
+    const struct site *site = flight->site;
 
-    return flight->site->is_model ? (struct job){ serve->decodes[index].cost_ps, 0 }
-                                  : flight->site->jobs[flight->size];
+    if (site->is_model)
+        return (struct job){ serve->decodes[index].cost_ps, 0 };
+    return site->is_sized ? site->jobs[flight->size] : site->job;
 }
 
 static inline void self_check_change(struct serve *serve, int change)

@@ -185,8 +185,8 @@ static void stations_fill(struct serve *serve, const struct pass *pass)
 
                     station->busy_ps += count * job->cost_ps;
                     station->gap_ps += count * job->gap_ps;
-                    station->offered_ps += count * (job->cost_ps + job->gap_ps);
-                    station->charged_ps = station->busy_ps;
+                    station->offered_ps +=
+                        (uint64_t)count * ((uint64_t)job->cost_ps + (uint64_t)job->gap_ps);
                     station->free_ps = station->booked_ps;
                 }
             }

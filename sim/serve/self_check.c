@@ -52,14 +52,16 @@ static bool busy_check(const struct serve *serve, struct err *err)
         const struct station *station = &serve->stations[i];
         const struct serve_device *device = &serve->result->devices[i];
 
-        if (station->busy_ps != station->charged_ps || device->gap_ps < 0 ||
-            device->busy_ps > serve->result->end_ps - device->gap_ps)
+        uint64_t due_ps = station->offered_ps - station->lost_ps + station->switched_ps;
+
+        if ((uint64_t)station->busy_ps + (uint64_t)station->gap_ps != due_ps ||
+            device->gap_ps < 0 || device->busy_ps > serve->result->end_ps - device->gap_ps)
             return err_set(err, ERR_SYSTEM,
                            "self-check failed: device '%s' was busy for %lld ps and in gaps for "
-                           "%lld ps of %lld ps, its jobs cost %lld ps",
-                           cluster->devices[i].name, (long long)station->busy_ps,
+                           "%lld ps of %lld ps, but its jobs and switches take %lld ps",
+                           cluster->devices[i].name, (long long)device->busy_ps,
                            (long long)device->gap_ps, (long long)serve->result->end_ps,
-                           (long long)station->charged_ps);
+                           (long long)due_ps);
         if (serve->memories[i].kv_bytes != 0)
             return err_set(err, ERR_SYSTEM,
                            "self-check failed: device '%s' still holds %lld bytes of KV cache",

@@ -98,6 +98,12 @@ struct lane *serve_choose(struct serve *serve, int32_t service_index, uint64_t r
     bool is_down = false;
     int choice;
 
+    if (count == 1) {
+        struct lane *only = &serve->lanes[service->replicas[first]];
+
+        *why = only->is_left_out ? TRACE_REFUSED : TRACE_FAILED;
+        return only->down_count == 0 && !only->is_left_out ? only : NULL;
+    }
     if (serve->options->dispatch == DISPATCH_STICKY)
         who = asker(serve, request);
     for (int32_t i = 0; i < count; i++) {
@@ -257,7 +263,7 @@ static void devices_fill(const struct serve *serve)
 
         device->busy_ps = station->busy_ps;
         device->gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
-        device->offered_ps = station->offered_ps;
+        device->offered_ps = (int64_t)station->offered_ps;
         device->peak_bytes = serve->memories[i].peak_bytes;
         device->wait_peak_ps = station->wait_peak_ps;
     }
@@ -300,6 +306,9 @@ static bool begin(struct serve *serve, struct err *err)
     serve->dispatch =
         dispatch_create(serve->arena, options->dispatch, input->plan->service_count, options->seed);
     delays_begin(serve);
+    for (int i = 0; i < input->plan->stage_count; i++)
+        serve->sites[i].is_plain = !serve->has_queue_form && !serve->delays &&
+                                   !serve->sites[i].is_model && serve->sites[i].device_count == 1;
     return control_begin(serve, err);
 }
 

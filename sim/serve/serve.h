@@ -132,7 +132,7 @@ struct serve_result {
     int64_t arrival_span_ps; /* from the first arrival to the last */
     int64_t event_count;
     int64_t moved_bytes; /* sent over links */
-    int64_t priced_steps, extrapolated_costs;
+    int64_t extrapolated_costs;
     int64_t migrations;           /* devices that an epoch brought new slices to */
     bool lacks_kappa;             /* wanted, and no anchor told that of some step */
     bool has_fast_path;           /* the closed form made this result */

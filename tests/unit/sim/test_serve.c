@@ -274,7 +274,8 @@ static void check_begin(void)
     fixture.options.max_requests = 0;
     arrivals_begin(&serve.arrivals, fixture.arena, serve.input, serve.options);
     for (int i = 0; i < 1; i++) {
-        serve.stations[i].busy_ps = serve.stations[i].charged_ps = 20 * MS;
+        serve.stations[i].busy_ps = 20 * MS;
+        serve.stations[i].offered_ps = 20 * (uint64_t)MS;
         assert_int_equal(fixture.result.devices[i].busy_ps, 20 * MS);
     }
     assert_true(self_check_end(&serve, &fixture.err));
@@ -321,9 +322,9 @@ static void broken_laws_are_errors(void **state)
     serve.late_starts = 1;
     assert_check_fails("1 jobs did not start");
     serve.late_starts = 0;
-    serve.stations[0].charged_ps++;
+    serve.stations[0].offered_ps++;
     assert_check_fails("device 'a' was busy");
-    serve.stations[0].charged_ps--;
+    serve.stations[0].offered_ps--;
     serve.memories[0].kv_bytes = 12;
     assert_check_fails("still holds 12 bytes");
     serve.memories[0].kv_bytes = 0;
