@@ -21,7 +21,7 @@ void alpaserve_tell_spans(const struct run *run, const struct path *path, int32_
                           size_t index, int64_t batch_id, int32_t share)
 {
     const struct plan_stage *stages = run->plan->replicas[path->replica].stages;
-    const int64_t *latency_ps = &path->latency_ps[size * path->stage_count];
+    const int64_t *latency_ps = path_latency_ps(path, size);
 
     for (int32_t k = 0; k < path->stage_count; k++) {
         struct alpaserve_span span = { .index = index,
@@ -88,7 +88,7 @@ void alpaserve_next_epoch(struct run *run)
     int64_t from_ps = run->next_epoch_ps;
 
     run->epoch++;
-    run->now = &run->choices[run->epoch * plan->service_count];
+    run->now = &run->choices[(ptrdiff_t)run->epoch * plan->service_count];
     run->next_epoch_ps =
         run->epoch + 1 < plan->epoch_count ? plan->epochs[run->epoch + 1].from_ps : ALPASERVE_NEVER;
     if (!run->input->switch_ps)
@@ -130,8 +130,7 @@ static inline bool book(struct run *run, const struct alpaserve_arrival *arrival
     if (run->observer.on_span)
         alpaserve_tell_spans(run, path, size, arrival->index, -1, 0);
     return alpaserve_end(run, arrival, path, TRACE_OK,
-                         run->times_ps[0] - path->latency_ps[size * path->stage_count], finish_ps,
-                         err);
+                         run->times_ps[0] - path_latency_ps(path, size)[0], finish_ps, err);
 }
 
 static bool run_requests(struct run *run, struct err *err)

@@ -1,5 +1,5 @@
-/* batch.c - fixed batches by AlpaServe's rules: a queue a service, and groups that take
- * from the queues when their first stages are free.
+/* batch.c - fixed batches by AlpaServe's rules: a queue a service, and groups that take from the
+ * queues when their first stages are free.
  *
  * The event of a group is the next instant at which one of its first stages becomes free, or at
  * which a head has waited long enough. Groups are slots of an engine: at one instant in their
@@ -111,7 +111,7 @@ static bool batch_run(struct batches *b, struct queue *queue, const struct batch
     const struct path *path = b->path;
     int32_t size = path_size(path, decision->size), share = 0;
     int64_t end_ps = path_predict_ps(run, path, size, b->enter_ps);
-    int64_t start_ps = run->times_ps[0] - path->latency_ps[size * path->stage_count];
+    int64_t start_ps = run->times_ps[0] - path_latency_ps(path, size)[0];
     int64_t batch_id = run->result->batch_count++;
 
     path_book(run, path, size);

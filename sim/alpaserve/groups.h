@@ -1,6 +1,4 @@
-/* groups.h - which replicas compete for first stages, for fixed batches by AlpaServe's
- * rules.
- */
+/* groups.h - which replicas compete for first stages, for fixed batches by AlpaServe's rules. */
 #ifndef ORRERY_SIM_ALPASERVE_GROUPS_H
 #define ORRERY_SIM_ALPASERVE_GROUPS_H
 

@@ -1,4 +1,4 @@
-/* internal.h - the state of one run by AlpaServe's rules, shared by alpaserve*.c alone.
+/* internal.h - the state of one run by AlpaServe's rules, shared by this folder alone.
  *
  * What is done for every request is inline: a booking costs 10 to 20 ns. */
 #ifndef ORRERY_SIM_ALPASERVE_INTERNAL_H
@@ -87,6 +87,12 @@ static inline int64_t run_deadline_ps(const struct run *run,
     return slo_ps > 0 ? run_after_ps(arrival->arrival_ps, slo_ps) : INT64_MAX;
 }
 
+/* Latencies of all stages in a batch of that size. */
+static inline const int64_t *path_latency_ps(const struct path *path, int32_t size)
+{
+    return &path->latency_ps[(ptrdiff_t)size * path->stage_count];
+}
+
 /* Until when the stage's devices are taken. */
 static inline int64_t path_clock_ps(const struct run *run, const struct path *path, int32_t stage)
 {
@@ -134,7 +140,7 @@ static inline int32_t path_size(const struct path *path, int32_t items)
 static inline int64_t path_predict_ps(const struct run *run, const struct path *path, int32_t size,
                                       int64_t enter_ps)
 {
-    const int64_t *latency_ps = &path->latency_ps[size * path->stage_count];
+    const int64_t *latency_ps = path_latency_ps(path, size);
     int64_t time_ps = enter_ps;
 
     for (int32_t k = 0; k < path->stage_count; k++) {

@@ -1,11 +1,11 @@
-/* setup.c - costs, clocks and choices of a run by AlpaServe's rules, before time starts.
- */
+/* setup.c - costs, clocks and choices of a run by AlpaServe's rules, before time starts. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/policy/price.h"
 #include "sim/alpaserve/internal.h"
+#include <assert.h>
 
 /* ---- overheads ---- */
 
@@ -148,6 +148,7 @@ static bool path_sizes(struct run *run, struct path *path, const struct plan_rep
             path->size_count = intersect(common, path->size_count, sizes, count);
         }
     }
+    assert(common != NULL); /* no replica without a stage, and no stage without a device */
     if (run->options->batch.kind == BATCH_FIXED)
         path->size_count = batch_size_count(most, common, path->size_count);
     path->sizes = common;

@@ -403,7 +403,7 @@ static void decisions_are_those_of_the_plain_rules(void **state)
 
     (void)state;
     for (int i = 0; i < 200000; i++) {
-        int32_t sizes[5];
+        int32_t sizes[5] = { 0 };
         struct scene scene = random_scene(&rng, sizes);
         struct batch_decision expected = plain_decide(&scene), decision = decide(&scene);
 

@@ -170,7 +170,8 @@ static void the_constants_may_be_others(void **state)
     booked_add(b, 0, 0, 0);
     booked_run(b);
     assert_ok(b, 0, 0, 0, 324 * MS); /* (100 + 60) x 2 + 4 */
-    overheads.at[OVERHEAD_WORKER] = (struct overhead){ .is_given = true, .mean_ps = 1 };
+    overheads.at[OVERHEAD_WORKER].is_given = true;
+    overheads.at[OVERHEAD_WORKER].mean_ps = 1;
     assert_false(booked_try(b));
     assert_non_null(strstr(b->err->text, "no overhead but that of the response"));
 }

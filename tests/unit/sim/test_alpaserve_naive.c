@@ -91,7 +91,7 @@ static void naive_run(struct naive *n)
 {
     for (int i = 0; i < REQUESTS; i++) {
         const struct naive_replica *replica = choose(n, n->service[i]);
-        double ends_s[MOST_STAGES];
+        double ends_s[MOST_STAGES] = { 0 };
         double finish_s = predict(n, replica, 0, n->arrival_s[i], ends_s) + 0.011;
 
         n->is_good[i] = is_in_time(n, i, finish_s);
@@ -113,7 +113,7 @@ static const struct naive_replica *replica_on(const struct naive *n, int service
 static bool serve(struct naive *n, double now_s, int service, int group)
 {
     const struct naive_replica *replica = replica_on(n, service, group);
-    double ends_s[MOST_STAGES], finish_s;
+    double ends_s[MOST_STAGES] = { 0 }, finish_s;
     int *head = &n->head[service], size = 0;
     const int *queue = n->queue[service];
 
@@ -161,15 +161,12 @@ static void serve_oldest(struct naive *n, double now_s, int group, int first)
 static void serve_idle(struct naive *n, double now_s)
 {
     for (;;) {
-        int next = -1;
+        int next = n->group_order[0];
         double event_s;
 
-        for (int i = 0; i < n->ordered; i++) {
-            int group = n->group_order[i];
-
-            if (next < 0 || n->event_s[group] < n->event_s[next])
-                next = group;
-        }
+        for (int i = 1; i < n->ordered; i++)
+            if (n->event_s[n->group_order[i]] < n->event_s[next])
+                next = n->group_order[i];
         event_s = n->event_s[next];
         if (event_s > now_s || event_s == INFINITY)
             return;
@@ -221,9 +218,11 @@ static void draw_places(struct naive *n, struct rng *rng, bool does_share)
         int forced = below(rng, n->group_count), number = 0;
 
         for (int g = 0; g < n->group_count; g++)
-            if (g == forced || below(rng, 2) == 0)
+            if (g == forced || below(rng, 2) == 0) {
                 n->replicas[n->replica_count++] =
-                    (struct naive_replica){ .service = s, .group = g, .number = number++ };
+                    (struct naive_replica){ .service = s, .group = g, .number = number };
+                number++;
+            }
     }
     for (int r = 0; r < n->replica_count; r++) {
         int group = n->replicas[r].group, at = 0;
