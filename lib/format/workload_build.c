@@ -132,7 +132,7 @@ void workload_builder_line(struct workload_builder *builder, long line)
     if (last && last->line + (long)(workload->count - last->first) == line)
         return;
     assert(!last || last->line + (long)(workload->count - last->first) < line);
-    if (workload->line_count == builder->line_capacity) {
+    if (!workload->lines || workload->line_count == builder->line_capacity) {
         size_t wider = builder->line_capacity ? 2 * builder->line_capacity : 4;
 
         workload->lines = arena_grow(builder->arena, workload->lines, builder->line_capacity, wider,

@@ -132,7 +132,7 @@ static bool read_yardstick(struct arena *arena, const char *path, size_t rows,
     char *block = arena_alloc(arena, BLOCK_BYTES);
     struct csv_parser parser;
     size_t length;
-    bool is_ok = file && csv_init(&parser, CSV_APPEND_NULL) == 0;
+    bool is_ok = csv_init(&parser, CSV_APPEND_NULL) == 0;
 
     *yardstick = (struct yardstick){ .capacity = rows, .is_header = true };
     yardstick->ids = arena_array(arena, rows, sizeof *yardstick->ids);
@@ -140,7 +140,7 @@ static bool read_yardstick(struct arena *arena, const char *path, size_t rows,
     yardstick->services = arena_array(arena, rows, sizeof *yardstick->services);
     yardstick->prompts = arena_array(arena, rows, sizeof *yardstick->prompts);
     yardstick->outputs = arena_array(arena, rows, sizeof *yardstick->outputs);
-    if (!is_ok)
+    if (!file)
         return false;
     while (fgetc(file) != '\n') { /* libcsv knows no comments */
     }
