@@ -1,4 +1,5 @@
-/* trace.c - reader and writer of requests.csv and stages.csv, writer of transfers.csv. */
+/* trace.c - reader and writer of requests.csv and stages.csv, writer of transfers.csv and of
+ * utilisation over time. */
 #include "lib/format/trace.h"
 
 #include "lib/base/arena.h"
@@ -414,5 +415,45 @@ void trace_transfer_put(struct out *out, const struct trace_transfer *transfer)
     put_number(out, transfer->bytes, 0);
     put_time(out, transfer->send_ps);
     put_time(out, transfer->receive_ps);
+    out_char(out, '\n');
+}
+
+/* ---- utilisation over time ---- */
+
+void trace_utilisation_begin(struct out *out, const char *const *meta)
+{
+    table_begin(out, "utilisation", meta);
+    out_text(out, "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean\n");
+}
+
+/* As a decimal without needless zeros. */
+static void put_millionths(struct out *out, int64_t millionths)
+{
+    int digits = 6;
+    int64_t rest = millionths % 1000000;
+
+    out_char(out, ',');
+    out_int(out, millionths / 1000000);
+    if (rest == 0)
+        return;
+    for (; rest % 10 == 0; rest /= 10)
+        digits--;
+    out_printf(out, ".%0*d", digits, (int)rest);
+}
+
+void trace_utilisation_put(struct out *out, const struct trace_utilisation *row)
+{
+    int64_t length_ps = row->end_ps - row->start_ps;
+
+    out_seconds(out, row->start_ps);
+    put_time(out, row->end_ps);
+    put_name(out, row->kind);
+    put_name(out, row->target);
+    put_millionths(out, units_mul_div(row->busy_ps, 1000000, length_ps));
+    if (row->gap_ps == TRACE_NONE)
+        out_char(out, ',');
+    else
+        put_millionths(out, units_mul_div(row->gap_ps, 1000000, length_ps));
+    put_millionths(out, row->queue_millionths);
     out_char(out, '\n');
 }

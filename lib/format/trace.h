@@ -72,4 +72,13 @@ struct trace_transfer {
 void trace_transfers_begin(struct out *out, const char *const *meta);
 void trace_transfer_put(struct out *out, const struct trace_transfer *transfer);
 
+struct trace_utilisation { /* a device or link in a window */
+    int64_t start_ps, end_ps;
+    const char *kind, *target;
+    int64_t busy_ps, gap_ps;  /* gap TRACE_NONE = empty */
+    int64_t queue_millionths; /* mean number that wait */
+};
+void trace_utilisation_begin(struct out *out, const char *const *meta);
+void trace_utilisation_put(struct out *out, const struct trace_utilisation *row);
+
 #endif

@@ -3,10 +3,12 @@
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/policy/plan.h"
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/run_options.h"
 #include "sim/report/record.h"
 #include "sim/report/report.h"
+#include "sim/report/utilisation.h"
 #include "sim/report/watch.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,6 +41,8 @@ static void write_outputs(struct arena *arena, const struct run_settings *settin
         record_write_stages(record, outs[OUT_STAGES], meta);
     if (outs[OUT_TRANSFERS])
         record_write_transfers(record, outs[OUT_TRANSFERS], meta);
+    if (outs[OUT_UTILISATION])
+        utilisation_write(report->utilisation, outs[OUT_UTILISATION], meta);
     if (!outs[OUT_REPORT])
         return;
     if (settings->is_json)
@@ -54,7 +58,8 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     struct scenario scenario;
     struct serve_result result;
     struct report report = { .options = settings->metrics, .seed = settings->serve.seed };
-    struct serve_observer observers[2], observer;
+    struct serve_observer observers[3] = { { 0 } }, observer;
+    struct utilisation *utilisation = NULL;
     struct record *record;
     struct meter *meter;
 
@@ -66,9 +71,15 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     meter = metrics_begin(arena, scenario.input.plan, &settings->metrics);
     observers[0] = record_observer(record);
     observers[1] = (struct serve_observer){ .end_arg = meter, .on_end = metrics_add };
-    observer = watch_join(arena, observers, 2);
-    if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err))
+    if (outs[OUT_UTILISATION]) {
+        utilisation = utilisation_begin(arena, scenario.input.plan->cluster, settings->window_ps);
+        observers[2] = utilisation_observer(utilisation);
+    }
+    observer = watch_join(arena, observers, 3);
+    if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err) ||
+        (utilisation && !utilisation_end(utilisation, &result, err)))
         return false;
+    report.utilisation = utilisation;
     report.inputs = &scenario.inputs;
     report.has_kappa = settings->serve.has_kappa;
     report_fill(arena, &report, &scenario.input, &result, meter);

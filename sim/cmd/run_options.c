@@ -4,6 +4,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
+#include "lib/base/units.h"
 #include "lib/policy/batch.h"
 #include "sim/cmd/load.h"
 #include "sim/engine/engine.h"
@@ -30,6 +31,8 @@ enum {
     KEY_REQUESTS_OUT,
     KEY_STAGES_OUT,
     KEY_TRANSFERS_OUT,
+    KEY_UTILISATION_OUT,
+    KEY_WINDOW,
     KEY_CHROME,
     KEY_JSON
 };
@@ -94,6 +97,11 @@ static const struct argp_option run_options[] = {
     { "requests-out", KEY_REQUESTS_OUT, "FILE", 0, "A row a request", 4 },
     { "stages-out", KEY_STAGES_OUT, "FILE", 0, "A row a request, step, stage and device", 4 },
     { "transfers-out", KEY_TRANSFERS_OUT, "FILE", 0, "A row a message on a link", 4 },
+    { "utilisation-out", KEY_UTILISATION_OUT, "FILE", 0,
+      "A row a window of time and device, then link: how busy it was, how many waited; the report "
+      "then shows it as well",
+      4 },
+    { "window", KEY_WINDOW, "TIME", 0, "Length of a window of --utilisation-out (1s)", 4 },
     { "chrome-trace", KEY_CHROME, "FILE", 0, "Time line for Perfetto", 4 },
     { "json", KEY_JSON, NULL, 0, "Print one JSON object instead of text", 4 },
     { 0 }
@@ -119,6 +127,9 @@ static error_t on_output(int key, char *text, struct run_settings *settings)
         return 0;
     case KEY_TRANSFERS_OUT:
         settings->paths[OUT_TRANSFERS] = text;
+        return 0;
+    case KEY_UTILISATION_OUT:
+        settings->paths[OUT_UTILISATION] = text;
         return 0;
     case KEY_CHROME:
         settings->paths[OUT_CHROME] = text;
@@ -150,6 +161,10 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
                           "made here, not those of a --workload file");
     if (has_clients && load_open_option(load))
         argp_error(state, "--%s has no meaning with --clients", load_open_option(load));
+    if (settings->window_ps > 0 && !settings->paths[OUT_UTILISATION])
+        argp_error(state, "--window is of --utilisation-out, which is missing");
+    if (settings->window_ps == 0)
+        settings->window_ps = UNITS_PS_PER_S;
     for (int i = 0; i < OUT_REPORT; i++) {
         const char *path = settings->paths[i];
 
@@ -246,6 +261,9 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case KEY_LATENCY:
         settings->metrics.samples = (enum samples_kind)cli_choice(
             state, "--latency", text, samples_kind_names, SAMPLES_KIND_COUNT);
+        return 0;
+    case KEY_WINDOW:
+        settings->window_ps = cli_duration_positive_ps(state, "--window", text);
         return 0;
     case KEY_TRIM:
         settings->metrics.trim_ps = cli_duration_ps(state, "--trim", text);

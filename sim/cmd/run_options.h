@@ -7,13 +7,22 @@
 #include "sim/serve/serve.h"
 #include <stdbool.h>
 
-enum run_output { OUT_REQUESTS, OUT_STAGES, OUT_TRANSFERS, OUT_CHROME, OUT_REPORT, OUT_COUNT };
+enum run_output {
+    OUT_REQUESTS,
+    OUT_STAGES,
+    OUT_TRANSFERS,
+    OUT_UTILISATION,
+    OUT_CHROME,
+    OUT_REPORT,
+    OUT_COUNT
+};
 
 struct run_settings {
     struct scenario_files files;
     struct serve_options serve;
     struct metrics_options metrics;
     const char *paths[OUT_COUNT];
+    int64_t window_ps; /* of OUT_UTILISATION */
     bool is_json;
 };
 

@@ -10,11 +10,13 @@ struct arena;
 struct out;
 struct serve_input;
 struct serve_result;
+struct utilisation;
 
 struct report {
     const struct serve_input *input;
     const struct serve_result *result;
     const struct inputs *inputs;
+    const struct utilisation *utilisation; /* NULL: not asked for */
     uint64_t seed;
     struct metrics_options options;
     bool has_kappa; /* --kappa on */

@@ -5,6 +5,7 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
 #include "sim/report/report.h"
+#include "sim/report/utilisation.h"
 #include "sim/serve/serve.h"
 #include <inttypes.h>
 #include <string.h>
@@ -167,6 +168,8 @@ void report_text(const struct report *report, struct out *out)
     put_totals(report, out);
     put_services(report, out);
     put_devices(report, out);
+    if (report->utilisation)
+        utilisation_text(report->utilisation, out);
     out_char(out, '\n');
     for (int i = 0; i < report->warning_count; i++)
         put_wrapped(out, "warning: ", report->warnings[i]);

@@ -19,6 +19,9 @@ static void pool_widen(struct serve *serve)
     if (serve->has_batchers)
         serve->batch_ids = arena_grow(serve->arena, serve->batch_ids, (size_t)serve->flight_count,
                                       (size_t)count, sizeof(*serve->batch_ids));
+    if (serve->observer.on_span)
+        serve->readies_ps = arena_grow(serve->arena, serve->readies_ps, (size_t)serve->flight_count,
+                                       (size_t)count, sizeof(*serve->readies_ps));
     for (int32_t i = serve->flight_count; i < count; i++)
         serve->flights[i].mate = i + 1 < count ? i + 1 : NO_FLIGHT;
     serve->first_free = serve->flight_count;

@@ -134,6 +134,7 @@ struct serve {
     struct flight *flights;
     struct decode *decodes; /* beside flights; NULL when only executables are placed */
     int64_t *batch_ids;     /* beside flights; NULL without batching */
+    int64_t *readies_ps;    /* beside flights: when they came to their stage; NULL if nobody asks */
     bool has_models, has_batchers;
     int32_t flight_count, first_free;
     int32_t epoch;

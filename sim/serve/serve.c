@@ -308,7 +308,8 @@ static bool begin(struct serve *serve, struct err *err)
     delays_begin(serve);
     for (int i = 0; i < input->plan->stage_count; i++)
         serve->sites[i].is_plain = !serve->has_queue_form && !serve->delays &&
-                                   !serve->sites[i].is_model && serve->sites[i].device_count == 1;
+                                   !serve->observer.on_span && !serve->sites[i].is_model &&
+                                   serve->sites[i].device_count == 1;
     return control_begin(serve, err);
 }
 

@@ -85,7 +85,8 @@ struct serve_span { /* one step of one request in one stage, on one of its devic
     int32_t step;
     int32_t share; /* 0 for the first request of a batch: others share its interval */
     int64_t start_ps, finish_ps;
-    int64_t gap_ps; /* how long the device stays taken after finish_ps */
+    int64_t gap_ps;  /* how long the device stays taken after finish_ps */
+    int64_t wait_ps; /* how long the request had waited for the device before start_ps */
 };
 
 struct serve_transfer { /* a message that occupied a link */

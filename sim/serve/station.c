@@ -206,6 +206,8 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
 {
     const struct site *site = serve->flights[index].site;
 
+    if (serve->readies_ps)
+        serve->readies_ps[index] = engine_now_ps(serve->engine);
     if (serve->has_queue_form && queue_form_is_down(serve, site)) {
         flight_lose(serve, index, TRACE_FAILED);
         return true;
@@ -239,6 +241,8 @@ static void span_tell(const struct serve *serve, int32_t index, int64_t end_ps, 
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate, span.share++) {
         span.request = serve->flights[i].request;
         span.request_id = arrivals_id(&serve->arrivals, span.request);
+        /* Behind stage 0 the first of a batch stands for all. */
+        span.wait_ps = span.start_ps - serve->readies_ps[site->batcher ? i : index];
         for (int k = 0; k < site->device_count; k++) {
             span.position = k;
             span.device = site->devices[k];

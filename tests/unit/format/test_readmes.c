@@ -127,7 +127,8 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
     if (strcmp(format, "overheads") == 0)
         return overhead_load(scratch->arena, scratch_write(scratch, "o.csv", text), &overheads,
                              err);
-    return strcmp(format, "transfers") == 0 || strcmp(format, "prefix-blocks") == 0;
+    return strcmp(format, "transfers") == 0 || strcmp(format, "utilisation") == 0 ||
+           strcmp(format, "prefix-blocks") == 0;
 }
 
 static void check_readme(struct scratch *scratch, const char *path, int expected)
@@ -155,7 +156,7 @@ static void examples_of_placements_and_clusters_load(void **state)
 
 static void examples_of_costs_and_traces_load(void **state)
 {
-    check_readme(*state, "traces/README.md", 6);
+    check_readme(*state, "traces/README.md", 7);
 }
 
 int main(void)
