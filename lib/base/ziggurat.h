@@ -21,7 +21,7 @@ struct ziggurat_layer {
 /* Density e^-x. The end is x[1], for which the 256th layer closes at density 1. */
 #define ZIGGURAT_EXPONENTIAL_END 0x1.ec9d9297ebb83p+2
 /* Density e^(-x^2/2), for x >= 0; the area of a layer. */
-#define ZIGGURAT_NORMAL_END  0x1.d3bb48209ad33p+1
+#define ZIGGURAT_NORMAL_END 0x1.d3bb48209ad33p+1
 #define ZIGGURAT_NORMAL_AREA 0x1.43016a5a43732p-8
 
 extern const struct ziggurat_layer ziggurat_exponential[ZIGGURAT_LAYERS + 1];

@@ -64,7 +64,8 @@ static struct cell *cell_of(struct utilisation *utilisation, struct track *track
 {
     size_t chunk = (size_t)(window / CHUNK);
 
-    if (window > UTILISATION_MAX_ROWS || utilisation->cell_count > 2 * UTILISATION_MAX_ROWS) {
+    if (window > UTILISATION_MAX_ROWS ||
+        utilisation->cell_count > (size_t)2 * UTILISATION_MAX_ROWS) {
         utilisation->is_full = true;
         return NULL;
     }
