@@ -7,6 +7,7 @@ int main(int argc, char **argv)
     static const struct cli_command commands[] = {
         { "generate", "write a workload: random arrivals, or closed-loop clients", cmd_generate },
         { "import", "turn other programs' files and public traces into tables", cmd_import },
+        { "workload", "describe, merge, split, cut or scale workloads", cmd_workload },
         { "run", "simulate a workload on a placement, from measured costs", cmd_run },
         { "check", "compare predicted with measured requests", cmd_check },
         { "trace", "turn stage traces into a Chrome trace for Perfetto", cmd_trace },

@@ -5,6 +5,7 @@
 /* argv[0] is "orrery-sim NAME"; each returns an enum cli_exit. */
 int cmd_generate(int argc, char **argv);
 int cmd_import(int argc, char **argv);
+int cmd_workload(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_trace(int argc, char **argv);

@@ -6,20 +6,27 @@
 #include "lib/base/units.h"
 #include "lib/format/workload.h"
 #include "sim/cmd/cmd.h"
+#include "sim/cmd/describe.h"
 #include "sim/cmd/load.h"
 #include <inttypes.h>
+#include <string.h>
 
-enum { KEY_SLO = 0x300 };
+enum { KEY_SLO = 0x300, KEY_DESCRIBE, KEY_JSON };
 
 struct settings {
     struct load load;
     const char *output, *slo; /* as typed */
+    bool is_described, is_json;
 };
 
 static const struct argp_option generate_options[] = {
     { NULL, 0, NULL, 0, "Output:", 4 },
     { "slo", KEY_SLO, "TIME", 0, "Latency objective written into every row", 4 },
-    { NULL, 'o', "FILE", 0, "Where the workload goes; - is stdout (required)", 4 },
+    { NULL, 'o', "FILE", 0, "Where the workload goes; - is stdout (required without --describe)",
+      4 },
+    { "describe", KEY_DESCRIBE, NULL, 0,
+      "Print what 'orrery-sim workload describe' says of the workload", 4 },
+    { "json", KEY_JSON, NULL, 0, "With --describe: one JSON object instead of text", 4 },
     { 0 }
 };
 
@@ -28,8 +35,12 @@ static void check_end(struct argp_state *state, const struct settings *settings)
     const struct load *load = &settings->load;
     bool has_clients = load->options.clients > 0;
 
-    if (!settings->output)
+    if (!settings->output && !settings->is_described)
         argp_error(state, "-o is missing: where the workload goes");
+    if (settings->is_described && settings->output && strcmp(settings->output, "-") == 0)
+        argp_error(state, "--describe and a workload to - cannot share stdout");
+    if (settings->is_json && !settings->is_described)
+        argp_error(state, "--json is about --describe, which is missing");
     if (load_has_process(load) == has_clients)
         argp_error(state, "give either --process (open) or --clients (closed loop)");
     if (has_clients && load_open_option(load))
@@ -47,6 +58,12 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'o':
         settings->output = text;
+        return 0;
+    case KEY_DESCRIBE:
+        settings->is_described = true;
+        return 0;
+    case KEY_JSON:
+        settings->is_json = true;
         return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &settings->load;
@@ -88,18 +105,25 @@ static void write_workload(struct arena *arena, const struct settings *settings,
 static bool generate(struct arena *arena, struct settings *settings, struct err *err)
 {
     struct workload *workload;
-    struct out *out;
+    struct out *outs[2] = { NULL, NULL }; /* the workload, what it looks like */
 
     if (!load_finish(&settings->load, err))
         return false;
     workload = generate_workload(arena, &settings->load.options, err);
     if (!workload)
         return false;
-    out = out_open(arena, settings->output, err);
-    if (!out)
-        return false;
-    write_workload(arena, settings, workload, out);
-    return out_commit(out, err);
+    if (settings->output) {
+        outs[0] = out_open(arena, settings->output, err);
+        if (!outs[0])
+            return false;
+        write_workload(arena, settings, workload, outs[0]);
+        workload->path = settings->output; /* as what describes it will call it */
+    }
+    if (settings->is_described) {
+        outs[1] = out_open(arena, "-", err);
+        describe_print(arena, workload, settings->is_json, outs[1]);
+    }
+    return out_commit_all(outs, 2, err);
 }
 
 int cmd_generate(int argc, char **argv)

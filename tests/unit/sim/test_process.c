@@ -10,7 +10,6 @@
 #include "lib/format/mmpp.h"
 #include "lib/format/profile.h"
 #include "sim/generate/gap.h"
-#include "sim/generate/merge.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -538,39 +537,6 @@ static void wrong_shapes_are_refused(void **state)
     assert_refused("--shape has no meaning for --process poisson");
 }
 
-/* ---- which comes next ---- */
-
-static void the_merge_tree_gives_the_least_and_ties_to_the_lower_slot(void **state)
-{
-    static const int counts[] = { 1, 2, 3, 7, 64, 1000 };
-
-    (void)state;
-    for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
-        int n = counts[c];
-        int64_t *heads = arena_array(arena, (size_t)n, sizeof(*heads));
-        struct rng rng = rng_stream(1, RNG_TEST, (uint64_t)n);
-        struct merge *merge;
-        int first;
-
-        for (int i = 0; i < n; i++)
-            heads[i] = (int64_t)rng_below(&rng, 8);
-        merge = merge_create(arena, heads, n);
-        first = merge_first(merge);
-        for (int step = 0; step < 3000; step++) {
-            int expected = 0;
-
-            for (int i = 1; i < n; i++)
-                expected = heads[i] < heads[expected] ? i : expected;
-            assert_int_equal(first, expected);
-            if (step % 50 == 49 || heads[first] == INT64_MAX)
-                heads[first] = INT64_MAX;
-            else
-                heads[first] += (int64_t)rng_below(&rng, 4);
-            first = merge_replace(merge, heads[first]);
-        }
-    }
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -596,7 +562,6 @@ int main(void)
         TEST(wrong_states_are_refused),
         TEST(wrong_profiles_are_refused),
         TEST(wrong_shapes_are_refused),
-        TEST(the_merge_tree_gives_the_least_and_ties_to_the_lower_slot),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include "lib/format/workload.h"
 #include "sim/generate/choice.h"
 #include "sim/generate/generate.h"
+#include "sim/generate/merge.h"
 #include "sim/generate/split.h"
 #include <math.h>
 #include <setjmp.h>
@@ -210,6 +211,39 @@ static void adding_one_of_a_thousand_services_changes_no_other(void **state)
         }
     }
     assert_in_range(compared, 5000, 15000);
+}
+
+/* ---- which comes next ---- */
+
+static void the_merge_tree_gives_the_least_and_ties_to_the_lower_slot(void **state)
+{
+    static const int counts[] = { 1, 2, 3, 7, 64, 1000 };
+
+    (void)state;
+    for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
+        int n = counts[c];
+        int64_t *heads = arena_array(arena, (size_t)n, sizeof(*heads));
+        struct rng rng = rng_stream(1, RNG_TEST, (uint64_t)n);
+        struct merge *merge;
+        int first;
+
+        for (int i = 0; i < n; i++)
+            heads[i] = (int64_t)rng_below(&rng, 8);
+        merge = merge_create(arena, heads, n);
+        first = merge_first(merge);
+        for (int step = 0; step < 3000; step++) {
+            int expected = 0;
+
+            for (int i = 1; i < n; i++)
+                expected = heads[i] < heads[expected] ? i : expected;
+            assert_int_equal(first, expected);
+            if (step % 50 == 49 || heads[first] == INT64_MAX)
+                heads[first] = INT64_MAX;
+            else
+                heads[first] += (int64_t)rng_below(&rng, 4);
+            first = merge_replace(merge, heads[first]);
+        }
+    }
 }
 
 /* ---- shares ---- */
@@ -502,6 +536,7 @@ int main(void)
         TEST(ties_go_to_the_service_given_first),
         TEST(a_stream_has_no_limit_but_the_horizon),
         TEST(adding_one_of_a_thousand_services_changes_no_other),
+        TEST(the_merge_tree_gives_the_least_and_ties_to_the_lower_slot),
         TEST(merged_streams_draw_their_services_by_share),
         TEST(choices_are_those_of_inversion),
         TEST(splits_give_the_shares_of_their_rule),
