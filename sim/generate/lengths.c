@@ -8,7 +8,7 @@
 
 bool lengths_check(const struct generate_options *options, struct err *err)
 {
-    if (options->output && !options->prompt)
+    if (options->output && !options->prompt && !options->replay) /* whose rows have prompts */
         return err_set(err, ERR_USAGE, "--output needs --prompt: a decoder has both");
     if (options->items && dist_mean(options->items) > GENERATE_MAX_BATCH)
         return err_set(err, ERR_USAGE, "--items has a mean of %g: expected at most %d items",

@@ -10,7 +10,7 @@
 #include "lib/base/rng.h"
 #include "lib/base/units.h"
 #include "lib/format/mmpp.h"
-#include "sim/generate/gap.h"
+#include "sim/generate/later.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,11 +25,6 @@ struct modulation {
     double *dwells_ps;       /* mean time in each state */
 };
 
-static int64_t later_ps(int64_t at_ps, int64_t gap_ps)
-{
-    return gap_ps > INT64_MAX - at_ps ? INT64_MAX : at_ps + gap_ps;
-}
-
 static struct modulation *create(struct arena *arena, int state_count)
 {
     struct modulation *modulation = arena_alloc(arena, sizeof(*modulation));
@@ -43,8 +38,7 @@ static struct modulation *create(struct arena *arena, int state_count)
 static void enter(struct modulation *modulation, int state, int64_t at_ps, struct rng *rng)
 {
     modulation->state = state;
-    modulation->state_end_ps =
-        later_ps(at_ps, gap_exponential_ps(rng, modulation->dwells_ps[state]));
+    modulation->state_end_ps = later_ps(at_ps, rng_exponential(rng, modulation->dwells_ps[state]));
 }
 
 struct modulation *modulation_create(struct arena *arena, const struct mmpp *mmpp, double scale,
@@ -130,8 +124,7 @@ int64_t modulation_after_ps(struct modulation *modulation, int64_t at_ps, struct
 {
     for (;;) {
         double mean_ps = modulation->gaps_ps[modulation->state];
-        int64_t next_ps =
-            mean_ps > 0 ? later_ps(at_ps, gap_exponential_ps(rng, mean_ps)) : INT64_MAX;
+        int64_t next_ps = mean_ps > 0 ? later_ps(at_ps, rng_exponential(rng, mean_ps)) : INT64_MAX;
 
         if (modulation->state_end_ps == INT64_MAX ||
             (next_ps <= modulation->state_end_ps && mean_ps > 0))

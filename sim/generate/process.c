@@ -10,7 +10,7 @@
 #include "lib/base/units.h"
 #include "lib/format/mmpp.h"
 #include "lib/format/profile.h"
-#include "sim/generate/gap.h"
+#include "sim/generate/later.h"
 #include "sim/generate/modulation.h"
 
 #define MAX_CV 100.0
@@ -112,13 +112,6 @@ bool process_load_begin(struct arena *arena, struct process_load *load,
     return true;
 }
 
-static int64_t later_ps(int64_t at_ps, double gap_ps)
-{
-    int64_t gap = dmath_round(gap_ps);
-
-    return gap > INT64_MAX - at_ps ? INT64_MAX : at_ps + gap;
-}
-
 /* A gap of mean 1 where the rate varies. */
 static double unit_gap(struct process *process)
 {
@@ -164,7 +157,8 @@ static int64_t after_ps(struct process *process, int64_t at_ps)
         return modulation_after_ps(process->modulation, at_ps, rng);
     case GENERATE_PARETO:
         return later_ps(at_ps, rng_pareto(rng, process->shape, process->scale_ps));
-    case GENERATE_POISSON: /* by process_draw */
+    case GENERATE_POISSON:
+        return later_ps(at_ps, rng_exponential(rng, process->mean_gap_ps));
     case GENERATE_REPLAY:
     case GENERATE_PROCESS_COUNT:
         break;
@@ -176,15 +170,10 @@ void process_draw(struct process *process)
 {
     int64_t at_ps = process->last_ps;
 
-    if (process->kind == GENERATE_POISSON && !process->varying) {
-        gap_exponential_fill(&process->rng, process->mean_gap_ps, at_ps, process->ahead_ps,
-                             PROCESS_AHEAD);
-    } else {
-        for (int i = 0; i < PROCESS_AHEAD; i++) {
-            if (at_ps != INT64_MAX)
-                at_ps = after_ps(process, at_ps);
-            process->ahead_ps[i] = at_ps;
-        }
+    for (int i = 0; i < PROCESS_AHEAD; i++) {
+        if (at_ps != INT64_MAX)
+            at_ps = after_ps(process, at_ps);
+        process->ahead_ps[i] = at_ps;
     }
     process->last_ps = process->ahead_ps[PROCESS_AHEAD - 1];
     process->at = 0;

@@ -127,6 +127,8 @@ load() { # FILE FORMAT: runs a program that reads the file
         cp "$1" "$tmp/boxes/box/stages.csv"
         orrery-sim run --placement "$data/box.csv" --costs "$tmp/boxes" --workload "$data/detect-workload.csv"
         ;;
+    mmpp) orrery-sim generate --mmpp "$1" --requests 5 --service s -o /dev/null ;;
+    profile) orrery-sim generate --process poisson --profile "$1" --period 24h --requests 5 --service s -o /dev/null ;;
     models)
         orrery-sim run --models "$1" --placement "$data/chat.csv" --cluster "$data/cluster" --costs "$data/costs" \
             --workload "$data/chat-workload.csv"
@@ -149,6 +151,8 @@ format_of() { # FILE: by its columns, which say more than a name
     *,kappa,*) echo anchors ;;
     *,mean_ns,*) echo kernels ;;
     *,ffn_hidden,*) echo models ;;
+    *,state,*rate_per_s,*) echo mmpp ;;
+    *,from_s,*rate_per_s,*) echo profile ;;
     *) echo unknown ;;
     esac
 }

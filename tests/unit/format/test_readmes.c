@@ -10,9 +10,11 @@
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/format/events.h"
+#include "lib/format/mmpp.h"
 #include "lib/format/model.h"
 #include "lib/format/overhead.h"
 #include "lib/format/placement.h"
+#include "lib/format/profile.h"
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
 #include "tests/unit/scratch.h"
@@ -127,6 +129,10 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
     if (strcmp(format, "overheads") == 0)
         return overhead_load(scratch->arena, scratch_write(scratch, "o.csv", text), &overheads,
                              err);
+    if (strcmp(format, "mmpp") == 0)
+        return mmpp_load(scratch->arena, scratch_write(scratch, "m.csv", text), err);
+    if (strcmp(format, "rate-profile") == 0)
+        return profile_load(scratch->arena, scratch_write(scratch, "p.csv", text), err);
     return strcmp(format, "transfers") == 0 || strcmp(format, "utilisation") == 0 ||
            strcmp(format, "prefix-blocks") == 0;
 }
@@ -146,7 +152,7 @@ static void check_readme(struct scratch *scratch, const char *path, int expected
 
 static void examples_of_workloads_and_models_load(void **state)
 {
-    check_readme(*state, "workloads/README.md", 4);
+    check_readme(*state, "workloads/README.md", 6);
 }
 
 static void examples_of_placements_and_clusters_load(void **state)
