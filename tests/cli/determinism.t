@@ -21,11 +21,29 @@ simulate() { # PROGRAM FOLDER DATA: everything that a run writes, in FOLDER
     done
 }
 
+# Every process, and what becomes of its workloads, in FOLDER.
+draw() { # PROGRAM FOLDER
+    local program=$1 folder=$2 process
+    mkdir -p "$folder/drawn" && cd "$folder/drawn" || return
+    printf 'from_s,rate_per_s,to_rate_per_s\n0,5,50\n7,50,0\n9,3,\n' > day.csv
+    printf 'state,rate_per_s,q_per_s\na,40,-1 0.4 0.6\nb,3,0.2 -0.3 0.1\nc,0,1 0.5 -1.5\n' > chain.csv
+    for process in "poisson --profile day.csv --period 11s" "gamma --cv 3 --profile day.csv --period 11s" \
+        "pareto --shape 1.7 --rate 30" "mmpp --mmpp chain.csv" "mmpp --states 1s:50/s,3s:2/s --merged" \
+        "poisson --rate 3 --turns uniform:1:5 --think lognormal:2s:1"; do
+        # shellcheck disable=SC2086  # words
+        "$program" generate --process $process --duration 60s --services 7 --split power-law --prompt gamma:50:2 \
+            --output normal:30:20 --items uniform:1:3 -o "${process//[ \/:]/_}.csv" --describe --json || return
+    done > described.json
+    "$program" workload scale pareto_*.csv --cv 2.5 --rate 44/s -o scaled.csv
+}
+
 permuted() { # FILE: the same table with its columns in another order (last first)
     awk -F, -v OFS=, '/^#/ { print; next } { line = $NF; for (i = NF - 1; i > 0; i--) line = line OFS $i; print line }' "$1"
 }
 
 simulator=$ORRERY_BIN/orrery-sim
+ok "every kind of workload" draw "$simulator" "$tmp/first"
+ok "and again" draw "$simulator" "$tmp/second"
 ok "a run" simulate "$simulator" "$tmp/first" "$data"
 ok "the same run again" simulate "$simulator" "$tmp/second" "$data"
 ok "gives the same bytes" diff -r "$tmp/first" "$tmp/second"
@@ -52,10 +70,12 @@ build() { # NAME MAKE-ARGUMENT...
 }
 ok "a build without optimisation" build debug BUILD=debug CC="${CC:-gcc}"
 ok "runs" simulate "$root/build/debug/bin/orrery-sim" "$tmp/debug" "$data"
+ok "draws" draw "$root/build/debug/bin/orrery-sim" "$tmp/debug"
 ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/debug"
 if command -v clang > /dev/null; then
     ok "a build by clang with -O3" build clang CC=clang CFLAGS=-O3
     ok "runs" simulate "$root/build/clang/bin/orrery-sim" "$tmp/clang" "$data"
+    ok "draws" draw "$root/build/clang/bin/orrery-sim" "$tmp/clang"
     ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/clang"
 else
     skip "a build by clang gives the same bytes" "clang is not installed"
