@@ -143,6 +143,17 @@ void import_meta(struct import_job *job, const char *key, const char *value)
     job->meta[job->meta_count] = NULL;
 }
 
+static const char *source_text(const struct import_job *job)
+{
+    const char *source = job->source ? job->source : job->files[0];
+
+    if (strcmp(source, "-") == 0)
+        source = "stdin";
+    if (job->source || job->file_count == 1)
+        return source;
+    return arena_printf(job->arena, "%s and %d more", source, job->file_count - 1);
+}
+
 const char *const *import_meta_list(struct import_job *job)
 {
     const char **list = arena_array(job->arena, IMPORT_MAX_META + 16, sizeof *list);
@@ -152,10 +163,7 @@ const char *const *import_meta_list(struct import_job *job)
     list[count++] = arena_printf(job->arena, "orrery-sim " CLI_VERSION " import %s", job->importer);
     if (job->source || job->file_count > 0) {
         list[count++] = "source";
-        list[count++] = job->source            ? job->source
-                        : job->file_count == 1 ? job->files[0]
-                                               : arena_printf(job->arena, "%s and %d more",
-                                                              job->files[0], job->file_count - 1);
+        list[count++] = source_text(job);
     }
     if (job->report.read >= 0) {
         list[count++] = "rows";

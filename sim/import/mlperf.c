@@ -473,7 +473,10 @@ bool mlperf_import(struct import_job *job, const void *from, struct err *err)
         import_meta(job, "benchmark", benchmarks[settings->benchmark].name);
     import_meta(job, "rate", settings->rate);
     import_meta(job, "target_latency", settings->target_latency);
-    import_meta(job, "min_duration", settings->min_duration ? settings->min_duration : "600s");
+    if (settings->queries > 0)
+        import_meta(job, "queries", arena_printf(job->arena, "%" PRId64, settings->queries));
+    else
+        import_meta(job, "min_duration", settings->min_duration ? settings->min_duration : "600s");
     import_meta(job, "prompt", settings->prompt);
     import_meta(job, "output", settings->output);
     import_meta(job, "seed", arena_printf(job->arena, "%" PRIu64, settings->seed));
