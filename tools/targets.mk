@@ -54,7 +54,7 @@ replay: $(REPLAY)
 fuzz-programs: $(FUZZ)
 $(O)/tests/fuzz/replay_frame $(O)/tests/fuzz/libfuzzer_frame: $(WIRE_A)
 $(filter $(O)/tests/fuzz/replay_import_% $(O)/tests/fuzz/libfuzzer_import_%,$(REPLAY) $(FUZZ)): \
-    $(call objects,$(call sources,sim/import/*.c))
+    $(call objects,$(call sources,sim/import/*.c sim/generate/*.c))
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/files.o $(O)/tests/fuzz/replay.o $(FUZZ_A)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(fuzz_link)
 $(O)/tests/fuzz/libfuzzer_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/files.o $(FUZZ_A)

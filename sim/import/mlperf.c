@@ -9,12 +9,13 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/dist.h"
-#include "lib/base/dmath.h"
 #include "lib/base/err.h"
 #include "lib/base/hash.h"
 #include "lib/base/rng.h"
 #include "lib/base/units.h"
 #include "lib/format/workload.h"
+#include "sim/generate/generate.h"
+#include "sim/generate/stream.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
@@ -211,6 +212,7 @@ struct plan {
     int32_t batch;
     int64_t slo_ps;
     const char *service;
+    const struct dist *prompt, *output; /* NULL = no tokens */
 };
 
 /* Like cli_choice, but "server" will do. */
@@ -357,6 +359,12 @@ static bool make_plan(struct import_job *job, const struct mlperf_settings *sett
         return err_set(err, ERR_USAGE, "--service is missing: name the service to call");
     if (!check_options(settings, scenario, err))
         return false;
+    if (settings->prompt)
+        plan->prompt = dist_parse(job->arena, settings->prompt, DIST_TOKENS, "--prompt", err);
+    if (settings->output)
+        plan->output = dist_parse(job->arena, settings->output, DIST_TOKENS, "--output", err);
+    if (err->kind != ERR_NONE)
+        return false;
     switch (scenario) {
     case MLPERF_SINGLE_STREAM:
     case MLPERF_MULTI_STREAM:
@@ -373,84 +381,72 @@ static bool make_plan(struct import_job *job, const struct mlperf_settings *sett
 
 /* ---- the requests ---- */
 
-struct draws {
-    const struct dist *prompt, *output; /* NULL = no tokens */
-    struct rng arrivals, prompts, outputs;
-};
-
-/* The streams of `generate`: a Server run has the arrivals of its Poisson process. */
-static bool draws_begin(struct arena *arena, const struct mlperf_settings *settings,
-                        const char *service, struct draws *draws, struct err *err)
+/* The arrivals of `generate --process poisson`, until the duration is over and all are there. */
+static bool add_poisson(struct import_job *job, struct workload_builder *builder,
+                        const struct mlperf_settings *settings, const struct plan *plan,
+                        int64_t *count, struct err *err)
 {
-    uint64_t entity = hash_bytes(HASH_START, service, strlen(service));
+    struct generate_service service = { plan->service, 1 };
+    const struct generate_options options = { .service_count = 1,
+                                              .services = &service,
+                                              .process = GENERATE_POISSON,
+                                              .rate_per_s = settings->rate_per_s,
+                                              .max_requests = IMPORT_MAX_REQUESTS,
+                                              .prompt = plan->prompt,
+                                              .output = plan->output,
+                                              .slo_ps = plan->slo_ps,
+                                              .seed = settings->seed };
+    struct stream *stream = stream_open(job->arena, &options, err);
+    struct workload_request request;
 
-    *draws = (struct draws){ NULL, NULL, rng_stream(settings->seed, RNG_ARRIVALS, entity),
-                             rng_stream(settings->seed, RNG_PROMPT_TOKENS, entity),
-                             rng_stream(settings->seed, RNG_OUTPUT_TOKENS, entity) };
-    if (settings->prompt)
-        draws->prompt = dist_parse(arena, settings->prompt, DIST_TOKENS, "--prompt", err);
-    if (settings->output)
-        draws->output = dist_parse(arena, settings->output, DIST_TOKENS, "--output", err);
-    return err->kind == ERR_NONE;
-}
-
-static void add_request(struct workload_builder *builder, struct workload_request *request,
-                        struct draws *draws)
-{
-    if (draws->prompt)
-        request->prompt_tokens = (int32_t)dist_draw(draws->prompt, &draws->prompts);
-    if (draws->output)
-        request->output_tokens = (int32_t)dist_draw(draws->output, &draws->outputs);
-    workload_builder_add(builder, request);
-    request->request_id++;
-}
-
-static bool add_poisson(struct workload_builder *builder, struct workload_request *request,
-                        const struct plan *plan, double rate_per_s, struct draws *draws,
-                        struct err *err)
-{
-    double mean_gap_ps = (double)UNITS_PS_PER_S / rate_per_s;
-    int64_t gap_ps = dmath_round(rng_exponential(&draws->arrivals, mean_gap_ps));
-
-    request->arrival_ps = 0;
-    while (request->request_id < plan->queries ||
-           (gap_ps < plan->min_duration_ps - request->arrival_ps &&
-            request->request_id < IMPORT_MAX_REQUESTS)) {
-        if (gap_ps > UNITS_MAX_PS - request->arrival_ps)
-            return err_set(err, ERR_USAGE, "--rate: query %" PRId64 " arrives after %" PRId64 " s",
-                           request->request_id, UNITS_MAX_PS / UNITS_PS_PER_S);
-        request->arrival_ps += gap_ps;
-        add_request(builder, request, draws);
-        gap_ps = dmath_round(rng_exponential(&draws->arrivals, mean_gap_ps));
+    if (!stream)
+        return false;
+    (void)workload_builder_service(builder, plan->service);
+    for (*count = 0; stream_next(stream, &request); (*count)++) {
+        if (*count >= plan->queries && request.arrival_ps >= plan->min_duration_ps)
+            return true;
+        workload_builder_add(builder, &request);
     }
-    return true;
+    return *count >= plan->queries ||
+           err_set(err, ERR_USAGE, "--rate: query %" PRId64 " arrives after %" PRId64 " s", *count,
+                   UNITS_MAX_PS / UNITS_PS_PER_S);
+}
+
+/* All others: as many as planned, which a client sends one after the other, or which come at 0. */
+static void add_all(struct workload_builder *builder, const struct mlperf_settings *settings,
+                    bool is_closed, const struct plan *plan)
+{
+    uint64_t entity = hash_bytes(HASH_START, plan->service, strlen(plan->service));
+    struct rng prompts = rng_stream(settings->seed, RNG_PROMPT_TOKENS, entity);
+    struct rng outputs = rng_stream(settings->seed, RNG_OUTPUT_TOKENS, entity);
+    struct workload_request request = { .client = -1, .session = -1, .batch = plan->batch };
+
+    request.service = workload_builder_service(builder, plan->service);
+    if (is_closed) {
+        request.client = workload_builder_client(builder, "c0");
+        request.arrival_ps = WORKLOAD_CLOSED;
+    }
+    for (; request.request_id < plan->queries; request.request_id++) {
+        if (plan->prompt)
+            request.prompt_tokens = (int32_t)dist_draw(plan->prompt, &prompts);
+        if (plan->output)
+            request.output_tokens = (int32_t)dist_draw(plan->output, &outputs);
+        workload_builder_add(builder, &request);
+    }
 }
 
 static bool write_requests(struct import_job *job, const struct mlperf_settings *settings,
                            enum mlperf_scenario scenario, const struct plan *plan, struct err *err)
 {
     struct workload_builder *builder = workload_build(job->arena, "the MLPerf workload");
-    struct workload_request request = { .client = -1, .session = -1 };
-    struct draws draws;
+    int64_t count = plan->queries;
 
-    if (!draws_begin(job->arena, settings, plan->service, &draws, err))
+    if (scenario != MLPERF_SERVER)
+        add_all(builder, settings, scenario != MLPERF_OFFLINE, plan);
+    else if (!add_poisson(job, builder, settings, plan, &count, err))
         return false;
-    request.service = workload_builder_service(builder, plan->service);
-    request.batch = plan->batch;
-    request.slo_ps = plan->slo_ps;
-    if (scenario == MLPERF_SINGLE_STREAM || scenario == MLPERF_MULTI_STREAM) {
-        request.client = workload_builder_client(builder, "c0");
-        request.arrival_ps = WORKLOAD_CLOSED;
-    }
-    if (scenario == MLPERF_SERVER) {
-        if (!add_poisson(builder, &request, plan, settings->rate_per_s, &draws, err))
-            return false;
-    } else {
-        while (request.request_id < plan->queries)
-            add_request(builder, &request, &draws);
-    }
-    import_note(job, "%" PRId64 " request%s of %d sample%s", request.request_id,
-                request.request_id == 1 ? "" : "s", plan->batch, plan->batch == 1 ? "" : "s");
+    import_note(job, "%" PRId64 " request%s of %d sample%s", count, count == 1 ? "" : "s",
+                plan->batch, plan->batch == 1 ? "" : "s");
     import_note(job, "seed %" PRIu64, settings->seed);
     return import_write_workload(job, job->output, workload_builder_finish(builder), err);
 }

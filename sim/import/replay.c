@@ -21,7 +21,7 @@ static const struct argp_option replay_option_list[] = {
     { "until", KEY_UNTIL, "TIME", 0,
       "Only what arrives before this long after the first row (default: all)", 6 },
     { "time-scale", KEY_TIME_SCALE, "X", 0,
-      "Replay X times as fast: with 60, an hour takes a minute (default 1)", 6 },
+      "Times are multiplied by X: with 0.5 the replay is twice as fast (default 1)", 6 },
     { "replication", KEY_REPLICATION, "N", 0, "Each request N times, at the same instant", 6 },
     { 0 }
 };
@@ -52,7 +52,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         options->until = text;
         return 0;
     case KEY_TIME_SCALE:
-        if (!units_parse_decimal(text, 9, &options->speed_nano) || options->speed_nano <= 0)
+        if (!units_parse_decimal(text, 9, &options->scale_nano) || options->scale_nano <= 0)
             argp_error(state, "--time-scale is '%.60s': expected a number above 0", text);
         options->time_scale = text;
         return 0;
@@ -77,7 +77,7 @@ const struct argp replay_argp = { .options = replay_option_list, .parser = on_op
 
 void replay_defaults(struct replay_options *options)
 {
-    *options = (struct replay_options){ .speed_nano = NANO, .copies = 1 };
+    *options = (struct replay_options){ .scale_nano = NANO, .copies = 1 };
 }
 
 void replay_meta(struct import_job *job, const struct replay_options *options)
@@ -197,7 +197,7 @@ struct workload *replay_workload(struct replay *replay, const char *const *servi
         const struct replay_row *row = &replay->rows[i];
         struct workload_request request = { .client = -1, .session = -1, .batch = 1 };
 
-        request.arrival_ps = units_mul_div(row->arrival_ps, NANO, options->speed_nano);
+        request.arrival_ps = units_mul_div(row->arrival_ps, options->scale_nano, NANO);
         if (request.arrival_ps > UNITS_MAX_PS) {
             err_at(err, replay->path, row->line, 0,
                    "arrives after more than %" PRId64 " s at this --time-scale",

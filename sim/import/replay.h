@@ -1,4 +1,4 @@
-/* replay.h - recorded requests as a workload: in order, cut to a slice, faster or slower, copied.
+/* replay.h - recorded requests as a workload: in order, cut to a slice, scaled, copied.
  *
  * Times count from the earliest row of the file; rows that stand out of order are sorted, those of
  * one instant stay in order of the file. A slice begins at 0 again. */
@@ -15,7 +15,7 @@ struct replay_options {
     const char *services[REPLAY_MAX_SERVICES]; /* in order of the command line */
     int64_t slo_ps;                            /* 0 = none */
     int64_t from_ps, until_ps;                 /* until 0 = to the end; exclusive */
-    int64_t speed_nano;                        /* 10^9 = as recorded, 2 * 10^9 = in half the time */
+    int64_t scale_nano;                        /* times are multiplied by scale_nano / 10^9 */
     int64_t copies;
     const char *slo, *from, *until, *time_scale, *replication; /* as typed, NULL = not given */
 };
@@ -54,7 +54,7 @@ void replay_add(struct replay *replay, const struct replay_row *row);
 /* Sorts the rows and drops those outside --from and --until. Fails when a row lies too far from the
  * first to be simulated. */
 bool replay_slice(struct replay *replay, struct err *err);
-/* The rows that are left, at their speed and as often as asked for. services are the names of
+/* The rows that are left, scaled and as often as asked for. services are the names of
  * row.service. */
 struct workload *replay_workload(struct replay *replay, const char *const *services,
                                  struct err *err);

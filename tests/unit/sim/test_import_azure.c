@@ -167,7 +167,7 @@ static void a_replay_may_be_faster_and_have_tokens(void **state)
 {
     const struct workload *workload;
 
-    settings.replay.speed_nano = 2000000000;
+    settings.replay.scale_nano = 500000000;
     settings.replay.copies = 3;
     settings.prompt = "uniform:8:64";
     settings.output = "constant:7";

@@ -113,9 +113,9 @@ static void a_slice_begins_at_zero_and_its_end_is_outside(void **state)
     assert_int_equal(run.report.reasons[1].rows, 2);
 }
 
-static void speed_and_copies_change_times_exactly(void **state)
+static void scale_and_copies_change_times_exactly(void **state)
 {
-    settings.replay.speed_nano = 3000000000;
+    settings.replay.scale_nano = 333333333;
     settings.replay.copies = 2;
     settings.replay.slo_ps = UNITS_PS_PER_S / 2;
     reads(*state, ROWS);
@@ -123,10 +123,10 @@ static void speed_and_copies_change_times_exactly(void **state)
                                            "output_tokens,slo_s\n"
                                            "0,0,ChatGPT,472,18,0.5\n"
                                            "1,0,ChatGPT,472,18,0.5\n"
-                                           "2,13.666666666667,GPT-4,417,276,0.5\n"
-                                           "3,13.666666666667,GPT-4,417,276,0.5\n"
-                                           "4,37.666666666667,ChatGPT,1360,647,0.5\n"
-                                           "5,37.666666666667,ChatGPT,1360,647,0.5\n");
+                                           "2,13.666666653,GPT-4,417,276,0.5\n"
+                                           "3,13.666666653,GPT-4,417,276,0.5\n"
+                                           "4,37.666666629,ChatGPT,1360,647,0.5\n"
+                                           "5,37.666666629,ChatGPT,1360,647,0.5\n");
 }
 
 static void months_are_cut_before_they_are_simulated(void **state)
@@ -140,7 +140,7 @@ static void months_are_cut_before_they_are_simulated(void **state)
     reads(*state, rows);
     assert_int_equal(run.report.kept, 1);
     settings.replay.until_ps = 0;
-    settings.replay.speed_nano = 1;
+    settings.replay.scale_nano = 1000000000000000;
     fails(*state, HEAD "0,a,1,1,2,x\n10,a,1,1,2,x\n",
           "b.csv:3: arrives after more than 9000000 s at this --time-scale");
     settings.replay.copies = 100000000;
@@ -180,7 +180,7 @@ int main(void)
         RULE(later_files_have_more_columns),
         RULE(rows_out_of_order_are_sorted_stably_and_counted),
         RULE(a_slice_begins_at_zero_and_its_end_is_outside),
-        RULE(speed_and_copies_change_times_exactly),
+        RULE(scale_and_copies_change_times_exactly),
         RULE(months_are_cut_before_they_are_simulated),
         RULE(bad_rows_are_located),
     };
