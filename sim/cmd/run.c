@@ -70,7 +70,9 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
                            outs[OUT_TRANSFERS] != NULL, outs[OUT_CHROME]);
     meter = metrics_begin(arena, scenario.input.plan, &settings->metrics);
     observers[0] = record_observer(record);
-    observers[1] = (struct serve_observer){ .end_arg = meter, .on_end = metrics_add };
+    observers[1] = (struct serve_observer){ .end_arg = meter,
+                                            .on_end = metrics_add,
+                                            .on_block = metrics_add_block };
     if (outs[OUT_UTILISATION]) {
         utilisation = utilisation_begin(arena, scenario.input.plan->cluster, settings->window_ps);
         observers[2] = utilisation_observer(utilisation);

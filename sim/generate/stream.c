@@ -260,6 +260,35 @@ bool stream_next(struct stream *stream, struct workload_request *request)
     return true;
 }
 
+bool stream_is_plain(const struct stream *stream)
+{
+    return !stream->is_replay && !stream->is_drawn;
+}
+
+size_t stream_fill(struct stream *stream, int64_t *arrivals_ps, int32_t *services, size_t room)
+{
+    int64_t left = stream->most - stream->sent;
+    size_t count = 0;
+
+    if (left < (int64_t)room)
+        room = left > 0 ? (size_t)left : 0;
+    for (; count < room; count++) {
+        struct process *process = &stream->processes[stream->first];
+        int64_t at_ps = process_next_ps(process);
+
+        if (at_ps >= stream->end_ps)
+            break;
+        arrivals_ps[count] = at_ps;
+        services[count] = stream->choice ? choice_draw(stream->choice, &stream->choice_rng)
+                                         : (int32_t)stream->first;
+        process_next(process);
+        if (stream->merge)
+            stream->first = merge_replace(stream->merge, process_next_ps(process));
+    }
+    stream->sent += (int64_t)count;
+    return count;
+}
+
 int stream_service_count(const struct stream *stream)
 {
     const struct generate_options *options = stream->options;

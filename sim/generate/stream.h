@@ -4,6 +4,7 @@
 #define ORRERY_SIM_GENERATE_STREAM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct arena;
@@ -19,6 +20,12 @@ struct stream *stream_open(struct arena *arena, const struct generate_options *o
 /* The next request; ids are 0, 1, ... False at the end: past the duration or the horizon, or after
  * max_requests. client and session are numbers in options->replay, if any. */
 bool stream_next(struct stream *stream, struct workload_request *request);
+/* Whether requests differ in arrival and service alone: no lengths are drawn, nothing is replayed.
+ */
+bool stream_is_plain(const struct stream *stream);
+/* Of a plain stream: the next requests, `room` at most; how many there are. The same as so many
+ * calls of stream_next. */
+size_t stream_fill(struct stream *stream, int64_t *arrivals_ps, int32_t *services, size_t room);
 /* Names that the requests' service numbers stand for: the options', else the replayed file's. */
 int stream_service_count(const struct stream *stream);
 const char *stream_service(const struct stream *stream, int service);

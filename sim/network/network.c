@@ -240,6 +240,21 @@ static int64_t wire_ps(struct route *route, int64_t bytes)
     return route->last_wire_ps;
 }
 
+struct network_hop network_hop(struct network *network, int index, int64_t bytes)
+{
+    struct route *route = &network->routes[index];
+
+    return (struct network_hop){ route->link,
+                                 engine_after_ps(route->per_message_ps, wire_ps(route, bytes)),
+                                 route->latency_ps };
+}
+
+void network_account(struct network *network, int link, int64_t busy_ps, int64_t bytes)
+{
+    network->links[link].busy_ps += busy_ps;
+    network->links[link].bytes += bytes;
+}
+
 struct network_sent network_book(struct network *network, int index, int64_t at_ps, int64_t bytes)
 {
     struct route *route = &network->routes[index];

@@ -52,6 +52,14 @@ struct network_sent network_send(struct network *network, int route, int64_t byt
 /* Books the same without an event, at an instant not before any that was booked on its port: for
  * closed forms. The route must not be free. */
 struct network_sent network_book(struct network *network, int route, int64_t at_ps, int64_t bytes);
+/* What one message of so many bytes takes of its route, for closed forms that keep the ports
+ * themselves and account for them at the end. The route must not be free. */
+struct network_hop {
+    int link;
+    int64_t occupy_ps, latency_ps;
+};
+struct network_hop network_hop(struct network *network, int route, int64_t bytes);
+void network_account(struct network *network, int link, int64_t busy_ps, int64_t bytes);
 /* The engine gave an event on this slot. */
 int32_t network_receive(struct network *network, int slot);
 

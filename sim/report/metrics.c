@@ -121,6 +121,44 @@ void metrics_add(void *arg, const struct serve_end *end)
     }
 }
 
+/* What is the same for every request of a block: all ended ok, the last came last. */
+static void block_count(struct meter *meter, const struct serve_block *block)
+{
+    int64_t last_ps = block->arrivals_ps[block->count - 1];
+
+    for (size_t i = 0; i < block->count; i++)
+        meter->services[block->services[i]].status[TRACE_OK]++;
+    if (last_ps > meter->last_arrival_ps)
+        meter->last_arrival_ps = last_ps;
+}
+
+void metrics_add_block(void *arg, const struct serve_block *block)
+{
+    struct meter *meter = arg;
+
+    for (size_t i = 0; i < block->count; i++) {
+        int32_t service = block->services[i];
+        struct metrics *metrics = &meter->services[service];
+        int64_t latency_ps = block->finishes_ps[i] - block->arrivals_ps[i];
+        int64_t slo_ps = block->slos_ps ? block->slos_ps[i] : block->slo_ps;
+
+        if (meter->options.trim_ps > 0) {
+            metrics_add(meter, &(struct serve_end){ .service = service,
+                                                    .status = TRACE_OK,
+                                                    .arrival_ps = block->arrivals_ps[i],
+                                                    .finish_ps = block->finishes_ps[i],
+                                                    .slo_ps = slo_ps });
+            continue;
+        }
+        slo_ps = slo_ps > 0 ? slo_ps : meter->options.slo_ps;
+        metrics->total++;
+        metrics->good += slo_ps <= 0 || latency_ps <= slo_ps;
+        samples_add(meter->samples[SAMPLE_LATENCY][service], latency_ps);
+    }
+    if (meter->options.trim_ps == 0)
+        block_count(meter, block);
+}
+
 static void waiting_end(struct meter *meter)
 {
     while (meter->waiting.count > 0) {

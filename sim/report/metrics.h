@@ -17,6 +17,7 @@
 struct arena;
 struct meter;
 struct plan;
+struct serve_block;
 struct serve_end;
 
 struct metrics_options {
@@ -41,6 +42,8 @@ struct meter *metrics_begin(struct arena *arena, const struct plan *plan,
                             const struct metrics_options *options);
 /* A serve_end_fn; arg is the meter. With a trim, requests of its last seconds wait in a queue. */
 void metrics_add(void *arg, const struct serve_end *end);
+/* The same for many at once: serve_observer.on_block. */
+void metrics_add_block(void *arg, const struct serve_block *block);
 /* Once, after the last request. (*services)[i] is for plan service i. end_ps: of the simulation,
  * the window of rates; with a trim that is the time between the two trimmed ends. */
 struct metrics metrics_end(struct meter *meter, int64_t end_ps, struct metrics **services);

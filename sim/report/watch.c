@@ -67,6 +67,7 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
         if (ends == 1 && one->on_end) {
             joined.end_arg = one->end_arg;
             joined.on_end = one->on_end;
+            joined.on_block = one->on_block;
         }
     }
     return joined;

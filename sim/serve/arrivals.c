@@ -56,6 +56,64 @@ void arrivals_take(struct arrivals *arrivals, struct arrival *arrival)
     look_ahead(arrivals);
 }
 
+/* How many of the times lie before the end of the run. */
+static size_t count_before(const int64_t *arrivals_ps, size_t count, int64_t until_ps)
+{
+    while (count > 0 && arrivals_ps[count - 1] >= until_ps)
+        count--;
+    return count;
+}
+
+/* The look-ahead stands first in room_ps; what the stream gives beyond it follows. */
+static size_t stream_block(struct arrivals *arrivals, size_t room, int64_t *room_ps,
+                           int32_t *services)
+{
+    size_t count = 1;
+
+    room_ps[0] = arrivals->pending.arrival_ps;
+    services[0] = arrivals->pending.service;
+    if (room > 1)
+        count += stream_fill(arrivals->stream, room_ps + 1, services + 1, room - 1);
+    return count;
+}
+
+size_t arrivals_block(struct arrivals *arrivals, size_t room, int64_t *room_ps, int32_t *services,
+                      const int64_t **arrivals_ps)
+{
+    size_t left = arrivals->most - arrivals->taken, count = room;
+
+    assert(!arrivals->source);
+    if (arrivals->next_ps == ARRIVALS_NEVER)
+        return 0;
+    if (left < count)
+        count = left;
+    if (arrivals->stream) {
+        count = stream_block(arrivals, count, room_ps, services);
+        *arrivals_ps = room_ps;
+    } else {
+        const struct workload *workload = arrivals->workload;
+
+        if (workload->count - arrivals->next < count)
+            count = workload->count - arrivals->next;
+        *arrivals_ps = workload->arrivals_ps + arrivals->next;
+        for (size_t i = 0; i < count; i++)
+            services[i] = workload->service_ids ? workload->service_ids[arrivals->next + i] : 0;
+    }
+    count = count_before(*arrivals_ps, count, arrivals->until_ps);
+    if (arrivals->taken == 0)
+        arrivals->first_ps = (*arrivals_ps)[0];
+    arrivals->last_ps = (*arrivals_ps)[count - 1];
+    arrivals->next += count;
+    arrivals->taken += count;
+    look_ahead(arrivals);
+    return count;
+}
+
+int64_t arrivals_slo_ps(const struct arrivals *arrivals)
+{
+    return arrivals->stream ? arrivals->pending.slo_ps : 0;
+}
+
 void arrivals_ended(struct arrivals *arrivals, size_t index, int64_t now_ps)
 {
     if (!arrivals->source)

@@ -255,6 +255,9 @@ int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int
 /* lindley.c: the closed form. True when it is exact for this plan and these options. */
 bool lindley_applies(const struct serve *serve);
 bool lindley_run(struct serve *serve, struct err *err);
+/* lindley_block.c: the same for many requests at once, where all are of one kind. */
+bool lindley_block_applies(const struct serve *serve);
+bool lindley_block_run(struct serve *serve, struct err *err);
 
 /* book.c: the run under --rules alpaserve. */
 bool book_run(struct serve *serve, struct err *err);

@@ -249,9 +249,12 @@ static bool request_serve(struct serve *serve, struct pass *pass, struct err *er
 
 bool lindley_run(struct serve *serve, struct err *err)
 {
-    struct pass pass = pass_begin(serve);
+    struct pass pass;
 
     serve->result->has_fast_path = true;
+    if (lindley_block_applies(serve))
+        return lindley_block_run(serve, err);
+    pass = pass_begin(serve);
     while (serve->arrivals.next_ps != ARRIVALS_NEVER)
         if (!request_serve(serve, &pass, err))
             return false;

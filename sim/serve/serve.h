@@ -115,6 +115,14 @@ struct serve_end { /* times are TRACE_NONE when they never came */
     int32_t prompt_tokens, output_tokens; /* 0 for executables */
 };
 
+struct serve_block { /* requests that ended ok, of executables, in order of arrival */
+    size_t count;
+    const int64_t *arrivals_ps, *finishes_ps;
+    const int32_t *services; /* of the plan */
+    const int64_t *slos_ps;  /* NULL: slo_ps for all */
+    int64_t slo_ps;          /* the requests' own, 0 = none */
+};
+
 typedef void serve_span_fn(void *arg, const struct serve_span *span);
 typedef void serve_transfer_fn(void *arg, const struct serve_transfer *transfer);
 typedef void serve_end_fn(void *arg, const struct serve_end *end); /* in order of ending */
@@ -124,6 +132,9 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     serve_span_fn *on_span;         /* at the end of the span */
     serve_transfer_fn *on_transfer; /* when it is sent */
     serve_end_fn *on_end;           /* called with end_arg */
+    /* Called with end_arg in place of on_end where the closed form has many ends at hand: NULL =
+     * always on_end. */
+    void (*on_block)(void *end_arg, const struct serve_block *block);
 };
 
 struct serve_result {
