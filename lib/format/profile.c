@@ -16,11 +16,10 @@ static const struct csv_column columns[COLUMN_COUNT] = {
     [TO_RATE_PER_S] = { "to_rate_per_s", false },
 };
 
-static bool read_piece(const struct csv *csv, const struct profile *profile,
+/* last: the piece before, NULL for the first. */
+static bool read_piece(const struct csv *csv, const struct profile_piece *last,
                        struct profile_piece *piece, struct err *err)
 {
-    const struct profile_piece *last = profile->count > 0 ? piece - 1 : NULL;
-
     if (!csv_seconds(csv, FROM_S, 0, &piece->from_ps, err))
         return false;
     if (!last && piece->from_ps != 0)
@@ -42,30 +41,28 @@ static bool read_piece(const struct csv *csv, const struct profile *profile,
 static bool read_pieces(struct arena *arena, struct profile *profile, struct csv *csv,
                         struct err *err)
 {
+    struct profile_piece *pieces = NULL;
     bool has_rate = false;
-    int capacity = 0;
+    int count = 0, capacity = 0;
 
-    while (csv_next(csv, err)) {
-        struct profile_piece *piece;
-
-        if (profile->count == capacity) {
+    for (; csv_next(csv, err); count++) {
+        if (count == capacity) {
             int larger = capacity ? 2 * capacity : 64;
 
             if (capacity > INT_MAX / 4)
                 return csv_bad_row(csv, err, "more than %d rows", capacity);
-            profile->pieces = arena_grow(arena, profile->pieces, (size_t)capacity, (size_t)larger,
-                                         sizeof *profile->pieces);
+            pieces = arena_grow(arena, pieces, (size_t)capacity, (size_t)larger, sizeof *pieces);
             capacity = larger;
         }
-        piece = &profile->pieces[profile->count];
-        if (!read_piece(csv, profile, piece, err))
+        if (!read_piece(csv, count > 0 ? &pieces[count - 1] : NULL, &pieces[count], err))
             return false;
-        has_rate = has_rate || piece->rate_per_s > 0 || piece->to_rate_per_s > 0;
-        profile->count++;
+        has_rate = has_rate || pieces[count].rate_per_s > 0 || pieces[count].to_rate_per_s > 0;
     }
+    profile->pieces = pieces;
+    profile->count = count;
     if (err->kind != ERR_NONE)
         return false;
-    if (profile->count == 0)
+    if (count == 0)
         return err_at(err, csv_path(csv), 0, 0, "no rows: expected at least one");
     return has_rate || err_at(err, csv_path(csv), 0, 0, "nothing arrives: every rate is 0");
 }

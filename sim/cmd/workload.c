@@ -378,7 +378,7 @@ static int act(const struct argp *argp, int most_files, const char *output, acti
     return exit_code;
 }
 
-static int describe(int argc, char **argv)
+static int act_describe(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = describe_options,
@@ -396,7 +396,7 @@ static int describe(int argc, char **argv)
     return act(&argp, 1, "-", do_describe, argc, argv);
 }
 
-static int merge(int argc, char **argv)
+static int act_merge(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = merge_options,
@@ -411,7 +411,7 @@ static int merge(int argc, char **argv)
     return act(&argp, MAX_FILES, NULL, do_merge, argc, argv);
 }
 
-static int split(int argc, char **argv)
+static int act_split(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = split_options,
@@ -426,7 +426,7 @@ static int split(int argc, char **argv)
     return act(&argp, 1, NULL, do_split, argc, argv);
 }
 
-static int slice(int argc, char **argv)
+static int act_slice(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = slice_options,
@@ -440,7 +440,7 @@ static int slice(int argc, char **argv)
     return act(&argp, 1, NULL, do_slice, argc, argv);
 }
 
-static int scale(int argc, char **argv)
+static int act_scale(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = scale_options,
@@ -468,11 +468,11 @@ static bool is_action(const char *word, const struct cli_command *actions, int c
 int cmd_workload(int argc, char **argv)
 {
     static const struct cli_command actions[] = {
-        { "describe", "rate, variation, lengths, and a plot of the arrivals", describe },
-        { "merge", "several workloads into one, by arrival", merge },
-        { "split", "one workload into several, round robin or by time", split },
-        { "slice", "the requests of a window of time", slice },
-        { "scale", "the same requests faster, more often, more or less evenly", scale },
+        { "describe", "rate, variation, lengths, and a plot of the arrivals", act_describe },
+        { "merge", "several workloads into one, by arrival", act_merge },
+        { "split", "one workload into several, round robin or by time", act_split },
+        { "slice", "the requests of a window of time", act_slice },
+        { "scale", "the same requests faster, more often, more or less evenly", act_scale },
     };
     const int count = (int)(sizeof(actions) / sizeof(actions[0]));
 
@@ -480,7 +480,7 @@ int cmd_workload(int argc, char **argv)
     if (argc > 1 && !is_action(argv[1], actions, count) &&
         (argv[1][0] == '-' || access(argv[1], F_OK) == 0)) {
         argv[0] = (char[]){ "orrery-sim workload describe" };
-        return describe(argc, argv);
+        return act_describe(argc, argv);
     }
     return cli_main("orrery-sim workload", "Looks at workload files and makes others from them.",
                     actions, count,

@@ -17,6 +17,8 @@
 #include "sim/generate/process.h"
 #include <string.h>
 
+#define MAX_S 9e6 /* UNITS_MAX_PS */
+
 struct stream {
     const struct generate_options *options;
     int64_t end_ps, most, sent;
@@ -132,10 +134,10 @@ static bool begin_scale(struct stream *stream, struct err *err)
         if (span_ps == 0)
             return err_at(err, replay->path, 0, 0,
                           "all rows arrive at once: --rate has nothing to scale");
-        if (!(span_s >= 1e-12 && span_s <= (double)(UNITS_MAX_PS / UNITS_PS_PER_S)))
+        if (!(span_s >= 1e-12 && span_s <= MAX_S))
             return err_set(err, ERR_USAGE,
                            "--rate: %g requests at %g/s take %g s: expected 1 ps to %lld s", gaps,
-                           options->rate_per_s, span_s, (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+                           options->rate_per_s, span_s, (long long)MAX_S);
         stream->scale = dmath_round(span_s * (double)UNITS_PS_PER_S);
         stream->scale_of = span_ps;
     }
@@ -144,7 +146,7 @@ static bool begin_scale(struct stream *stream, struct err *err)
         return err_set(err, ERR_USAGE,
                        "the last row of the replay would arrive after %lld s, where "
                        "time ends",
-                       (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+                       (long long)MAX_S);
     span_ps = units_mul_div(span_ps, stream->scale, stream->scale_of);
     stream->rate_per_s = span_ps > 0 ? gaps / ((double)span_ps / (double)UNITS_PS_PER_S) : 0;
     return true;

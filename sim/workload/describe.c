@@ -78,21 +78,22 @@ static void fill_dispersion(struct arena *arena, struct describe *describe)
     const struct workload *workload = describe->workload;
     const struct describe_arrivals *all = &describe->all;
     int64_t span_ps = all->last_ps - all->first_ps;
-    int64_t windows = (int64_t)all->arrivals / WINDOW_REQUESTS;
+    int64_t windows = MAX_WINDOWS;
     double mean, sum = 0;
     size_t *counts;
 
     describe->dispersion = (double)NAN;
-    windows = windows < MAX_WINDOWS ? windows : MAX_WINDOWS;
+    if (all->arrivals < (size_t)MAX_WINDOWS * WINDOW_REQUESTS)
+        windows = (int64_t)(all->arrivals / WINDOW_REQUESTS);
     if (windows < 2 || span_ps < windows)
         return;
     counts = arena_array(arena, (size_t)windows, sizeof(*counts));
     for (size_t i = 0; i < workload->count; i++) {
-        int64_t at_ps = workload->arrivals_ps[i] - all->first_ps, window;
+        int64_t at_ps = workload->arrivals_ps[i], window;
 
-        if (workload->arrivals_ps[i] == WORKLOAD_CLOSED)
+        if (at_ps == WORKLOAD_CLOSED)
             continue;
-        window = (int64_t)(seconds(at_ps) / seconds(span_ps) * (double)windows);
+        window = (int64_t)(seconds(at_ps - all->first_ps) / seconds(span_ps) * (double)windows);
         counts[window < windows ? window : windows - 1]++;
     }
     mean = (double)all->arrivals / (double)windows;
@@ -131,10 +132,14 @@ static void fill_bins(struct describe *describe)
     describe->bin_ps = round_bin(span_ps / MOST_BINS + 1);
     describe->bins_from_ps = all->first_ps / describe->bin_ps * describe->bin_ps;
     for (size_t i = 0; i < workload->count; i++) {
-        int64_t bin = (workload->arrivals_ps[i] - describe->bins_from_ps) / describe->bin_ps;
+        int64_t at_ps = workload->arrivals_ps[i];
+        size_t *bin;
 
-        if (workload->arrivals_ps[i] != WORKLOAD_CLOSED && ++describe->bins[bin] > most)
-            most = describe->bins[bin];
+        if (at_ps == WORKLOAD_CLOSED)
+            continue;
+        bin = &describe->bins[(at_ps - describe->bins_from_ps) / describe->bin_ps];
+        if (++*bin > most)
+            most = *bin;
     }
     describe->bin_count = (int)((all->last_ps - describe->bins_from_ps) / describe->bin_ps) + 1;
     describe->peak_per_s = (double)most / seconds(describe->bin_ps);

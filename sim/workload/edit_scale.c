@@ -11,6 +11,8 @@
 #include "sim/workload/rows.h"
 #include <stddef.h>
 
+#define MAX_S 9e6 /* UNITS_MAX_PS */
+
 /* ---- copies ---- */
 
 static struct workload *copy(struct arena *arena, const struct workload *workload, int copies,
@@ -157,8 +159,7 @@ static bool multiply(struct workload *workload, int64_t by, int64_t over, bool w
             *think_ps = units_mul_div(*think_ps, by, over);
         if (*at_ps > UNITS_MAX_PS || (think_ps && *think_ps > UNITS_MAX_PS))
             return err_at(err, workload->path, workload_line(workload, i), 0,
-                          "this row would come after %lld s, where time ends",
-                          (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+                          "this row would come after %lld s, where time ends", (long long)MAX_S);
     }
     return true;
 }
@@ -199,10 +200,10 @@ static bool scale_rate(struct workload *workload, const struct edit_scale *scale
     if (scale->rate_scale > 0)
         return multiply(workload, GENERATE_SCALE_UNIT, scale->rate_scale, false, err);
     span_s = (double)(arrivals - 1) / scale->rate_per_s;
-    if (!(span_s >= 1e-12 && span_s <= (double)(UNITS_MAX_PS / UNITS_PS_PER_S)))
+    if (!(span_s >= 1e-12 && span_s <= MAX_S))
         return err_set(err, ERR_USAGE,
                        "--rate: %zu requests at %g/s take %g s: expected 1 ps to %lld s", arrivals,
-                       scale->rate_per_s, span_s, (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+                       scale->rate_per_s, span_s, (long long)MAX_S);
     return multiply(workload, dmath_round(span_s * (double)UNITS_PS_PER_S), span_ps, false, err);
 }
 

@@ -69,7 +69,7 @@ static double time_stream(const char *services, int64_t count, int64_t *last_ps)
 int main(int argc, char **argv)
 {
     static const char *const services[] = { "1", "10", "100", "1000", "10000" };
-    int64_t count = argc > 1 ? strtoll(argv[1], NULL, 10) : 5000000, last_ps, check = 0;
+    int64_t count = argc > 1 ? strtoll(argv[1], NULL, 10) : 5000000, last_ps = 0, check = 0;
 
     if (count < 1) {
         fprintf(stderr, "usage: bench_stream [REQUESTS]\n");

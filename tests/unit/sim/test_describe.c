@@ -204,6 +204,26 @@ static void closed_loops_have_no_rate(void **state)
     assert_null(json_get(json(), "histogram"));
 }
 
+static void rows_that_wait_are_in_no_bin(void **state)
+{
+    size_t total = 0;
+
+    (void)state;
+    workload_builder_session(builder, "s");
+    for (int i = 0; i < 200; i++) {
+        struct workload_request *request = row(i % 2 ? WORKLOAD_CLOSED : (i + 5) * S, 0);
+
+        request->session = 0;
+        workload_builder_add(builder, request);
+    }
+    look();
+    for (int i = 0; i < seen.bin_count; i++)
+        total += seen.bins[i];
+    assert_int_equal(total, 100);
+    assert_near(seen.all.rate_per_s, 0.5);
+    assert_true(seen.dispersion < 0.2);
+}
+
 static void one_instant_has_no_rate_either(void **state)
 {
     (void)state;
@@ -311,6 +331,7 @@ int main(void)
         TEST(dispersion_tells_bursts_from_even_arrivals),
         TEST(lengths_and_objectives_are_summarized),
         TEST(closed_loops_have_no_rate),
+        TEST(rows_that_wait_are_in_no_bin),
         TEST(one_instant_has_no_rate_either),
         TEST(bins_hold_every_arrival),
         TEST(only_the_largest_of_many_services_are_listed),

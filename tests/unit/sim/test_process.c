@@ -55,7 +55,7 @@ static bool begin(struct process *process, double fraction)
 
 static void draw(int count)
 {
-    struct process process;
+    struct process process = { 0 };
 
     if (!begin(&process, 1))
         fail_msg("%s", err.text);
@@ -276,7 +276,7 @@ static void the_states_of_a_cv_are_those_of_theory(void **state)
 
 static void a_rate_scales_given_states_and_shares_split_them(void **state)
 {
-    struct process process;
+    struct process process = { 0 };
 
     (void)state;
     states("0.5s:100/s,1s:10/s");
@@ -401,7 +401,7 @@ static void constant_arrivals_follow_the_integral(void **state)
 
 static void a_rate_scales_a_profile_to_its_mean(void **state)
 {
-    struct process process;
+    struct process process = { 0 };
 
     (void)state;
     options.process = GENERATE_POISSON;
@@ -469,7 +469,7 @@ static void gaps_of_many_periods_take_no_time(void **state)
 
 static void assert_refused(const char *text)
 {
-    struct process process;
+    struct process process = { 0 };
 
     assert_false(begin(&process, 1));
     if (!strstr(err.text, text))

@@ -209,14 +209,15 @@ static void clients_hold_one_conversation_after_the_other(void **state)
     assert_int_equal(workload->count, 200);
     for (size_t i = 0; i < workload->count; i++) {
         struct workload_request row = workload_at(workload, i);
+        size_t client = i % 3;
 
-        assert_int_equal(row.client, i % 3);
+        assert_int_equal(row.client, client);
         assert_true(row.arrival_ps == WORKLOAD_CLOSED);
-        if (row.session != last[row.client]) {
-            assert_true(row.session > last[row.client]);
-            sessions_of[row.client]++;
+        if (row.session != last[client]) {
+            assert_true(row.session > last[client]);
+            sessions_of[client]++;
         }
-        last[row.client] = row.session;
+        last[client] = row.session;
     }
     for (int c = 0; c < 3; c++)
         assert_in_range(sessions_of[c], 12, 40);
