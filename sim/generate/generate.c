@@ -95,6 +95,8 @@ struct workload *generate_open(struct arena *arena, const struct generate_option
     builder = generate_builder(arena, options);
     if (options->replay)
         add_replayed(builder, options);
+    else if (options->max_requests > 0 && options->duration_ps == 0) /* all of them will come */
+        workload_builder_reserve(builder, (size_t)options->max_requests);
     for (; count < GENERATE_MAX_REQUESTS && stream_next(stream, &request); count++)
         workload_builder_add(builder, &request);
     if (count == GENERATE_MAX_REQUESTS && stream_next(stream, &request))
