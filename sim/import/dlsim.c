@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define STALL_RATIO 1.25
 
@@ -92,6 +93,7 @@ static const char *const input_names[INPUT_COUNT] = { "placement", "workload", "
 /* A list is a placement, an object a trace, anything else a workload. */
 static bool tell(const char *path, enum input *input, struct err *err)
 {
+    struct stat status;
     FILE *file;
     int c;
 
@@ -102,6 +104,13 @@ static bool tell(const char *path, enum input *input, struct err *err)
     file = fopen(path, "rb");
     if (!file)
         return err_errno(err, path);
+    if (fstat(fileno(file), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
+        fclose(file);
+        return err_set(err, ERR_USAGE,
+                       "'%.200s' can be read only once: expected --placement, --workload or "
+                       "--trace before it",
+                       path);
+    }
     do
         c = getc(file);
     while (c != EOF && isspace(c));

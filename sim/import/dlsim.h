@@ -113,6 +113,8 @@ bool dlsim_trace_load(struct arena *arena, const char *path, struct dlsim_meshes
 /* "trace.json: Bert_0.arrive[3] is 'x': expected ...". Returns false. */
 bool dlsim_bad(const char *path, const char *where, const struct json *json, const char *expected,
                struct err *err);
+/* Not empty, and without the control characters that a JSON text may hold and no table can. */
+bool dlsim_is_name(const char *text);
 /* A number as seconds, exactly. */
 bool dlsim_seconds(const struct json *json, int64_t *time_ps);
 /* The service of model m among the names: the only one that ends in "_m". NULL when there is none,

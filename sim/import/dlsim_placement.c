@@ -44,6 +44,15 @@ bool dlsim_bad(const char *path, const char *where, const struct json *json, con
     return err_at(err, path, 0, 0, "%.200s is '%s': %s", where, json_shown(json, shown), expected);
 }
 
+bool dlsim_is_name(const char *text)
+{
+    const char *c = text;
+
+    while ((unsigned char)*c >= ' ' && *c != 0x7f)
+        c++;
+    return c > text && *c == '\0';
+}
+
 /* ---- meshes ---- */
 
 static bool is_same(const struct dlsim_mesh *a, const struct dlsim_mesh *b)
@@ -168,7 +177,7 @@ static bool read_name(struct arena *arena, const struct json *entry, const char 
     const struct json *json = json_get(entry, key);
 
     *name = json_text(json);
-    if (*name && **name != '\0')
+    if (*name && dlsim_is_name(*name))
         return true;
     return dlsim_bad(path, arena_printf(arena, "[%d].%s", index, key), json, "expected a name",
                      err);

@@ -72,8 +72,9 @@ static bool read_key(struct reader *reader, const struct names *services, struct
     int64_t number = trailing_number(model->key);
 
     model->service = model->key;
-    if (model->key[0] == '\0')
-        return err_at(err, reader->path, 0, 0, "a key is empty: expected the name of a service");
+    if (!dlsim_is_name(model->key))
+        return err_at(err, reader->path, 0, 0, "key '%.100s': expected the name of a service",
+                      model->key);
     if (!services || names_find(services, model->key) >= 0)
         return true;
     if (number >= 0)

@@ -74,10 +74,10 @@ bool dlsim_list(struct arena *arena, const char *text, const char ***items, int 
 {
     static const char item_characters[] = "+-.0123456789abcdefghijklmnopqrstuvwxyz"
                                           "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    int capacity = 0;
+    int capacity = 8;
 
     *count = 0;
-    *items = NULL;
+    *items = arena_array(arena, (size_t)capacity, sizeof **items);
     if (*text != '[')
         return false;
     text = skip_spaces(text + 1);
@@ -87,10 +87,9 @@ bool dlsim_list(struct arena *arena, const char *text, const char ***items, int 
         if (length == 0)
             return false;
         if (*count == capacity) {
-            int larger = capacity ? 2 * capacity : 8;
-
-            *items = arena_grow(arena, *items, (size_t)capacity, (size_t)larger, sizeof **items);
-            capacity = larger;
+            *items =
+                arena_grow(arena, *items, (size_t)capacity, 2 * (size_t)capacity, sizeof **items);
+            capacity *= 2;
         }
         (*items)[(*count)++] = arena_strndup(arena, text, length);
         text = skip_spaces(text + length);

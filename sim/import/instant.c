@@ -89,6 +89,11 @@ static bool is_date(int year, int month, int day)
            day <= lengths[month - 1] + (month == 2 && is_leap ? 1 : 0);
 }
 
+static int64_t seconds_of(int64_t hours, int64_t minutes, int64_t seconds)
+{
+    return hours * 3600 + minutes * 60 + seconds;
+}
+
 /* "" or "Z" or "+02:00"; what is ahead of UTC was earlier there. */
 static bool parse_zone(const char *text, int64_t *ahead_s)
 {
@@ -104,7 +109,9 @@ static bool parse_zone(const char *text, int64_t *ahead_s)
     if (!take(&text, 2, ':', &hours) || !take(&text, 2, '\0', &minutes) || *text != '\0' ||
         hours > 23 || minutes > 59)
         return false;
-    *ahead_s = (is_behind ? -1 : 1) * (hours * 3600 + minutes * 60);
+    *ahead_s = seconds_of(hours, minutes, 0);
+    if (is_behind)
+        *ahead_s = -*ahead_s;
     return true;
 }
 
@@ -135,9 +142,8 @@ bool instant_parse_date(const char *text, struct instant *instant)
     }
     if (!parse_zone(text, &ahead_s))
         return false;
-    *instant = normal(days(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 +
-                          second - ahead_s,
-                      ps);
+    *instant = normal(
+        days(year, month, day) * SECONDS_PER_DAY + seconds_of(hour, minute, second) - ahead_s, ps);
     return true;
 }
 

@@ -6,12 +6,16 @@ need orrery-sim
 data=$root/tests/golden/data
 
 simulate() { # PROGRAM FOLDER DATA: everything that a run writes, in FOLDER
-    local program=$1 folder=$2 data=$3 arrivals
+    local program=$1 folder=$2 data=$3 arrivals process
     mkdir -p "$folder"
     "$program" generate --process gamma --cv 2 --rate 20/s --duration 20s --service chat --prompt lognormal:40:1 \
         --output uniform:1:30 --seed 5 -o "$folder/open.csv" > "$folder/generate.txt" &&
         "$program" generate --clients 3 --think exp:0.2s --requests 60 --service chat --prompt exp:30 \
             --output constant:7 --seed 5 -o "$folder/closed.csv" >> "$folder/generate.txt" || return
+    for process in exponential gamma pareto; do
+        "$program" import azure - --process "$process" --seed 5 -o "$folder/import-$process.csv" \
+            < "$data/foreign/azure-calls.csv" > /dev/null || return
+    done
     for arrivals in open closed; do
         # In the folder, so that the same names stand in every report.
         (cd "$folder" && "$program" run --placement "$data/chat.csv" --workload "$arrivals.csv" \

@@ -3,6 +3,9 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/format/placement.h"
+#include "lib/format/trace.h"
+#include "lib/format/workload.h"
 #include "sim/import/dlsim.h"
 #include "tests/fuzz/fuzz.h"
 #include <assert.h>
@@ -21,35 +24,64 @@ static size_t part(const uint8_t *bytes, size_t count, size_t *next)
     return length;
 }
 
+/* Our own readers take what was written. */
+static void check(const struct import_job *job, int index)
+{
+    char path[FUZZ_PATH_BYTES];
+    struct arena *arena = arena_create();
+    struct err err = ERR_INIT;
+    size_t length;
+    const char *text = out_memory(job->outs[index], &length), *name = job->paths[index];
+    int file = fuzz_open((const uint8_t *)text, length, path);
+    struct trace_requests requests;
+    struct trace_stages stages;
+
+    if (strcmp(name, "placement.csv") == 0)
+        assert(placement_load(arena, path, &err));
+    else if (strcmp(name, "workload.csv") == 0)
+        assert(workload_load(arena, path, &err));
+    else if (strcmp(name, "requests.csv") == 0)
+        assert(trace_requests_load(arena, path, &requests, &err));
+    else if (strcmp(name, "stages.csv") == 0)
+        assert(trace_stages_load(arena, path, &stages, &err));
+    assert(err.kind == ERR_NONE);
+    arena_destroy(arena);
+    fuzz_close(file);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
     char paths[MAX_FILES][FUZZ_PATH_BYTES];
     const char *files[MAX_FILES];
-    int handles[MAX_FILES];
+    int handles[MAX_FILES] = { -1, -1, -1 };
     struct arena *arena = arena_create();
     struct import_job job = { .arena = arena, .importer = "dlsim", .files = files };
     struct dlsim_settings settings;
     struct err err = ERR_INIT;
     size_t next = 0;
+    int file_count = 0;
     bool is_ok;
 
     do {
         size_t length = part(bytes, count, &next);
 
-        handles[job.file_count] = fuzz_open(bytes, length, paths[job.file_count]);
-        files[job.file_count] = paths[job.file_count];
-        job.file_count++;
+        handles[file_count] = fuzz_open(bytes, length, paths[file_count]);
+        files[file_count] = paths[file_count];
+        file_count++;
         bytes += next;
         count -= next;
-    } while (count > 0 && job.file_count < MAX_FILES);
+    } while (count > 0 && file_count < MAX_FILES);
+    job.file_count = file_count;
     dlsim_defaults(&settings);
     settings.model = "m";
     is_ok = dlsim_import(&job, &settings, &err);
     assert(is_ok ? err.kind == ERR_NONE && job.out_count > 0 : err.kind != ERR_NONE);
+    for (int i = 0; is_ok && i < job.out_count; i++)
+        check(&job, i);
     for (int i = 0; i < job.out_count; i++)
         out_abort(job.outs[i]);
     arena_destroy(arena);
-    for (int i = 0; i < job.file_count; i++)
+    for (int i = 0; i < file_count; i++)
         fuzz_close(handles[i]);
     return 0;
 }

@@ -87,6 +87,7 @@ static void bad_placements_are_located(void **state)
         { "[3]", "p.json: [0] is '3': expected an object with service_name, model_name, "
                  "executable_name and mesh_group" },
         { "[{\"model_name\": \"m\"}]", "p.json: [0].service_name is missing: expected a name" },
+        { "[{\"service_name\": \"a\\tb\"}]", "p.json: [0].service_name is 'a?b': expected a name" },
         { "[{\"service_name\": 7}]", "p.json: [0].service_name is '7': expected a name" },
         { ENTRY(""), "p.json: [0].mesh_group is '[...]': expected a list of meshes, one a stage" },
         { ENTRY("{\"devices\": [[0]]}"),
@@ -367,7 +368,8 @@ static void bad_traces_are_located(void **state)
                 "arrive, stage_exec_info}}" },
         { "{\"m_0\": 3}", "t.json: m_0 is '3': expected an object with rq_id, e2e_latency, arrive "
                           "and stage_exec_info" },
-        { "{\"\": {}}", "t.json: a key is empty: expected the name of a service" },
+        { "{\"\": {}}", "t.json: key '': expected the name of a service" },
+        { "{\"a\\nb\": {}}", "t.json: key 'a?b': expected the name of a service" },
         { "{\"m_0\": {\"rq_id\": [0], \"e2e_latency\": [1]}}",
           "t.json: m_0.arrive is missing: expected a list, an item a request" },
         { "{\"m_0\": {\"rq_id\": [0], \"e2e_latency\": [1], \"arrive\": [0]}}",
