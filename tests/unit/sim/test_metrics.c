@@ -352,9 +352,9 @@ static void each_observer_is_told(void **state)
 {
     struct ear a = { 0 }, a_end = { 0 }, b = { 0 };
     struct serve_observer list[] = {
-        { &a, &a_end, hear_span, NULL, hear_end },
-        { NULL, NULL, NULL, NULL, NULL },
-        { &b, &b, hear_span, hear_transfer, hear_end },
+        { &a, &a_end, hear_span, NULL, hear_end, NULL },
+        { NULL, NULL, NULL, NULL, NULL, NULL },
+        { &b, &b, hear_span, hear_transfer, hear_end, NULL },
     };
     struct serve_observer joined = watch_join(*state, list, 3);
 
@@ -367,8 +367,8 @@ static void a_lone_observer_is_told_directly(void **state)
 {
     struct ear a = { 0 }, b = { 0 };
     struct serve_observer list[] = {
-        { &a, NULL, NULL, hear_transfer, NULL },
-        { NULL, &b, NULL, NULL, hear_end },
+        { &a, NULL, NULL, hear_transfer, NULL, NULL },
+        { NULL, &b, NULL, NULL, hear_end, NULL },
     };
     struct serve_observer joined = watch_join(*state, list, 2);
 
