@@ -319,7 +319,7 @@ static int list_sizes(const struct store *store, int *points)
 struct interp_tiles store_fit(struct arena *scratch, int32_t period, const int32_t *x,
                               const int64_t *y_ps, int count)
 {
-    struct interp_tiles tiles;
+    struct interp_tiles tiles = { 0 };
 
     if (period > 0 && interp_fit_period(scratch, x, y_ps, count, period, &tiles))
         return tiles;

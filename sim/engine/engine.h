@@ -77,8 +77,8 @@ static inline void engine_replay(struct engine *engine, int slot, struct engine_
     }
 }
 
-/* The same for a key that is not above the one that the slot has: it rises until it meets an earlier
- * one, and all above that stays as it is. Mostly that is near the leaf. */
+/* The same for a key that is not above the one that the slot has: it rises until it meets an
+ * earlier one, and all above that stays as it is. Mostly that is near the leaf. */
 static inline void engine_raise(struct engine *engine, int slot, struct engine_key key)
 {
     struct engine_key *node = engine->node;

@@ -58,6 +58,7 @@ static void put_metrics(struct json_writer *json, const struct metrics *metrics)
     put_summary(json, "latency_s", &metrics->latency);
     put_summary(json, "ttft_s", &metrics->ttft);
     put_summary(json, "tpot_s", &metrics->tpot);
+    put_summary(json, "e2e_s", &metrics->e2e);
     put_rate(json, "throughput_per_s", metrics->status[TRACE_OK], window_ps);
     put_rate(json, "output_tokens_per_s", metrics->output_tokens, window_ps);
     put_ratio(json, "goodput_ratio", metrics->good, metrics->total);

@@ -6,7 +6,7 @@
 #include "lib/policy/plan.h"
 #include "sim/serve/serve.h"
 
-enum sample { SAMPLE_LATENCY, SAMPLE_TTFT, SAMPLE_TPOT, SAMPLE_COUNT };
+enum sample { SAMPLE_LATENCY, SAMPLE_TTFT, SAMPLE_TPOT, SAMPLE_E2E, SAMPLE_COUNT };
 
 struct waiting { /* requests in order of ending that may yet be trimmed: a ring */
     struct serve_end *ends;
@@ -56,6 +56,8 @@ static void count_in(struct meter *meter, const struct serve_end *end)
     latency_ps = end->finish_ps - end->arrival_ps;
     samples_add(meter->samples[SAMPLE_LATENCY][end->service], latency_ps);
     metrics->good += deadline_ps <= 0 || latency_ps <= deadline_ps;
+    if (end->e2e_ps != TRACE_NONE)
+        samples_add(meter->samples[SAMPLE_E2E][end->service], end->e2e_ps);
     if (!model)
         return;
     samples_add(meter->samples[SAMPLE_TTFT][end->service], end->first_token_ps - end->arrival_ps);
@@ -147,6 +149,7 @@ void metrics_add_block(void *arg, const struct serve_block *block)
                                                     .status = TRACE_OK,
                                                     .arrival_ps = block->arrivals_ps[i],
                                                     .finish_ps = block->finishes_ps[i],
+                                                    .e2e_ps = TRACE_NONE,
                                                     .slo_ps = slo_ps });
             continue;
         }
@@ -181,10 +184,12 @@ static struct stats_summary *summary_of(struct metrics *metrics, enum sample sam
     case SAMPLE_TTFT:
         return &metrics->ttft;
     case SAMPLE_TPOT:
+        return &metrics->tpot;
+    case SAMPLE_E2E:
     case SAMPLE_COUNT:
         break;
     }
-    return &metrics->tpot;
+    return &metrics->e2e;
 }
 
 /* Of each service and of all. When one service has all the values, its summary is that of all. */

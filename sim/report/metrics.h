@@ -36,6 +36,7 @@ struct metrics {
     int64_t output_tokens;                    /* of decoders' requests that ended ok */
     int64_t window_ps;                        /* what rates are over; 0 = there is none */
     struct stats_summary latency, ttft, tpot; /* in ps */
+    struct stats_summary e2e;                 /* seen by the client: with overheads alone */
 };
 
 struct meter *metrics_begin(struct arena *arena, const struct plan *plan,

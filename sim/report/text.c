@@ -72,6 +72,7 @@ static void put_totals(const struct report *report, struct out *out)
     put_summary(out, "latency", &all->latency);
     put_summary(out, "TTFT", &all->ttft);
     put_summary(out, "TPOT", &all->tpot);
+    put_summary(out, "e2e", &all->e2e);
 }
 
 static void put_services(const struct report *report, struct out *out)

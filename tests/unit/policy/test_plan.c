@@ -246,7 +246,7 @@ static void epochs_are_full_snapshots_in_order_of_time(void **state)
 {
     struct scratch *scratch = *state;
     const struct plan *plan = build(scratch, HEAD "model,epoch,from_s\nc,0,0,a,gpt2,7,9\n"
-                                                  "c,0,0,b,gpt2,0,\nd,4,0,b,gpt2,0,\n"
+                                                  "c,0,0,b,gpt2,0,\ns2,4,0,b,gpt2,0,\n"
                                                   "c,1,0,b,gpt2,7,9\n");
 
     assert_int_equal(plan->epoch_count, 2);
