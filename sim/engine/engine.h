@@ -1,9 +1,10 @@
 /* engine.h - simulated time and the order of events; knows nothing of devices or models.
  *
- * A winner tree over slots: whoever can have an event pending (a device, a route of the network)
- * owns one slot, and a slot holds at most one event. Order is total: time, then class (completions,
- * then link arrivals, then exogenous arrivals), then slot, then the order of setting. Arrivals from
- * outside are a stream that the caller merges in with engine_advance: they never enter the tree.
+ * A winner tree: whoever can have an event pending (a device, a route of the network) owns one
+ * slot, and a slot holds at most one event. The tree is as wide as events are pending, however many
+ * slots there are. Order is total: time, then class (completions, then link arrivals, then
+ * exogenous arrivals), then slot, then the order of setting. Arrivals from outside are a stream
+ * that the caller merges in with engine_advance: they never enter the tree.
  *
  * The calls of the event loop are inline: a simulated event costs tens of nanoseconds. The members
  * of struct engine are theirs and engine.c's alone. */
@@ -12,6 +13,7 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct arena;
@@ -29,8 +31,12 @@ struct engine_key {
 };
 
 struct engine {
+    struct arena *arena;
     struct engine_key *node; /* node[1] is the root, leaves begin at node[width] */
-    int width;               /* power of two >= slot_count */
+    unsigned width;          /* leaves: a power of two, as many as events were ever pending */
+    unsigned free_count;     /* leaves that hold no event: free_leaves[0] to [free_count - 1] */
+    int32_t *free_leaves;
+    int32_t *leaf_of; /* by slot; -1 = no event */
     int slot_count;
     int taken; /* slot whose event was taken but still stands in the tree, -1 = none */
     uint32_t seq;
@@ -40,6 +46,7 @@ struct engine {
 
 /* Time starts at 0. slot_count >= 1. */
 struct engine *engine_create(struct arena *arena, int slot_count);
+void engine_widen(struct engine *engine); /* for engine_set alone: more leaves */
 
 /* The smaller of two keys without a branch: which of two events comes first is a coin toss that no
  * branch predictor wins. gcc makes conditional moves of the first form, clang of the second. */
@@ -64,25 +71,31 @@ static inline struct engine_key engine_smaller(struct engine_key a, struct engin
 #endif
 }
 
-/* Every inner node holds the smaller key of its children: replays one path from leaf to root. */
-static inline void engine_replay(struct engine *engine, int slot, struct engine_key key)
+/* Every inner node holds the smaller key of its children: replays one path from leaf to root. The
+ * tree is walked in words of 64 bits, two a node, which processors address without arithmetic. */
+static inline void engine_replay(struct engine *engine, int32_t leaf, struct engine_key key)
 {
-    struct engine_key *node = engine->node;
-    unsigned i = (unsigned)(engine->width + slot);
+    uint64_t *word = &engine->node[0].time_ps;
+    size_t i = 2 * (engine->width + (size_t)leaf);
 
-    node[i] = key;
-    for (; i > 1; i /= 2) {
-        key = engine_smaller(key, node[i ^ 1]);
-        node[i / 2] = key;
+    word[i] = key.time_ps;
+    word[i + 1] = key.order;
+    while (i > 2) {
+        size_t sibling = i ^ 2;
+
+        key = engine_smaller(key, (struct engine_key){ word[sibling], word[sibling + 1] });
+        i = i / 2 & ~(size_t)1;
+        word[i] = key.time_ps;
+        word[i + 1] = key.order;
     }
 }
 
-/* The same for a key that is not above the one that the slot has: it rises until it meets an
- * earlier one, and all above that stays as it is. Mostly that is near the leaf. */
-static inline void engine_raise(struct engine *engine, int slot, struct engine_key key)
+/* The same for a leaf that was empty: the key rises until it meets an earlier one, and all above
+ * that stays as it is. Mostly that is near the leaf. */
+static inline void engine_raise(struct engine *engine, int32_t leaf, struct engine_key key)
 {
     struct engine_key *node = engine->node;
-    unsigned i = (unsigned)(engine->width + slot);
+    size_t i = engine->width + (size_t)leaf;
 
     node[i] = key;
     for (i /= 2; i > 0 && (node[i].time_ps > key.time_ps ||
@@ -92,36 +105,52 @@ static inline void engine_raise(struct engine *engine, int slot, struct engine_k
 }
 
 /* Plans the slot's event, in place of the one it had. A time before engine_now_ps is a programming
- * error (assert); the present instant is allowed. */
+ * error (assert); the present instant is allowed. Which leaf a slot has says nothing: order is in
+ * the keys. So the leaf of the event that was just taken goes to the first slot that plans one:
+ * one replay does for both. */
 static inline void engine_set(struct engine *engine, int slot, int64_t time_ps,
                               enum engine_class class)
 {
+    int32_t leaf = engine->leaf_of[slot];
     struct engine_key key;
 
     assert(slot >= 0 && slot < engine->slot_count);
     assert(time_ps >= engine->now_ps && time_ps != ENGINE_NEVER);
     key.time_ps = (uint64_t)time_ps;
     key.order = (uint64_t) class << 56 | (uint64_t)slot << 32 | engine->seq++;
-    if (engine->node[engine->width + slot].time_ps == UINT64_MAX) {
-        engine_raise(engine, slot, key);
+    if (leaf < 0 && engine->taken < 0) {
+        if (engine->free_count == 0)
+            engine_widen(engine);
+        leaf = engine->leaf_of[slot] = engine->free_leaves[--engine->free_count];
+        engine_raise(engine, leaf, key);
         return;
     }
-    if (engine->taken == slot)
+    if (leaf < 0) {
+        leaf = engine->leaf_of[slot] = engine->leaf_of[engine->taken];
+        engine->leaf_of[engine->taken] = -1;
         engine->taken = -1;
-    engine_replay(engine, slot, key);
+    } else if (engine->taken == slot) {
+        engine->taken = -1;
+    }
+    engine_replay(engine, leaf, key);
 }
 
 /* Cancels the slot's event, if it has one. */
 static inline void engine_clear(struct engine *engine, int slot)
 {
+    int32_t leaf = engine->leaf_of[slot];
+
     assert(slot >= 0 && slot < engine->slot_count);
+    if (leaf < 0)
+        return;
     if (engine->taken == slot)
         engine->taken = -1;
-    engine_replay(engine, slot, (struct engine_key){ UINT64_MAX, UINT64_MAX });
+    engine->leaf_of[slot] = -1;
+    engine->free_leaves[engine->free_count++] = leaf;
+    engine_replay(engine, leaf, (struct engine_key){ UINT64_MAX, UINT64_MAX });
 }
 
-/* The event that was taken leaves the tree late: its owner mostly plans the next one at once, and
- * then one replay does for both. */
+/* The event that was taken leaves the tree late: its place mostly goes to another at once. */
 static inline void engine_settle(struct engine *engine)
 {
     if (engine->taken >= 0)
