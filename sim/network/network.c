@@ -252,7 +252,7 @@ struct network_hop network_hop(struct network *network, int index, int64_t bytes
 void network_account(struct network *network, int link, int64_t busy_ps, int64_t bytes)
 {
     network->links[link].busy_ps += busy_ps;
-    network->links[link].bytes += bytes;
+    network->links[link].bytes = network_add_bytes(network->links[link].bytes, bytes);
 }
 
 struct network_sent network_book(struct network *network, int index, int64_t at_ps, int64_t bytes)
@@ -267,7 +267,7 @@ struct network_sent network_book(struct network *network, int index, int64_t at_
     sent.arrival_ps = engine_after_ps(sent.end_ps, route->latency_ps);
     link->free_ps = sent.end_ps;
     link->busy_ps += sent.end_ps - sent.begin_ps;
-    link->bytes += bytes;
+    link->bytes = network_add_bytes(link->bytes, bytes);
     return sent;
 }
 

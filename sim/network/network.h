@@ -63,6 +63,17 @@ void network_account(struct network *network, int link, int64_t busy_ps, int64_t
 /* The engine gave an event on this slot. */
 int32_t network_receive(struct network *network, int slot);
 
+/* Sums and multiples of sizes, at most INT64_MAX. */
+static inline int64_t network_add_bytes(int64_t a_bytes, int64_t b_bytes)
+{
+    return b_bytes > INT64_MAX - a_bytes ? INT64_MAX : a_bytes + b_bytes;
+}
+
+static inline int64_t network_times_bytes(int64_t count, int64_t bytes)
+{
+    return bytes > 0 && count > INT64_MAX / bytes ? INT64_MAX : count * bytes;
+}
+
 int network_link_count(const struct network *network);
 /* "medium" or "medium/node". */
 const char *network_link_name(const struct network *network, int link);

@@ -14,6 +14,7 @@ struct batcher {
     int64_t items;       /* of all that wait */
     int64_t heavy_count; /* of those with several items */
     struct batch_options options;
+    int size_count;                 /* of the lane's sizes, those that may be filled */
     struct batch_decision decision; /* when it was last asked */
     const struct serve *serve;      /* for the policy's questions */
 };
@@ -46,6 +47,8 @@ void batcher_build(struct serve *serve)
         batcher->options = serve->options->batch;
         batcher->options.kind = BATCH_FIXED;
         batcher->options.max_size = lane->max_batch;
+        batcher->size_count = batch_size_count(lane->max_batch, lane->sizes, lane->size_count);
+        batcher->decision.action = BATCH_WAIT;
         site->batcher = batcher;
         for (int i = 0; i < site->device_count; i++)
             station_attach(serve, batcher, site->devices[i]);
@@ -118,15 +121,17 @@ static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
 {
     const struct flight *head = &serve->flights[ring_peek(&batcher->waiting)];
     int64_t slo_ps = head->slo_ps > 0 ? head->slo_ps : serve->options->slo_ps;
+    int needed = serve_size(batcher->lane, head->items) + 1;
+    bool is_alone = needed > batcher->size_count; /* larger than what may be filled */
     struct batch_ask ask = {
         .now_ps = engine_now_ps(serve->engine),
-        .count = batcher->waiting.count,
-        .items = batcher->items,
+        .count = is_alone ? 1 : batcher->waiting.count,
+        .items = is_alone ? batcher->lane->sizes[needed - 1] : batcher->items, /* full */
         .arrival_ps = head->job_ps,
         .deadline_ps = slo_ps > 0 ? admit_deadline_ps(head->arrival_ps, slo_ps) : BATCH_NEVER,
         .does_drop = serve->options->admission != ADMIT_NONE,
         .sizes = batcher->lane->sizes,
-        .size_count = batcher->lane->size_count,
+        .size_count = is_alone ? needed : batcher->size_count,
         .arg = batcher,
         .items_at = batcher->heavy_count > 0 ? items_at : NULL,
         .finish_ps = finish_ps,
@@ -135,18 +140,24 @@ static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
     return batch_decide(&batcher->options, &ask);
 }
 
-/* Whether its requests may leave now; drops the heads that are lost. */
-static bool may_leave(struct serve *serve, struct batcher *batcher)
+/* Whether its requests may leave now; drops the heads that are lost. Asked for a device: what it
+ * keeps waiting on the others may then go. */
+static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t device)
 {
     while (batcher->waiting.count > 0) {
+        bool could_leave = batcher->decision.action == BATCH_TAKE;
+
         batcher->decision = ask(serve, batcher);
         switch (batcher->decision.action) {
         case BATCH_TAKE:
             return true;
         case BATCH_DROP:
             flight_lose(serve, head_remove(serve, batcher), TRACE_DROPPED);
+            queue_form_wake(serve, batcher->site, device);
             break;
         case BATCH_WAIT:
+            if (could_leave)
+                queue_form_wake(serve, batcher->site, device);
             if (batcher->decision.until_ps != BATCH_NEVER)
                 engine_set(serve->engine, timer_slot(serve, batcher), batcher->decision.until_ps,
                            ENGINE_EXOGENOUS);
@@ -156,15 +167,16 @@ static bool may_leave(struct serve *serve, struct batcher *batcher)
     return false;
 }
 
-struct batcher *batcher_oldest(struct serve *serve, const struct station *station, int64_t ready_ps)
+struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps)
 {
+    const struct station *station = &serve->stations[device];
     struct batcher *oldest = NULL;
 
     for (int b = 0; b < station->batcher_count; b++) {
         struct batcher *batcher = station->batchers[b];
         int64_t head_ps;
 
-        if (!may_leave(serve, batcher))
+        if (!may_leave(serve, batcher, device))
             continue;
         head_ps = serve->flights[ring_peek(&batcher->waiting)].job_ps;
         if (head_ps < ready_ps) {
@@ -192,6 +204,7 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
         last = index;
     }
     serve->next_batch_id++;
+    batcher->decision.action = BATCH_WAIT;
     engine_clear(serve->engine, timer_slot(serve, batcher));
     return first;
 }
@@ -204,10 +217,10 @@ void batcher_timer(struct serve *serve, int number)
 int64_t batcher_backlog_ps(const struct batcher *batcher)
 {
     const struct lane *lane = batcher->lane;
-    int largest = lane->size_count - 1;
+    int largest = batcher->size_count > 0 ? batcher->size_count - 1 : 0;
+    int64_t cost_ps = batcher->site->jobs[largest].cost_ps;
 
-    return units_mul_div(batcher->items, batcher->site->jobs[largest].cost_ps,
-                         lane->sizes[largest]);
+    return cost_ps > 0 ? units_mul_div(batcher->items, cost_ps, lane->sizes[largest]) : 0;
 }
 
 void batcher_fail(struct serve *serve, struct batcher *batcher)

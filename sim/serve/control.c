@@ -106,8 +106,8 @@ static void device_switch(struct serve *serve, int32_t device)
         int64_t from_ps = station->free_ps > now_ps ? station->free_ps : now_ps;
 
         station->free_ps = engine_after_ps(from_ps, cost_ps);
-        station->gap_ps = engine_after_ps(station->gap_ps, cost_ps);
-        station->switched_ps += (uint64_t)cost_ps;
+        station->gap_ps += station->free_ps - from_ps;
+        station->switched_ps += (uint64_t)(station->free_ps - from_ps);
     }
     station->booked_ps =
         engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);
@@ -153,6 +153,7 @@ static void lanes_count_down(struct serve *serve, int32_t device, int change)
     }
 }
 
+/* The jobs of stages that the device is part of cost something else, on all of their devices. */
 static bool speed_change(struct serve *serve, int32_t device, double ratio, struct err *err)
 {
     serve->speeds[device] = ratio;
@@ -163,7 +164,15 @@ static bool speed_change(struct serve *serve, int32_t device, double ratio, stru
             if (!lane->sites[s].is_model && holds_device(lane->sites[s].stage, device))
                 costs_scale(serve, lane, &lane->sites[s]);
     }
-    return queue_form_reprice(serve, device, err);
+    if (!queue_form_reprice(serve, device, err))
+        return false;
+    for (int i = 0; i < serve->input->plan->stage_count; i++) {
+        const struct site *site = &serve->sites[i];
+
+        for (int k = 0; holds_device(site->stage, device) && k < site->device_count; k++)
+            queue_form_rebook(serve, site->devices[k]);
+    }
+    return true;
 }
 
 static bool event_happen(struct serve *serve, const struct event *event, struct err *err)

@@ -117,7 +117,8 @@ static bool device_jobs(struct serve *serve, const struct lane *lane, struct sit
             weight_bytes += b == 0 ? row->weight_bytes : 0;
             if (row->activation_bytes > site->activation_bytes)
                 site->activation_bytes = row->activation_bytes;
-            site->output_bytes[b] = row->output_bytes;
+            if (position == 0) /* the device that sends */
+                site->output_bytes[b] = row->output_bytes;
         }
         if (serve->input->overheads)
             job->cost_ps =
@@ -144,6 +145,11 @@ void costs_scale(const struct serve *serve, const struct lane *lane, struct site
             slowest.cost_ps = cost_ps > slowest.cost_ps ? cost_ps : slowest.cost_ps;
             slowest.gap_ps = gap_ps > slowest.gap_ps ? gap_ps : slowest.gap_ps;
         }
+        /* What does not fit into the calendar is cut to what just does not fit either. */
+        if (slowest.cost_ps > UNITS_MAX_PS + 1)
+            slowest.cost_ps = UNITS_MAX_PS + 1;
+        if (slowest.gap_ps > UNITS_MAX_PS + 1 - slowest.cost_ps)
+            slowest.gap_ps = UNITS_MAX_PS + 1 - slowest.cost_ps;
         site->jobs[b] = slowest;
     }
     site->job = site->jobs[0];

@@ -53,6 +53,8 @@ int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct
                                .mate = NO_FLIGHT,
                                .items = request->batch,
                                .prompt_tokens = request->prompt_tokens };
+    if (serve->batch_ids)
+        serve->batch_ids[index] = -1;
     if (site->is_model) {
         struct decode *decode = &serve->decodes[index];
 
@@ -194,7 +196,7 @@ static void hop_send(struct serve *serve, int32_t index, int route)
     int64_t bytes = hop_bytes(serve, index);
     struct network_sent sent = network_send(serve->network, route, bytes, index);
 
-    serve->result->moved_bytes += bytes;
+    serve->result->moved_bytes = network_add_bytes(serve->result->moved_bytes, bytes);
     if (serve->observer.on_transfer)
         transfer_tell(serve, index, bytes, &sent);
 }

@@ -25,6 +25,7 @@ struct site {
     struct job *jobs;  /* executables: by number of the batch size */
     int64_t queued_ps; /* --rules dlsim: added when the devices have work already */
     int32_t device;    /* the first: it sends and receives */
+    int32_t slot;      /* of the first device: that of the job's events */
     int32_t device_count;
     int32_t route_in;   /* from the stage before, or from the source; -1 = free */
     int32_t route_back; /* of the last stage: to the source; -1 = free */
@@ -87,8 +88,7 @@ struct decode { /* what a flight of a model needs beside it */
     int64_t first_token_ps;
 };
 
-/* A device as a server; its index is its slot in the engine. What every job writes stands in the
- * first 64 bytes. */
+/* A device as a server. What every job writes stands in the first 64 bytes. */
 struct station {
     struct ring queue; /* flights; a job of several devices waits in the queue of each */
     int32_t running;   /* flight, NO_FLIGHT = none */
@@ -100,9 +100,12 @@ struct station {
     int64_t gap_ps;
     int64_t wait_peak_ps;        /* longest that a job was ready and waited here */
     int64_t end_ps, next_gap_ps; /* of the job that is running; in queue form alone */
+    int64_t cleared_ps;          /* last time that something which waited here was lost */
     int64_t held_ps;             /* an epoch came meanwhile: taken that much longer behind it */
     uint64_t switched_ps;        /* by epochs, in all: gap_ps has it, offered_ps has not */
     uint64_t lost_ps;            /* of offered_ps: never done, since the job was lost */
+    int32_t slot;                /* in the engine */
+    int32_t last_slot;           /* closed form: slot of the last job's events */
     int32_t batcher_count;       /* of stages 0 that batch here */
     struct batcher **batchers;
 };
@@ -127,6 +130,7 @@ struct serve {
     struct site *sites;       /* by stage id; those of a replica stand together */
     struct lane *lanes;       /* by replica of the plan */
     struct station *stations; /* by device of the cluster */
+    int32_t *slot_devices;    /* by slot */
     struct memory *memories;
     struct dispatch_replica *candidates;        /* scratch, as many as a service has replicas */
     int64_t *scratch_free_ps, *scratch_cost_ps; /* as many as a replica has stages */
@@ -145,7 +149,9 @@ struct serve {
     double *speeds; /* by device; NULL: those of the cluster throughout */
     int64_t next_batch_id;
     int64_t in_system;
-    int64_t late_starts; /* jobs that did not start when the closed form said: must be 0 */
+    int64_t late_starts; /* jobs that did not start when they had to: must be 0 */
+    int64_t told_count;  /* requests whose end was told: in the end all that were taken, once */
+    int64_t retold_count;
     /* Little's law in exact arithmetic modulo 2^64: area under the number in the system, and sum of
      * the times spent in it. */
     uint64_t area_ps, sojourn_ps;
@@ -190,8 +196,11 @@ bool station_event(struct serve *serve, int32_t device, struct err *err);
 int64_t station_backlog_ps(const struct serve *serve, const struct site *site);
 /* For queue_form.c. The job, which is in no queue any more, runs on all its devices. */
 void station_begin(struct serve *serve, int32_t index, int64_t start_ps);
-/* From when on a queued job may run: TRACE_NONE while it waits for a device. */
-int64_t station_earliest_ps(const struct serve *serve, int32_t index);
+/* From when on all devices of the site are free, not before now: TRACE_NONE while one runs or is
+ * down. */
+int64_t station_free_ps(const struct serve *serve, const struct site *site);
+/* --rules dlsim: a job that had to wait starts later than its devices are free. */
+int64_t station_late_ps(const struct serve *serve, int32_t index, int64_t start_ps);
 /* Takes the job, which heads them, out of its devices' queues. */
 void station_unqueue(struct serve *serve, int32_t index);
 /* Looks up what the step of a model costs now. */
@@ -200,18 +209,24 @@ bool station_price(struct serve *serve, int32_t index, struct err *err);
 /* queue_form.c: queues that are looked at when their device is free. */
 void queue_form_start(struct serve *serve, int32_t device);
 bool queue_form_is_down(const struct serve *serve, const struct site *site);
+/* Whether the job starts when the rule says. */
+bool queue_form_is_on_time(const struct serve *serve, int32_t index, int64_t start_ps);
+/* What waited in front on the site's devices is gone: those that are idle, but for one, look at
+ * their queues anew, at this instant. */
+void queue_form_wake(struct serve *serve, const struct site *site, int32_t device);
 /* The device is gone: what runs or waits on it has failed. */
 void queue_form_fail(struct serve *serve, int32_t device);
 /* Its speed has changed: what waits there costs something else. */
 bool queue_form_reprice(struct serve *serve, int32_t device, struct err *err);
+/* When all that is queued there will be done, from what it costs now. */
+void queue_form_rebook(struct serve *serve, int32_t device);
 
 /* batcher.c: fixed batches in front of stages 0. */
 void batcher_build(struct serve *serve);
 void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index);
 /* The batcher of the device whose requests may leave now and have waited longest, if that is longer
  * than since ready_ps; else NULL. Drops heads that are lost, and plans when to look again. */
-struct batcher *batcher_oldest(struct serve *serve, const struct station *station,
-                               int64_t ready_ps);
+struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps);
 bool batcher_waits(const struct batcher *batcher);
 const struct site *batcher_site(const struct batcher *batcher);
 /* Forms the batch that batcher_oldest has decided on: its first flight. */

@@ -3,8 +3,8 @@
  * Lindley's recursion (1952) for FIFO servers in series: start = max(ready, free of the devices),
  * free = start + cost + gap, ready = start + cost + the way to the next stage. It is exact when
  * every device meets its jobs in the order in which their requests arrived: when each is fed by
- * one sender alone, over links that are that sender's alone, and nothing decides by a state that
- * later requests may still change. Its results equal those of the events bit for bit. */
+ * one sender alone, on one way, over links that are that sender's alone, and nothing decides by a
+ * state that later requests may still change. Its results equal those of the events bit for bit. */
 #include "sim/serve/internal.h"
 
 #include "lib/base/err.h"
@@ -18,7 +18,7 @@
 #define NOBODY (-2) /* NETWORK_SOURCE is -1 */
 
 struct guard {
-    int32_t *feeder; /* by device: who its jobs come from */
+    int32_t *feeder; /* by device: who its jobs come from, or on which route */
     int32_t *sender; /* by link */
 };
 
@@ -30,17 +30,33 @@ static bool note(int32_t *who, int32_t sender)
     return *who == sender;
 }
 
+/* The end of a job that is within the calendar, and its gap, do not saturate: sums of them are
+ * exact. Under --rules dlsim what finds its devices taken is late: a job of no length may end
+ * before or behind others of its instant. */
+static bool jobs_are_plain(const struct lane *lane, const struct site *site)
+{
+    for (int b = 0; b < lane->size_count; b++)
+        if (site->jobs[b].cost_ps + site->jobs[b].gap_ps > ENGINE_LAST_PS - UNITS_MAX_PS ||
+            (site->queued_ps > 0 && site->jobs[b].cost_ps == 0))
+            return false;
+    return true;
+}
+
 static bool lane_is_plain(const struct serve *serve, const struct lane *lane,
                           const struct guard *guard)
 {
+    int32_t device_count = serve->input->plan->cluster->device_count;
     int32_t sender = NETWORK_SOURCE;
 
     for (int s = 0; s < lane->stage_count; s++) {
         const struct site *site = &lane->sites[s];
+        int32_t feeder = site->route_in < 0 ? sender : device_count + site->route_in;
 
         for (int i = 0; i < site->device_count; i++)
-            if (!note(&guard->feeder[site->devices[i]], sender))
+            if (!note(&guard->feeder[site->devices[i]], feeder))
                 return false;
+        if (!jobs_are_plain(lane, site))
+            return false;
         if (site->route_in >= 0 &&
             !note(&guard->sender[network_route_link(serve->network, site->route_in)], sender))
             return false;
@@ -109,9 +125,25 @@ static int64_t hop_ps(struct serve *serve, struct pass *pass, int route, int64_t
     if (route < 0)
         return ready_ps;
     sent = network_book(serve->network, route, ready_ps, bytes);
-    serve->result->moved_bytes += bytes;
+    serve->result->moved_bytes = network_add_bytes(serve->result->moved_bytes, bytes);
     pass->event_count++;
     return sent.arrival_ps;
+}
+
+/* --rules dlsim: whether the job meets others. One that ends at the very instant is still there
+ * when its event comes behind that of the stage before; links and arrivals come behind all. */
+static bool is_late(struct serve *serve, const struct site *site, int64_t ready_ps)
+{
+    bool is_direct = site->stage->number > 0 && site->route_in < 0, is = false;
+
+    for (int i = 0; i < site->device_count; i++) {
+        struct station *station = &serve->stations[site->devices[i]];
+
+        is = is || station->booked_ps > ready_ps ||
+             (is_direct && station->booked_ps == ready_ps && station->last_slot > (site - 1)->slot);
+        station->last_slot = site->slot;
+    }
+    return is;
 }
 
 /* When the job starts, and with it what its devices are booked for. */
@@ -126,7 +158,7 @@ static int64_t job_start_ps(struct serve *serve, const struct site *site, int si
 
         start_ps = booked_ps > start_ps ? booked_ps : start_ps;
     }
-    if (site->queued_ps > 0 && start_ps > ready_ps)
+    if (site->queued_ps > 0 && is_late(serve, site, ready_ps))
         start_ps = engine_after_ps(start_ps, site->queued_ps);
     done_ps = engine_after_ps(engine_after_ps(start_ps, job->cost_ps), job->gap_ps);
     for (int i = 0; i < site->device_count; i++) {
@@ -167,7 +199,7 @@ static void request_pass(struct serve *serve, struct pass *pass, const struct la
     end->finish_ps = ready_ps;
 }
 
-/* Busy times and gaps by multiplication: sums of equal terms. Saturates as the events do. */
+/* Busy times and gaps by multiplication: sums of equal terms. */
 static void stations_fill(struct serve *serve, const struct pass *pass)
 {
     for (int r = 0; r < serve->input->plan->replica_count; r++) {

@@ -20,6 +20,8 @@ struct step {                      /* a hop, then a job */
     int64_t bytes;
     int32_t port; /* -1 = the hop is free */
     int32_t device;
+    /* --rules dlsim: a job that ends as another comes is still there: its event comes behind. */
+    bool is_behind;
 };
 
 struct path {                 /* of a service */
@@ -127,6 +129,7 @@ static void path_fill(struct serve *serve, struct path *path, const struct lane 
         steps[s].gap_ps = site->job.gap_ps;
         steps[s].queued_ps = site->queued_ps;
         steps[s].device = site->device;
+        steps[s].is_behind = s > 0 && site->route_in < 0 && site->slot > (site - 1)->slot;
     }
     hop_fill(serve, path, &steps[count - 1], lane->sites[lane->stage_count - 1].route_back,
              lane->sites[lane->stage_count - 1].output_bytes[0]);
@@ -153,7 +156,8 @@ static inline int64_t path_pass(const struct path *path, struct block *block, in
         if (step->port >= 0)
             ready_ps = hop_pass(step, block->port_free_ps, ready_ps);
         start_ps = server->free_ps > ready_ps ? server->free_ps : ready_ps;
-        if (step->queued_ps > 0 && start_ps > ready_ps)
+        if (step->queued_ps > 0 &&
+            (start_ps > ready_ps || (step->is_behind && server->free_ps == ready_ps)))
             start_ps += step->queued_ps;
         if (start_ps - ready_ps > server->wait_peak_ps)
             server->wait_peak_ps = start_ps - ready_ps;
@@ -195,6 +199,7 @@ static bool block_pass(struct block *block, const int64_t *arrivals_ps, size_t c
             return serve_passes_calendar(err);
     }
     block->last_ps = last_ps;
+    serve->told_count += (int64_t)count;
     if (serve->observer.on_block)
         serve->observer.on_block(
             serve->observer.end_arg,
@@ -224,8 +229,9 @@ static void result_fill(struct block *block)
 
             if (step->port >= 0)
                 network_account(serve->network, step->port, path->count * step->occupy_ps,
-                                path->count * step->bytes);
-            serve->result->moved_bytes += path->count * step->bytes;
+                                network_times_bytes(path->count, step->bytes));
+            serve->result->moved_bytes = network_add_bytes(
+                serve->result->moved_bytes, network_times_bytes(path->count, step->bytes));
             if (s == path->stage_count)
                 break;
             station->busy_ps += path->count * step->cost_ps;

@@ -27,16 +27,75 @@ static bool is_lost(const struct serve *serve, int32_t index, int64_t start_ps)
     return !admit_slo_ok(finish_ps, 0, flight->arrival_ps, slo_ps);
 }
 
-static bool devices_are_free(const struct serve *serve, const struct site *site)
+/* Work is conserved: a job starts as soon as it is there, its devices are free and nothing is in
+ * front of it any more. A batch may wait for others, but no longer than told. */
+bool queue_form_is_on_time(const struct serve *serve, int32_t index, int64_t start_ps)
 {
+    const struct flight *flight = &serve->flights[index];
+    const struct site *site = flight->site;
+    int64_t free_ps = flight->job_ps, due_ps = flight->job_ps;
+
     for (int i = 0; i < site->device_count; i++) {
         const struct station *station = &serve->stations[site->devices[i]];
 
-        if (station->running != NO_FLIGHT || station->free_ps > engine_now_ps(serve->engine))
-            return false;
+        free_ps = station->free_ps > free_ps ? station->free_ps : free_ps;
+        due_ps = station->cleared_ps > due_ps ? station->cleared_ps : due_ps;
     }
-    return true;
+    due_ps = free_ps > due_ps ? free_ps : due_ps;
+    if (site->batcher) {
+        int64_t until_ps = engine_after_ps(flight->job_ps, serve->options->batch.wait_ps);
+
+        return start_ps >= free_ps && start_ps <= (until_ps > due_ps ? until_ps : due_ps);
+    }
+    return start_ps == station_late_ps(serve, index, due_ps);
 }
+
+/* ---- what is booked ---- */
+
+/* How long the devices of a queued job will be taken for it. */
+static int64_t job_ps(const struct serve *serve, int32_t index)
+{
+    struct job job = serve_job(serve, index);
+
+    return station_late_ps(serve, index, engine_after_ps(job.cost_ps, job.gap_ps));
+}
+
+/* What was booked will not be computed: the device is done that much earlier. */
+static void unbook(struct serve *serve, struct station *station, int64_t time_ps)
+{
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    station->booked_ps -= time_ps;
+    if (station->booked_ps < now_ps)
+        station->booked_ps = now_ps;
+}
+
+/* A queued job is lost. */
+static void job_unbook(struct serve *serve, int32_t index)
+{
+    const struct site *site = serve->flights[index].site;
+    int64_t time_ps = job_ps(serve, index);
+
+    for (int i = 0; i < site->device_count; i++)
+        unbook(serve, &serve->stations[site->devices[i]], time_ps);
+}
+
+void queue_form_rebook(struct serve *serve, int32_t device)
+{
+    struct station *station = &serve->stations[device];
+    int64_t booked_ps = engine_now_ps(serve->engine);
+
+    if (station->running != NO_FLIGHT)
+        booked_ps = engine_after_ps(engine_after_ps(station->end_ps, station->next_gap_ps),
+                                    station->held_ps);
+    else if (station->free_ps > booked_ps)
+        booked_ps = station->free_ps;
+    for (uint32_t i = 0; i < station->queue.count; i++)
+        booked_ps = engine_after_ps(booked_ps, job_ps(serve, ring_at(&station->queue, i)));
+    station->booked_ps = booked_ps;
+}
+
+/* ---- start ---- */
 
 /* A batch runs at once; it was never in a queue of the device. */
 static void batch_begin(struct serve *serve, struct batcher *batcher)
@@ -55,35 +114,82 @@ static void batch_begin(struct serve *serve, struct batcher *batcher)
     station_begin(serve, index, now_ps);
 }
 
+void queue_form_wake(struct serve *serve, const struct site *site, int32_t device)
+{
+    for (int i = 0; i < site->device_count; i++) {
+        struct station *station = &serve->stations[site->devices[i]];
+
+        station->cleared_ps = engine_now_ps(serve->engine);
+        if (site->devices[i] != device && station->running == NO_FLIGHT && !station->is_down)
+            engine_set(serve->engine, station->slot, engine_now_ps(serve->engine),
+                       ENGINE_COMPLETION);
+    }
+}
+
+struct next { /* what a device would take next; both empty: nothing */
+    int32_t index;
+    struct batcher *batcher;
+};
+
+/* The oldest of its queue's head and of the batches that may leave. */
+static struct next next_of(struct serve *serve, int32_t device)
+{
+    struct next next = { ring_peek(&serve->stations[device].queue), NULL };
+
+    next.batcher = batcher_oldest(
+        serve, device, next.index == NO_FLIGHT ? ENGINE_NEVER : serve->flights[next.index].job_ps);
+    if (next.batcher)
+        next.index = NO_FLIGHT;
+    return next;
+}
+
+/* Whether all devices of a stage would take it: nothing is overtaken on any of them. */
+static bool is_next_everywhere(struct serve *serve, const struct site *site, int32_t device,
+                               const struct next *next)
+{
+    for (int i = 0; i < site->device_count; i++) {
+        struct next other;
+
+        if (site->devices[i] == device)
+            continue;
+        other = next_of(serve, site->devices[i]);
+        if (other.index != next->index || other.batcher != next->batcher)
+            return false;
+    }
+    return true;
+}
+
 /* One look at a free device's queue and batchers. True: look again, something was dropped. */
 static bool queue_look(struct serve *serve, int32_t device)
 {
-    struct station *station = &serve->stations[device];
     int64_t now_ps = engine_now_ps(serve->engine), start_ps;
-    int32_t index = ring_peek(&station->queue);
-    struct batcher *batcher = batcher_oldest(
-        serve, station, index == NO_FLIGHT ? ENGINE_NEVER : serve->flights[index].job_ps);
+    struct next next = next_of(serve, device);
+    const struct site *site;
 
-    if (batcher) {
-        if (devices_are_free(serve, batcher_site(batcher)))
-            batch_begin(serve, batcher);
+    if (!next.batcher && next.index == NO_FLIGHT)
         return false;
-    }
-    if (index == NO_FLIGHT)
-        return false;
-    start_ps = station_earliest_ps(serve, index);
+    site = next.batcher ? batcher_site(next.batcher) : serve->flights[next.index].site;
+    start_ps = station_free_ps(serve, site);
     if (start_ps == TRACE_NONE)
         return false;
     if (start_ps > now_ps) { /* another device of the stage is in a gap */
-        engine_set(serve->engine, device, start_ps, ENGINE_COMPLETION);
+        engine_set(serve->engine, serve->stations[device].slot, start_ps, ENGINE_COMPLETION);
         return false;
     }
-    station_unqueue(serve, index);
-    if (is_lost(serve, index, now_ps)) {
-        flight_lose(serve, index, TRACE_DROPPED);
+    if (!is_next_everywhere(serve, site, device, &next))
+        return false;
+    if (next.batcher) {
+        batch_begin(serve, next.batcher);
+        return false;
+    }
+    station_unqueue(serve, next.index);
+    if (is_lost(serve, next.index, station_late_ps(serve, next.index, now_ps))) {
+        job_unbook(serve, next.index);
+        flight_lose(serve, next.index, TRACE_DROPPED);
+        queue_form_wake(serve, site, device);
         return true;
     }
-    station_begin(serve, index, now_ps);
+    station_begin(serve, next.index, station_late_ps(serve, next.index, now_ps));
     return false;
 }
 
@@ -103,7 +209,7 @@ void queue_form_start(struct serve *serve, int32_t device)
     if (station->running != NO_FLIGHT || station->is_down || !has_work(station))
         return;
     if (station->free_ps > engine_now_ps(serve->engine)) {
-        engine_set(serve->engine, device, station->free_ps, ENGINE_COMPLETION);
+        engine_set(serve->engine, station->slot, station->free_ps, ENGINE_COMPLETION);
         return;
     }
     while (queue_look(serve, device))
@@ -121,17 +227,18 @@ static void job_cancel(struct serve *serve, int32_t index)
     const struct site *site = serve->flights[index].site;
     int64_t done_ps = now_ps > start_ps ? now_ps - start_ps : 0;
 
-    engine_clear(serve->engine, site->device);
+    engine_clear(serve->engine, site->slot);
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
 
         station->lost_ps +=
             (uint64_t)(station->end_ps - start_ps - done_ps) + (uint64_t)station->next_gap_ps;
+        unbook(serve, station, engine_after_ps(station->end_ps - now_ps, station->next_gap_ps));
         station->busy_ps += done_ps;
         station->running = NO_FLIGHT;
         station->free_ps = engine_after_ps(now_ps, station->held_ps);
-        station->gap_ps = engine_after_ps(station->gap_ps, station->held_ps);
-        station->switched_ps += (uint64_t)station->held_ps;
+        station->gap_ps += station->free_ps - now_ps;
+        station->switched_ps += (uint64_t)(station->free_ps - now_ps);
         station->held_ps = 0;
     }
 }
@@ -146,21 +253,24 @@ void queue_form_fail(struct serve *serve, int32_t device)
         site = serve->flights[index].site;
         job_cancel(serve, index);
         flight_lose(serve, index, TRACE_FAILED);
-        for (int i = 0; i < site->device_count; i++)
-            station_start(serve, site->devices[i]);
+        queue_form_wake(serve, site, device);
     }
     while (station->queue.count > 0) {
         index = ring_peek(&station->queue);
         site = serve->flights[index].site;
         for (int i = 0; i < site->device_count; i++)
             ring_remove(&serve->stations[site->devices[i]].queue, index);
+        job_unbook(serve, index);
         flight_lose(serve, index, TRACE_FAILED);
-        for (int i = 0; i < site->device_count; i++)
-            station_start(serve, site->devices[i]);
+        queue_form_wake(serve, site, device);
     }
-    for (int b = 0; b < station->batcher_count; b++)
+    for (int b = 0; b < station->batcher_count; b++) {
         batcher_fail(serve, station->batchers[b]);
+        queue_form_wake(serve, batcher_site(station->batchers[b]), device);
+    }
     station->booked_ps = engine_now_ps(serve->engine);
+    if (station->free_ps > station->booked_ps)
+        station->booked_ps = station->free_ps;
 }
 
 bool queue_form_reprice(struct serve *serve, int32_t device, struct err *err)

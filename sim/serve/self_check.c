@@ -77,6 +77,12 @@ bool self_check_end(const struct serve *serve, struct err *err)
     if (serve->in_system != 0 || network_in_flight(serve->network) != 0 ||
         (!is_limited && arrivals_left(&serve->arrivals) != 0))
         return blocked(serve, err);
+    if ((uint64_t)serve->told_count != serve->result->taken_count || serve->retold_count != 0)
+        return err_set(err, ERR_SYSTEM,
+                       "self-check failed: %zu requests have arrived and %lld have ended, %lld of "
+                       "them more than once",
+                       serve->result->taken_count, (long long)serve->told_count,
+                       (long long)serve->retold_count);
     if (serve->area_ps != serve->sojourn_ps)
         return err_set(err, ERR_SYSTEM,
                        "self-check failed: Little's law: the area under the number in the system "
@@ -84,8 +90,8 @@ bool self_check_end(const struct serve *serve, struct err *err)
                        (long long)(serve->area_ps - serve->sojourn_ps));
     if (serve->late_starts != 0)
         return err_set(err, ERR_SYSTEM,
-                       "self-check failed: %lld jobs did not start when the closed form of a FIFO "
-                       "queue says",
+                       "self-check failed: %lld jobs did not start when the rule of a FIFO queue "
+                       "says",
                        (long long)serve->late_starts);
     return busy_check(serve, err);
 }

@@ -20,11 +20,14 @@ const char *const serve_memory_names[SERVE_MEMORY_COUNT] = {
 
 void serve_tell_end(struct serve *serve, const struct serve_end *end)
 {
-    if (serve->result->requests)
+    serve->told_count++;
+    if (serve->result->requests) {
+        serve->retold_count += serve->result->requests[end->index].is_taken;
         serve->result->requests[end->index] = (struct serve_request){
             true,          end->status,         end->replica,   end->arrival_ps,
             end->start_ps, end->first_token_ps, end->finish_ps, end->e2e_ps
         };
+    }
     if (serve->observer.on_end)
         serve->observer.on_end(serve->observer.end_arg, end);
 }
@@ -202,7 +205,7 @@ static bool on_arrival(struct serve *serve, struct err *err)
 static bool on_slot(struct serve *serve, int slot, struct err *err)
 {
     if (slot < serve->network_slot)
-        return station_event(serve, slot, err);
+        return station_event(serve, serve->slot_devices[slot], err);
     if (slot < serve->control_slot)
         return flight_arrive(serve, network_receive(serve->network, slot), err);
     if (slot == serve->control_slot)
@@ -263,7 +266,8 @@ static void devices_fill(const struct serve *serve)
 
         device->busy_ps = station->busy_ps;
         device->gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
-        device->offered_ps = (int64_t)station->offered_ps;
+        device->offered_ps =
+            station->offered_ps > INT64_MAX ? INT64_MAX : (int64_t)station->offered_ps;
         device->peak_bytes = serve->memories[i].peak_bytes;
         device->wait_peak_ps = station->wait_peak_ps;
     }

@@ -3,7 +3,7 @@
  *
  * Decisions are those of lib/policy, costs those of the tables; this folder adds the clock. Rules:
  * sim/README.md. A run checks itself: work is conserved, Little's law and the busy-time sums hold
- * exactly, and every job started when the closed form of a FIFO queue says so. */
+ * exactly, every arrival has one end, and every job started when the rule of a FIFO queue says. */
 #ifndef ORRERY_SIM_SERVE_SERVE_H
 #define ORRERY_SIM_SERVE_SERVE_H
 

@@ -5,6 +5,8 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
 #include "sim/network/network.h"
+#include <stdlib.h>
+#include <string.h>
 
 /* The most items that a replica computes at once: its rows' max_batch, else --batch. */
 static int32_t largest_batch(const struct serve *serve, const struct plan_replica *replica)
@@ -139,9 +141,37 @@ static void speeds_fill(struct serve *serve)
         serve->speeds[i] = cluster->devices[i].speed_ratio;
 }
 
+static int compare_names(const void *left, const void *right)
+{
+    const struct cluster_device *const *a = left, *const *b = right;
+
+    return strverscmp((*a)->name, (*b)->name); /* 0:2 goes before 0:10 */
+}
+
+/* Devices take slots in the order of their names: which of two events of one instant comes first
+ * then depends on no other device and not on where a device stands in its file. */
+static int device_slots_share_out(struct serve *serve)
+{
+    const struct cluster *cluster = serve->input->plan->cluster;
+    size_t count = (size_t)cluster->device_count;
+    const struct cluster_device **devices = arena_array(serve->arena, count, sizeof(*devices));
+
+    for (size_t i = 0; i < count; i++)
+        devices[i] = &cluster->devices[i];
+    qsort(devices, count, sizeof(*devices), compare_names);
+    serve->slot_devices = arena_array(serve->arena, count, sizeof(int32_t));
+    for (size_t i = 0; i < count; i++) {
+        serve->slot_devices[i] = (int32_t)(devices[i] - cluster->devices);
+        serve->stations[serve->slot_devices[i]].slot = (int32_t)i;
+    }
+    for (int i = 0; i < serve->input->plan->stage_count; i++)
+        serve->sites[i].slot = serve->stations[serve->sites[i].device].slot;
+    return cluster->device_count;
+}
+
 static void slots_share_out(struct serve *serve)
 {
-    int next = serve->input->plan->cluster->device_count;
+    int next = device_slots_share_out(serve);
 
     serve->network_slot = next;
     next += network_slot_count(serve->network);

@@ -48,7 +48,7 @@ static inline void begin_one(struct serve *serve, struct station *station, int32
     flight->job_ps = start_ps;
     if (flight->start_ps == TRACE_NONE)
         flight->start_ps = start_ps;
-    engine_set(serve->engine, flight->site->device, engine_after_ps(start_ps, cost_ps),
+    engine_set(serve->engine, flight->site->slot, engine_after_ps(start_ps, cost_ps),
                ENGINE_COMPLETION);
 }
 
@@ -60,9 +60,13 @@ void station_begin(struct serve *serve, int32_t index, int64_t start_ps)
     int64_t end_ps = engine_after_ps(start_ps, job.cost_ps);
     int64_t wait_ps = serve->has_queue_form ? start_ps - flight->job_ps : 0;
 
+    serve->late_starts += serve->has_queue_form ? !queue_form_is_on_time(serve, index, start_ps)
+                                                : flight->job_ps != start_ps;
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
 
+        if (i > 0) /* it may have planned to look at its queue */
+            engine_clear(serve->engine, station->slot);
         station->running = index;
         station->end_ps = end_ps;
         station->next_gap_ps = job.gap_ps;
@@ -70,28 +74,43 @@ void station_begin(struct serve *serve, int32_t index, int64_t start_ps)
             station->offered_ps += (uint64_t)(end_ps - start_ps) + (uint64_t)job.gap_ps;
         wait_note(station, wait_ps);
     }
-    serve->late_starts += !serve->has_queue_form && flight->job_ps != start_ps;
     flight->job_ps = start_ps;
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate)
         if (serve->flights[i].start_ps == TRACE_NONE)
             serve->flights[i].start_ps = start_ps;
-    engine_set(serve->engine, site->device, end_ps, ENGINE_COMPLETION);
+    engine_set(serve->engine, site->slot, end_ps, ENGINE_COMPLETION);
 }
 
-int64_t station_earliest_ps(const struct serve *serve, int32_t index)
+int64_t station_free_ps(const struct serve *serve, const struct site *site)
 {
-    const struct flight *flight = &serve->flights[index];
-    const struct site *site = flight->site;
-    int64_t start_ps = engine_now_ps(serve->engine);
+    int64_t free_ps = engine_now_ps(serve->engine);
 
     for (int i = 0; i < site->device_count; i++) {
         const struct station *station = &serve->stations[site->devices[i]];
 
-        if (station->running != NO_FLIGHT || ring_peek(&station->queue) != index)
+        if (station->running != NO_FLIGHT || station->is_down)
             return TRACE_NONE;
-        start_ps = later_ps(start_ps, station->free_ps);
+        free_ps = later_ps(free_ps, station->free_ps);
     }
-    return flight->was_late ? engine_after_ps(start_ps, site->queued_ps) : start_ps;
+    return free_ps;
+}
+
+int64_t station_late_ps(const struct serve *serve, int32_t index, int64_t start_ps)
+{
+    const struct flight *flight = &serve->flights[index];
+
+    return flight->was_late ? engine_after_ps(start_ps, flight->site->queued_ps) : start_ps;
+}
+
+/* Nothing is in front of it on any of its devices. */
+static bool is_head(const struct serve *serve, int32_t index)
+{
+    const struct site *site = serve->flights[index].site;
+
+    for (int i = 0; i < site->device_count; i++)
+        if (ring_peek(&serve->stations[site->devices[i]].queue) != index)
+            return false;
+    return true;
 }
 
 void station_unqueue(struct serve *serve, int32_t index)
@@ -118,17 +137,16 @@ void station_start(struct serve *serve, int32_t device)
     flight = &serve->flights[index];
     if (flight->site->device_count == 1) {
         start_ps = later_ps(engine_now_ps(serve->engine), station->free_ps);
-        if (flight->was_late)
-            start_ps = engine_after_ps(start_ps, flight->site->queued_ps);
+        start_ps = station_late_ps(serve, index, start_ps);
         ring_take(&station->queue);
         begin_one(serve, station, index, flight, start_ps, serve_job(serve, index).cost_ps);
         return;
     }
-    start_ps = station_earliest_ps(serve, index);
+    start_ps = is_head(serve, index) ? station_free_ps(serve, flight->site) : TRACE_NONE;
     if (start_ps == TRACE_NONE)
         return;
     station_unqueue(serve, index);
-    station_begin(serve, index, start_ps);
+    station_begin(serve, index, station_late_ps(serve, index, start_ps));
 }
 
 /* ---- queue ---- */
@@ -143,6 +161,12 @@ static int64_t booked_ps(const struct serve *serve, const struct site *site)
     return latest_ps;
 }
 
+/* Something runs or waits there. */
+static inline bool is_taken(const struct station *station)
+{
+    return station->running != NO_FLIGHT || station->queue.count > 0;
+}
+
 static void queue_on_all(struct serve *serve, int32_t index)
 {
     struct flight *flight = &serve->flights[index];
@@ -154,8 +178,7 @@ static void queue_on_all(struct serve *serve, int32_t index)
     flight->was_late = false;
     if (site->queued_ps > 0)
         for (int i = 0; i < site->device_count; i++)
-            flight->was_late =
-                flight->was_late || serve->stations[site->devices[i]].running != NO_FLIGHT;
+            flight->was_late = flight->was_late || is_taken(&serve->stations[site->devices[i]]);
     if (flight->was_late)
         start_ps = engine_after_ps(start_ps, site->queued_ps);
     flight->job_ps = serve->has_queue_form ? now_ps : start_ps;
@@ -181,14 +204,14 @@ static inline void queue_on_one(struct serve *serve, int32_t index, struct job j
     int64_t now_ps = engine_now_ps(serve->engine);
     int64_t start_ps = later_ps(now_ps, station->booked_ps);
 
-    flight->was_late = site->queued_ps > 0 && station->running != NO_FLIGHT;
+    flight->was_late = site->queued_ps > 0 && is_taken(station);
     if (flight->was_late)
         start_ps = engine_after_ps(start_ps, site->queued_ps);
     flight->job_ps = start_ps;
     station->booked_ps = engine_after_ps(engine_after_ps(start_ps, job.cost_ps), job.gap_ps);
     station->offered_ps += (uint64_t)job.cost_ps + (uint64_t)job.gap_ps;
     wait_note(station, start_ps - now_ps);
-    if (station->running == NO_FLIGHT && station->queue.count == 0)
+    if (!is_taken(station))
         begin_one(serve, station, index, flight, later_ps(now_ps, station->free_ps), job.cost_ps);
     else
         ring_push(&station->queue, serve->arena, index);
@@ -255,16 +278,21 @@ static void span_tell(const struct serve *serve, int32_t index, int64_t end_ps, 
 static inline void end_one(struct station *station, int64_t start_ps, int64_t now_ps,
                            int64_t gap_ps)
 {
+    int64_t free_ps = engine_after_ps(now_ps, gap_ps);
+
+    if (free_ps == ENGINE_LAST_PS) /* what lies beyond the end of time */
+        station->lost_ps += (uint64_t)(gap_ps - (free_ps - now_ps));
     if (station->held_ps > 0) {
-        station->switched_ps += (uint64_t)station->held_ps;
-        gap_ps = engine_after_ps(gap_ps, station->held_ps);
+        int64_t held_ps = engine_after_ps(free_ps, station->held_ps);
+
+        station->switched_ps += (uint64_t)(held_ps - free_ps);
+        free_ps = held_ps;
         station->held_ps = 0;
     }
     station->running = NO_FLIGHT;
     station->busy_ps += now_ps - start_ps;
-    station->free_ps = engine_after_ps(now_ps, gap_ps);
-    if (gap_ps > 0)
-        station->gap_ps = engine_after_ps(station->gap_ps, gap_ps);
+    station->free_ps = free_ps;
+    station->gap_ps += free_ps - now_ps;
 }
 
 bool station_event(struct serve *serve, int32_t device, struct err *err)

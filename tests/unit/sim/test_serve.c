@@ -271,6 +271,7 @@ static void check_begin(void)
     serve.options = &fixture.options;
     serve.result = &fixture.result;
     assert_true(setup_build(&serve, &fixture.err));
+    serve.told_count = 2;
     fixture.options.max_requests = 0;
     arrivals_begin(&serve.arrivals, fixture.arena, serve.input, serve.options);
     for (int i = 0; i < 1; i++) {
@@ -319,6 +320,12 @@ static void broken_laws_are_errors(void **state)
     serve.area_ps = 5;
     assert_check_fails("Little's law");
     serve.area_ps = 0;
+    serve.told_count = 1;
+    assert_check_fails("2 requests have arrived and 1 have ended, 0 of them more than once");
+    serve.told_count = 2;
+    serve.retold_count = 1;
+    assert_check_fails("2 requests have arrived and 2 have ended, 1 of them more than once");
+    serve.retold_count = 0;
     serve.late_starts = 1;
     assert_check_fails("1 jobs did not start");
     serve.late_starts = 0;

@@ -1,0 +1,225 @@
+/* test_lindley.c - when the closed form runs in place of events, and that it gives the same. */
+#include "tests/unit/sim/fixture.h"
+
+#include "lib/format/cluster.h"
+#include "lib/format/trace.h"
+
+#define STAGES "executable,stage,latency_s,gap_s\n"
+#define PLACED "service,replica,stage,device,executable\n"
+#define REQUESTS "request_id,arrival_s,service\n"
+#define LINKS "medium,kind,node,bits_per_s,latency_s\n"
+
+/* Runs without spans, as the closed form needs it. */
+static void run(bool has_fast_path)
+{
+    struct serve_observer observer;
+
+    if (!fixture_load())
+        fail_msg("%s", fixture.err.text);
+    fixture.options.has_fast_path = has_fast_path;
+    fixture.meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
+    observer = (struct serve_observer){ .end_arg = fixture.meter, .on_end = metrics_add };
+    if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
+                   &fixture.result, &fixture.err))
+        fail_msg("%s", fixture.err.text);
+}
+
+/* Both ways give the same in all that a report is made of. Returns whether the fast one was taken.
+ */
+static bool same_both_ways(void)
+{
+    const char *requests;
+    struct serve_result events;
+    int device_count;
+
+    run(false);
+    assert_false(fixture.result.has_fast_path);
+    requests = fixture_requests();
+    events = fixture.result;
+    run(true);
+    assert_string_equal(fixture_requests(), requests);
+    assert_int_equal(fixture.result.end_ps, events.end_ps);
+    assert_int_equal(fixture.result.event_count, events.event_count);
+    assert_int_equal(fixture.result.taken_count, events.taken_count);
+    assert_int_equal(fixture.result.moved_bytes, events.moved_bytes);
+    assert_int_equal(fixture.result.arrival_span_ps, events.arrival_span_ps);
+    device_count = fixture.scenario.input.plan->cluster->device_count;
+    assert_memory_equal(fixture.result.devices, events.devices,
+                        (size_t)device_count * sizeof(*events.devices));
+    assert_int_equal(fixture.result.link_count, events.link_count);
+    for (int i = 0; i < events.link_count; i++) {
+        assert_int_equal(fixture.result.links[i].busy_ps, events.links[i].busy_ps);
+        assert_int_equal(fixture.result.links[i].bytes, events.links[i].bytes);
+    }
+    return fixture.result.has_fast_path;
+}
+
+static void pipeline(void)
+{
+    fixture_stages("executable,stage,latency_s,gap_s,output_bytes,batch\n"
+                   "x,0,0.010,0.001,1000,1\nx,1,0.012,0.002,10,1\n"
+                   "x,0,0.011,0.003,1500,4\nx,1,0.020,0.004,15,4\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\ns,0,1,c,x\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,batch\n0,0,s,1\n1,0,s,3\n2,0.001,s,1\n"
+                           "3,0.030,s,4\n4,0.200,s,1\n");
+}
+
+static void a_pipeline_is_run_by_the_closed_form(void **state)
+{
+    (void)state;
+    pipeline();
+    assert_true(same_both_ways());
+    fixture_cluster("device,type\na,t\nb,t\nc,t\n", LINKS "l,switch,*,1e6,0.001\n");
+    assert_true(same_both_ways());
+    assert_int_equal(fixture.result.devices[0].gap_ps, 9 * MS);
+}
+
+static void whatever_looks_at_a_state_that_may_change_is_not(void **state)
+{
+    static const enum dispatch_kind by_state[] = { DISPATCH_LEAST_OUTSTANDING,
+                                                   DISPATCH_LEAST_LAST_STAGE };
+
+    (void)state;
+    pipeline();
+    fixture.options.admission = ADMIT_LATE;
+    assert_false(same_both_ways());
+    fixture.options.admission = ADMIT_NONE;
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\ns,1,0,c,x\ns,1,1,d,x\n");
+    for (int i = 0; i < 2; i++) {
+        fixture.options.dispatch = by_state[i];
+        assert_false(same_both_ways());
+    }
+    fixture.options.dispatch = DISPATCH_LEAST_IDLE;
+    assert_true(same_both_ways());
+    fixture.options.dispatch = DISPATCH_RANDOM;
+    assert_true(same_both_ways());
+    /* by the time that a message arrives, others have been sent */
+    fixture_cluster("device,type\na,t\nb,t\nc,t\nd,t\n", LINKS "l,switch,*,1e6,0.001\n");
+    assert_true(same_both_ways());
+    fixture.options.dispatch = DISPATCH_LEAST_IDLE;
+    assert_false(same_both_ways());
+}
+
+static void devices_and_channels_that_meet_jobs_of_two_senders_are_not(void **state)
+{
+    (void)state;
+    pipeline();
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,a,x\n");
+    assert_false(same_both_ways());
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\nr,0,0,b,x\nr,0,1,c,x\n");
+    assert_false(same_both_ways());
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\n");
+    fixture_cluster("device,type\na,t\nb,t\n", LINKS "l,wifi,*,1e6,0.001\n");
+    assert_false(same_both_ways());
+}
+
+static void closed_loops_delays_epochs_and_spans_are_not(void **state)
+{
+    struct serve_observer observer;
+
+    (void)state;
+    pipeline();
+    fixture_write("w.csv", "request_id,arrival_s,service,client\n0,,s,c\n1,,s,c\n");
+    assert_false(same_both_ways());
+    fixture_write("w.csv", REQUESTS "0,0,s\n1,0,s\n");
+    fixture.files.overhead = fixture_path("o.csv");
+    fixture_write("o.csv", "where,dist,mean_s\nworker,constant,0.001\n");
+    assert_false(same_both_ways());
+    fixture_write("o.csv", "where,dist,mean_s\nresponse,exp,0.001\n");
+    assert_true(same_both_ways());
+    fixture.files.overhead = NULL;
+    fixture_write("p.csv", "service,replica,stage,device,executable,epoch,from_s\n"
+                           "s,0,0,a,x,0,0\ns,0,1,b,x,0,0\ns,0,0,b,x,1,0.005\ns,0,1,c,x,1,0.005\n");
+    assert_false(same_both_ways());
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\n");
+    assert_true(same_both_ways());
+    assert_true(fixture_load());
+    fixture.record = record_create(fixture.arena, &fixture.scenario.input, true, false, NULL);
+    observer = record_observer(fixture.record);
+    assert_true(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
+                          &fixture.result, &fixture.err));
+    assert_false(fixture.result.has_fast_path);
+}
+
+/* Of two ways into one device the shorter one overtakes. */
+static void a_device_that_is_reached_in_two_ways_is_not(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.001,0\nx,1,0.010,0\ny,0,0.001,0\ny,1,0.010,0\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\ns,0,1,c,x\nr,0,0,a,y\nr,0,1,c,y\n");
+    fixture_cluster("device,type\na,t\nb,t\nc,t\n",
+                    LINKS "l,switch,a,1e9,0\nl,switch,b,1e9,0.005\nl,switch,c,1e9,0\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n1,0,r\n");
+    assert_false(same_both_ways());
+    assert_request_ms(1, 0, 1, 12);
+    assert_request_ms(0, 0, 0, 22);
+}
+
+/* --rules dlsim: a job that arrives as the one before ends is late only where that end comes
+ * behind: devices in the order of their names. */
+static void dlsim_meets_ends_of_the_same_instant_alike(void **state)
+{
+    (void)state;
+    fixture.options.rules = SERVE_DLSIM;
+    fixture_stages(STAGES "x,0,0.010,0\nx,1,0.020,0\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n1,0.020,s\n2,0.043,s\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\n");
+    assert_true(same_both_ways());
+    assert_request_ms(1, 20, 20, 53);
+    assert_request_ms(2, 43, 43, 76);
+    fixture_write("p.csv", PLACED "s,0,0,b,x\ns,0,1,a,x\n");
+    assert_true(same_both_ways());
+    assert_request_ms(1, 20, 20, 50);
+    assert_request_ms(2, 43, 43, 73);
+    /* a message comes behind all ends */
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\n");
+    fixture_cluster("device,type\na,t\nb,t\n", LINKS "l,switch,a,1e9,0\nl,switch,b,1e9,0\n");
+    assert_true(same_both_ways());
+    assert_request_ms(1, 20, 20, 50);
+    fixture.files.cluster = NULL;
+    fixture_stages(STAGES "x,0,0,0\nx,1,0.020,0\n");
+    assert_false(same_both_ways());
+}
+
+static void long_jobs_are_left_to_events(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,5000000,5000000\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n");
+    assert_false(same_both_ways());
+    assert_int_equal(fixture.result.devices[0].gap_ps, 0);
+    assert_int_equal(fixture.result.end_ps, 5000000 * UNITS_PS_PER_S);
+}
+
+static void refused_requests_are_told_alike(void **state)
+{
+    (void)state;
+    pipeline();
+    fixture.options.memory = SERVE_MEMORY_REFUSE;
+    fixture_stages("executable,stage,latency_s,weight_bytes\nx,0,0.010,500\ny,0,0.010,5000\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\nr,0,0,b,y\n");
+    fixture_cluster("device,type,memory_bytes\na,t,1000\nb,t,1000\n", NULL);
+    fixture_write("w.csv", REQUESTS "0,0,s\n1,0,r\n2,0.5,r\n");
+    assert_true(same_both_ways());
+    assert_int_equal(fixture.result.requests[1].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.end_ps, 500 * MS);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_pipeline_is_run_by_the_closed_form),
+        TEST(whatever_looks_at_a_state_that_may_change_is_not),
+        TEST(devices_and_channels_that_meet_jobs_of_two_senders_are_not),
+        TEST(closed_loops_delays_epochs_and_spans_are_not),
+        TEST(a_device_that_is_reached_in_two_ways_is_not),
+        TEST(dlsim_meets_ends_of_the_same_instant_alike),
+        TEST(long_jobs_are_left_to_events),
+        TEST(refused_requests_are_told_alike),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
