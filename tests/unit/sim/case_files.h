@@ -221,6 +221,9 @@ static inline void case_begin(void)
     fixture.files.load.arena = fixture.arena;
 }
 
+/* A device that nothing is placed on, in the middle of the others. */
+static bool case_has_spare_device;
+
 /* Other columns and rows say the same: rng NULL for those of the case. */
 static inline void case_write(struct rng *rng)
 {
@@ -243,6 +246,8 @@ static inline void case_write(struct rng *rng)
     if (c->has_cluster) {
         fixture.files.cluster = fixture_path("cluster");
         cells_devices();
+        if (case_has_spare_device)
+            cells_add("d2a", "t0", "spare", "4");
         cells_write("cluster/devices.csv", rng, rng);
         (void)unlink(fixture_path("cluster/links.csv"));
     }

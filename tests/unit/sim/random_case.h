@@ -314,6 +314,7 @@ static inline void case_limit_items(void)
 /* What may be in it: each is drawn in some of the cases. */
 struct case_may {
     bool links, wide, batches, events, epochs, objectives, overheads;
+    bool any_rules; /* any of them together, alpaserve included */
 };
 
 static inline void case_draw_overheads(void)
@@ -353,6 +354,27 @@ static inline void case_draw_options(const struct case_may *has)
         options->batch.wait_ps = case_time_ps(12);
 }
 
+/* Whatever the command line takes. */
+static inline void case_draw_any_rules(const struct case_may *has)
+{
+    struct serve_options *options = &random_case.options;
+    bool is_for_alpaserve = random_case.event_count == 0;
+
+    for (int i = 0; i < OVERHEAD_RESPONSE; i++)
+        is_for_alpaserve = is_for_alpaserve && random_case.overhead_ps[i] < 0;
+    options->rules =
+        (enum serve_rules)case_below(is_for_alpaserve ? SERVE_RULES_COUNT : SERVE_ALPASERVE);
+    options->dispatch = (enum dispatch_kind)case_below(DISPATCH_COUNT);
+    if (has->objectives)
+        options->admission = (enum admit_kind)case_below(ADMIT_KIND_COUNT);
+    if (has->batches && case_chance(50))
+        options->batch.wait_ps = case_time_ps(12);
+    if (case_chance(10))
+        options->until_ps = case_time_ps(300);
+    if (case_chance(10))
+        options->max_requests = (size_t)case_below(60);
+}
+
 static inline void case_draw(uint64_t seed, const struct case_may *may)
 {
     struct random_case *c = &random_case;
@@ -368,7 +390,7 @@ static inline void case_draw(uint64_t seed, const struct case_may *may)
         .epochs = may->epochs && case_chance(35),
         .overheads = may->overheads && case_chance(30),
     };
-    has.objectives = may->objectives && !has.batches && case_chance(50);
+    has.objectives = may->objectives && (may->any_rules || !has.batches) && case_chance(50);
     c->is_coarse = case_chance(50);
     c->epoch_count = has.epochs ? 2 + case_below(CASE_EPOCHS - 1) : 1;
     case_draw_devices();
@@ -385,6 +407,8 @@ static inline void case_draw(uint64_t seed, const struct case_may *may)
     if (has.overheads)
         case_draw_overheads();
     case_draw_options(&has);
+    if (may->any_rules)
+        case_draw_any_rules(&has);
 }
 
 #endif
