@@ -62,6 +62,11 @@ static bool lanes_build(struct serve *serve, struct err *err)
                            "--batch: this version computes one request of a model at a time, and "
                            "service '%s' is a model",
                            plan->services[lane->service].name);
+        if (lane->sites[0].is_model && serve->options->admission != ADMIT_NONE)
+            return err_set(err, ERR_USAGE,
+                           "--admission: this version predicts the end of executables alone, and "
+                           "service '%s' is a model",
+                           plan->services[lane->service].name);
         if (!costs_fill(serve, lane, err))
             return false;
     }
