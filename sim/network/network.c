@@ -207,27 +207,16 @@ void network_attach(struct network *network, struct engine *engine, int first_sl
     network->first_slot = first_slot;
 }
 
-static void ring_push(struct network *network, struct route *route, struct message message)
+static void ring_widen(struct network *network, struct route *route)
 {
-    if (route->count == route->capacity) {
-        uint32_t capacity = route->capacity ? 2 * route->capacity : 8;
-        struct message *ring = arena_array(network->arena, capacity, sizeof(*ring));
+    uint32_t capacity = route->capacity ? 2 * route->capacity : 8;
+    struct message *ring = arena_array(network->arena, capacity, sizeof(*ring));
 
-        for (uint32_t i = 0; i < route->count; i++)
-            ring[i] = route->ring[(route->head + i) & (route->capacity - 1)];
-        route->ring = ring;
-        route->capacity = capacity;
-        route->head = 0;
-    }
-    route->ring[(route->head + route->count++) & (route->capacity - 1)] = message;
-}
-
-static void head_plan(struct network *network, int index)
-{
-    const struct route *route = &network->routes[index];
-
-    engine_set(network->engine, network->first_slot + index, route->ring[route->head].arrival_ps,
-               ENGINE_LINK_ARRIVAL);
+    for (uint32_t i = 0; i < route->count; i++)
+        ring[i] = route->ring[(route->head + i) & (route->capacity - 1)];
+    route->ring = ring;
+    route->capacity = capacity;
+    route->head = 0;
 }
 
 static int64_t wire_ps(struct route *route, int64_t bytes)
@@ -255,38 +244,65 @@ void network_account(struct network *network, int link, int64_t busy_ps, int64_t
     network->links[link].bytes = network_add_bytes(network->links[link].bytes, bytes);
 }
 
+/* Occupies the route's port; returns when the message is there. */
+static inline int64_t port_book(struct route *route, struct link *link, int64_t at_ps,
+                                int64_t bytes, int64_t *begin_ps)
+{
+    int64_t end_ps;
+
+    *begin_ps = link->free_ps > at_ps ? link->free_ps : at_ps;
+    end_ps =
+        engine_after_ps(engine_after_ps(*begin_ps, route->per_message_ps), wire_ps(route, bytes));
+    link->busy_ps += end_ps - *begin_ps;
+    link->free_ps = end_ps;
+    link->bytes = network_add_bytes(link->bytes, bytes);
+    return engine_after_ps(end_ps, route->latency_ps);
+}
+
 struct network_sent network_book(struct network *network, int index, int64_t at_ps, int64_t bytes)
 {
     struct route *route = &network->routes[index];
     struct link *link = &network->links[route->link];
     struct network_sent sent = { .is_free = false, .link = route->link };
 
-    sent.begin_ps = link->free_ps > at_ps ? link->free_ps : at_ps;
-    sent.end_ps = engine_after_ps(engine_after_ps(sent.begin_ps, route->per_message_ps),
-                                  wire_ps(route, bytes));
-    sent.arrival_ps = engine_after_ps(sent.end_ps, route->latency_ps);
-    link->free_ps = sent.end_ps;
-    link->busy_ps += sent.end_ps - sent.begin_ps;
-    link->bytes = network_add_bytes(link->bytes, bytes);
+    sent.arrival_ps = port_book(route, link, at_ps, bytes, &sent.begin_ps);
+    sent.end_ps = link->free_ps;
     return sent;
+}
+
+static inline void message_send(struct network *network, int index, struct message message)
+{
+    struct route *route = &network->routes[index];
+
+    if (route->count == route->capacity)
+        ring_widen(network, route);
+    route->ring[(route->head + route->count) & (route->capacity - 1)] = message;
+    network->in_flight++;
+    if (route->count++ == 0)
+        engine_set(network->engine, network->first_slot + index, message.arrival_ps,
+                   ENGINE_LINK_ARRIVAL);
+}
+
+void network_post(struct network *network, int index, int64_t bytes, int32_t number)
+{
+    struct route *route = &network->routes[index];
+    struct message message = { .number = number };
+    int64_t begin_ps;
+
+    message.arrival_ps = port_book(route, &network->links[route->link],
+                                   engine_now_ps(network->engine), bytes, &begin_ps);
+    message_send(network, index, message);
 }
 
 struct network_sent network_send(struct network *network, int index, int64_t bytes, int32_t number)
 {
-    struct route *route = &network->routes[index];
     int64_t now_ps = engine_now_ps(network->engine);
     struct network_sent sent = { true, -1, now_ps, now_ps, now_ps };
-    struct message message;
 
-    if (route->link < 0)
+    if (network->routes[index].link < 0)
         return sent;
     sent = network_book(network, index, now_ps, bytes);
-    message.arrival_ps = sent.arrival_ps;
-    message.number = number;
-    ring_push(network, route, message);
-    network->in_flight++;
-    if (route->count == 1)
-        head_plan(network, index);
+    message_send(network, index, (struct message){ sent.arrival_ps, number });
     return sent;
 }
 
@@ -302,7 +318,7 @@ int32_t network_receive(struct network *network, int slot)
     route->count--;
     network->in_flight--;
     if (route->count > 0)
-        head_plan(network, index);
+        engine_set(network->engine, slot, route->ring[route->head].arrival_ps, ENGINE_LINK_ARRIVAL);
     return number;
 }
 

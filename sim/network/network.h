@@ -49,6 +49,8 @@ int network_route_link(const struct network *network, int route);
  * the order of sending, and network_receive then gives its message number back. */
 struct network_sent network_send(struct network *network, int route, int64_t bytes,
                                  int32_t message);
+/* The same for a route that is not free, when nobody asks what became of the message. */
+void network_post(struct network *network, int route, int64_t bytes, int32_t message);
 /* Books the same without an event, at an instant not before any that was booked on its port: for
  * closed forms. The route must not be free. */
 struct network_sent network_book(struct network *network, int route, int64_t at_ps, int64_t bytes);

@@ -143,14 +143,13 @@ static int64_t hop_bytes(const struct serve *serve, int32_t index)
     const struct plan *plan = serve->input->plan;
     const struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
-    const struct plan_replica *replica = &plan->replicas[site->replica];
 
     if (!site->is_model && flight->is_back)
         return site->output_bytes[flight->size];
     if (!site->is_model && site->stage->number > 0)
         return (site - 1)->output_bytes[flight->size];
     if (flight->is_back)
-        return plan_result_bytes(plan, replica);
+        return plan_result_bytes(plan, &plan->replicas[site->replica]);
     return plan_input_bytes(plan, site->stage,
                             site->is_model ? serve->decodes[index].new_tokens
                                            : flight->prompt_tokens);
@@ -194,11 +193,14 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
 static void hop_send(struct serve *serve, int32_t index, int route)
 {
     int64_t bytes = hop_bytes(serve, index);
-    struct network_sent sent = network_send(serve->network, route, bytes, index);
 
-    serve->result->moved_bytes = network_add_bytes(serve->result->moved_bytes, bytes);
-    if (serve->observer.on_transfer)
+    if (serve->observer.on_transfer) {
+        struct network_sent sent = network_send(serve->network, route, bytes, index);
+
         transfer_tell(serve, index, bytes, &sent);
+    } else {
+        network_post(serve->network, route, bytes, index);
+    }
 }
 
 bool flight_launch(struct serve *serve, int32_t index, struct err *err)

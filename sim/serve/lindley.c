@@ -125,7 +125,6 @@ static int64_t hop_ps(struct serve *serve, struct pass *pass, int route, int64_t
     if (route < 0)
         return ready_ps;
     sent = network_book(serve->network, route, ready_ps, bytes);
-    serve->result->moved_bytes = network_add_bytes(serve->result->moved_bytes, bytes);
     pass->event_count++;
     return sent.arrival_ps;
 }

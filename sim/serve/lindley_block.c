@@ -230,8 +230,6 @@ static void result_fill(struct block *block)
             if (step->port >= 0)
                 network_account(serve->network, step->port, path->count * step->occupy_ps,
                                 network_times_bytes(path->count, step->bytes));
-            serve->result->moved_bytes = network_add_bytes(
-                serve->result->moved_bytes, network_times_bytes(path->count, step->bytes));
             if (s == path->stage_count)
                 break;
             station->busy_ps += path->count * step->cost_ps;

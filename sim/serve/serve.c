@@ -288,6 +288,7 @@ static void result_fill(const struct serve *serve)
         result->links[i].name = network_link_name(serve->network, i);
         result->links[i].busy_ps = network_link_busy_ps(serve->network, i);
         result->links[i].bytes = network_link_bytes(serve->network, i);
+        result->moved_bytes = network_add_bytes(result->moved_bytes, result->links[i].bytes);
     }
 }
 
