@@ -3,6 +3,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
+#include "lib/base/utf8.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -253,6 +254,20 @@ void out_printf(struct out *out, const char *format, ...)
         va_end(args);
         out_bytes(out, longer, (size_t)length);
     }
+}
+
+void out_column(struct out *out, const char *text, int width)
+{
+    size_t left = strlen(text), length;
+
+    for (; width > 0 && left > 0; width--, text += length, left -= length) {
+        length = utf8_length(text, left);
+        if (length == 0)
+            length = 1; /* no reader lets it in */
+        out_bytes(out, text, length);
+    }
+    for (; width > 0; width--)
+        out_char(out, ' ');
 }
 
 void out_csv(struct out *out, const char *text)

@@ -75,7 +75,10 @@ const struct cost_stage *cost_stage_find(const struct cost_table *table, const c
 const struct cost_stage *cost_stage_find_batch(const struct cost_table *table,
                                                const char *executable, int32_t stage,
                                                int32_t batch);
-/* Number of stages of an executable in batch 1 (0: unknown executable). */
+/* That of the smallest profiled batch. */
+const struct cost_stage *cost_stage_first(const struct cost_table *table, const char *executable,
+                                          int32_t stage);
+/* Number of stages of an executable (0: unknown executable). */
 int cost_stage_count(const struct cost_table *table, const char *executable);
 /* How many batch sizes an executable was profiled with (0: unknown executable), and these sizes,
  * ascending, in *sizes. All of its stages have a row of each: else the table does not load. */

@@ -223,9 +223,19 @@ const struct cost_stage *cost_stage_find(const struct cost_table *table, const c
     return cost_stage_find_batch(table, executable, stage, 1);
 }
 
+const struct cost_stage *cost_stage_first(const struct cost_table *table, const char *executable,
+                                          int32_t stage)
+{
+    const int32_t *sizes;
+
+    return cost_batch_sizes(table, executable, &sizes) > 0
+               ? cost_stage_find_batch(table, executable, stage, sizes[0])
+               : NULL;
+}
+
 int cost_stage_count(const struct cost_table *table, const char *executable)
 {
-    const struct cost_stage *first = cost_stage_find(table, executable, 0);
+    const struct cost_stage *first = cost_stage_first(table, executable, 0);
     int count = 0;
 
     while (first && first + count < table->stages + table->stage_count &&

@@ -364,7 +364,7 @@ static bool check_profiled(const struct builder *b, const struct plan_stage *sta
         const struct cost_table *table = cost_set_find(b->costs, device->type);
 
         for (int32_t k = stage->exec_first; k <= stage->exec_last; k++) {
-            const struct cost_stage *cost = cost_stage_find(table, stage->executable, k);
+            const struct cost_stage *cost = cost_stage_first(table, stage->executable, k);
 
             if (!cost)
                 return placement_bad(b->placement, stage->row, column, err,
@@ -486,8 +486,16 @@ static const struct cluster *imply_cluster(struct arena *arena, const struct pla
                       costs->count > 2 ? ", ..." : "");
         return NULL;
     }
-    for (int i = 0; i < placement->count; i++)
-        names[i] = placement->rows[i].device;
+    for (int i = 0; i < placement->count; i++) {
+        const struct placement_row *row = &placement->rows[i];
+
+        if (strcmp(row->device, CLUSTER_SOURCE) == 0 || strcmp(row->device, "*") == 0) {
+            (void)placement_bad(placement, row, PLACEMENT_DEVICE, err,
+                                "this name stands for something else in links.csv");
+            return NULL;
+        }
+        names[i] = row->device;
+    }
     return cluster_implied(arena, names, placement->count,
                            costs ? cost_type(costs->tables[0]) : "");
 }

@@ -14,11 +14,14 @@
 #include <stdio.h>
 
 static bool open_outputs(struct arena *arena, const struct run_settings *settings,
-                         struct out *outs[OUT_COUNT], struct err *err)
+                         const struct inputs *inputs, struct out *outs[OUT_COUNT], struct err *err)
 {
     for (int i = 0; i < OUT_COUNT; i++) {
         if (!settings->paths[i])
             continue;
+        if (inputs_has(inputs, settings->paths[i]))
+            return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
+                           settings->paths[i]);
         outs[i] = out_open(arena, settings->paths[i], err);
         if (!outs[i])
             return false;
@@ -32,7 +35,12 @@ static void write_outputs(struct arena *arena, const struct run_settings *settin
 {
     const char *program = "orrery-sim " CLI_VERSION;
     const char *seed = arena_printf(arena, "%" PRIu64, report->seed);
-    const char *const meta[] = { "program", program, "seed", seed, NULL };
+    const char *meta[5 + LOAD_META_COUNT] = { "program", program, "seed", seed };
+    int meta_count = 4;
+
+    for (int i = 0; report->load && report->load[i]; i++)
+        meta[meta_count++] = report->load[i];
+    meta[meta_count] = NULL;
 
     record_finish(record);
     if (outs[OUT_REQUESTS])
@@ -51,6 +59,34 @@ static void write_outputs(struct arena *arena, const struct run_settings *settin
         report_text(report, outs[OUT_REPORT]);
 }
 
+static const char *const *load_of(struct arena *arena, const struct scenario_files *files)
+{
+    const char **load = arena_array(arena, LOAD_META_COUNT + 1, sizeof(char *));
+    int count = 0;
+
+    if (files->workload)
+        return NULL;
+    load_meta(&files->load, load, &count);
+    return load;
+}
+
+/* So many requests were asked for, and time ended before they had come. */
+static bool all_came(const struct run_settings *settings, const struct serve_result *result,
+                     struct err *err)
+{
+    const struct generate_options *load = &settings->files.load.options;
+    int64_t came = (int64_t)result->taken_count;
+
+    if (!load_has_process(&settings->files.load) || load->max_requests == 0 ||
+        load->duration_ps > 0 || load->replay || load->turns || came >= load->max_requests ||
+        settings->serve.until_ps != INT64_MAX || settings->serve.max_requests != SIZE_MAX)
+        return true;
+    return err_set(err, ERR_INPUT,
+                   "%" PRId64 " of %" PRId64 " requests arrive before time ends (9000000 s): raise "
+                   "--rate or lower --requests",
+                   came, load->max_requests);
+}
+
 /* Simulates and writes; on failure the outputs are the caller's to abort. */
 static bool simulate(struct arena *arena, const struct run_settings *settings,
                      struct out *outs[OUT_COUNT], int *exit_code, struct err *err)
@@ -64,7 +100,7 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     struct meter *meter;
 
     if (!scenario_load(arena, &settings->files, &scenario, err) ||
-        !open_outputs(arena, settings, outs, err))
+        !open_outputs(arena, settings, &scenario.inputs, outs, err))
         return false;
     record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,
                            outs[OUT_TRANSFERS] != NULL, outs[OUT_CHROME]);
@@ -79,10 +115,13 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     }
     observer = watch_join(arena, observers, 3);
     if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err) ||
-        (utilisation && !utilisation_end(utilisation, &result, err)))
+        (utilisation && !utilisation_end(utilisation, &result, err)) ||
+        !all_came(settings, &result, err))
         return false;
     report.utilisation = utilisation;
     report.inputs = &scenario.inputs;
+    report.load = load_of(arena, &settings->files);
+    report.has_no_links = settings->serve.rules == SERVE_ALPASERVE;
     report.has_kappa = settings->serve.has_kappa;
     report_fill(arena, &report, &scenario.input, &result, meter);
     write_outputs(arena, settings, &report, record, outs);

@@ -142,6 +142,23 @@ static error_t on_output(int key, char *text, struct run_settings *settings)
     }
 }
 
+/* The rules of other simulators have decisions of their own. */
+static void check_rules(struct argp_state *state, const struct run_settings *settings)
+{
+    const struct serve_options *serve = &settings->serve;
+    const char *rules = serve_rules_names[serve->rules];
+
+    if (serve->rules == SERVE_DEFAULT)
+        return;
+    if (settings->dispatch &&
+        (serve->rules == SERVE_ALPASERVE || serve->dispatch != DISPATCH_LEAST_IDLE))
+        argp_error(state, "--rules %s has a dispatch of its own", rules);
+    if (settings->admission && (serve->rules == SERVE_ALPASERVE || serve->admission != ADMIT_NONE))
+        argp_error(state, "--rules %s has an admission of its own", rules);
+    if (serve->rules == SERVE_DLSIM && serve->batch.kind != BATCH_NONE)
+        argp_error(state, "--rules dlsim knows no batches");
+}
+
 /* stdout holds one thing: the report, or a file that was sent there. */
 static void check_end(struct argp_state *state, struct run_settings *settings)
 {
@@ -165,6 +182,7 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
         argp_error(state, "--window is of --utilisation-out, which is missing");
     if (settings->window_ps == 0)
         settings->window_ps = UNITS_PS_PER_S;
+    check_rules(state, settings);
     for (int i = 0; i < OUT_REPORT; i++) {
         const char *path = settings->paths[i];
 
@@ -192,10 +210,12 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
                                                     SERVE_RULES_COUNT);
         return 0;
     case KEY_DISPATCH:
+        settings->dispatch = text;
         serve->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text, dispatch_names,
                                                          DISPATCH_COUNT);
         return 0;
     case KEY_ADMISSION:
+        settings->admission = text;
         serve->admission =
             (enum admit_kind)cli_choice(state, "--admission", text, admit_names, ADMIT_KIND_COUNT);
         return 0;

@@ -24,6 +24,7 @@ struct run_settings {
     const char *paths[OUT_COUNT];
     int64_t window_ps; /* of OUT_UTILISATION */
     bool is_json;
+    const char *dispatch, *admission; /* as typed, NULL = not given */
 };
 
 /* Parses the command line into settings that hold the defaults; arena is for what options name.

@@ -68,6 +68,19 @@ bool inputs_add_folder(struct inputs *inputs, const char *role, const char *fold
     return true;
 }
 
+bool inputs_has(const struct inputs *inputs, const char *path)
+{
+    struct stat output, input;
+
+    if (strcmp(path, "-") == 0 || stat(path, &output) != 0 || !S_ISREG(output.st_mode))
+        return false;
+    for (int i = 0; i < inputs->count; i++)
+        if (strcmp(inputs->files[i].path, "-") != 0 && stat(inputs->files[i].path, &input) == 0 &&
+            input.st_dev == output.st_dev && input.st_ino == output.st_ino)
+            return true;
+    return false;
+}
+
 /* Long paths keep their end: lines stay within 80 columns. */
 #define PATH_WIDTH 34
 

@@ -132,6 +132,12 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     json_put_text(json, "version", CLI_VERSION);
     json_put_int(json, "seed", (int64_t)report->seed);
     inputs_json(report->inputs, json);
+    if (report->load) {
+        json_begin_object(json, "load");
+        for (const char *const *pair = report->load; *pair; pair += 2)
+            json_put_text(json, pair[0], pair[1]);
+        json_end_object(json);
+    }
     json_put_seconds(json, "simulated_s", result->end_ps);
     json_put_int(json, "events", result->event_count);
     if (report->options.slo_ps > 0)
@@ -145,7 +151,7 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     put_services(json, report);
     put_devices(json, report);
     json_put_int(json, "moved_bytes", result->moved_bytes);
-    json_put_int(json, "migrations", 0); /* a placement has one epoch: nothing migrates */
+    json_put_int(json, "migrations", result->migrations);
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
     json_begin_array(json, "warnings");
     for (int i = 0; i < report->warning_count; i++)

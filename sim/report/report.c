@@ -31,7 +31,10 @@ static void warn_of_network(struct report *report)
 {
     const struct cluster *cluster = report->input->plan->cluster;
 
-    if (!cluster->has_links)
+    if (report->has_no_links && cluster->has_links)
+        warn(report, "these rules know no links: all transfers are free, links.csv counts for "
+                     "nothing");
+    else if (!cluster->has_links)
         warn(report, "no links.csv: all transfers are free");
     else if (!cluster->has_source)
         warn(report, "links.csv attaches no node 'source': requests and results travel free");
@@ -127,6 +130,19 @@ static void warn_of_peak(struct arena *arena, struct report *report,
                               units_format_bytes(device->memory_bytes, have)));
 }
 
+static void warn_of_left_out(struct arena *arena, struct report *report)
+{
+    const struct plan *plan = report->input->plan;
+
+    for (int r = 0; r < plan->replica_count; r++)
+        if (report->result->is_left_out && report->result->is_left_out[r])
+            warn(report, arena_printf(arena,
+                                      "replica %d of '%s' does not fit into the memory of its "
+                                      "devices: it was left out",
+                                      plan->replicas[r].number,
+                                      plan->services[plan->replicas[r].service].name));
+}
+
 static void warn_of_memory(struct arena *arena, struct report *report)
 {
     const struct cluster *cluster = report->input->plan->cluster;
@@ -215,7 +231,7 @@ static void warn_of_trim(struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 4 + 3 * input->plan->cluster->device_count;
+    int most = 5 + 3 * input->plan->cluster->device_count + input->plan->replica_count;
 
     report->input = input;
     report->result = result;
@@ -240,6 +256,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   (long long)result->extrapolated_costs));
     warn_of_trim(report);
     warn_of_overload(arena, report);
+    warn_of_left_out(arena, report);
     warn_of_memory(arena, report);
     warn_of_cache(arena, report);
 }

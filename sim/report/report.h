@@ -19,7 +19,11 @@ struct report {
     const struct utilisation *utilisation; /* NULL: not asked for */
     uint64_t seed;
     struct metrics_options options;
-    bool has_kappa; /* --kappa on */
+    bool has_kappa;    /* --kappa on */
+    bool has_no_links; /* the rules know none: those of the cluster count for nothing */
+    /* What requests that were made for the run were asked to be: "key", "value", ..., NULL-ended;
+     * NULL: they stand in a file. */
+    const char *const *load;
     struct metrics all, *services;
     int warning_count;
     const char **warnings;

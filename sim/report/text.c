@@ -45,6 +45,25 @@ static void put_trim(const struct report *report, struct out *out)
                units_format_human(report->all.window_ps, window));
 }
 
+/* Requests that stand in no file: what they were asked to be, in lines of at most 80 columns. */
+static void put_load(const struct report *report, struct out *out)
+{
+    int column = 80;
+
+    for (const char *const *pair = report->load; pair && *pair; pair += 2) {
+        int width = (int)(strlen(pair[0]) + strlen(pair[1])) + 3;
+
+        if (column + width > 78) {
+            out_text(out, column == 80 ? "  load      " : "\n            ");
+            column = 12;
+        }
+        out_printf(out, " --%s %s", pair[0], pair[1]);
+        column += width + 1;
+    }
+    if (column != 80)
+        out_char(out, '\n');
+}
+
 static void put_totals(const struct report *report, struct out *out)
 {
     const struct metrics *all = &report->all;
@@ -87,8 +106,9 @@ static void put_services(const struct report *report, struct out *out)
             units_format_human(one->latency.mean, mean);
             units_format_human(one->latency.p99, p99);
         }
-        out_printf(out, "%-24.24s%10" PRId64 "%10" PRId64 "%12s%12s%8.2f %%\n", one->service,
-                   one->total, one->status[TRACE_OK], mean, p99, percent(one->good, one->total));
+        out_column(out, one->service, 24);
+        out_printf(out, "%10" PRId64 "%10" PRId64 "%12s%12s%8.2f %%\n", one->total,
+                   one->status[TRACE_OK], mean, p99, percent(one->good, one->total));
     }
 }
 
@@ -104,8 +124,8 @@ static void put_devices(const struct report *report, struct out *out)
 
         if (cluster->devices[i].memory_bytes > 0)
             units_format_bytes(cluster->devices[i].memory_bytes, memory);
-        out_printf(out, "%-24.24s%8.2f %%%8.2f %%%16s%16s\n", cluster->devices[i].name,
-                   percent(device->busy_ps, result->end_ps),
+        out_column(out, cluster->devices[i].name, 24);
+        out_printf(out, "%8.2f %%%8.2f %%%16s%16s\n", percent(device->busy_ps, result->end_ps),
                    percent(device->gap_ps, result->end_ps),
                    units_format_bytes(device->peak_bytes, peak), memory);
     }
@@ -114,8 +134,8 @@ static void put_devices(const struct report *report, struct out *out)
     for (int i = 0; i < result->link_count; i++) {
         char sent[UNITS_TEXT_BYTES];
 
-        out_printf(out, "%-40.40s%8.2f %%%20s\n", result->links[i].name,
-                   percent(result->links[i].busy_ps, result->end_ps),
+        out_column(out, result->links[i].name, 40);
+        out_printf(out, "%8.2f %%%20s\n", percent(result->links[i].busy_ps, result->end_ps),
                    units_format_bytes(result->links[i].bytes, sent));
     }
 }
@@ -166,6 +186,7 @@ void report_text(const struct report *report, struct out *out)
 {
     out_printf(out, "orrery-sim %s, seed %" PRIu64 "\n", CLI_VERSION, report->seed);
     inputs_text(report->inputs, out);
+    put_load(report, out);
     put_totals(report, out);
     put_services(report, out);
     put_devices(report, out);

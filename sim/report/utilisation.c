@@ -292,7 +292,8 @@ static void plot(const struct utilisation *utilisation, const struct track *trac
     struct level level = { 0, 0, 0 };
     int64_t window = 0;
 
-    out_printf(out, "%-24.24s|", track->name);
+    out_column(out, track->name, 24);
+    out_char(out, '|');
     for (int c = 1; c <= columns; c++) {
         int64_t taken_ps = 0, whole_ps = 0, shade;
 

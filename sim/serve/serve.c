@@ -276,6 +276,12 @@ static void devices_fill(const struct serve *serve)
 static void result_fill(const struct serve *serve)
 {
     struct serve_result *result = serve->result;
+    int replica_count = serve->input->plan->replica_count;
+    bool *is_left_out = arena_array(serve->arena, (size_t)replica_count, sizeof(bool));
+
+    for (int r = 0; r < replica_count; r++)
+        is_left_out[r] = serve->lanes[r].is_left_out;
+    result->is_left_out = is_left_out;
 
     result->end_ps = engine_now_ps(serve->engine);
     result->event_count = engine_event_count(serve->engine);

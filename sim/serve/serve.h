@@ -145,9 +145,10 @@ struct serve_result {
     int64_t event_count;
     int64_t moved_bytes; /* sent over links */
     int64_t extrapolated_costs;
-    int64_t migrations;           /* devices that an epoch brought new slices to */
-    bool lacks_kappa;             /* wanted, and no anchor told that of some step */
-    bool has_fast_path;           /* the closed form made this result */
+    const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
+    int64_t migrations;      /* devices that an epoch brought new slices to */
+    bool lacks_kappa;        /* wanted, and no anchor told that of some step */
+    bool has_fast_path;      /* the closed form made this result */
     struct serve_device *devices; /* as in the cluster */
     int link_count;
     struct serve_link *links;

@@ -69,7 +69,8 @@ static void put_services(struct arena *arena, const struct describe *describe, s
         if ((int64_t)one->rows < least)
             continue;
         shown++;
-        out_printf(out, "%-32.32s%12zu%8.2f %%", describe->workload->services[s], one->rows,
+        out_column(out, describe->workload->services[s], 32);
+        out_printf(out, "%12zu%8.2f %%", one->rows,
                    100.0 * (double)one->rows / (double)describe->all.rows);
         if (isnan(one->rate_per_s))
             out_printf(out, "%14s%10s\n", "-", "-");

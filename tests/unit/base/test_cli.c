@@ -248,7 +248,7 @@ static void wrong_use_exits_with_2_and_names_what_was_meant(void **state)
           "orrery-sim run: --threads is '4x': expected a whole number from 1 to 64\n" },
         { "run --gap 250",
           "orrery-sim run: --gap is '250': expected a duration with its unit, such as 250us or "
-          "60s\n" },
+          "60s, of at most 9000000s\n" },
         { "run --gap -1s", "orrery-sim run: --gap is '-1s': expected a duration with its unit" },
         { "run --limit 0", "orrery-sim run: --limit is '0': expected a duration above 0\n" },
         { "run --rate nan",

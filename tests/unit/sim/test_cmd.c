@@ -181,7 +181,40 @@ static void run_simulates_a_closed_loop_without_a_file(void **state)
     assert_int_equal(run("-p p.csv -c costs --clients 2 --think constant:5ms --requests 10 "
                          "--service s --requests-out option.csv"),
                      CLI_DONE);
-    assert_string_equal(fixture_read("file.csv"), fixture_read("option.csv"));
+    assert_in("option.csv", "\n# clients: 2\n# think: constant:5ms\n"); /* whence they come */
+    assert_string_equal(strstr(fixture_read("file.csv"), "\nrequest_id"),
+                        strstr(fixture_read("option.csv"), "\nrequest_id"));
+}
+
+static void run_replaces_nothing_that_it_reads(void **state)
+{
+    const char *workload = fixture_read("w.csv");
+
+    (void)state;
+    assert_int_equal(run(BASE " --requests-out w.csv"), CLI_FAIL);
+    assert_in("err", "w.csv is read by this run: an output would replace it");
+    assert_int_equal(run(BASE " --stages-out ./costs/../p.csv"), CLI_FAIL);
+    assert_string_equal(fixture_read("w.csv"), workload);
+}
+
+static void run_says_when_time_ends_before_the_requests(void **state)
+{
+    (void)state;
+    assert_int_equal(run("-p p.csv -c costs --process constant --rate 0.001/s --requests 20000 "
+                         "--service s"),
+                     CLI_FAIL);
+    assert_in("err", "9000 of 20000 requests arrive before time ends");
+}
+
+static void other_rules_decide_for_themselves(void **state)
+{
+    (void)state;
+    assert_int_equal(run(BASE " --rules dlsim --dispatch random"), CLI_FAIL);
+    assert_in("err", "--rules dlsim has a dispatch of its own");
+    assert_int_equal(run(BASE " --rules alpaserve --admission none"), CLI_FAIL);
+    assert_in("err", "--rules alpaserve has an admission of its own");
+    assert_int_equal(run(BASE " --rules dlsim --batch fixed:2"), CLI_FAIL);
+    assert_in("err", "--rules dlsim knows no batches");
 }
 
 static void run_limits_and_rules_are_options(void **state)
@@ -404,6 +437,9 @@ int main(void)
         TEST(run_sends_a_file_to_stdout_in_place_of_the_report),
         TEST(run_exits_1_when_a_request_misses_the_slo),
         TEST(run_simulates_a_closed_loop_without_a_file),
+        TEST(run_replaces_nothing_that_it_reads),
+        TEST(run_says_when_time_ends_before_the_requests),
+        TEST(other_rules_decide_for_themselves),
         TEST(run_limits_and_rules_are_options),
         TEST(run_gives_the_same_bytes_twice),
         TEST(a_failed_run_leaves_no_file),
