@@ -45,6 +45,7 @@ ZMQ_LIBS  ?= -lzmq
 CSV_LIBS  := -lcsv
 CJSON_LIBS := -lcjson
 CMOCKA_LIBS := -lcmocka
+YAML_LIBS := -lyaml
 
 comma := ,
 HAVE_KEY := \# $(CC) $(CFLAGS) $(LDFLAGS)
@@ -89,6 +90,7 @@ POLICY_A  := $(O)/lib/libpolicy.a
 KERNELS_A := $(O)/lib/libkernels.a
 WIRE_A    := $(O)/lib/libwire.a
 DATA_LIBS := $(CSV_LIBS) $(CJSON_LIBS) -lm -pthread
+SIM_LIBS := $(if $(HAVE_YAML),$(YAML_LIBS)) $(DATA_LIBS)
 
 PROGRAMS := $(if $(HAVE_DATA),$(BIN)/orrery-sim)
 PROGRAMS += $(if $(and $(HAVE_DATA),$(HAVE_BLAS)),$(BIN)/orrery-profile)
@@ -101,7 +103,8 @@ all: programs
 	 $(if $(HAVE_BLAS),,echo "not built: orrery-profile and orrery-run need CBLAS: install libopenblas-dev";) \
 	 $(if $(HAVE_ZMQ),,echo "not built: orrery-run needs ZeroMQ: install libzmq3-dev; orrery-profile lacks 'link'";) \
 	 $(if $(HAVE_PAPI),,echo "built without PAPI, counters stay empty: install libpapi-dev";) \
-	 $(if $(and $(HAVE_DATA),$(HAVE_BLAS),$(HAVE_ZMQ),$(HAVE_PAPI)),,rm -f $(O)/have.mk;) true
+	 $(if $(HAVE_YAML),,echo "built without libyaml, 'orrery-sim import' reads no YAML: install libyaml-dev";) \
+	 $(if $(and $(HAVE_DATA),$(HAVE_BLAS),$(HAVE_ZMQ),$(HAVE_PAPI),$(HAVE_YAML)),,rm -f $(O)/have.mk;) true
 programs: $(PROGRAMS)
 
 help:
@@ -118,6 +121,7 @@ $(LIB_A):
 
 $(O)/lib/kernels/%.o: ALL_CFLAGS += $(KERNEL_CFLAGS)
 $(O)/profiler/counters/counters_papi.o: ALL_CPPFLAGS += $(if $(HAVE_PAPI),-DHAVE_PAPI)
+$(O)/sim/import/yaml_tree.o: ALL_CPPFLAGS += $(if $(HAVE_YAML),-DHAVE_YAML)
 $(O)/profiler/%.o: ALL_CPPFLAGS += $(if $(HAVE_ZMQ),-DHAVE_ZMQ) \
     -DBUILD_FLAGS='"$(strip $(flags_$(BUILD)) $(CFLAGS) kernels: $(KERNEL_CFLAGS))"'
 $(O)/%.o: %.c Makefile $(O)/have.mk
@@ -130,7 +134,7 @@ $(O)/generated/catalogue.o: $(O)/generated/catalogue.c
 	$(call say,CC,$<)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
 $(BIN)/orrery-sim: $(call objects,$(SIM_SRC)) $(POLICY_A) $(FORMAT_A) $(BASE_A)
-	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(DATA_LIBS)
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(SIM_LIBS)
 PROFILER_LIBS = $(BLAS_LIBS) $(if $(HAVE_PAPI),$(PAPI_LIBS)) $(if $(HAVE_ZMQ),$(ZMQ_LIBS))
 $(BIN)/orrery-profile: $(call objects,$(PROFILER_SRC)) $(POLICY_A) $(KERNELS_A) $(if $(HAVE_ZMQ),$(WIRE_A)) $(FORMAT_A) $(BASE_A)
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PROFILER_LIBS) $(DATA_LIBS)
@@ -152,7 +156,7 @@ $(call unit,format): %: %.o $(FORMAT_A) $(BASE_A)
 $(call unit,policy): %: %.o $(POLICY_A) $(FORMAT_A) $(BASE_A)
 	$(call unit_link)
 $(call unit,sim): %: %.o $(call not_main,$(SIM_SRC)) $(POLICY_A) $(FORMAT_A) $(BASE_A)
-	$(call unit_link)
+	$(call unit_link,$(if $(HAVE_YAML),$(YAML_LIBS)))
 $(call unit,kernels): %: %.o $(KERNELS_A) $(BASE_A)
 	$(call unit_link,$(BLAS_LIBS))
 $(call unit,profiler): %: %.o $(call not_main,$(PROFILER_SRC)) $(POLICY_A) $(KERNELS_A) $(if $(HAVE_ZMQ),$(WIRE_A)) $(FORMAT_A) $(BASE_A)

@@ -47,7 +47,7 @@ FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.
 FUZZ_NAMES := $(if $(HAVE_ZMQ),$(FUZZ_NAMES),$(filter-out frame,$(FUZZ_NAMES)))
 REPLAY := $(if $(HAVE_DATA),$(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%))
 FUZZ   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/libfuzzer_%)
-fuzz_link = $(filter %.o,$^) $(filter %libwire.a,$^) $(filter-out %libwire.a,$(filter %.a,$^)) $(DATA_LIBS)
+fuzz_link = $(filter %.o,$^) $(filter %libwire.a,$^) $(filter-out %libwire.a,$(filter %.a,$^)) $(SIM_LIBS)
 FUZZ_A := $(POLICY_A) $(FORMAT_A) $(BASE_A)
 replay: $(REPLAY)
 .SECONDARY: $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/files.o $(O)/tests/fuzz/replay.o
@@ -137,7 +137,7 @@ bench: programs $(HOG)
 BENCH_PROGRAMS := $(if $(HAVE_DATA),$(patsubst %.c,$(O)/%,$(call sources,tests/bench/*.c)))
 bench-programs: $(BENCH_PROGRAMS)
 $(BENCH_PROGRAMS): %: %.o $(call not_main,$(SIM_SRC)) $(POLICY_A) $(FORMAT_A) $(BASE_A)
-	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DATA_LIBS)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(SIM_LIBS)
 
 install: programs
 	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/orrery'

@@ -61,7 +61,8 @@ struct importer {
     bool (*run)(struct import_job *job, const void *settings, struct err *err);
 };
 
-extern const struct importer import_azure, import_burstgpt, import_dlsim, import_mlperf;
+extern const struct importer import_azure, import_burstgpt, import_dlsim, import_kafetzis,
+    import_mlperf;
 
 int import_count(void);
 const struct importer *import_at(int index);
