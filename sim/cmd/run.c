@@ -5,6 +5,7 @@
 #include "lib/base/out.h"
 #include "lib/policy/plan.h"
 #include "sim/cmd/cmd.h"
+#include "sim/cmd/run_kafetzis.h"
 #include "sim/cmd/run_options.h"
 #include "sim/report/record.h"
 #include "sim/report/report.h"
@@ -87,6 +88,16 @@ static bool all_came(const struct run_settings *settings, const struct serve_res
                    came, load->max_requests);
 }
 
+/* --rules kafetzis reads its own inputs. */
+static bool load(struct arena *arena, const struct run_settings *settings,
+                 struct scenario *scenario, struct run_kafetzis **kafetzis, struct err *err)
+{
+    if (!settings->is_kafetzis)
+        return scenario_load(arena, &settings->files, scenario, err);
+    *kafetzis = run_kafetzis_load(arena, settings, scenario, err);
+    return *kafetzis != NULL;
+}
+
 /* Simulates and writes; on failure the outputs are the caller's to abort. */
 static bool simulate(struct arena *arena, const struct run_settings *settings,
                      struct out *outs[OUT_COUNT], int *exit_code, struct err *err)
@@ -96,10 +107,11 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     struct report report = { .options = settings->metrics, .seed = settings->serve.seed };
     struct serve_observer observers[3] = { { 0 } }, observer;
     struct utilisation *utilisation = NULL;
+    struct run_kafetzis *kafetzis = NULL;
     struct record *record;
     struct meter *meter;
 
-    if (!scenario_load(arena, &settings->files, &scenario, err) ||
+    if (!load(arena, settings, &scenario, &kafetzis, err) ||
         !open_outputs(arena, settings, &scenario.inputs, outs, err))
         return false;
     record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,
@@ -114,11 +126,14 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
         observers[2] = utilisation_observer(utilisation);
     }
     observer = watch_join(arena, observers, 3);
-    if (!serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err) ||
+    if (!(kafetzis
+              ? run_kafetzis_serve(kafetzis, &observer, &result, err)
+              : serve_run(arena, &scenario.input, &settings->serve, &observer, &result, err)) ||
         (utilisation && !utilisation_end(utilisation, &result, err)) ||
         !all_came(settings, &result, err))
         return false;
     report.utilisation = utilisation;
+    report.phases = kafetzis ? run_kafetzis_phases(kafetzis) : NULL;
     report.inputs = &scenario.inputs;
     report.load = load_of(arena, &settings->files);
     report.has_no_links = settings->serve.rules == SERVE_ALPASERVE;

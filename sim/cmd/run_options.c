@@ -43,7 +43,8 @@ static const struct argp_option run_options[] = {
     { "workload", 'w', "FILE", 0,
       "Requests (or --process ... for open arrivals, --clients ... for a closed loop, made here)",
       1 },
-    { "costs", 'c', "DIR", 0, "A cost table, or a folder of them; may be repeated (required)", 1 },
+    { "costs", 'c', "DIR", 0,
+      "A cost table, or a folder of them; may be repeated (required but for --rules kafetzis)", 1 },
     { "cluster", KEY_CLUSTER, "DIR", 0,
       "devices.csv and links.csv; without it the devices are those of the placement, all of the "
       "type of the only cost table",
@@ -54,8 +55,8 @@ static const struct argp_option run_options[] = {
       "Latencies of software that requests wait for and no device is busy for", 1 },
     { NULL, 0, NULL, 0, "Rules:", 3 },
     { "rules", KEY_RULES, "NAME", 0,
-      "default: a device stays taken for gap_s behind each job; dlsim, alpaserve: the arithmetic "
-      "of these simulators",
+      "default: a device stays taken for gap_s behind each job; dlsim, alpaserve, kafetzis: the "
+      "arithmetic of these simulators",
       3 },
     { "dispatch", KEY_DISPATCH, "NAME", 0,
       "least-idle (default), round-robin, least-outstanding, least-last-stage, random or sticky",
@@ -168,7 +169,7 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
 
     if (!files->placement)
         argp_error(state, "--placement is missing");
-    if (files->cost_count == 0)
+    if (files->cost_count == 0 && !settings->is_kafetzis)
         argp_error(state, "--costs is missing");
     if ((files->workload != NULL) + has_clients + is_open != 1)
         argp_error(state, "give either --workload, or --clients (closed loop), or --process (open "
@@ -197,6 +198,19 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
     }
 }
 
+static void set_rules(struct argp_state *state, struct run_settings *settings, const char *text)
+{
+    const char *names[SERVE_RULES_COUNT + 1];
+    int chosen;
+
+    for (int i = 0; i < SERVE_RULES_COUNT; i++)
+        names[i] = serve_rules_names[i];
+    names[SERVE_RULES_COUNT] = "kafetzis";
+    chosen = cli_choice(state, "--rules", text, names, SERVE_RULES_COUNT + 1);
+    settings->is_kafetzis = chosen == SERVE_RULES_COUNT;
+    settings->serve.rules = settings->is_kafetzis ? SERVE_DEFAULT : (enum serve_rules)chosen;
+}
+
 /* The rules of the run. */
 static error_t on_rule(int key, char *text, struct argp_state *state)
 {
@@ -206,8 +220,7 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
 
     switch (key) {
     case KEY_RULES:
-        serve->rules = (enum serve_rules)cli_choice(state, "--rules", text, serve_rules_names,
-                                                    SERVE_RULES_COUNT);
+        set_rules(state, settings, text);
         return 0;
     case KEY_DISPATCH:
         settings->dispatch = text;

@@ -20,6 +20,7 @@ enum run_output {
 struct run_settings {
     struct scenario_files files;
     struct serve_options serve;
+    bool is_kafetzis; /* --rules kafetzis: run_kafetzis, not serve */
     struct metrics_options metrics;
     const char *paths[OUT_COUNT];
     int64_t window_ps; /* of OUT_UTILISATION */

@@ -5,6 +5,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
+#include "sim/report/phases.h"
 #include "sim/report/report.h"
 #include "sim/serve/serve.h"
 
@@ -150,6 +151,8 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     put_metrics(json, &report->all);
     put_services(json, report);
     put_devices(json, report);
+    if (report->phases)
+        phases_json(report->phases, json);
     json_put_int(json, "moved_bytes", result->moved_bytes);
     json_put_int(json, "migrations", result->migrations);
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);

@@ -8,6 +8,7 @@
 
 struct arena;
 struct out;
+struct phases;
 struct serve_input;
 struct serve_result;
 struct utilisation;
@@ -17,6 +18,7 @@ struct report {
     const struct serve_result *result;
     const struct inputs *inputs;
     const struct utilisation *utilisation; /* NULL: not asked for */
+    const struct phases *phases;           /* NULL: the rules know none */
     uint64_t seed;
     struct metrics_options options;
     bool has_kappa;    /* --kappa on */

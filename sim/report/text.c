@@ -4,6 +4,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
+#include "sim/report/phases.h"
 #include "sim/report/report.h"
 #include "sim/report/utilisation.h"
 #include "sim/serve/serve.h"
@@ -190,6 +191,8 @@ void report_text(const struct report *report, struct out *out)
     put_totals(report, out);
     put_services(report, out);
     put_devices(report, out);
+    if (report->phases)
+        phases_text(report->phases, out);
     if (report->utilisation)
         utilisation_text(report->utilisation, out);
     out_char(out, '\n');
