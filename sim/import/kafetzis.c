@@ -352,9 +352,10 @@ const struct importer import_kafetzis = {
         "devices and links are drawn with its seeds as the program draws them, and each "
         "combination of model, length and steps becomes a request, one after the other. Other "
         "sections are left out and named.\n\n"
-        "Example: orrery-sim import kafetzis tables --config toy --algorithm greedy -o toy\n"
-        "  orrery-sim run --rules kafetzis -p toy/placement.csv -w toy/workload.csv \\\n"
-        "      --cluster toy/cluster --models toy/models.csv",
+        "Example:\n"
+        "  orrery-sim import kafetzis tables --config toy --algorithm greedy -o in\n"
+        "  orrery-sim run --rules kafetzis -p in/placement.csv -w in/workload.csv \\\n"
+        "      --cluster in/cluster --models in/models.csv",
     .argp = &kafetzis_argp,
     .settings_bytes = sizeof(struct kafetzis_settings),
     .run = kafetzis_import,

@@ -181,8 +181,8 @@ static bool check_flop(const struct kafetzis_plan *plan, const struct kafetzis_r
     if (result->flop[device] <= have)
         return true;
     (void)snprintf(text, sizeof text,
-                   "a step of %d tokens has %.6g FLOP there, more than the %.6g that line %ld of "
-                   "devices.csv gives it a second, and --rules kafetzis asks for that",
+                   "a step of %d tokens has %.6g FLOP there, more than the %.6g a second that line "
+                   "%ld of devices.csv gives it: infeasible by --rules kafetzis",
                    (int)result->tokens, result->flop[device], have, where->line);
     return bad_device(plan, replica, device, text, err);
 }

@@ -404,8 +404,8 @@ static void a_step_must_fit_into_a_second(void **state)
     assert_false(kafetzis_fits(s.plan, 0, s.result, 0, scratch_err(scratch)));
     assert_string_equal(scratch_message(scratch),
                         "p.csv:2:4: device is 'a': a step of 2 tokens has 112 FLOP there, more "
-                        "than the 100 that line 2 of devices.csv gives it a second, and --rules "
-                        "kafetzis asks for that");
+                        "than the 100 a second that line 2 of devices.csv gives it: infeasible by "
+                        "--rules kafetzis");
 }
 
 /* ---- what is wrong with a placement ---- */
