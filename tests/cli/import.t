@@ -35,6 +35,32 @@ ok "SingleStream" orrery-sim import mlperf SingleStream --service functions -o s
 exit_is 0 "is simulated" orrery-sim run --placement placement.csv --workload single.csv --costs costs --json
 like "with the fewest queries of the rules" "$out" '"ok": ?64'
 
+# ---- Kafetzis: a configuration is drawn, placed by hand and run ----
+cat > toy.yaml << 'END'
+simulation: { name: toy }
+network: { topology_type: toy, num_devices: 3, min_bandwidth: 0.01, max_bandwidth: 0.1, seed: 42 }
+resources: { memory_mu: 1, memory_sigma: 0.5, memory_min: 2, memory_max: 8,
+             compute_mu: 5, compute_sigma: 0.5, compute_min: 5.0e+9, compute_max: 5.0e+10, seed: 42 }
+workload: { model_types: [SMALL], sequence_lengths: [128, 512], generation_steps: 1, precision_bytes: 4 }
+END
+cat > heads.csv << 'END'
+service,replica,stage,device,model,layers,block,parts
+small,0,0,device_0,kafetzis-small,0,attn,0-5/8
+small,0,0,device_2,kafetzis-small,0,attn,6-7/8
+small,0,0,device_0,kafetzis-small,0,proj,
+small,0,0,device_0,kafetzis-small,0,ffn,
+END
+if orrery-sim import kafetzis toy.yaml -o toy > imported.txt 2> refused.txt; then
+    like "a configuration" "$(cat imported.txt)" 'toy of 3 devices and 3 links, drawn as the program does'
+    exit_is 0 "is run with a placement of its own" orrery-sim run --rules kafetzis --placement heads.csv \
+        --workload toy/workload.csv --cluster toy/cluster --models toy/models.csv --requests-out -
+    is "one request after the other" "$(grep '^1,' <<< "$out")" \
+        1,small,0,0.007909466262,0.007909466262,0.043322204912,0.043322204912,512,1,source,ok,
+else
+    like "no configuration without libyaml, which is said" "$(cat refused.txt)" 'install libyaml-dev and build again'
+    no_file "nor what would come of it" toy
+fi
+
 # ---- outputs ----
 exit_is 0 "a table on stdout" orrery-sim import burstgpt "$data/burstgpt.csv" -o -
 like "sends the counts to stderr" "$err" '^burstgpt: 4 rows read, 3 kept, 1 dropped'

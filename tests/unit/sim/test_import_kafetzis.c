@@ -143,9 +143,9 @@ static void names_that_match_nothing_are_errors(void **state)
                  arena_printf(scratch->arena,
                               "--config is missing, and %s/configs.csv has 2: expected two or one",
                               folder));
-    settings.config = "twoo";
+    settings.config = "twos";
     import_fails(scratch, &import_kafetzis, folder, &settings,
-                 "--config is 'twoo': expected two or one; did you mean 'two'?");
+                 "--config is 'twos': expected two or one; did you mean 'two'?");
     settings = settings_of("two", "gredy");
     import_fails(scratch, &import_kafetzis, folder, &settings,
                  "--algorithm is 'gredy': expected greedy or none; did you mean 'greedy'?");

@@ -222,7 +222,7 @@ static void configurations_are_checked_key_by_key(void **state)
     struct yaml yaml = low;
 
     skip_without_yaml(scratch);
-    bad_yaml(scratch, "netwrok: {}\n", "c.yaml: 'network' is missing: beside it there are netwrok");
+    bad_yaml(scratch, "net: {}\n", "c.yaml: 'network' is missing: beside it there are net");
     bad_yaml(scratch, "- 1\n",
              "c.yaml:1:1: the document is a list: expected a map of network, "
              "resources and workload");

@@ -169,7 +169,8 @@ static void every_row_of_the_original_is_met(void **state)
     "wide,decoder,1,4,4,4,2,16,1,gelu,layer,no,8,8\n"
 #define DEVICES                                                                                    \
     "device,type,node,memory_bytes,flop_per_s,speed_ratio\n"                                       \
-    "a,t,,1000,100,\nb,t,,1000,50,\nc,t,,1000,100,2\nd,t,box,,100,\ne,t,box,,,\n"
+    "a,t,,1000,100,\nb,t,,1000,50,\nc,t,,1000,100,2\n"                                             \
+    "d,t,box,,100,\ne,t,box,,,\n"
 /* 8 bits a second for each byte: a-b 1 byte/s, a-c 4, b-c 2; d hangs on b. */
 #define LINKS                                                                                      \
     "medium,kind,node,bits_per_s,latency_s,efficiency_ratio\n"                                     \
