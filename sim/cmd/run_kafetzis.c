@@ -328,8 +328,7 @@ static bool serve_one(struct run_kafetzis *run, const struct request *request, s
         return true;
     }
     total_s = run->results[replica]->step_s * request->steps;
-    if (total_s + (double)begin_ps / (double)UNITS_PS_PER_S >
-        (double)(UNITS_MAX_PS / UNITS_PS_PER_S))
+    if (total_s * (double)UNITS_PS_PER_S + (double)begin_ps > (double)UNITS_MAX_PS)
         return err_set(err, ERR_INPUT, "request %lld would end after more than 9000000 s",
                        (long long)request->row.request_id);
     step_ps = to_ps(run->results[replica]->step_s);

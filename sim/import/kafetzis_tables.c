@@ -171,6 +171,7 @@ static bool read_device_row(struct reader *r, const struct csv *csv, struct err 
         !csv_double(csv, FLOPS, 1, 1e21, &device.flop_per_s, err) ||
         !csv_int32(csv, IS_SOURCE, 0, 1, &is_source, err))
         return false;
+    assert(r->configs); /* read_config has found it there */
     config = &r->configs[number];
     if (names_find(config->devices, device.name) >= 0)
         return csv_bad(csv, DEVICE, err, "this device is there twice");
@@ -193,6 +194,7 @@ static bool read_devices(struct reader *r, struct err *err)
 {
     struct csv *csv = open_table(r, "devices", device_columns, DEVICE_COLUMNS, err);
 
+    assert(r->configs); /* there is one at least */
     r->environment->devices = arena_array(r->arena, (size_t)r->configs[r->chosen].device_count,
                                           sizeof *r->environment->devices);
     while (csv && csv_next(csv, err) && read_device_row(r, csv, err))

@@ -5,6 +5,7 @@
 #include "lib/base/err.h"
 #include "sim/import/kafetzis.h"
 #include "sim/import/yaml_tree.h"
+#include <assert.h>
 #include <string.h>
 
 #define MAX_TOKENS 1000000
@@ -86,8 +87,10 @@ static bool find_sections(struct import_job *job, const char *path, const struct
 
 static const struct yaml_node *need(const struct section *section, const char *key, struct err *err)
 {
-    const struct yaml_node *node = yaml_get(section->node, key);
+    const struct yaml_node *node;
 
+    assert(section->node); /* find_sections has found all */
+    node = yaml_get(section->node, key);
     if (!node)
         err_at(err, section->path, section->node->line, 0, "%s.%s is missing", section->name, key);
     return node;
@@ -187,6 +190,7 @@ static bool read_resources(const struct section *section, struct kafetzis_recipe
                                            "compute_max" };
     int64_t seed;
 
+    assert(section->node);
     if (!read_count(section, recipe, err) ||
         !read_range(section, memory, &recipe->memory_gib, err) ||
         !read_range(section, compute, &recipe->flop_per_s, err) ||

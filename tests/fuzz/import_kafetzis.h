@@ -17,7 +17,7 @@
 /* The two files of the cluster stand in the first two outputs. */
 static inline void import_kafetzis_cluster(struct arena *arena, const struct import_job *job)
 {
-    static const char *const names[] = { "devices.csv", "links.csv" };
+    static const char *const tables[] = { "devices.csv", "links.csv" };
     char folder[FUZZ_PATH_BYTES];
     struct err err = ERR_INIT;
     size_t lengths[2];
@@ -25,9 +25,9 @@ static inline void import_kafetzis_cluster(struct arena *arena, const struct imp
     const char *links = out_memory(job->outs[1], &lengths[1]);
     const char *both = arena_printf(arena, "%s====\n%s", devices, links);
 
-    fuzz_make_folder((const uint8_t *)both, strlen(both), names, 2, folder);
+    fuzz_make_folder((const uint8_t *)both, strlen(both), tables, 2, folder);
     assert(cluster_load(arena, folder, &err));
-    fuzz_remove_folder(folder, names, 2);
+    fuzz_remove_folder(folder, tables, 2);
 }
 
 static inline void import_kafetzis_table(struct arena *arena, struct out *out, const char *name)

@@ -66,8 +66,8 @@ static void the_cache_grows_with_generated_tokens_alone(void **state)
 {
     (void)state;
     assert_true(kafetzis_cache_bytes(&small_shape, 0) == 0);
-    for (int32_t step = 1; step < 100; step++)
-        assert_near(kafetzis_cache_bytes(&small_shape, step), step * 512.0 * 4);
+    for (int32_t s = 1; s < 100; s++)
+        assert_near(kafetzis_cache_bytes(&small_shape, s), s * 512.0 * 4);
 }
 
 enum {
