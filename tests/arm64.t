@@ -2,6 +2,7 @@
 # The unit tests, the golden cases of orrery-sim and the corpus on 64-bit ARM, under qemu: run by `make test-arm64`,
 # which has built them. The simulator must give the same bytes as the one built for this machine.
 . "$(dirname "$0")/cli/lib.sh"
+. "$(dirname "$0")/cli/modes.sh"
 
 qemu=$(command -v qemu-aarch64-static || command -v qemu-aarch64) || skip_all "qemu-user-static is not installed"
 [ -n "${ARM64_ROOT:-}" ] || skip_all "run make test-arm64: it builds the programs first"
@@ -40,6 +41,18 @@ ok "orrery-sim runs on ARM" simulate "$tmp/arm" run "$O/bin/orrery-sim"
 for file in w.csv r.csv s.csv out.json; do
     same_file "with the same bytes in $file" "$tmp/arm/$file" "$tmp/here/$file"
 done
+# The program of a mode is one word: what runs it stands in a script.
+{
+    echo '#!/bin/bash'
+    declare -p qemu ARM64_ROOT O
+    declare -f run
+    cat << 'END'
+run "$O/bin/orrery-sim" "$@"
+END
+} > "$tmp/orrery-sim" && chmod +x "$tmp/orrery-sim"
+ok "every mode runs here" modes "${HOST_BIN:-$root/bin}/orrery-sim" "$tmp/here/modes"
+ok "and on ARM" modes "$tmp/orrery-sim" "$tmp/arm/modes"
+ok "with the same bytes in all that it writes" diff -r "$tmp/here/modes" "$tmp/arm/modes"
 # A table that was measured under an emulator must say so.
 profile=(run "$O/bin/orrery-profile" run --model gpt2-4l --quick --budget 100ms --tokens 1:2 --kv 2:4 --counters off)
 ok "orrery-profile measures on ARM" "${profile[@]}" -o "$tmp/emulated"

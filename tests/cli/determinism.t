@@ -1,6 +1,8 @@
 #!/bin/bash
-# Same inputs and seed, same bytes: a second run, other columns orders, no optimisation, other compilers.
+# Same inputs and seed, same bytes: a second run, events and closed form, other orders of columns and rows, no
+# optimisation, all of it, other compilers.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/modes.sh"
 need orrery-sim
 
 data=$root/tests/golden/data
@@ -50,8 +52,17 @@ ok "every kind of workload" draw "$simulator" "$tmp/first"
 ok "and again" draw "$simulator" "$tmp/second"
 ok "a run" simulate "$simulator" "$tmp/first" "$data"
 ok "the same run again" simulate "$simulator" "$tmp/second" "$data"
+ok "every mode" modes "$simulator" "$tmp/first/modes"
+ok "and again" modes "$simulator" "$tmp/second/modes"
 ok "gives the same bytes" diff -r "$tmp/first" "$tmp/second"
 is "and simulated all requests" "$(grep -c ',ok' "$tmp/first/closed-requests.csv")" 60
+for mode in fast stream dlsim wires; do
+    same_file "$mode: events and closed form write the same report" "$tmp/first/modes/$mode-on.json" "$tmp/first/modes/$mode-off.json"
+done
+same_file "and the same requests" "$tmp/first/modes/wires-on.csv" "$tmp/first/modes/wires-off.csv"
+for status in dropped failed refused; do
+    ok "some requests were $status" grep -lq ",$status," "$tmp/first/modes/"*-requests.csv
+done
 
 cp -r "$data" "$tmp/data"
 for table in chat.csv cluster/devices.csv cluster/links.csv costs/board/kernels.csv; do
@@ -66,6 +77,23 @@ for file in open-requests.csv closed-requests.csv open-stages.csv closed-stages.
     same_file "columns in another order: the same $file" "$tmp/fourth/$file" "$tmp/third/$file"
 done
 
+# Rows in another order, where their order means nothing.
+shuffled() { # FILE: the same table, the last row first
+    awk '/^#/ { print; next } { row[++n] = $0 } END { print row[1]; for (i = n; i > 1; i--) print row[i] }' "$1"
+}
+rm -r "$tmp/same-names/data" && cp -r "$data" "$tmp/same-names/data"
+for table in cluster/devices.csv costs/board/kernels.csv; do
+    shuffled "$data/$table" > "$tmp/same-names/data/$table"
+done
+shuffled "$root/workloads/models.csv" > "$tmp/models.csv"
+ok "a run on tables whose rows stand in another order" simulate "$simulator" "$tmp/fifth" "$tmp/same-names/data"
+for file in open-requests.csv closed-requests.csv open-stages.csv closed-stages.csv open-transfers.csv; do
+    same_file "rows in another order: the same $file" "$tmp/fifth/$file" "$tmp/third/$file"
+done
+(cd "$tmp/first" && orrery-sim run --placement "$data/chat.csv" --workload open.csv --costs "$data/costs" --cluster "$data/cluster" \
+    --models "$tmp/models.csv" --seed 5 --requests-out "$tmp/models-requests.csv" > /dev/null)
+same_file "models in another order: the same requests" "$tmp/models-requests.csv" "$tmp/first/open-requests.csv"
+
 # Other builds of the same source.
 build() { # NAME MAKE-ARGUMENT...
     local name=$1
@@ -75,11 +103,18 @@ build() { # NAME MAKE-ARGUMENT...
 ok "a build without optimisation" build debug BUILD=debug CC="${CC:-gcc}"
 ok "runs" simulate "$root/build/debug/bin/orrery-sim" "$tmp/debug" "$data"
 ok "draws" draw "$root/build/debug/bin/orrery-sim" "$tmp/debug"
+ok "runs in every mode" modes "$root/build/debug/bin/orrery-sim" "$tmp/debug/modes"
 ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/debug"
+ok "a build for this very processor" build native CC="${CC:-gcc}" CFLAGS='-O3 -march=native'
+ok "runs" simulate "$root/build/native/bin/orrery-sim" "$tmp/native" "$data"
+ok "draws" draw "$root/build/native/bin/orrery-sim" "$tmp/native"
+ok "runs in every mode" modes "$root/build/native/bin/orrery-sim" "$tmp/native/modes"
+ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/native"
 if command -v clang > /dev/null; then
     ok "a build by clang with -O3" build clang CC=clang CFLAGS=-O3
     ok "runs" simulate "$root/build/clang/bin/orrery-sim" "$tmp/clang" "$data"
     ok "draws" draw "$root/build/clang/bin/orrery-sim" "$tmp/clang"
+    ok "runs in every mode" modes "$root/build/clang/bin/orrery-sim" "$tmp/clang/modes"
     ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/clang"
 else
     skip "a build by clang gives the same bytes" "clang is not installed"

@@ -84,7 +84,7 @@ static void whatever_looks_at_a_state_that_may_change_is_not(void **state)
     fixture.options.admission = ADMIT_LATE;
     assert_false(same_both_ways());
     fixture.options.admission = ADMIT_NONE;
-    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\ns,1,0,c,x\ns,1,1,d,x\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\ns,1,0,c,x\ns,1,1,e,x\n");
     for (int i = 0; i < 2; i++) {
         fixture.options.dispatch = by_state[i];
         assert_false(same_both_ways());
@@ -94,7 +94,7 @@ static void whatever_looks_at_a_state_that_may_change_is_not(void **state)
     fixture.options.dispatch = DISPATCH_RANDOM;
     assert_true(same_both_ways());
     /* by the time that a message arrives, others have been sent */
-    fixture_cluster("device,type\na,t\nb,t\nc,t\nd,t\n", LINKS "l,switch,*,1e6,0.001\n");
+    fixture_cluster("device,type\na,t\nb,t\nc,t\ne,t\n", LINKS "l,switch,*,1e6,0.001\n");
     assert_true(same_both_ways());
     fixture.options.dispatch = DISPATCH_LEAST_IDLE;
     assert_false(same_both_ways());
