@@ -49,15 +49,4 @@ static inline int32_t ring_take(struct ring *ring)
     return item;
 }
 
-/* Takes out every item that is equal; the rest keeps its order. */
-static inline void ring_remove(struct ring *ring, int32_t item)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < ring->count; i++)
-        if (ring_at(ring, i) != item)
-            ring->items[(ring->head + kept++) & (ring->room - 1)] = ring_at(ring, i);
-    ring->count = kept;
-}
-
 #endif

@@ -5,6 +5,8 @@
  * first, be it a job in the queue or a batch. */
 #include "sim/serve/internal.h"
 
+#include "lib/format/cluster.h"
+
 bool queue_form_is_down(const struct serve *serve, const struct site *site)
 {
     for (int i = 0; i < site->device_count; i++)
@@ -243,27 +245,59 @@ static void job_cancel(struct serve *serve, int32_t index)
     }
 }
 
-void queue_form_fail(struct serve *serve, int32_t device)
+static bool holds(const struct site *site, int32_t device)
 {
-    struct station *station = &serve->stations[device];
-    int32_t index = station->running;
-    const struct site *site;
+    for (int i = 0; i < site->device_count; i++)
+        if (site->devices[i] == device)
+            return true;
+    return false;
+}
 
-    if (index != NO_FLIGHT) {
-        site = serve->flights[index].site;
-        job_cancel(serve, index);
-        flight_lose(serve, index, TRACE_FAILED);
-        queue_form_wake(serve, site, device);
+/* Takes the jobs that need a device out of the queue of another one, in one pass. */
+static void queue_leave(struct serve *serve, struct ring *queue, int32_t device)
+{
+    for (uint32_t left = queue->count; left > 0; left--) {
+        int32_t index = ring_take(queue);
+
+        if (!holds(serve->flights[index].site, device))
+            ring_push(queue, serve->arena, index);
     }
-    while (station->queue.count > 0) {
-        index = ring_peek(&station->queue);
-        site = serve->flights[index].site;
-        for (int i = 0; i < site->device_count; i++)
-            ring_remove(&serve->stations[site->devices[i]].queue, index);
+}
+
+/* What waits there is lost, also where it waits for other devices. */
+static void queue_fail(struct serve *serve, int32_t device)
+{
+    struct ring *queue = &serve->stations[device].queue;
+    bool is_shared = false;
+
+    for (uint32_t i = 0; i < queue->count && !is_shared; i++)
+        is_shared = serve->flights[ring_at(queue, i)].site->device_count > 1;
+    for (int32_t i = 0; is_shared && i < serve->input->plan->cluster->device_count; i++)
+        if (i != device)
+            queue_leave(serve, &serve->stations[i].queue, device);
+    while (queue->count > 0) {
+        int32_t index = ring_take(queue);
+        const struct site *site = serve->flights[index].site;
+
         job_unbook(serve, index);
         flight_lose(serve, index, TRACE_FAILED);
         queue_form_wake(serve, site, device);
     }
+}
+
+void queue_form_fail(struct serve *serve, int32_t device)
+{
+    struct station *station = &serve->stations[device];
+
+    if (station->running != NO_FLIGHT) {
+        int32_t index = station->running;
+        const struct site *site = serve->flights[index].site;
+
+        job_cancel(serve, index);
+        flight_lose(serve, index, TRACE_FAILED);
+        queue_form_wake(serve, site, device);
+    }
+    queue_fail(serve, device);
     for (int b = 0; b < station->batcher_count; b++) {
         batcher_fail(serve, station->batchers[b]);
         queue_form_wake(serve, batcher_site(station->batchers[b]), device);

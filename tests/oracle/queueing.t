@@ -59,4 +59,31 @@ is "closed loop: throughput is 1 / S" "$(awk "BEGIN { printf \"%.2f\", $(value t
 # Unsaturated: nobody ever waits when there is one client.
 ok "one client" simulate --clients 1 --think exp:50ms --requests 500 --service s
 is "one client never waits" "$(value max)" 0.01
+
+# More work than the device can do: waits grow for as long as requests come, the report says so, and time stays linear.
+overloaded() { # REQUESTS OPTION...
+    local requests=$1
+    shift
+    orrery-sim run -p p.csv -c costs --process poisson --rate 105/s --requests "$requests" --service s "$@" --json > run.json
+}
+ok "load 1.05, 1e5 requests" overloaded 100000 --fast-path off
+near "the mean wait is half of what the queue has become" "$(value mean)" "$(awk 'BEGIN { print 0.01 + (0.01 - 1 / 105) * 1e5 / 2 }')" 0.3
+like "the report warns" "$(cat run.json)" "faster than device 'a' can serve: offered load 1\\.0"
+ok "load 0.9" simulate --process poisson --rate 90/s --requests 100000 --service s
+unlike "does not make it warn" "$(cat run.json)" "faster than device 'a' can serve: offered load 1\\.0"
+
+seconds() { # COMMAND...: of the processor, at least 0.02
+    local TIMEFORMAT=%U
+    { time "$@" > /dev/null 2>&1; } 2>&1 | awk '{ print ($1 < 0.02 ? 0.02 : $1) }'
+}
+failing() { # REQUESTS: the device goes down when nearly all of them wait
+    printf 'time_s,target,event,value\n%s,a,down,\n' $(($1 / 1050)) > down.csv
+    timeout 60 orrery-sim run -p p.csv -c costs --process poisson --rate 1000/s --requests "$1" --service s --events down.csv --json
+}
+for command in "overloaded N --fast-path off" "overloaded N --admission late --slo 1000000s" "failing N"; do
+    # shellcheck disable=SC2086  # words
+    short=$(seconds ${command/N/400000}) long=$(seconds ${command/N/3200000})
+    ok "$command: eight times the requests take $long s, not much above 8 x $short s" \
+        awk "BEGIN { exit !($long < 24 * $short) }"
+done
 done_testing
