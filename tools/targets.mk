@@ -129,14 +129,18 @@ demo:
 	@$(SUBMAKE) programs
 	@ORRERY_BIN='$(BIN)' tools/demo
 
-bench: programs $(HOG)
+bench: programs bench-programs $(HOG)
 	@ORRERY_BIN='$(abspath $(BIN))' O='$(abspath $(O))' BENCH='$(BENCH)' BENCH_RUNS='$(BENCH_RUNS)' \
-	    BENCH_BUDGET='$(BENCH_BUDGET)' tools/bench
+	    BENCH_BUDGET='$(BENCH_BUDGET)' BENCH_FULL='$(BENCH_FULL)' BENCH_QUICK='$(BENCH_QUICK)' tools/bench
 
-# tests/bench/*.c: each a program that times one thing and prints a line of figures.
-BENCH_PROGRAMS := $(if $(HAVE_DATA),$(patsubst %.c,$(O)/%,$(call sources,tests/bench/*.c)))
+# tests/bench/bench_*.c: each a program that times one thing and prints rows of figures. What they share
+# stands beside them.
+BENCH_SRC := $(call sources,tests/bench/*.c)
+BENCH_MAIN := $(filter tests/bench/bench_%,$(BENCH_SRC))
+BENCH_PROGRAMS := $(if $(HAVE_DATA),$(patsubst %.c,$(O)/%,$(BENCH_MAIN)))
+$(O)/tests/bench/%.o: ALL_CPPFLAGS += -DBUILD_FLAGS='"$(strip -ffp-contract=off $(flags_$(BUILD)) $(CFLAGS))"'
 bench-programs: $(BENCH_PROGRAMS)
-$(BENCH_PROGRAMS): %: %.o $(call not_main,$(SIM_SRC)) $(POLICY_A) $(FORMAT_A) $(BASE_A)
+$(BENCH_PROGRAMS): %: %.o $(call objects,$(filter-out $(BENCH_MAIN),$(BENCH_SRC))) $(call not_main,$(SIM_SRC)) $(POLICY_A) $(FORMAT_A) $(BASE_A)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(SIM_LIBS)
 
 install: programs

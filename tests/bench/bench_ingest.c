@@ -1,37 +1,26 @@
 /* bench_ingest.c - how fast a large workload file is read: workload_load against libcsv with strtod
  * and strtoul.
  *
- *     bench_ingest [ROWS [SERVICES]]     (default 10000000 rows of 4 services)
+ *     bench_ingest [ROWS [SERVICES [REPEATS]]]     (default 10000000 rows of 4 services, 3 repeats)
  *
- * Writes the file into $TMPDIR (default /tmp), reads it three times either way, in turns, and
- * checks that the arrays are the same. Times are of the thread's processor. Prints one line
- * rows,file_bytes,libcsv_s,load_s,ratio,rows_per_s,peak_bytes_per_row of the bests, and exits with
- * 1 when the arrays differ. */
+ * Writes the file into $TMPDIR (default /tmp), reads it either way, in turns, and checks that the
+ * arrays are the same: exits with 1 when they differ. Rows (bench.h): `ingest`, ns a row. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/rng.h"
 #include "lib/base/units.h"
 #include "lib/format/workload.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/child.h"
+#include "tests/bench/pipeline.h"
 #include <csv.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { REPEATS = 3, FIELDS = 5, MAX_SERVICES = 16, NAME_BYTES = 32, BLOCK_BYTES = 1 << 16 };
-
-static double thread_s(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+enum { MAX_SERVICES = 16, NAME_BYTES = 32, BLOCK_BYTES = 1 << 16 };
 
 static bool write_file(struct arena *arena, const char *path, int64_t rows, uint64_t services,
                        struct err *err)
@@ -175,95 +164,82 @@ static bool is_same(const struct workload *workload, const struct yardstick *yar
 
 /* ---- measuring ---- */
 
-/* The largest memory of a process that reads the file and does nothing else. */
-static long peak_bytes(const char *path)
+/* A process that reads the file and does nothing else. */
+static bool load_alone(void *arg)
 {
-    struct rusage usage;
-    pid_t child = fork();
-    int status = 1;
+    struct err err = ERR_INIT;
 
-    if (child == 0) {
-        struct err err = ERR_INIT;
-
-        _exit(workload_load(arena_create(), path, &err) ? 0 : 1);
-    }
-    if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0 ||
-        getrusage(RUSAGE_CHILDREN, &usage) != 0)
-        return -1;
-    return usage.ru_maxrss * 1024;
+    return workload_load(arena_create(), arg, &err) != NULL;
 }
 
-static bool measure(const char *path, size_t rows, double best_s[2], struct err *err)
+static bool measure(const char *path, size_t rows, int repeat, struct err *err)
 {
-    for (int repeat = 0; repeat < REPEATS; repeat++) {
-        struct arena *arena = arena_create();
-        struct yardstick yardstick;
-        const struct workload *workload;
-        double start_s = thread_s(), took_s;
-        bool is_ok = read_yardstick(arena, path, rows, &yardstick);
+    struct arena *arena = arena_create();
+    struct yardstick yardstick;
+    const struct workload *workload;
+    double began_ns = bench_thread_ns(), took_ns[2];
+    bool is_ok = read_yardstick(arena, path, rows, &yardstick);
 
-        took_s = thread_s() - start_s;
-        best_s[0] = repeat == 0 || took_s < best_s[0] ? took_s : best_s[0];
-        start_s = thread_s();
-        workload = workload_load(arena, path, err);
-        took_s = thread_s() - start_s;
-        best_s[1] = repeat == 0 || took_s < best_s[1] ? took_s : best_s[1];
-        if (is_ok && workload && !is_same(workload, &yardstick))
-            is_ok = err_set(err, ERR_SYSTEM, "the arrays differ");
-        else if (!is_ok)
-            err_set(err, ERR_SYSTEM, "libcsv did not read the file");
-        arena_destroy(arena);
-        if (!is_ok || !workload)
-            return false;
-    }
-    return true;
+    took_ns[0] = bench_thread_ns() - began_ns;
+    began_ns = bench_thread_ns();
+    workload = workload_load(arena, path, err);
+    took_ns[1] = bench_thread_ns() - began_ns;
+    if (!is_ok)
+        err_set(err, ERR_SYSTEM, "libcsv did not read the file");
+    else if (workload && !is_same(workload, &yardstick))
+        is_ok = err_set(err, ERR_SYSTEM, "the arrays differ");
+    if (is_ok && workload)
+        bench_row("ingest", repeat, took_ns[1] / (double)rows, took_ns[0] / (double)rows, "ns");
+    is_ok = is_ok && workload;
+    arena_destroy(arena);
+    return is_ok;
 }
 
-static bool run(struct arena *arena, const char *path, int64_t rows, uint64_t services,
+static bool run(struct arena *arena, char *path, int64_t rows, uint64_t services, int repeats,
                 struct err *err)
 {
-    double best_s[2];
+    struct child child;
     struct stat status;
-    long bytes;
 
     if (!write_file(arena, path, rows, services, err))
         return false;
-    bytes = peak_bytes(path);
-    if (stat(path, &status) != 0 || !measure(path, (size_t)rows, best_s, err))
-        return false;
-    printf("rows,file_bytes,libcsv_s,load_s,ratio,rows_per_s,peak_bytes_per_row\n"
-           "%lld,%lld,%.3f,%.3f,%.2f,%.0f,%.1f\n",
-           (long long)rows, (long long)status.st_size, best_s[0], best_s[1], best_s[0] / best_s[1],
-           (double)rows / best_s[1], (double)bytes / (double)rows);
+    if (stat(path, &status) != 0 || !child_call(load_alone, path, &child))
+        return err_set(err, ERR_SYSTEM, "%s was not read", path);
+    bench_head();
+    for (int repeat = 1; repeat <= repeats; repeat++)
+        if (!measure(path, (size_t)rows, repeat, err))
+            return false;
+    printf("# ingest: %lld rows, %.0f MB; the process takes %.1f bytes a row\n", (long long)rows,
+           (double)status.st_size / 1e6, child.peak_bytes / (double)rows);
     return true;
 }
 
 int main(int argc, char **argv)
 {
     struct arena *arena = arena_create();
-    const char *base = getenv("TMPDIR");
-    char *folder = arena_printf(arena, "%s/orrery-bench-XXXXXX", base ? base : "/tmp");
     struct err err = ERR_INIT;
-    int64_t rows = 10000000, services = 4;
-    const char *path;
-    bool is_ok;
+    int64_t rows = 10000000, services = 4, repeats = 3;
+    const char *folder = NULL;
+    char *path;
+    bool is_ok = false;
 
-    if (argc > 3 || (argc > 1 && !units_parse_int(argv[1], &rows)) || rows < 1 ||
+    if (argc > 4 || (argc > 1 && !units_parse_int(argv[1], &rows)) || rows < 1 ||
         (argc > 2 && !units_parse_int(argv[2], &services)) || services < 1 ||
-        services > MAX_SERVICES) {
-        fprintf(stderr, "usage: bench_ingest [ROWS [SERVICES, at most %d]]\n", MAX_SERVICES);
+        services > MAX_SERVICES || (argc > 3 && !units_parse_int(argv[3], &repeats)) ||
+        repeats < 1 || repeats > 99) {
+        fprintf(stderr, "usage: bench_ingest [ROWS [SERVICES, at most %d [REPEATS]]]\n",
+                MAX_SERVICES);
         return 2;
     }
-    if (!mkdtemp(folder)) {
-        perror(folder);
-        return 2;
+    folder = pipeline_folder(arena, &err);
+    if (folder) {
+        path = arena_printf(arena, "%s/workload.csv", folder);
+        is_ok = run(arena, path, rows, (uint64_t)services, (int)repeats, &err);
+        (void)unlink(path);
+        (void)rmdir(folder);
     }
-    path = arena_printf(arena, "%s/workload.csv", folder);
-    is_ok = run(arena, path, rows, (uint64_t)services, &err);
     if (!is_ok)
         fprintf(stderr, "bench_ingest: %s\n", err.text);
-    (void)unlink(path);
-    (void)rmdir(folder);
     arena_destroy(arena);
     return is_ok ? 0 : 1;
 }

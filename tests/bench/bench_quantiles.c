@@ -1,33 +1,21 @@
 /* bench_quantiles.c - what the statistics of latencies cost: samples_summarize (mean, min, max and
  * five quantiles in all) against sorting by qsort.
  *
- *     bench_quantiles [VALUES]     (default 10000000)
+ *     bench_quantiles [VALUES [REPEATS]]     (default 10000000 values, 3 repeats)
  *
- * Latencies are those of an M/D/1 queue at load 0.7. Times are of the thread's processor, the best
- * of three (of qsort: one). Prints one line
- * values,summarize_ns,add_ns,histogram_summarize_ns,histogram_add_ns,qsort_ns of ns a value, where
- * add is keeping or counting the values one by one, and exits with 1 when a figure differs from
- * that of the sorted values. */
+ * Latencies are those of an M/D/1 queue at load 0.7. Rows (bench.h): `quantiles`, ns a value of
+ * samples_summarize against qsort, which is timed once; notes tell of adding the values one by one,
+ * and of the histogram. Exits with 1 when a figure differs from that of the sorted values. */
 #include "lib/base/arena.h"
 #include "lib/base/rng.h"
 #include "lib/base/samples.h"
 #include "lib/base/units.h"
-#include <stdio.h>
+#include "tests/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define REPEATS 3
 #define SERVICE_PS (10 * UNITS_PS_PER_MS)
 #define LOAD 0.7
-
-static double cpu_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
 
 static int compare(const void *left, const void *right)
 {
@@ -59,52 +47,62 @@ static bool is_same(const struct stats_summary *summary, const int64_t *sorted, 
            summary->p999 == stats_quantile(sorted, count, 999, 1000);
 }
 
-/* One repeat of one kind of set; the best times so far are kept. */
+enum { ADD, SUMMARIZE, STEP_COUNT };
+
+/* One repeat of one kind of set; the best times so far are kept beside those of this repeat. */
 static struct stats_summary measure(const int64_t *latencies_ps, size_t count,
-                                    enum samples_kind kind, double *add_ns, double *summarize_ns)
+                                    enum samples_kind kind, double ns[STEP_COUNT],
+                                    double best_ns[STEP_COUNT])
 {
     struct arena *arena = arena_create();
     struct samples *samples = samples_create(arena, kind);
     struct stats_summary summary;
-    double began = cpu_ns(), added, ended;
+    double began_ns = bench_thread_ns(), added_ns;
 
     for (size_t i = 0; i < count; i++)
         samples_add(samples, latencies_ps[i]);
-    added = cpu_ns();
+    added_ns = bench_thread_ns();
     summary = samples_summarize(&samples, 1);
-    ended = cpu_ns();
-    if (added - began < *add_ns)
-        *add_ns = added - began;
-    if (ended - added < *summarize_ns)
-        *summarize_ns = ended - added;
+    ns[ADD] = (added_ns - began_ns) / (double)count;
+    ns[SUMMARIZE] = (bench_thread_ns() - added_ns) / (double)count;
+    for (int i = 0; i < STEP_COUNT; i++)
+        best_ns[i] = ns[i] < best_ns[i] ? ns[i] : best_ns[i];
     arena_destroy(arena);
     return summary;
 }
 
-static bool bench(size_t count)
+static double sort_ns(int64_t *values, size_t count)
+{
+    double began_ns = bench_thread_ns();
+
+    qsort(values, count, sizeof *values, compare);
+    return (bench_thread_ns() - began_ns) / (double)count;
+}
+
+static bool bench(size_t count, int repeats)
 {
     int64_t *latencies_ps = malloc(count * sizeof *latencies_ps);
     int64_t *sorted = malloc(count * sizeof *sorted);
-    double add_ns = 1e300, summarize_ns = 1e300, hist_add_ns = 1e300, hist_ns = 1e300, sort_ns;
+    double exact_ns[STEP_COUNT] = { 1e300, 1e300 }, hist_ns[STEP_COUNT] = { 1e300, 1e300 };
+    double ns[STEP_COUNT], yardstick_ns;
     bool is_exact = latencies_ps && sorted;
 
     if (is_exact) {
         fill(latencies_ps, count);
         memcpy(sorted, latencies_ps, count * sizeof *sorted);
-        sort_ns = cpu_ns();
-        qsort(sorted, count, sizeof *sorted, compare);
-        sort_ns = cpu_ns() - sort_ns;
-        for (int i = 0; i < REPEATS; i++) {
-            struct stats_summary summary =
-                measure(latencies_ps, count, SAMPLES_EXACT, &add_ns, &summarize_ns);
+        yardstick_ns = sort_ns(sorted, count);
+        bench_head();
+        for (int repeat = 1; repeat <= repeats; repeat++) {
+            struct stats_summary summary;
 
+            (void)measure(latencies_ps, count, SAMPLES_HISTOGRAM, ns, hist_ns);
+            summary = measure(latencies_ps, count, SAMPLES_EXACT, ns, exact_ns);
             is_exact = is_exact && is_same(&summary, sorted, count);
-            (void)measure(latencies_ps, count, SAMPLES_HISTOGRAM, &hist_add_ns, &hist_ns);
+            bench_row("quantiles", repeat, ns[SUMMARIZE], yardstick_ns, "ns");
         }
-        printf("values,summarize_ns,add_ns,histogram_summarize_ns,histogram_add_ns,qsort_ns\n"
-               "%zu,%.2f,%.2f,%.2f,%.2f,%.2f\n",
-               count, summarize_ns / (double)count, add_ns / (double)count, hist_ns / (double)count,
-               hist_add_ns / (double)count, sort_ns / (double)count);
+        printf("# quantiles: keeping a value %.2f ns; histogram: adding %.2f ns, quantiles %.2f ns "
+               "a value\n",
+               exact_ns[ADD], hist_ns[ADD], hist_ns[SUMMARIZE]);
     }
     free(latencies_ps);
     free(sorted);
@@ -113,13 +111,14 @@ static bool bench(size_t count)
 
 int main(int argc, char **argv)
 {
-    int64_t count = 10000000;
+    int64_t count = 10000000, repeats = 3;
 
-    if (argc > 2 || (argc == 2 && (!units_parse_int(argv[1], &count) || count < 1))) {
-        fprintf(stderr, "usage: bench_quantiles [VALUES]\n");
+    if (argc > 3 || (argc > 1 && !units_parse_int(argv[1], &count)) || count < 1 ||
+        (argc > 2 && !units_parse_int(argv[2], &repeats)) || repeats < 1 || repeats > 99) {
+        fprintf(stderr, "usage: bench_quantiles [VALUES [REPEATS]]\n");
         return 2;
     }
-    if (!bench((size_t)count)) {
+    if (!bench((size_t)count, (int)repeats)) {
         fprintf(stderr, "bench_quantiles: a summary differs from that of the sorted values\n");
         return 1;
     }
