@@ -15,7 +15,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAG
 # make has looked for libraries before they were installed: a second make looks again.
 test:
 	@tools/install-packages build test
-	@$(SUBMAKE) programs units replay $(HOG)
+	@$(SUBMAKE) programs units replay bench-programs $(HOG)
 	@$(MAKE) --no-print-directory test-run
 
 TEST_ENV = BUILD='$(BUILD)' CC='$(CC)' O='$(abspath $(O))' ORRERY_BIN='$(abspath $(BIN))'

@@ -1,5 +1,6 @@
 #!/bin/bash
-# `make bench` without its timings: the scores from canned runs, the hogs, and what happens when it is stopped.
+# `make bench` without its timings, the profiler's half (that of the simulator: bench_simulator.t): the scores from canned
+# runs, the hogs, and what happens when it is stopped.
 . "$(dirname "$0")/lib.sh"
 score=$root/tools/bench-score
 hog=$O/hog
