@@ -198,7 +198,9 @@ bool pipeline_run(struct arena *arena, const struct pipeline *pipeline, bool has
         return false;
     listener.meter = metrics_begin(arena, input.plan, &options);
     if (!has_ends)
-        observer = (struct serve_observer){ .end_arg = listener.meter, .on_end = metrics_add };
+        observer = (struct serve_observer){ .end_arg = listener.meter,
+                                            .on_end = metrics_add,
+                                            .on_block = metrics_add_block };
     if (!serve_run(arena, &input, &pipeline->options, &observer, &run->result, err))
         return false;
     run->all = metrics_end(listener.meter, run->result.end_ps, &run->services);
