@@ -189,7 +189,8 @@ static int32_t choose_replica(struct serve *serve, size_t request)
 
         serve->choices[i] = (struct dispatch_replica){
             replica->is_up, table_backlog_ps(serve->table, service->replicas[i]),
-            replica->outstanding, table_last_backlog_ps(serve->table, service->replicas[i])
+            replica->outstanding, table_last_backlog_ps(serve->table, service->replicas[i]),
+            serve->input->plan->replicas[service->replicas[i]].number
         };
     }
     chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], &asked,

@@ -133,7 +133,7 @@ static int choose_sticky(const struct dispatch_request *request,
         kind = 1;
     }
     for (int i = 0; i < count; i++) {
-        struct rng mixed = rng_stream(key, RNG_DISPATCH, kind << 32 | (uint64_t)i);
+        struct rng mixed = rng_stream(key, RNG_DISPATCH, kind << 32 | (uint64_t)replicas[i].number);
         uint64_t weight = rng_next(&mixed);
 
         if (!replicas[i].is_up || (best >= 0 && weight <= best_weight))

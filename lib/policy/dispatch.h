@@ -33,6 +33,9 @@ struct dispatch_replica { /* what the caller knows of a replica now */
     /* Until the devices of its last stage are free of all that was dispatched to it. Read by
      * least-last-stage alone: others may leave it 0. */
     int64_t last_backlog_ps;
+    /* Its number in the placement. Read by sticky alone: a conversation then keeps its replica when
+     * others come, go, or change places in the file. */
+    int32_t number;
 };
 struct dispatch_request {
     int64_t request_id;

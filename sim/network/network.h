@@ -34,8 +34,8 @@ struct network_sent {         /* what became of a message: all instants are know
  * that this version cannot simulate is an error. */
 struct network *network_create(struct arena *arena, const struct cluster *cluster,
                                const struct network_pair *pairs, int pair_count, struct err *err);
-/* Routes that need an engine slot each. Slots first_slot .. first_slot + count - 1 belong to the
- * network from network_attach on. */
+/* Routes: each has an engine slot, also one whose messages are free. Slots first_slot .. first_slot
+ * + count - 1 belong to the network from network_attach on. */
 int network_slot_count(const struct network *network);
 void network_attach(struct network *network, struct engine *engine, int first_slot);
 /* Index of the route of a pair given at creation; the caller keeps it. */

@@ -77,6 +77,9 @@ static bool sizes_find(struct serve *serve, struct lane *lane, struct err *err)
     }
     lane->sizes = sizes;
     lane->size_count = count;
+    if (count > INT16_MAX) /* a flight has 16 bits for the number of its size */
+        return err_set(err, ERR_INPUT, "%s: executable '%s' has %d batch sizes: at most %d",
+                       cost_path(table), first->executable, count, INT16_MAX);
     return count > 0 ||
            err_set(err, ERR_INPUT, "%s: the stages of executable '%s' have no batch size in common",
                    cost_path(table), first->executable);

@@ -124,7 +124,7 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
 
         if (serve->flights[index].site->is_model)
             memory_keep(serve, index, -1);
-        lane->outstanding--;
+        lane->same->outstanding--;
         request_end(serve, index, replica, status);
         index = mate;
     }

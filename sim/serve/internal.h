@@ -53,6 +53,8 @@ struct lane {           /* a replica as requests see it */
     int32_t service;
     int32_t down_count; /* of its devices, how many are down */
     bool is_left_out;   /* does not fit into memory: takes no requests */
+    int32_t number;     /* in the placement */
+    struct lane *same; /* the first epoch's replica of that service and number: it counts for all */
     int64_t outstanding;
     /* executables: batch sizes that all its stages are profiled for, ascending, up to what batches
      * and requests of this run ask for */
@@ -146,7 +148,7 @@ struct serve {
     bool has_late_drop;
     int network_slot, control_slot, delay_slot, batcher_slot; /* first slots of each */
     size_t next_event;                                        /* of input.events */
-    double *speeds; /* by device; NULL: those of the cluster throughout */
+    double *speeds;                                           /* by device, of now */
     int64_t next_batch_id;
     int64_t in_system;
     int64_t late_starts; /* jobs that did not start when they had to: must be 0 */

@@ -140,9 +140,12 @@ bool memory_has_room(const struct serve *serve, const struct lane *lane, int64_t
         const struct site *site = &lane->sites[s];
         const struct memory *memory = &serve->memories[site->device];
         int64_t have_bytes = serve->input->plan->cluster->devices[site->device].memory_bytes;
+        int64_t need_bytes = memory->base_bytes + memory->kv_bytes;
 
-        if (have_bytes > 0 &&
-            memory->base_bytes + memory->kv_bytes + tokens * site->kv_bytes_per_token > have_bytes)
+        for (int k = 0; k < lane->stage_count; k++) /* all its stages on this device */
+            if (lane->sites[k].device == site->device)
+                need_bytes += tokens * lane->sites[k].kv_bytes_per_token;
+        if (have_bytes > 0 && need_bytes > have_bytes)
             return false;
     }
     return true;

@@ -62,7 +62,8 @@ static void candidate_fill(const struct serve *serve, const struct lane *lane,
                            struct dispatch_replica *candidate)
 {
     candidate->is_up = lane->down_count == 0 && !lane->is_left_out;
-    candidate->outstanding = lane->outstanding;
+    candidate->outstanding = lane->same->outstanding;
+    candidate->number = lane->number;
     switch (serve->options->dispatch) {
     case DISPATCH_LEAST_IDLE:
         candidate->backlog_ps = station_backlog_ps(serve, lane->sites);
@@ -169,7 +170,7 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
         flight_turn_away(serve, index, TRACE_REFUSED);
         return true;
     }
-    lane->outstanding++;
+    lane->same->outstanding++;
     if (is_model)
         memory_keep(serve, index, 1);
     if (serve->delays && delays_hold(serve, DELAY_DISPATCH, index))

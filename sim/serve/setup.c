@@ -8,20 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The most items that a replica computes at once: its rows' max_batch, else --batch. */
+/* The most items that a replica computes at once: the least of its stages, each of which has its
+ * rows' max_batch, else --batch. */
 static int32_t largest_batch(const struct serve *serve, const struct plan_replica *replica)
 {
     const struct batch_options *batch = &serve->options->batch;
-    int32_t most = 0;
+    int32_t common = batch->kind == BATCH_FIXED ? batch->max_size : 1, most = INT32_MAX;
 
     for (int s = 0; s < replica->stage_count; s++) {
-        int32_t own = replica->stages[s].max_batch;
+        int32_t own = replica->stages[s].max_batch > 0 ? replica->stages[s].max_batch : common;
 
-        if (own > 0 && (most == 0 || own < most))
-            most = own;
+        most = own < most ? own : most;
     }
-    if (most == 0)
-        most = batch->kind == BATCH_FIXED ? batch->max_size : 1;
     return most;
 }
 
@@ -41,6 +39,18 @@ static void site_fill(const struct serve *serve, int32_t replica, const struct p
     site->is_last = stage->number + 1 == plan->replicas[replica].stage_count;
 }
 
+/* A replica that a later epoch has too goes on with the requests that it has. */
+static struct lane *same_lane(const struct serve *serve, int32_t r)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct plan_service *service = &plan->services[plan->replicas[r].service];
+
+    for (int32_t k = 0; plan->epoch_count > 1 && k < service->replica_count; k++)
+        if (plan->replicas[service->replicas[k]].number == plan->replicas[r].number)
+            return &serve->lanes[service->replicas[k]];
+    return &serve->lanes[r];
+}
+
 static bool lanes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
@@ -54,6 +64,8 @@ static bool lanes_build(struct serve *serve, struct err *err)
         lane->sites = &serve->sites[replica->stages[0].id];
         lane->stage_count = replica->stage_count;
         lane->service = replica->service;
+        lane->number = replica->number;
+        lane->same = same_lane(serve, r);
         lane->max_batch = largest_batch(serve, replica);
         for (int s = 0; s < replica->stage_count; s++)
             site_fill(serve, r, &replica->stages[s], &lane->sites[s]);

@@ -300,7 +300,7 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
     int64_t now_ps = engine_now_ps(serve->engine);
     struct station *station = &serve->stations[device];
     int32_t index = station->running;
-    const struct flight *flight = &serve->flights[index];
+    const struct flight *flight;
     const struct site *site;
     int64_t gap_ps;
 
@@ -308,6 +308,7 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
         station_start(serve, device);
         return true;
     }
+    flight = &serve->flights[index];
     site = flight->site;
     gap_ps = serve->has_queue_form ? station->next_gap_ps : serve_job(serve, index).gap_ps;
     if (serve->observer.on_span)

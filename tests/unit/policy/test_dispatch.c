@@ -48,10 +48,10 @@ static void static_rules_look_at_no_replica(void **state)
             struct dispatch_replica idle[3] = { 0 }, busy[3];
 
             for (int k = 0; k < 3; k++) {
-                idle[k].is_up = true;
+                idle[k] = (struct dispatch_replica){ .is_up = true, .number = k };
                 busy[k] = (struct dispatch_replica){ true, (int64_t)rng_below(&rng, 9),
                                                      (int64_t)rng_below(&rng, 9),
-                                                     (int64_t)rng_below(&rng, 9) };
+                                                     (int64_t)rng_below(&rng, 9), k };
             }
             differ += dispatch_choose(calm, 0, &request, idle, 3) !=
                       dispatch_choose(wild, 0, &request, busy, 3);
@@ -88,7 +88,7 @@ static void least_idle_takes_the_shortest_backlog_then_the_first(void **state)
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_LEAST_IDLE, 1, 1);
     struct dispatch_replica replicas[] = {
-        { true, 30, 0, 0 }, { true, 10, 9, 0 }, { true, 10, 1, 0 }, { false, 0, 0, 0 }
+        { true, 30, 0, 0, 0 }, { true, 10, 9, 0, 1 }, { true, 10, 1, 0, 2 }, { false, 0, 0, 0, 3 }
     };
 
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 1);
@@ -102,7 +102,7 @@ static void least_outstanding_takes_the_fewest_then_the_first(void **state)
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_LEAST_OUTSTANDING, 1, 1);
     struct dispatch_replica replicas[] = {
-        { true, 0, 3, 0 }, { true, 99, 2, 0 }, { true, 5, 2, 0 }, { false, 0, 0, 0 }
+        { true, 0, 3, 0, 0 }, { true, 99, 2, 0, 1 }, { true, 5, 2, 0, 2 }, { false, 0, 0, 0, 3 }
     };
 
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 1);
@@ -114,7 +114,7 @@ static void least_last_stage_takes_the_end_that_is_free_first_then_the_first(voi
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_LEAST_LAST_STAGE, 1, 1);
     struct dispatch_replica replicas[] = {
-        { true, 0, 0, 30 }, { true, 90, 9, 10 }, { true, 0, 1, 10 }, { false, 0, 0, 0 }
+        { true, 0, 0, 30, 0 }, { true, 90, 9, 10, 1 }, { true, 0, 1, 10, 2 }, { false, 0, 0, 0, 3 }
     };
 
     assert_int_equal(dispatch_choose(dispatch, 0, &plain, replicas, 4), 1);
@@ -186,7 +186,7 @@ static void sticky_keys_on_session_then_client_then_request(void **state)
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_STICKY, 1, 1);
     struct dispatch_replica replicas[4] = {
-        { true, 5, 5, 0 }, { true, 0, 0, 0 }, { true, 1, 1, 0 }, { true, 9, 9, 0 }
+        { true, 5, 5, 0, 0 }, { true, 0, 0, 0, 1 }, { true, 1, 1, 0, 2 }, { true, 9, 9, 0, 3 }
     };
     int by_session[4] = { 0 }, by_request[4] = { 0 };
 
@@ -209,15 +209,20 @@ static void sticky_moves_only_what_was_on_the_replica_that_went_down(void **stat
 {
     struct dispatch *dispatch = dispatch_create(*state, DISPATCH_STICKY, 1, 1);
     struct dispatch_replica all[4] = {
-        { .is_up = true }, { .is_up = true }, { .is_up = true }, { .is_up = true }
+        { .is_up = true, .number = 0 },
+        { .is_up = true, .number = 1 },
+        { .is_up = true, .number = 2 },
+        { .is_up = true, .number = 3 },
     };
     int moved[4] = { 0 };
 
     for (int32_t key = 0; key < 1000; key++) {
         struct dispatch_replica less[4] = { all[0], all[1], { .is_up = false }, all[3] };
+        struct dispatch_replica turned[4] = { all[3], all[1], all[2], all[0] };
         int before = choose_sticky(dispatch, all, 0, key, -1);
         int after = choose_sticky(dispatch, less, 0, key, -1);
 
+        assert_int_equal(turned[choose_sticky(dispatch, turned, 0, key, -1)].number, before);
         if (before == 2)
             moved[after]++;
         else

@@ -17,10 +17,18 @@ static inline bool replica_is_up(int replica)
 
 static inline int64_t naive_outstanding(int replica)
 {
+    const struct case_replica *own = &random_case.replicas[replica];
     int64_t count = 0;
 
-    for (int i = 0; i < random_case.request_count; i++)
-        count += naive.requests[i].replica == replica && naive.requests[i].state != NAIVE_ENDED;
+    for (int i = 0; i < random_case.request_count; i++) {
+        const struct naive_request *request = &naive.requests[i];
+        const struct case_replica *other;
+
+        if (request->replica < 0 || request->state == NAIVE_ENDED)
+            continue;
+        other = &random_case.replicas[request->replica]; /* the same one in another epoch counts */
+        count += other->service == own->service && other->number == own->number;
+    }
     return count;
 }
 
@@ -102,8 +110,10 @@ static inline int choose(int request, const int *replicas, int count)
 
     if (count == 1) /* there is nothing to choose */
         return replica_is_up(replicas[0]) ? 0 : -1;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         candidates[i].is_up = replica_is_up(replicas[i]);
+        candidates[i].number = random_case.replicas[replicas[i]].number;
+    }
     switch (random_case.options.dispatch) {
     case DISPATCH_RANDOM:
     case DISPATCH_STICKY:
