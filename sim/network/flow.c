@@ -1,0 +1,534 @@
+/* flow.c - resources, routes, and the flows that begin and end. Rates: flow_solve.c. */
+#include "sim/network/flow.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/hash.h"
+#include "lib/base/units.h"
+#include "sim/network/flow_internal.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PS_PER_S 1e12
+/* Counts of served bytes are taken back here, before they lose the last microbytes. */
+#define REBASE_BYTES 0x1p33
+
+struct flow_net *flow_create(struct arena *arena)
+{
+    struct flow_net *net = arena_alloc(arena, sizeof(*net));
+
+    net->arena = arena;
+    net->table_mask = 63;
+    net->table = arena_array(arena, (size_t)net->table_mask + 1, sizeof(*net->table));
+    for (uint32_t i = 0; i <= net->table_mask; i++)
+        net->table[i] = -1;
+    least_create(&net->next, arena, 1);
+    return net;
+}
+
+/* Doubles the room of an array of the net when it is full. */
+#define MAKE_ROOM(net, items, count, room, first)                                                  \
+    do {                                                                                           \
+        if ((count) == (room)) {                                                                   \
+            int32_t larger = (room) ? 2 * (room) : (first);                                        \
+            (items) = arena_grow((net)->arena, (items), (size_t)(room), (size_t)larger,            \
+                                 sizeof(*(items)));                                                \
+            (room) = larger;                                                                       \
+        }                                                                                          \
+    } while (0)
+
+int32_t flow_add_resource(struct flow_net *net, double capacity, enum flow_policy policy)
+{
+    int32_t old_room = net->resource_room;
+    struct resource *resource;
+
+    assert(capacity >= 0 && isfinite(capacity));
+    MAKE_ROOM(net, net->resources, net->resource_count, net->resource_room, 16);
+    if (net->resource_room > old_room) {
+        net->dirty = arena_grow(net->arena, net->dirty, (size_t)old_room,
+                                (size_t)net->resource_room, sizeof(*net->dirty));
+        net->marks = arena_array(net->arena, (size_t)net->resource_room / 64 + 1,
+                                 sizeof(*net->marks)); /* all clear between two searches */
+        net->queue = arena_array(net->arena, (size_t)net->resource_room, sizeof(*net->queue));
+    }
+    resource = &net->resources[net->resource_count];
+    *resource = (struct resource){ .capacity = capacity,
+                                   .is_pipe = policy == FLOW_FAT_PIPE,
+                                   .since_ps = net->now_ps };
+    return net->resource_count++;
+}
+
+/* ---- routes ---- */
+
+/* A list of uses in order of resources, one for each, weights added up. Returns the length. */
+static int uses_merge(struct flow_use *merged, const struct flow_use *uses, int count)
+{
+    int used = 0;
+
+    for (int i = 0; i < count; i++) {
+        int at = used;
+
+        assert(uses[i].weight > 0 && isfinite(uses[i].weight));
+        while (at > 0 && merged[at - 1].resource > uses[i].resource)
+            at--;
+        if (at > 0 && merged[at - 1].resource == uses[i].resource) {
+            merged[at - 1].weight += uses[i].weight;
+            continue;
+        }
+        memmove(&merged[at + 1], &merged[at], (size_t)(used - at) * sizeof(*merged));
+        merged[at] = uses[i];
+        used++;
+    }
+    return used;
+}
+
+static uint64_t route_hash(const struct flow_use *uses, int count, double bound, double penalty)
+{
+    uint64_t hash = hash_bytes(HASH_START, &bound, sizeof(bound));
+
+    hash = hash_bytes(hash, &penalty, sizeof(penalty));
+    for (int i = 0; i < count; i++) {
+        hash = hash_bytes(hash, &uses[i].resource, sizeof(uses[i].resource));
+        hash = hash_bytes(hash, &uses[i].weight, sizeof(uses[i].weight));
+    }
+    return hash;
+}
+
+static bool is_same(double a, double b)
+{
+    return !(a < b) && !(a > b);
+}
+
+/* Whether the route is the one described; uses as uses_merge gives them. */
+static bool route_is(const struct flow_net *net, const struct route *route,
+                     const struct flow_use *uses, int count, double bound, double penalty)
+{
+    int32_t use = route->first_use, pipe = route->first_pipe;
+
+    if (route->use_count + route->pipe_count != count || !is_same(route->own_bound, bound) ||
+        !is_same(route->penalty, penalty))
+        return false;
+    for (int i = 0; i < count; i++) {
+        if (net->resources[uses[i].resource].is_pipe) {
+            if (pipe == route->first_pipe + route->pipe_count ||
+                net->pipes[pipe].resource != uses[i].resource ||
+                !is_same(net->pipes[pipe].weight, uses[i].weight))
+                return false;
+            pipe++;
+        } else {
+            if (use == route->first_use + route->use_count ||
+                net->uses[use].resource != uses[i].resource ||
+                !is_same(net->uses[use].weight, uses[i].weight))
+                return false;
+            use++;
+        }
+    }
+    return true;
+}
+
+static void bound_find(const struct flow_net *net, struct route *route)
+{
+    route->bound = route->own_bound;
+    for (int32_t i = route->first_pipe; i < route->first_pipe + route->pipe_count; i++) {
+        double limit = net->resources[net->pipes[i].resource].capacity / net->pipes[i].weight;
+
+        if (limit < route->bound)
+            route->bound = limit;
+    }
+}
+
+static void uses_keep(struct flow_net *net, int32_t index, const struct flow_use *uses, int count)
+{
+    struct route *route = &net->routes[index];
+
+    route->first_use = net->use_count;
+    route->first_pipe = net->pipe_count;
+    for (int i = 0; i < count; i++) {
+        if (net->resources[uses[i].resource].is_pipe) {
+            MAKE_ROOM(net, net->pipes, net->pipe_count, net->pipe_room, 16);
+            net->pipes[net->pipe_count++] = uses[i];
+            route->pipe_count++;
+        } else {
+            MAKE_ROOM(net, net->uses, net->use_count, net->use_room, 64);
+            net->uses[net->use_count++] = (struct use){
+                .resource = uses[i].resource,
+                .route = index,
+                .weight = uses[i].weight,
+                .ratio = uses[i].weight / route->penalty,
+            };
+            route->use_count++;
+        }
+    }
+}
+
+/* Where the route stands in the table, or would. */
+static uint32_t table_slot(const struct flow_net *net, uint64_t hash, const struct flow_use *uses,
+                           int count, double bound, double penalty)
+{
+    uint32_t slot = (uint32_t)hash & net->table_mask;
+
+    for (; net->table[slot] >= 0; slot = (slot + 1) & net->table_mask) {
+        const struct route *route = &net->routes[net->table[slot]];
+
+        if (route->hash == hash && route_is(net, route, uses, count, bound, penalty))
+            break;
+    }
+    return slot;
+}
+
+static void table_grow(struct flow_net *net)
+{
+    net->table_mask = 2 * net->table_mask + 1;
+    net->table = arena_array(net->arena, (size_t)net->table_mask + 1, sizeof(*net->table));
+    for (uint32_t i = 0; i <= net->table_mask; i++)
+        net->table[i] = -1;
+    for (int32_t i = 0; i < net->route_count; i++) {
+        uint32_t slot = (uint32_t)net->routes[i].hash & net->table_mask;
+
+        while (net->table[slot] >= 0)
+            slot = (slot + 1) & net->table_mask;
+        net->table[slot] = i;
+    }
+}
+
+/* Room for the end of one more route. */
+static void next_grow(struct flow_net *net)
+{
+    struct least larger;
+
+    if ((uint32_t)net->route_count < net->next.room)
+        return;
+    least_create(&larger, net->arena, 4 * net->next.room);
+    for (int32_t i = 0; i < net->route_count; i++)
+        least_set(&larger, (uint32_t)i, least_get(&net->next, (uint32_t)i));
+    net->next = larger;
+}
+
+int32_t flow_add_route(struct flow_net *net, const struct flow_use *uses, int count, double bound,
+                       double penalty)
+{
+    struct flow_use *merged = arena_array(net->arena, (size_t)count + 1, sizeof(*merged));
+    double own_bound = bound > 0 ? bound : INFINITY;
+    int merged_count = uses_merge(merged, uses, count);
+    uint64_t hash = route_hash(merged, merged_count, own_bound, penalty);
+    uint32_t slot = table_slot(net, hash, merged, merged_count, own_bound, penalty);
+    struct route *route;
+
+    assert(penalty > 0 && isfinite(penalty) && (count > 0 || bound > 0));
+    if (net->table[slot] >= 0)
+        return net->table[slot];
+    MAKE_ROOM(net, net->routes, net->route_count, net->route_room, 16);
+    next_grow(net);
+    route = &net->routes[net->route_count];
+    *route = (struct route){
+        .own_bound = own_bound, .penalty = penalty, .hash = hash, .since_ps = net->now_ps
+    };
+    uses_keep(net, net->route_count, merged, merged_count);
+    bound_find(net, route);
+    net->bounded_count += route->pipe_count > 0 || isfinite(own_bound);
+    net->table[slot] = net->route_count++;
+    if (2 * (uint32_t)net->route_count > net->table_mask)
+        table_grow(net);
+    return net->route_count - 1;
+}
+
+/* ---- what a route has served ---- */
+
+int64_t flow_route_next_ps(const struct route *route)
+{
+    double left_bytes, wait_ps;
+
+    if (route->count == 0)
+        return FLOW_NEVER;
+    left_bytes = route->ends[0].at_bytes - route->served_bytes;
+    if (!(left_bytes > 0))
+        return route->since_ps;
+    if (!(route->rate > 0))
+        return FLOW_NEVER;
+    wait_ps = left_bytes / route->rate * PS_PER_S + 0.5;
+    return wait_ps < (double)(FLOW_NEVER - route->since_ps) ? route->since_ps + (int64_t)wait_ps
+                                                            : FLOW_NEVER;
+}
+
+static bool ends_before(const struct end *a, const struct end *b)
+{
+    return a->at_bytes < b->at_bytes || (!(b->at_bytes < a->at_bytes) && a->seq < b->seq);
+}
+
+static void ends_sink(struct end *ends, int32_t count, int32_t at)
+{
+    struct end moved = ends[at];
+
+    for (int32_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count && ends_before(&ends[child + 1], &ends[child]))
+            child++;
+        if (!ends_before(&ends[child], &moved))
+            break;
+        ends[at] = ends[child];
+        at = child;
+    }
+    ends[at] = moved;
+}
+
+static void ends_rise(struct end *ends, int32_t at)
+{
+    struct end moved = ends[at];
+
+    for (; at > 0 && ends_before(&moved, &ends[(at - 1) / 2]); at = (at - 1) / 2)
+        ends[at] = ends[(at - 1) / 2];
+    ends[at] = moved;
+}
+
+static void rebase(struct route *route)
+{
+    for (int32_t i = 0; i < route->count; i++)
+        route->ends[i].at_bytes -= route->served_bytes;
+    route->served_bytes = 0;
+    for (int32_t i = route->count / 2; i-- > 0;) /* rounding may have made ties */
+        ends_sink(route->ends, route->count, i);
+}
+
+void flow_settle(struct flow_net *net, struct route *route)
+{
+    if (route->since_ps == net->now_ps)
+        return;
+    route->served_bytes += route->rate * ((double)(net->now_ps - route->since_ps) / PS_PER_S);
+    route->since_ps = net->now_ps;
+    if (route->served_bytes > REBASE_BYTES)
+        rebase(route);
+}
+
+static void next_plan(struct flow_net *net, int32_t index)
+{
+    int64_t next_ps = flow_route_next_ps(&net->routes[index]);
+
+    least_set(&net->next, (uint32_t)index, next_ps == FLOW_NEVER ? LEAST_NONE : (uint64_t)next_ps);
+}
+
+void flow_set_rate(struct flow_net *net, int32_t index, double rate)
+{
+    struct route *route = &net->routes[index];
+
+    if (is_same(rate, route->rate))
+        return;
+    flow_settle(net, route);
+    route->rate = rate;
+    next_plan(net, index);
+}
+
+/* ---- flows ---- */
+
+void flow_mark(struct flow_net *net, int32_t index)
+{
+    struct resource *resource = &net->resources[index];
+
+    if (resource->is_dirty)
+        return;
+    resource->is_dirty = true;
+    net->dirty[net->dirty_count++] = index;
+}
+
+/* The route's first flow begins or its last one has ended. */
+static void use_attach(struct flow_net *net, int32_t index)
+{
+    struct resource *resource = &net->resources[net->uses[index].resource];
+    int32_t at;
+
+    MAKE_ROOM(net, resource->uses, resource->use_count, resource->use_room, 8);
+    for (at = resource->use_count++; at > 0 && resource->uses[at - 1] > index; at--)
+        resource->uses[at] = resource->uses[at - 1];
+    resource->uses[at] = index;
+}
+
+static void use_detach(struct flow_net *net, int32_t index)
+{
+    struct resource *resource = &net->resources[net->uses[index].resource];
+    int32_t at = 0;
+
+    while (resource->uses[at] != index)
+        at++;
+    resource->use_count--;
+    for (; at < resource->use_count; at++)
+        resource->uses[at] = resource->uses[at + 1];
+}
+
+/* The number of the route's flows has changed by one, which `is_edge` was the first or the last. */
+static void uses_update(struct flow_net *net, const struct route *route, bool is_edge)
+{
+    for (int32_t i = route->first_use; i < route->first_use + route->use_count; i++) {
+        struct use *use = &net->uses[i];
+
+        if (is_edge && route->count > 0)
+            use_attach(net, i);
+        else if (is_edge)
+            use_detach(net, i);
+        use->share = (double)route->count * use->ratio;
+        flow_mark(net, use->resource);
+    }
+}
+
+void flow_start(struct flow_net *net, int32_t index, double bytes, int32_t tag)
+{
+    struct route *route = &net->routes[index];
+
+    assert(index >= 0 && index < net->route_count && bytes >= 0 && isfinite(bytes));
+    if (route->count == 0) {
+        route->served_bytes = 0;
+        route->since_ps = net->now_ps;
+    }
+    flow_settle(net, route);
+    MAKE_ROOM(net, route->ends, route->count, route->room, 4);
+    route->ends[route->count] = (struct end){ route->served_bytes + bytes, net->next_seq++, tag };
+    ends_rise(route->ends, route->count++);
+    route->total_bytes += bytes;
+    net->flow_count++;
+    uses_update(net, route, route->count == 1);
+    if (route->use_count == 0)
+        route->rate = route->bound;
+    next_plan(net, index);
+}
+
+/* The route's first flow ends now. */
+static void flow_take(struct flow_net *net, int32_t index)
+{
+    struct route *route = &net->routes[index];
+
+    flow_settle(net, route);
+    MAKE_ROOM(net, net->ended, net->ended_count, net->ended_room, 16);
+    net->ended[net->ended_count++] = route->ends[0];
+    route->ends[0] = route->ends[--route->count];
+    if (route->count > 0)
+        ends_sink(route->ends, route->count, 0);
+    else
+        route->rate = 0;
+    net->flow_count--;
+    uses_update(net, route, route->count == 0);
+    next_plan(net, index);
+}
+
+static int by_start(const void *a, const void *b)
+{
+    const struct end *left = a, *right = b;
+
+    return left->seq < right->seq ? -1 : left->seq > right->seq;
+}
+
+int64_t flow_next_ps(struct flow_net *net)
+{
+    uint64_t next_ps;
+    uint32_t index;
+
+    if (net->dirty_count > 0)
+        flow_solve(net);
+    next_ps = least_top(&net->next, &index);
+    return next_ps == LEAST_NONE ? FLOW_NEVER : (int64_t)next_ps;
+}
+
+int flow_advance(struct flow_net *net, int64_t time_ps)
+{
+    uint64_t next_ps;
+    uint32_t index;
+
+    assert(time_ps >= net->now_ps && time_ps != FLOW_NEVER);
+    if (time_ps > net->now_ps && net->dirty_count > 0)
+        flow_solve(net);
+    net->ended_count = 0;
+    next_ps = least_top(&net->next, &index);
+    assert((uint64_t)time_ps <= next_ps);
+    net->now_ps = time_ps;
+    for (; next_ps <= (uint64_t)time_ps; next_ps = least_top(&net->next, &index))
+        flow_take(net, (int32_t)index);
+    if (net->ended_count > 1)
+        qsort(net->ended, (size_t)net->ended_count, sizeof(*net->ended), by_start);
+    return net->ended_count;
+}
+
+int32_t flow_ended(const struct flow_net *net, int index)
+{
+    assert(index >= 0 && index < net->ended_count);
+    return net->ended[index].tag;
+}
+
+void flow_set_capacity(struct flow_net *net, int32_t index, double capacity)
+{
+    struct resource *resource = &net->resources[index];
+
+    assert(capacity >= 0 && isfinite(capacity));
+    resource->capacity = capacity;
+    if (!resource->is_pipe) {
+        flow_mark(net, index);
+        return;
+    }
+    for (int32_t r = 0; r < net->route_count; r++) {
+        struct route *route = &net->routes[r];
+
+        if (route->pipe_count == 0)
+            continue;
+        bound_find(net, route);
+        if (route->use_count == 0 && route->count > 0)
+            flow_set_rate(net, r, route->bound);
+        else if (route->count > 0)
+            flow_mark(net, net->uses[route->first_use].resource);
+    }
+}
+
+/* ---- what can be asked ---- */
+
+int64_t flow_now_ps(const struct flow_net *net)
+{
+    return net->now_ps;
+}
+
+bool flow_is_unsettled(const struct flow_net *net)
+{
+    return net->dirty_count > 0;
+}
+
+int64_t flow_count(const struct flow_net *net)
+{
+    return net->flow_count;
+}
+
+int32_t flow_route_flows(const struct flow_net *net, int32_t route)
+{
+    return net->routes[route].count;
+}
+
+double flow_capacity(const struct flow_net *net, int32_t resource)
+{
+    return net->resources[resource].capacity;
+}
+
+double flow_rate(struct flow_net *net, int32_t route)
+{
+    if (net->dirty_count > 0)
+        flow_solve(net);
+    return net->routes[route].rate;
+}
+
+int64_t flow_busy_ps(struct flow_net *net, int32_t index)
+{
+    const struct resource *resource = &net->resources[index];
+    double busy_ps;
+
+    if (net->dirty_count > 0)
+        flow_solve(net);
+    busy_ps =
+        resource->busy_ps + resource->used_ratio * (double)(net->now_ps - resource->since_ps) + 0.5;
+    return busy_ps < (double)net->now_ps ? (int64_t)busy_ps : net->now_ps;
+}
+
+double flow_bytes(const struct flow_net *net, int32_t resource)
+{
+    double bytes = 0;
+
+    for (int32_t r = 0; r < net->route_count; r++) {
+        const struct route *route = &net->routes[r];
+
+        for (int32_t i = route->first_use; i < route->first_use + route->use_count; i++)
+            bytes += net->uses[i].resource == resource ? route->total_bytes : 0;
+        for (int32_t i = route->first_pipe; i < route->first_pipe + route->pipe_count; i++)
+            bytes += net->pipes[i].resource == resource ? route->total_bytes : 0;
+    }
+    return bytes;
+}
