@@ -47,14 +47,9 @@ int32_t flow_add_resource(struct flow_net *net, double capacity, enum flow_polic
     if (net->resource_room > old_room) {
         net->dirty = arena_grow(net->arena, net->dirty, (size_t)old_room,
                                 (size_t)net->resource_room, sizeof(*net->dirty));
-        net->marks = arena_array(net->arena, (size_t)net->resource_room / 64 + 1,
-                                 sizeof(*net->marks)); /* all clear between two searches */
-        net->queue = arena_array(net->arena, (size_t)net->resource_room, sizeof(*net->queue));
     }
     resource = &net->resources[net->resource_count];
-    *resource = (struct resource){ .capacity = capacity,
-                                   .is_pipe = policy == FLOW_FAT_PIPE,
-                                   .since_ps = net->now_ps };
+    *resource = (struct resource){ .capacity = capacity, .is_pipe = policy == FLOW_FAT_PIPE };
     return net->resource_count++;
 }
 
@@ -152,7 +147,6 @@ static void uses_keep(struct flow_net *net, int32_t index, const struct flow_use
             MAKE_ROOM(net, net->uses, net->use_count, net->use_room, 64);
             net->uses[net->use_count++] = (struct use){
                 .resource = uses[i].resource,
-                .route = index,
                 .weight = uses[i].weight,
                 .ratio = uses[i].weight / route->penalty,
             };
@@ -225,7 +219,6 @@ int32_t flow_add_route(struct flow_net *net, const struct flow_use *uses, int co
     };
     uses_keep(net, net->route_count, merged, merged_count);
     bound_find(net, route);
-    net->bounded_count += route->pipe_count > 0 || isfinite(own_bound);
     net->table[slot] = net->route_count++;
     if (2 * (uint32_t)net->route_count > net->table_mask)
         table_grow(net);
@@ -290,9 +283,13 @@ static void rebase(struct route *route)
 
 void flow_settle(struct flow_net *net, struct route *route)
 {
+    double served_bytes;
+
     if (route->since_ps == net->now_ps)
         return;
-    route->served_bytes += route->rate * ((double)(net->now_ps - route->since_ps) / PS_PER_S);
+    served_bytes = route->rate * ((double)(net->now_ps - route->since_ps) / PS_PER_S);
+    route->served_bytes += served_bytes;
+    route->moved_bytes += served_bytes * (double)route->count;
     route->since_ps = net->now_ps;
     if (route->served_bytes > REBASE_BYTES)
         rebase(route);
@@ -303,6 +300,7 @@ static void next_plan(struct flow_net *net, int32_t index)
     int64_t next_ps = flow_route_next_ps(&net->routes[index]);
 
     least_set(&net->next, (uint32_t)index, next_ps == FLOW_NEVER ? LEAST_NONE : (uint64_t)next_ps);
+    net->is_top_known = false;
 }
 
 void flow_set_rate(struct flow_net *net, int32_t index, double rate)
@@ -328,41 +326,49 @@ void flow_mark(struct flow_net *net, int32_t index)
     net->dirty[net->dirty_count++] = index;
 }
 
-/* The route's first flow begins or its last one has ended. */
-static void use_attach(struct flow_net *net, int32_t index)
+/* The route's entry in the list of a resource, or where it would stand. */
+static int32_t entry_find(const struct resource *resource, int32_t route)
 {
-    struct resource *resource = &net->resources[net->uses[index].resource];
-    int32_t at;
+    int32_t at = resource->entry_count;
 
-    MAKE_ROOM(net, resource->uses, resource->use_count, resource->use_room, 8);
-    for (at = resource->use_count++; at > 0 && resource->uses[at - 1] > index; at--)
-        resource->uses[at] = resource->uses[at - 1];
-    resource->uses[at] = index;
+    while (at > 0 && resource->entries[at - 1].route >= route)
+        at--;
+    return at;
 }
 
-static void use_detach(struct flow_net *net, int32_t index)
+static void entry_insert(struct flow_net *net, struct resource *resource, int32_t at,
+                         struct entry entry)
 {
-    struct resource *resource = &net->resources[net->uses[index].resource];
-    int32_t at = 0;
-
-    while (resource->uses[at] != index)
-        at++;
-    resource->use_count--;
-    for (; at < resource->use_count; at++)
-        resource->uses[at] = resource->uses[at + 1];
+    MAKE_ROOM(net, resource->entries, resource->entry_count, resource->entry_room, 8);
+    for (int32_t i = resource->entry_count++; i > at; i--)
+        resource->entries[i] = resource->entries[i - 1];
+    resource->entries[at] = entry;
 }
 
-/* The number of the route's flows has changed by one, which `is_edge` was the first or the last. */
-static void uses_update(struct flow_net *net, const struct route *route, bool is_edge)
+static void entry_remove(struct resource *resource, int32_t at)
 {
+    resource->entry_count--;
+    for (int32_t i = at; i < resource->entry_count; i++)
+        resource->entries[i] = resource->entries[i + 1];
+}
+
+/* One flow more or less is under way on the route. */
+static void uses_update(struct flow_net *net, int32_t index, bool is_first)
+{
+    const struct route *route = &net->routes[index];
+
     for (int32_t i = route->first_use; i < route->first_use + route->use_count; i++) {
-        struct use *use = &net->uses[i];
+        const struct use *use = &net->uses[i];
+        struct resource *resource = &net->resources[use->resource];
+        double share = (double)route->count * use->ratio;
+        int32_t at = entry_find(resource, index);
 
-        if (is_edge && route->count > 0)
-            use_attach(net, i);
-        else if (is_edge)
-            use_detach(net, i);
-        use->share = (double)route->count * use->ratio;
+        if (is_first)
+            entry_insert(net, resource, at, (struct entry){ index, i, share });
+        else if (route->count == 0)
+            entry_remove(resource, at);
+        else
+            resource->entries[at].share = share;
         flow_mark(net, use->resource);
     }
 }
@@ -382,7 +388,7 @@ void flow_start(struct flow_net *net, int32_t index, double bytes, int32_t tag)
     ends_rise(route->ends, route->count++);
     route->total_bytes += bytes;
     net->flow_count++;
-    uses_update(net, route, route->count == 1);
+    uses_update(net, index, route->count == 1);
     if (route->use_count == 0)
         route->rate = route->bound;
     next_plan(net, index);
@@ -402,7 +408,7 @@ static void flow_take(struct flow_net *net, int32_t index)
     else
         route->rate = 0;
     net->flow_count--;
-    uses_update(net, route, route->count == 0);
+    uses_update(net, index, false);
     next_plan(net, index);
 }
 
@@ -413,31 +419,32 @@ static int by_start(const void *a, const void *b)
     return left->seq < right->seq ? -1 : left->seq > right->seq;
 }
 
+/* When the first flow ends at the present rates; its route is net->top_route. */
+static uint64_t top_ps(struct flow_net *net)
+{
+    if (!net->is_top_known)
+        net->top_ps = least_top(&net->next, &net->top_route);
+    net->is_top_known = true;
+    return net->top_ps;
+}
+
 int64_t flow_next_ps(struct flow_net *net)
 {
-    uint64_t next_ps;
-    uint32_t index;
-
     if (net->dirty_count > 0)
         flow_solve(net);
-    next_ps = least_top(&net->next, &index);
-    return next_ps == LEAST_NONE ? FLOW_NEVER : (int64_t)next_ps;
+    return top_ps(net) == LEAST_NONE ? FLOW_NEVER : (int64_t)top_ps(net);
 }
 
 int flow_advance(struct flow_net *net, int64_t time_ps)
 {
-    uint64_t next_ps;
-    uint32_t index;
-
     assert(time_ps >= net->now_ps && time_ps != FLOW_NEVER);
     if (time_ps > net->now_ps && net->dirty_count > 0)
         flow_solve(net);
-    net->ended_count = 0;
-    next_ps = least_top(&net->next, &index);
-    assert((uint64_t)time_ps <= next_ps);
+    assert((uint64_t)time_ps <= top_ps(net));
     net->now_ps = time_ps;
-    for (; next_ps <= (uint64_t)time_ps; next_ps = least_top(&net->next, &index))
-        flow_take(net, (int32_t)index);
+    net->ended_count = 0;
+    while (top_ps(net) <= (uint64_t)time_ps)
+        flow_take(net, (int32_t)net->top_route);
     if (net->ended_count > 1)
         qsort(net->ended, (size_t)net->ended_count, sizeof(*net->ended), by_start);
     return net->ended_count;
@@ -449,11 +456,41 @@ int32_t flow_ended(const struct flow_net *net, int index)
     return net->ended[index].tag;
 }
 
+/* weight x bytes that flows have moved over the resource, up to now. */
+static double moved_find(const struct flow_net *net, int32_t index)
+{
+    double moved = 0;
+
+    for (int32_t r = 0; r < net->route_count; r++) {
+        const struct route *route = &net->routes[r];
+        const struct use *uses = &net->uses[route->first_use];
+        double since_s = (double)(net->now_ps - route->since_ps) / PS_PER_S;
+        double route_bytes = route->moved_bytes + route->rate * since_s * (double)route->count;
+
+        for (int32_t i = 0; i < route->use_count; i++)
+            if (uses[i].resource == index)
+                moved += route_bytes * uses[i].weight;
+    }
+    return moved;
+}
+
+/* Seconds of its whole capacity that the resource has given. */
+static double busy_find(const struct resource *resource, double moved)
+{
+    return resource->capacity > 0
+               ? resource->busy_s + (moved - resource->counted) / resource->capacity
+               : resource->busy_s;
+}
+
 void flow_set_capacity(struct flow_net *net, int32_t index, double capacity)
 {
     struct resource *resource = &net->resources[index];
 
+    double moved = moved_find(net, index);
+
     assert(capacity >= 0 && isfinite(capacity));
+    resource->busy_s = busy_find(resource, moved);
+    resource->counted = moved;
     resource->capacity = capacity;
     if (!resource->is_pipe) {
         flow_mark(net, index);
@@ -506,15 +543,10 @@ double flow_rate(struct flow_net *net, int32_t route)
     return net->routes[route].rate;
 }
 
-int64_t flow_busy_ps(struct flow_net *net, int32_t index)
+int64_t flow_busy_ps(const struct flow_net *net, int32_t index)
 {
-    const struct resource *resource = &net->resources[index];
-    double busy_ps;
+    double busy_ps = busy_find(&net->resources[index], moved_find(net, index)) * PS_PER_S + 0.5;
 
-    if (net->dirty_count > 0)
-        flow_solve(net);
-    busy_ps =
-        resource->busy_ps + resource->used_ratio * (double)(net->now_ps - resource->since_ps) + 0.5;
     return busy_ps < (double)net->now_ps ? (int64_t)busy_ps : net->now_ps;
 }
 

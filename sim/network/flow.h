@@ -71,7 +71,7 @@ double flow_capacity(const struct flow_net *net, int32_t resource);
 double flow_rate(struct flow_net *net, int32_t route);
 
 /* Of a shared resource, up to now: the integral of the share of its capacity that was in use. */
-int64_t flow_busy_ps(struct flow_net *net, int32_t resource);
+int64_t flow_busy_ps(const struct flow_net *net, int32_t resource);
 /* Bytes of all flows that have begun on the resource. */
 double flow_bytes(const struct flow_net *net, int32_t resource);
 

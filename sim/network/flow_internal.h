@@ -11,9 +11,13 @@
 struct arena;
 
 struct use { /* of a shared resource by a route */
-    int32_t resource, route;
+    int32_t resource;
     double weight, ratio; /* ratio = weight / penalty */
-    double share;         /* ratio x flows under way: what one unit of the water level takes */
+};
+
+struct entry { /* of a route with flows under way, in the list of a resource */
+    int32_t route, use;
+    double share; /* ratio x flows under way: what one unit of the water level takes */
 };
 
 struct end {         /* a flow under way */
@@ -29,10 +33,10 @@ struct route {
     double penalty;
     struct end *ends; /* binary heap on (at_bytes, seq) */
     int32_t count, room;
-    uint32_t seen, fixed; /* the last search and solution that met it */
-    double rate;          /* bytes/s of each of its flows */
-    double served_bytes;  /* what each flow of the route has got by since_ps, from some start */
+    double rate;         /* bytes/s of each of its flows */
+    double served_bytes; /* what each flow of the route has got by since_ps, from some start */
     int64_t since_ps;
+    double moved_bytes; /* by all flows of the route together, up to since_ps */
     double total_bytes; /* of all flows that began */
     uint64_t hash;      /* of its definition */
 };
@@ -40,12 +44,9 @@ struct route {
 struct resource {
     double capacity;
     bool is_pipe, is_dirty;
-    uint32_t seen;
-    int32_t local; /* place in the component that is being solved */
-    int32_t *uses; /* of routes with flows under way, ascending */
-    int32_t use_count, use_room;
-    double used_ratio, busy_ps; /* busy up to since_ps */
-    int64_t since_ps;
+    struct entry *entries; /* in order of routes */
+    int32_t entry_count, entry_room;
+    double busy_s, counted; /* before the capacity changed last; weight x bytes moved by then */
 };
 
 struct local {              /* a resource while its component is solved */
@@ -62,7 +63,7 @@ struct flow_net {
     struct resource *resources;
     int32_t resource_count, resource_room;
     struct route *routes;
-    int32_t route_count, route_room, bounded_count; /* bounded: by themselves or by fat pipes */
+    int32_t route_count, route_room;
     struct use *uses;
     int32_t use_count, use_room;
     struct flow_use *pipes;
@@ -70,18 +71,28 @@ struct flow_net {
     int32_t *table; /* hash of a route's definition to its number, -1 = empty */
     uint32_t table_mask;
     struct least next; /* when the first flow of each route ends, ps */
+    uint64_t top_ps;   /* the smallest of them, where is_top_known, and of which route */
+    uint32_t top_route;
+    bool is_top_known;
     struct end *ended;
     int32_t ended_count, ended_room;
 
     int32_t *dirty; /* resources whose flows have changed */
     int32_t dirty_count;
-    uint32_t search, solution; /* stamps */
-    uint64_t *marks;           /* a bit a resource */
-    int32_t *queue;            /* resources of a component, in order of number after the search */
-    struct local *locals;
-    int32_t *bounded;   /* routes of the component that have a bound */
-    struct least level; /* at which each local, then each bounded route, is full */
-    int32_t solve_room; /* of the four above */
+
+    /* Of the component that is being solved; all rooms are those of resources and routes. */
+    uint32_t search;          /* number of the component */
+    uint32_t *resource_seen;  /* the last component that had the resource or the route */
+    uint32_t *route_seen;     /* search: has no rate yet; search + 1: has one */
+    int32_t *resource_local;  /* place in locals, -1 = no other route is there */
+    uint64_t *resource_marks; /* a bit each, to put them in order */
+    uint64_t *route_marks;    /* of the routes that have a limit */
+    int32_t *resource_queue;  /* that routes share */
+    int32_t *route_queue;     /* all */
+    double *limits;           /* level of each route of its own: bound, resources it has alone */
+    struct local *locals;     /* as resource_queue */
+    struct least level;       /* at which each local, then each limited route, is full */
+    int32_t solve_resources, solve_routes; /* room of the above */
 };
 
 /* Instant at which the route's first flow ends at its present rate, FLOW_NEVER when it does not. */
