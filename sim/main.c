@@ -12,6 +12,7 @@ int main(int argc, char **argv)
         { "check", "compare predicted with measured requests", cmd_check },
         { "network", "when flows on a network end: max-min fair sharing", cmd_network },
         { "trace", "turn stage traces into a Chrome trace for Perfetto", cmd_trace },
+        { "ops", "spread a traced iteration over several devices", cmd_ops },
     };
 
     return cli_main("orrery-sim",

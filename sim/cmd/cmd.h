@@ -10,5 +10,6 @@ int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_network(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_ops(int argc, char **argv);
 
 #endif

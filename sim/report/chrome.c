@@ -190,6 +190,16 @@ void chrome_message(struct chrome *chrome, const struct chrome_slice *slice, int
     out_text(chrome->out, "}}");
 }
 
+void chrome_named(struct chrome *chrome, int track, const char *category, const char *name,
+                  int64_t start_ps, int64_t finish_ps, int64_t bytes)
+{
+    slice_begin(chrome, track, category, tick_of(chrome, start_ps), tick_of(chrome, finish_ps));
+    out_text(chrome->out, name);
+    if (bytes >= 0)
+        put_count(chrome->out, "\",\"args\":{\"bytes\":", bytes);
+    out_text(chrome->out, bytes >= 0 ? "}}" : "\"}");
+}
+
 /* Of the lanes that are free at start, the one used last: in order of ends that takes the fewest
  * lanes. -1 when there is none. */
 static int lane_take(struct chrome *chrome, int64_t start, int64_t end)

@@ -43,6 +43,10 @@ void chrome_compute(struct chrome *chrome, const struct chrome_slice *slice);
 /* A message on a link; bytes are shown. */
 void chrome_message(struct chrome *chrome, const struct chrome_slice *slice, int64_t bytes);
 
+/* Any slice: category and name are quoted; bytes -1 = none. */
+void chrome_named(struct chrome *chrome, int track, const char *category, const char *name,
+                  int64_t start_ps, int64_t finish_ps, int64_t bytes);
+
 struct chrome_request {
     const char *service; /* quoted */
     const char *status;  /* plain */

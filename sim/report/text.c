@@ -7,6 +7,7 @@
 #include "sim/report/phases.h"
 #include "sim/report/report.h"
 #include "sim/report/utilisation.h"
+#include "sim/report/wrap.h"
 #include "sim/serve/serve.h"
 #include <inttypes.h>
 #include <string.h>
@@ -141,46 +142,23 @@ static void put_devices(const struct report *report, struct out *out)
     }
 }
 
-/* Wraps at spaces; continuation lines are indented. */
-static void put_wrapped(struct out *out, const char *first, const char *text)
-{
-    size_t indent = strlen(first), column = indent;
-
-    out_text(out, first);
-    while (*text) {
-        size_t word = strcspn(text, " ");
-
-        if (column > indent && column + 1 + word > 80) {
-            out_printf(out, "\n%*s", (int)indent, "");
-            column = indent;
-        } else if (column > indent) {
-            out_char(out, ' ');
-            column++;
-        }
-        out_bytes(out, text, word);
-        column += word;
-        text += word + strspn(text + word, " ");
-    }
-    out_char(out, '\n');
-}
-
 static void put_definitions(const struct report *report, struct out *out)
 {
     const struct metrics_options *options = &report->options;
 
-    put_wrapped(out, "",
-                "latency = finish - arrival; TTFT = first token - arrival (queueing included); "
-                "TPOT = (finish - first token) / (output tokens - 1); quantiles interpolate "
-                "linearly between order statistics; goodput counts requests that are ok within "
-                "their slo_s, else --slo, if any; rates are over simulated time.");
+    wrap_text(out, "",
+              "latency = finish - arrival; TTFT = first token - arrival (queueing included); "
+              "TPOT = (finish - first token) / (output tokens - 1); quantiles interpolate "
+              "linearly between order statistics; goodput counts requests that are ok within "
+              "their slo_s, else --slo, if any; rates are over simulated time.");
     if (options->samples == SAMPLES_HISTOGRAM)
-        put_wrapped(out, "",
-                    "--latency histogram: quantiles are off by at most 0.025 % of themselves; "
-                    "mean and max are exact.");
+        wrap_text(out, "",
+                  "--latency histogram: quantiles are off by at most 0.025 % of themselves; "
+                  "mean and max are exact.");
     if (options->trim_ps > 0)
-        put_wrapped(out, "",
-                    "--trim: requests that arrive in the first or last seconds count in nothing "
-                    "but what devices and links did; rates are over the time between.");
+        wrap_text(out, "",
+                  "--trim: requests that arrive in the first or last seconds count in nothing "
+                  "but what devices and links did; rates are over the time between.");
 }
 
 void report_text(const struct report *report, struct out *out)
@@ -197,6 +175,6 @@ void report_text(const struct report *report, struct out *out)
         utilisation_text(report->utilisation, out);
     out_char(out, '\n');
     for (int i = 0; i < report->warning_count; i++)
-        put_wrapped(out, "warning: ", report->warnings[i]);
+        wrap_text(out, "warning: ", report->warnings[i]);
     put_definitions(report, out);
 }

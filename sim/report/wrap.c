@@ -1,0 +1,29 @@
+/* wrap.c - see wrap.h. */
+#include "sim/report/wrap.h"
+
+#include "lib/base/out.h"
+#include <string.h>
+
+#define WIDTH 80
+
+void wrap_text(struct out *out, const char *first, const char *text)
+{
+    size_t indent = strlen(first), column = indent;
+
+    out_text(out, first);
+    while (*text) {
+        size_t word = strcspn(text, " ");
+
+        if (column > indent && column + 1 + word > WIDTH) {
+            out_printf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            out_char(out, ' ');
+            column++;
+        }
+        out_bytes(out, text, word);
+        column += word;
+        text += word + strspn(text + word, " ");
+    }
+    out_char(out, '\n');
+}
