@@ -6,7 +6,6 @@
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
-#include "lib/format/names.h"
 #include "lib/format/ops_table.h"
 #include "lib/format/table.h"
 #include <inttypes.h>
@@ -45,10 +44,9 @@ const char *const ops_stage_names[OPS_STAGE_COUNT] = {
 struct reader {
     struct arena *arena;
     struct csv *csv;
-    struct ops *ops;
-    struct names *ids; /* a tensor's number is that of its id */
-    int32_t row_capacity, tensor_capacity;
+    struct ops_builder *builder;
     int64_t id_count;
+    int64_t last_op_id; /* -1 = no row yet */
 };
 
 /* ---- shapes ---- */
@@ -124,28 +122,6 @@ static int32_t count_words(const char *list)
     return count;
 }
 
-static int32_t put_tensor(struct reader *reader, int64_t id)
-{
-    struct ops *ops = reader->ops;
-    char text[32];
-    int32_t index;
-
-    (void)snprintf(text, sizeof text, "%" PRId64, id);
-    index = names_put(reader->ids, text);
-    if (index < ops->tensor_count)
-        return index;
-    if (index == reader->tensor_capacity) {
-        int32_t larger = reader->tensor_capacity > 0 ? 2 * reader->tensor_capacity : 64;
-
-        ops->tensors = arena_grow(reader->arena, ops->tensors, (size_t)index, (size_t)larger,
-                                  sizeof *ops->tensors);
-        reader->tensor_capacity = larger;
-    }
-    ops->tensors[index] = (struct ops_tensor){ .id = id, .bytes = OPS_UNKNOWN, .shape = "" };
-    ops->tensor_count++;
-    return index;
-}
-
 static bool read_ids(struct reader *reader, enum ops_column column, int32_t *count,
                      const int32_t **ids, struct err *err)
 {
@@ -165,7 +141,7 @@ static bool read_ids(struct reader *reader, enum ops_column column, int32_t *cou
                            "'%.40s': expected tensor ids, whole numbers of at least 0 with spaces "
                            "between",
                            word);
-        indices[i++] = put_tensor(reader, id);
+        indices[i++] = ops_builder_tensor(reader->builder, id);
     }
     return true;
 }
@@ -181,7 +157,7 @@ static bool read_shapes(struct reader *reader, enum ops_column column, int32_t c
     if (words != count)
         return csv_bad(reader->csv, column, err, "%d shapes for %d tensors", words, count);
     while ((word = next_word(reader->arena, &list))) {
-        struct ops_tensor *tensor = &reader->ops->tensors[ids[i++]];
+        struct ops_tensor *tensor = ops_builder_at(reader->builder, ids[i++]);
         int64_t elements;
 
         if (!ops_shape_elements(word, &elements))
@@ -208,7 +184,7 @@ static bool read_sizes(struct reader *reader, enum ops_column column, int32_t co
     if (words != count)
         return csv_bad(reader->csv, column, err, "%d sizes for %d tensors", words, count);
     while ((word = next_word(reader->arena, &list))) {
-        struct ops_tensor *tensor = &reader->ops->tensors[ids[i++]];
+        struct ops_tensor *tensor = ops_builder_at(reader->builder, ids[i++]);
         int64_t bytes;
 
         if (!units_parse_int(word, &bytes) || bytes < 0 || bytes > OPS_MAX_BYTES)
@@ -236,7 +212,7 @@ static bool read_weights(struct reader *reader, const struct ops_row *row, struc
         if (!units_parse_int(word, &id))
             id = -1;
         for (int32_t i = 0; i < row->in_count; i++) {
-            struct ops_tensor *tensor = &reader->ops->tensors[row->ins[i]];
+            struct ops_tensor *tensor = ops_builder_at(reader->builder, row->ins[i]);
 
             if (tensor->id == id)
                 is_input = tensor->is_weight = true;
@@ -268,9 +244,10 @@ static bool read_row(struct reader *reader, struct ops_row *row, struct err *err
     row->span_ps = -1;
     if (!csv_int(csv, OPS_OP_ID, 0, INT64_MAX, &row->op_id, err))
         return false;
-    if (reader->ops->row_count > 0 && row->op_id <= row[-1].op_id)
+    if (row->op_id <= reader->last_op_id)
         return csv_bad(csv, OPS_OP_ID, err, "not above %" PRId64 " in the row before",
-                       row[-1].op_id);
+                       reader->last_op_id);
+    reader->last_op_id = row->op_id;
     if (!csv_name(csv, OPS_OP_NAME, reader->arena, &row->name, err) ||
         !csv_choice(csv, OPS_STAGE, ops_stage_names, OPS_STAGE_COUNT, &stage, err) ||
         !csv_int(csv, OPS_TP_SPLIT, 0, 1, &is_split, err) ||
@@ -293,46 +270,23 @@ static bool read_row(struct reader *reader, struct ops_row *row, struct err *err
 
 static bool read_rows(struct reader *reader, struct err *err)
 {
-    struct ops *ops = reader->ops;
-
     while (csv_next(reader->csv, err)) {
-        if (ops->row_count == OPS_MAX_ROWS)
+        if (ops_builder_count(reader->builder) == OPS_MAX_ROWS)
             return csv_bad_row(reader->csv, err, "more than %d rows", OPS_MAX_ROWS);
-        if (ops->row_count == reader->row_capacity) {
-            int32_t larger = reader->row_capacity > 0 ? 2 * reader->row_capacity : 128;
-
-            ops->rows = arena_grow(reader->arena, ops->rows, (size_t)ops->row_count, (size_t)larger,
-                                   sizeof *ops->rows);
-            reader->row_capacity = larger;
-        }
-        if (!read_row(reader, &ops->rows[ops->row_count], err))
+        if (!read_row(reader, ops_builder_row(reader->builder), err))
             return false;
-        ops->row_count++;
     }
     if (err->kind != ERR_NONE)
         return false;
-    return ops->row_count > 0 ||
+    return ops_builder_count(reader->builder) > 0 ||
            err_at(err, csv_path(reader->csv), 0, 0, "no rows: expected at least one operator");
 }
 
-/* Forward, backward, optimizer, each in order of the file. */
-static void sort_by_stage(struct arena *arena, struct ops *ops)
-{
-    struct ops_row *sorted = arena_array(arena, (size_t)ops->row_count, sizeof *sorted);
-    int32_t count = 0;
-
-    for (int stage = 0; stage < OPS_STAGE_COUNT; stage++)
-        for (int32_t i = 0; i < ops->row_count; i++)
-            if ((int)ops->rows[i].stage == stage)
-                sorted[count++] = ops->rows[i];
-    ops->rows = sorted;
-}
-
-static bool read_batch(const struct csv *csv, struct ops *ops, struct err *err)
+static bool read_batch(const struct csv *csv, int64_t *batch, struct err *err)
 {
     const char *text = csv_meta(csv, "batch");
 
-    if (!text || (units_parse_int(text, &ops->batch) && ops->batch >= 1 && ops->batch <= BATCH_MAX))
+    if (!text || (units_parse_int(text, batch) && *batch >= 1 && *batch <= BATCH_MAX))
         return true;
     return err_at(err, csv_path(csv), 0, 0,
                   "the line '# batch:' is '%.40s': expected a whole number from 1 to %d", text,
@@ -342,23 +296,25 @@ static bool read_batch(const struct csv *csv, struct ops *ops, struct err *err)
 struct ops *ops_load(struct arena *arena, const char *path, struct err *err)
 {
     struct csv *csv = csv_open(arena, path, "ops", columns, OPS_COLUMN_COUNT, err);
-    struct ops *ops = arena_alloc(arena, sizeof *ops);
-    struct reader reader = { .arena = arena, .csv = csv, .ops = ops };
+    struct reader reader = { .arena = arena, .csv = csv, .last_op_id = -1 };
     struct ops_positions positions;
+    struct ops *ops;
+    int64_t batch = 0;
     bool has_weights, is_ok;
 
     if (!csv)
         return NULL;
-    reader.ids = names_create(arena);
-    ops->path = arena_strdup(arena, csv_path(csv));
+    reader.builder = ops_build(arena, csv_path(csv));
     for (int c = 0; c < OPS_COLUMN_COUNT; c++)
         positions.at[c] = csv_position(csv, c);
     has_weights = csv_has_column(csv, OPS_WEIGHT_IDS);
-    is_ok = read_batch(csv, ops, err) && read_rows(&reader, err);
+    is_ok = read_batch(csv, &batch, err) && read_rows(&reader, err);
     csv_close(csv);
-    if (is_ok)
-        sort_by_stage(arena, ops);
-    is_ok = is_ok && ops_infer_sizes(ops, &positions, err) &&
+    if (!is_ok)
+        return NULL;
+    ops = ops_builder_finish(reader.builder);
+    ops->batch = batch;
+    is_ok = ops_infer_sizes(ops, &positions, err) &&
             (has_weights || ops_infer_weights(ops, &positions, err)) &&
             ops_check_bytes(ops, &positions, err);
     return is_ok ? ops : NULL;

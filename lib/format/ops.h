@@ -58,6 +58,23 @@ struct ops *ops_load(struct arena *arena, const char *path, struct err *err);
  * table_begin. */
 void ops_write(struct out *out, const struct ops *ops, const char *const *meta);
 
+/* Building one in memory. */
+struct ops_builder;
+struct ops_builder *ops_build(struct arena *arena, const char *path);
+/* Index of the tensor with this id; a new one has no shape and bytes -1. */
+int32_t ops_builder_tensor(struct ops_builder *builder, int64_t id);
+/* -1 = there is none. */
+int32_t ops_builder_find(const struct ops_builder *builder, int64_t id);
+/* Lives until the next ops_builder_tensor. */
+struct ops_tensor *ops_builder_at(struct ops_builder *builder, int32_t index);
+/* The next row, zeroed, to be filled in; lives until the next one. */
+struct ops_row *ops_builder_row(struct ops_builder *builder);
+int32_t ops_builder_count(const struct ops_builder *builder);
+/* Sorts rows by stage. Totals of rows stay as they are. */
+struct ops *ops_builder_finish(struct ops_builder *builder);
+/* Totals of a row from its tensors; false when one is above OPS_MAX_BYTES. */
+bool ops_row_total(const struct ops *ops, struct ops_row *row);
+
 /* Elements of "[2,3]" (6) and of "[]" (1); false when the text is no shape or has too many. */
 bool ops_shape_elements(const char *shape, int64_t *elements);
 /* Dimension number index of a shape, -1 beyond its last. */

@@ -108,8 +108,9 @@ static bool count_unknown(const struct ops *ops, const struct side *side, int64_
 
 static const int64_t sizes[] = { 4, 2, 1, 8, 16 };
 #define SIZE_COUNT 5
-#define BUT_ONE_MOST 64 /* tensors of a side that rule 3 looks at: its work grows with the square  \
-                         */
+#define BUT_ONE_MOST                                                                               \
+    64 /* tensors of a side that rule 3 looks at: its work grows with the square                   \
+        */
 
 /* All unknown tensors of the side get elements of this size, scalars so many bytes. */
 static void fill(struct ops *ops, const struct side *side, int64_t size, int64_t scalar)

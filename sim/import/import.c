@@ -13,8 +13,9 @@
 
 #define TEXT_BYTES 512
 
-static const struct importer *const importers[] = { &import_dlsim, &import_azure, &import_burstgpt,
-                                                    &import_mlperf, &import_kafetzis };
+static const struct importer *const importers[] = { &import_dlsim,    &import_azure,
+                                                    &import_burstgpt, &import_mlperf,
+                                                    &import_kafetzis, &import_triosim };
 #define IMPORTER_COUNT ((int)(sizeof importers / sizeof importers[0]))
 
 int import_count(void)
