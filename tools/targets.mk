@@ -56,6 +56,7 @@ $(O)/tests/fuzz/replay_frame $(O)/tests/fuzz/libfuzzer_frame: $(WIRE_A)
 $(filter $(O)/tests/fuzz/replay_import_% $(O)/tests/fuzz/libfuzzer_import_%,$(REPLAY) $(FUZZ)): \
     $(call objects,$(call sources,sim/import/*.c sim/generate/*.c))
 $(O)/tests/fuzz/replay_network $(O)/tests/fuzz/libfuzzer_network: $(call objects,$(call sources,sim/network/*.c sim/engine/*.c))
+$(O)/tests/fuzz/replay_ops $(O)/tests/fuzz/libfuzzer_ops: $(call objects,$(call sources,sim/ops/*.c))
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/files.o $(O)/tests/fuzz/replay.o $(FUZZ_A)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(fuzz_link)
 $(O)/tests/fuzz/libfuzzer_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/files.o $(FUZZ_A)

@@ -46,7 +46,6 @@ struct reader {
     struct csv *csv;
     struct ops_builder *builder;
     int64_t id_count;
-    int64_t last_op_id; /* -1 = no row yet */
 };
 
 /* ---- shapes ---- */
@@ -244,10 +243,6 @@ static bool read_row(struct reader *reader, struct ops_row *row, struct err *err
     row->span_ps = -1;
     if (!csv_int(csv, OPS_OP_ID, 0, INT64_MAX, &row->op_id, err))
         return false;
-    if (row->op_id <= reader->last_op_id)
-        return csv_bad(csv, OPS_OP_ID, err, "not above %" PRId64 " in the row before",
-                       reader->last_op_id);
-    reader->last_op_id = row->op_id;
     if (!csv_name(csv, OPS_OP_NAME, reader->arena, &row->name, err) ||
         !csv_choice(csv, OPS_STAGE, ops_stage_names, OPS_STAGE_COUNT, &stage, err) ||
         !csv_int(csv, OPS_TP_SPLIT, 0, 1, &is_split, err) ||
@@ -293,10 +288,20 @@ static bool read_batch(const struct csv *csv, int64_t *batch, struct err *err)
                   BATCH_MAX);
 }
 
+static bool check_ids(struct arena *arena, const struct ops *ops,
+                      const struct ops_positions *positions, struct err *err)
+{
+    const struct ops_row *first, *second = ops_find_double(arena, ops, &first);
+
+    return !second ||
+           err_at(err, ops->path, second->line, positions->at[OPS_OP_ID],
+                  "op_id is '%" PRId64 "': line %ld has it already", second->op_id, first->line);
+}
+
 struct ops *ops_load(struct arena *arena, const char *path, struct err *err)
 {
     struct csv *csv = csv_open(arena, path, "ops", columns, OPS_COLUMN_COUNT, err);
-    struct reader reader = { .arena = arena, .csv = csv, .last_op_id = -1 };
+    struct reader reader = { .arena = arena, .csv = csv };
     struct ops_positions positions;
     struct ops *ops;
     int64_t batch = 0;
@@ -314,7 +319,7 @@ struct ops *ops_load(struct arena *arena, const char *path, struct err *err)
         return NULL;
     ops = ops_builder_finish(reader.builder);
     ops->batch = batch;
-    is_ok = ops_infer_sizes(ops, &positions, err) &&
+    is_ok = check_ids(arena, ops, &positions, err) && ops_infer_sizes(ops, &positions, err) &&
             (has_weights || ops_infer_weights(ops, &positions, err)) &&
             ops_check_bytes(ops, &positions, err);
     return is_ok ? ops : NULL;

@@ -32,7 +32,7 @@ struct ops_tensor {
 };
 
 struct ops_row {
-    int64_t op_id;
+    int64_t op_id; /* unique; says nothing about the order */
     const char *name;
     enum ops_stage stage;
     bool is_tp_split;
@@ -72,6 +72,9 @@ struct ops_row *ops_builder_row(struct ops_builder *builder);
 int32_t ops_builder_count(const struct ops_builder *builder);
 /* Sorts rows by stage. Totals of rows stay as they are. */
 struct ops *ops_builder_finish(struct ops_builder *builder);
+/* A row whose op_id another row has, in a line before (*first); NULL = there is none. */
+const struct ops_row *ops_find_double(struct arena *arena, const struct ops *ops,
+                                      const struct ops_row **first);
 /* Totals of a row from its tensors; false when one is above OPS_MAX_BYTES. */
 bool ops_row_total(const struct ops *ops, struct ops_row *row);
 

@@ -4,6 +4,7 @@
 #include "lib/format/ops.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define ID_BYTES 24
 
@@ -94,6 +95,32 @@ struct ops *ops_builder_finish(struct ops_builder *builder)
                 sorted[count++] = ops->rows[i];
     ops->rows = sorted;
     return ops;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct ops_row *left = *(const struct ops_row *const *)a;
+    const struct ops_row *right = *(const struct ops_row *const *)b;
+
+    if (left->op_id != right->op_id)
+        return left->op_id < right->op_id ? -1 : 1;
+    return left->line < right->line ? -1 : left->line > right->line;
+}
+
+const struct ops_row *ops_find_double(struct arena *arena, const struct ops *ops,
+                                      const struct ops_row **first)
+{
+    const struct ops_row **rows = arena_array(arena, (size_t)ops->row_count, sizeof *rows);
+
+    for (int32_t i = 0; i < ops->row_count; i++)
+        rows[i] = &ops->rows[i];
+    qsort(rows, (size_t)ops->row_count, sizeof *rows, compare_ids);
+    for (int32_t i = 1; i < ops->row_count; i++) {
+        *first = rows[i - 1];
+        if (rows[i]->op_id == rows[i - 1]->op_id)
+            return rows[i];
+    }
+    return NULL;
 }
 
 bool ops_row_total(const struct ops *ops, struct ops_row *row)

@@ -124,27 +124,39 @@ static bool name_files(const struct import_job *job, const char *paths[2], struc
     return true;
 }
 
-static bool read_files(struct import_job *job, const char *const paths[2], int64_t step,
-                       struct ops_builder *builder, struct err *err)
+/* The table of operators first; JSON files tell themselves apart. */
+static bool order_files(const struct import_job *job, const char *paths[2], bool *is_json,
+                        struct err *err)
 {
     enum kind kinds[2] = { KIND_COUNT, KIND_COUNT };
 
     for (int i = 0; i < 2; i++)
         if (!kind_of(job->arena, paths[i], &kinds[i], err))
             return false;
-    if (kinds[0] == KIND_JSON && kinds[1] == KIND_JSON)
+    *is_json = kinds[0] == KIND_JSON && kinds[1] == KIND_JSON;
+    if (*is_json || (kinds[0] == KIND_TRACE && kinds[1] == KIND_TENSORS))
+        return true;
+    if (kinds[0] == KIND_TENSORS && kinds[1] == KIND_TRACE) {
+        const char *trace = paths[1];
+
+        paths[1] = paths[0];
+        paths[0] = trace;
+        return true;
+    }
+    return err_set(err, ERR_USAGE,
+                   "'%.150s' and '%.150s' do not belong together: expected trace.csv and "
+                   "tensor.csv, or two JSON files",
+                   paths[0], paths[1]);
+}
+
+static bool read_files(struct import_job *job, const char *const paths[2], bool is_json,
+                       int64_t step, struct ops_builder *builder, struct err *err)
+{
+    if (is_json)
         return triosim_read_json(job, paths[0], paths[1], step, builder, err);
     if (step >= 0)
         return err_set(err, ERR_USAGE, "--step needs a profile: trace.csv is one iteration");
-    if (kinds[0] == KIND_TRACE && kinds[1] == KIND_TENSORS)
-        return triosim_read_tables(job, paths[0], paths[1], builder, err);
-    if (kinds[0] == KIND_TENSORS && kinds[1] == KIND_TRACE)
-        return triosim_read_tables(job, paths[1], paths[0], builder, err);
-    return err_set(
-        err, ERR_USAGE,
-        "'%.150s' and '%.150s' do not belong together: expected trace.csv and tensor.csv,"
-        " or two JSON files",
-        paths[0], paths[1]);
+    return triosim_read_tables(job, paths[0], paths[1], builder, err);
 }
 
 /* ---- the table ---- */
@@ -159,6 +171,15 @@ static bool total_rows(const struct ops *ops, struct err *err)
     return true;
 }
 
+static bool check_ids(struct arena *arena, const struct ops *ops, struct err *err)
+{
+    const struct ops_row *first, *second = ops_find_double(arena, ops, &first);
+
+    return !second ||
+           err_at(err, ops->path, second->line, 0, "OperatorID %" PRId64 " is in line %ld already",
+                  second->op_id, first->line);
+}
+
 bool triosim_import(struct import_job *job, const void *from, struct err *err)
 {
     const struct triosim_settings *settings = from;
@@ -166,18 +187,19 @@ bool triosim_import(struct import_job *job, const void *from, struct err *err)
     struct ops_builder *builder;
     struct ops *ops;
     struct out *out;
+    bool is_json;
 
-    if (!name_files(job, paths, err))
+    if (!name_files(job, paths, err) || !order_files(job, paths, &is_json, err))
         return false;
     builder = ops_build(job->arena, paths[0]);
-    if (!read_files(job, paths, settings->step, builder, err))
+    if (!read_files(job, paths, is_json, settings->step, builder, err))
         return false;
     job->report.kept = ops_builder_count(builder);
     if (job->report.kept == 0)
         return err_at(err, paths[0], 0, 0, "no operator is left: %s", import_report_text(job));
     ops = ops_builder_finish(builder);
     ops->batch = settings->batch;
-    if (!total_rows(ops, err))
+    if (!check_ids(job->arena, ops, err) || !total_rows(ops, err))
         return false;
     out = import_open(job, job->output, err);
     if (out)

@@ -194,7 +194,7 @@ static bool read_us(const struct csv *csv, int column, int64_t *time_ps, struct 
 }
 
 static bool read_operator(struct import_job *job, const struct csv *csv,
-                          struct ops_builder *builder, int64_t *last, struct err *err)
+                          struct ops_builder *builder, struct err *err)
 {
     struct ops_row *row = ops_builder_row(builder);
     int64_t is_split;
@@ -204,9 +204,6 @@ static bool read_operator(struct import_job *job, const struct csv *csv,
     row->span_ps = -1;
     if (!csv_int(csv, OPERATOR_ID, 0, INT64_MAX, &row->op_id, err))
         return false;
-    if (row->op_id <= *last)
-        return csv_bad(csv, OPERATOR_ID, err, "not above %" PRId64 " in the row before", *last);
-    *last = row->op_id;
     if (!csv_name(csv, OPERATOR_NAME, job->arena, &row->name, err) ||
         !read_us(csv, CUDA_BUSY, &row->busy_ps, err) ||
         (csv_has(csv, CUDA_TIME) && !read_us(csv, CUDA_TIME, &row->span_ps, err)) ||
@@ -222,7 +219,7 @@ static bool read_operator(struct import_job *job, const struct csv *csv,
 bool triosim_read_tables(struct import_job *job, const char *trace, const char *tensors,
                          struct ops_builder *builder, struct err *err)
 {
-    int64_t gpu = -1, last = -1;
+    int64_t gpu = -1;
     struct csv *csv;
 
     job->report.layout = "trace.csv and tensor.csv";
@@ -234,7 +231,7 @@ bool triosim_read_tables(struct import_job *job, const char *trace, const char *
         if (job->report.read > OPS_MAX_ROWS)
             csv_bad_row(csv, err, "more than %d rows", OPS_MAX_ROWS);
         else
-            (void)read_operator(job, csv, builder, &last, err);
+            (void)read_operator(job, csv, builder, err);
         if (err->kind != ERR_NONE)
             break;
     }

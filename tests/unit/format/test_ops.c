@@ -190,7 +190,7 @@ static void each_mistake_is_named_with_its_place(void **state)
         { "# batch: 0\n" HEAD ROW, "o.csv: the line '# batch:' is '0': expected" },
         { HEAD "x,a,forward,0,1,0,0,0,,,,\n", "o.csv:2:1: op_id is 'x'" },
         { HEAD ROW "1,a,forward,0,1,0,0,0,,,,\n",
-          "o.csv:3:1: op_id is '1': not above 1 in the row before" },
+          "o.csv:3:1: op_id is '1': line 2 has it already" },
         { HEAD "1,,forward,0,1,0,0,0,,,,\n", "o.csv:2:2: op_name is ''" },
         { HEAD "1,a,foward,0,1,0,0,0,,,,\n", "did you mean 'forward'?" },
         { HEAD "1,a,forward,2,1,0,0,0,,,,\n", "o.csv:2:4: tp_split is '2'" },
