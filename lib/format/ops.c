@@ -121,8 +121,8 @@ static int32_t count_words(const char *list)
     return count;
 }
 
-static bool read_ids(struct reader *reader, enum ops_column column, int32_t *count,
-                     const int32_t **ids, struct err *err)
+static bool read_ids(struct reader *reader, int column, int32_t *count, const int32_t **ids,
+                     struct err *err)
 {
     const char *list = csv_text(reader->csv, column), *word;
     int32_t i = 0, *indices;
@@ -145,8 +145,8 @@ static bool read_ids(struct reader *reader, enum ops_column column, int32_t *cou
     return true;
 }
 
-static bool read_shapes(struct reader *reader, enum ops_column column, int32_t count,
-                        const int32_t *ids, struct err *err)
+static bool read_shapes(struct reader *reader, int column, int32_t count, const int32_t *ids,
+                        struct err *err)
 {
     const char *list = csv_text(reader->csv, column), *word;
     int32_t words = count_words(list), i = 0;
@@ -172,8 +172,8 @@ static bool read_shapes(struct reader *reader, enum ops_column column, int32_t c
     return true;
 }
 
-static bool read_sizes(struct reader *reader, enum ops_column column, int32_t count,
-                       const int32_t *ids, struct err *err)
+static bool read_sizes(struct reader *reader, int column, int32_t count, const int32_t *ids,
+                       struct err *err)
 {
     const char *list = csv_text(reader->csv, column), *word;
     int32_t words = count_words(list), i = 0;
@@ -224,8 +224,7 @@ static bool read_weights(struct reader *reader, const struct ops_row *row, struc
 
 /* ---- rows ---- */
 
-static bool read_us(const struct csv *csv, enum ops_column column, int64_t *time_ps,
-                    struct err *err)
+static bool read_us(const struct csv *csv, int column, int64_t *time_ps, struct err *err)
 {
     if (units_parse_decimal(csv_text(csv, column), US_DECIMALS, time_ps) && *time_ps >= 0 &&
         *time_ps <= UNITS_MAX_PS)

@@ -127,6 +127,7 @@ load() { # FILE FORMAT: runs a program that reads the file
         cp "$1" "$tmp/boxes/box/stages.csv"
         orrery-sim run --placement "$data/box.csv" --costs "$tmp/boxes" --workload "$data/detect-workload.csv"
         ;;
+    ops) orrery-sim ops "$1" --parallel single ;;
     mmpp) orrery-sim generate --mmpp "$1" --requests 5 --service s -o /dev/null ;;
     profile) orrery-sim generate --process poisson --profile "$1" --period 24h --requests 5 --service s -o /dev/null ;;
     models)
@@ -139,6 +140,7 @@ format_of() { # FILE: by its columns, which say more than a name
     local header
     header=$(grep -v '^#' "$1" | head -n 1)
     case ",$header," in
+    *,in_ids,*) echo ops ;;
     *,finish_s,*,step,* | *,stage,*,start_s,*) echo stages ;;
     *,send_s,*) echo transfers ;;
     *,finish_s,*) echo requests ;;

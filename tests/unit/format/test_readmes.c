@@ -12,6 +12,7 @@
 #include "lib/format/events.h"
 #include "lib/format/mmpp.h"
 #include "lib/format/model.h"
+#include "lib/format/ops.h"
 #include "lib/format/overhead.h"
 #include "lib/format/placement.h"
 #include "lib/format/profile.h"
@@ -129,6 +130,8 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
     if (strcmp(format, "overheads") == 0)
         return overhead_load(scratch->arena, scratch_write(scratch, "o.csv", text), &overheads,
                              err);
+    if (strcmp(format, "ops") == 0)
+        return ops_load(scratch->arena, scratch_write(scratch, "ops.csv", text), err);
     if (strcmp(format, "mmpp") == 0)
         return mmpp_load(scratch->arena, scratch_write(scratch, "m.csv", text), err);
     if (strcmp(format, "rate-profile") == 0)
@@ -162,7 +165,7 @@ static void examples_of_placements_and_clusters_load(void **state)
 
 static void examples_of_costs_and_traces_load(void **state)
 {
-    check_readme(*state, "traces/README.md", 7);
+    check_readme(*state, "traces/README.md", 8);
 }
 
 int main(void)
