@@ -140,9 +140,9 @@ static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
     return batch_decide(&batcher->options, &ask);
 }
 
-/* Whether its requests may leave now; drops the heads that are lost. Asked for a device: what it
- * keeps waiting on the others may then go. */
-static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t device)
+/* Whether its requests may leave now; drops the heads that are lost. What they kept waiting on its
+ * devices may then go, but for the one that is being looked at. */
+static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t looker)
 {
     while (batcher->waiting.count > 0) {
         bool could_leave = batcher->decision.action == BATCH_TAKE;
@@ -153,11 +153,11 @@ static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t devi
             return true;
         case BATCH_DROP:
             flight_lose(serve, head_remove(serve, batcher), TRACE_DROPPED);
-            queue_form_wake(serve, batcher->site, device);
+            queue_form_wake(serve, batcher->site, looker);
             break;
         case BATCH_WAIT:
             if (could_leave)
-                queue_form_wake(serve, batcher->site, device);
+                queue_form_wake(serve, batcher->site, looker);
             if (batcher->decision.until_ps != BATCH_NEVER)
                 engine_set(serve->engine, timer_slot(serve, batcher), batcher->decision.until_ps,
                            ENGINE_EXOGENOUS);
@@ -167,7 +167,8 @@ static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t devi
     return false;
 }
 
-struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps)
+struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps,
+                               int32_t looker)
 {
     const struct station *station = &serve->stations[device];
     struct batcher *oldest = NULL;
@@ -176,7 +177,7 @@ struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t read
         struct batcher *batcher = station->batchers[b];
         int64_t head_ps;
 
-        if (!may_leave(serve, batcher, device))
+        if (!may_leave(serve, batcher, looker))
             continue;
         head_ps = serve->flights[ring_peek(&batcher->waiting)].job_ps;
         if (head_ps < ready_ps) {

@@ -227,8 +227,10 @@ void queue_form_rebook(struct serve *serve, int32_t device);
 void batcher_build(struct serve *serve);
 void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index);
 /* The batcher of the device whose requests may leave now and have waited longest, if that is longer
- * than since ready_ps; else NULL. Drops heads that are lost, and plans when to look again. */
-struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps);
+ * than since ready_ps; else NULL. Drops heads that are lost, and plans when to look again: for all
+ * devices that this concerns but `looker`, which is being looked at. */
+struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps,
+                               int32_t looker);
 bool batcher_waits(const struct batcher *batcher);
 const struct site *batcher_site(const struct batcher *batcher);
 /* Forms the batch that batcher_oldest has decided on: its first flight. */

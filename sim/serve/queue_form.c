@@ -133,13 +133,15 @@ struct next { /* what a device would take next; both empty: nothing */
     struct batcher *batcher;
 };
 
-/* The oldest of its queue's head and of the batches that may leave. */
-static struct next next_of(struct serve *serve, int32_t device)
+/* The oldest of its queue's head and of the batches that may leave. Asked while `looker` is being
+ * looked at: the device itself, or another one of a stage that both are part of. */
+static struct next next_of(struct serve *serve, int32_t device, int32_t looker)
 {
     struct next next = { ring_peek(&serve->stations[device].queue), NULL };
 
     next.batcher = batcher_oldest(
-        serve, device, next.index == NO_FLIGHT ? ENGINE_NEVER : serve->flights[next.index].job_ps);
+        serve, device, next.index == NO_FLIGHT ? ENGINE_NEVER : serve->flights[next.index].job_ps,
+        looker);
     if (next.batcher)
         next.index = NO_FLIGHT;
     return next;
@@ -154,7 +156,7 @@ static bool is_next_everywhere(struct serve *serve, const struct site *site, int
 
         if (site->devices[i] == device)
             continue;
-        other = next_of(serve, site->devices[i]);
+        other = next_of(serve, site->devices[i], device);
         if (other.index != next->index || other.batcher != next->batcher)
             return false;
     }
@@ -165,7 +167,7 @@ static bool is_next_everywhere(struct serve *serve, const struct site *site, int
 static bool queue_look(struct serve *serve, int32_t device)
 {
     int64_t now_ps = engine_now_ps(serve->engine), start_ps;
-    struct next next = next_of(serve, device);
+    struct next next = next_of(serve, device, device);
     const struct site *site;
 
     if (!next.batcher && next.index == NO_FLIGHT)

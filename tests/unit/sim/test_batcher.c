@@ -239,6 +239,23 @@ static void a_dropped_batch_lets_its_other_devices_go_on(void **state)
     assert_request_ms(2, 2, 10, 20);
 }
 
+/* Looking at a for x asks b too, where the head of y is lost: b must go on with z by itself. */
+static void a_head_dropped_from_another_device_lets_its_own_go_on(void **state)
+{
+    (void)state;
+    fixture_stages(BATCHES "w,0,1,0.010,0\nw,0,2,0.010,0\nx,0,1,0.001,0\nx,0,2,0.001,0\n");
+    fixture_write("p.csv", PLACED "w,0,0,c,w\nx,0,0,a,x\nx,0,0,b,x\n"
+                                  "y,0,0,b,x\ny,0,0,c,x\nz,0,0,b,x\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,slo_s\n"
+                           "0,0,w,\n1,0.001,y,0.003\n2,0.002,z,\n3,0.005,x,\n");
+    batch(2, 0);
+    fixture.options.admission = ADMIT_LATE;
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[1].status, TRACE_DROPPED);
+    assert_request_ms(2, 2, 5, 6);
+    assert_request_ms(3, 5, 6, 7);
+}
+
 static void what_gathers_counts_for_least_idle(void **state)
 {
     (void)state;
@@ -273,6 +290,7 @@ int main(void)
         TEST(a_batch_on_two_devices_waits_for_the_gap_of_the_second),
         TEST(a_batch_passes_nobody_on_any_of_its_devices),
         TEST(a_dropped_batch_lets_its_other_devices_go_on),
+        TEST(a_head_dropped_from_another_device_lets_its_own_go_on),
         TEST(what_gathers_counts_for_least_idle),
     };
 
