@@ -109,12 +109,16 @@ static int size_number(const struct lane *lane, int32_t size)
     return number;
 }
 
+/* When the source would have the results. */
 static int64_t finish_ps(void *arg, int32_t size)
 {
     const struct batcher *batcher = arg;
+    const struct serve *serve = batcher->serve;
+    int number = size_number(batcher->lane, size);
+    int64_t back_ps = serve_back_ps(serve, batcher->lane, number);
+    int64_t left_ps = serve_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine));
 
-    return serve_predict_ps(batcher->serve, batcher->lane, size_number(batcher->lane, size),
-                            engine_now_ps(batcher->serve->engine));
+    return left_ps > INT64_MAX - back_ps ? INT64_MAX : left_ps + back_ps;
 }
 
 static struct batch_decision ask(struct serve *serve, struct batcher *batcher)

@@ -267,9 +267,11 @@ int serve_size(const struct lane *lane, int32_t items);
 /* An error: simulated time ends. */
 bool serve_passes_calendar(struct err *err);
 /* When a job of that size that started in stage 0 at start_ps would leave the last stage, given
- * what is booked. */
+ * what is booked; between stages with messages that meet no other, and the mean overhead. */
 int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int size,
                          int64_t start_ps);
+/* From the last stage to the source, when the message meets no other. */
+int64_t serve_back_ps(const struct serve *serve, const struct lane *lane, int size);
 
 /* lindley.c: the closed form. True when it is exact for this plan and these options. */
 bool lindley_applies(const struct serve *serve);

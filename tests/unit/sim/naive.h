@@ -290,7 +290,84 @@ static inline int64_t stage_booked_ps(const struct case_stage *stage, const int6
     return latest_ps;
 }
 
+/* ---- links ---- */
+
+/* Row of links.csv that attaches the node to the medium: its own before that of every node. */
+static inline const struct case_link *attachment(int medium, int node)
+{
+    const struct case_link *every = NULL;
+
+    for (int i = 0; i < random_case.link_count; i++) {
+        const struct case_link *link = &random_case.links[i];
+
+        if (link->medium == medium && link->node == node)
+            return link;
+        if (link->medium == medium && link->node == CASE_EVERY)
+            every = link;
+    }
+    return every;
+}
+
+static inline int node_of(int end)
+{
+    return end < 0 ? CASE_SOURCE : random_case.devices[end].node;
+}
+
+struct naive_way {         /* of a message */
+    int64_t *port_free_ps; /* of the port that it occupies; NULL: it is free */
+    int64_t occupy_ps, latency_ps;
+};
+
+static inline struct naive_way way_of(int from, int to, int64_t bytes)
+{
+    for (int m = 0; m < CASE_LINKS && from != to; m++) {
+        const struct case_link *a = attachment(m, node_of(from)), *b = attachment(m, node_of(to));
+        struct naive_way way;
+        int64_t rate;
+
+        if (!a || !b || (node_of(from) == node_of(to) && a->kind != CASE_BUS))
+            continue;
+        rate = a->bytes_per_s < b->bytes_per_s ? a->bytes_per_s : b->bytes_per_s;
+        way.latency_ps = a->latency_ps > b->latency_ps ? a->latency_ps : b->latency_ps;
+        way.port_free_ps = &naive.port_free_ps[m][a->kind == CASE_SWITCH ? node_of(from) + 1 : 0];
+        way.occupy_ps = a->per_message_ps + bytes * (UNITS_PS_PER_S / rate);
+        return way;
+    }
+    return (struct naive_way){ NULL, 0, 0 };
+}
+
+static inline int64_t bytes_in(int request)
+{
+    return 4 * (int64_t)random_case.requests[request].prompt_tokens;
+}
+
+static inline int64_t bytes_out(int request, int stage)
+{
+    int type = random_case.devices[naive_replica(request)->stages[stage].devices[0]].type;
+
+    return random_case.executables[naive_replica(request)->executable]
+        .costs[type][naive.requests[request].size][stage]
+        .output_bytes;
+}
+
 /* ---- objectives ---- */
+
+static inline int64_t overhead_mean_ps(enum overhead_where where)
+{
+    return random_case.overhead_ps[where] > 0 ? random_case.overhead_ps[where] : 0;
+}
+
+/* From stage to stage (-1: the source; behind the last: back to it), as if nobody else sent. */
+static inline int64_t alone_ps(int request, int stage)
+{
+    int count = naive_stage_count(naive.requests[request].replica);
+    int from = stage < 0 ? -1 : naive_replica(request)->stages[stage].devices[0];
+    int to = stage + 1 < count ? naive_replica(request)->stages[stage + 1].devices[0] : -1;
+    int64_t bytes = stage < 0 ? bytes_in(request) : bytes_out(request, stage);
+    struct naive_way way = way_of(from, to, bytes);
+
+    return way.occupy_ps + way.latency_ps + (to < 0 ? 0 : overhead_mean_ps(OVERHEAD_WORKER));
+}
 
 static inline int64_t naive_slo_ps(int request)
 {
@@ -312,7 +389,7 @@ static inline bool is_in_time(int request, int64_t start_ps)
 
         if (s > 0 && free_ps > time_ps)
             time_ps = free_ps;
-        time_ps += naive_time_ps(r->replica, s, r->size, false);
+        time_ps += naive_time_ps(r->replica, s, r->size, false) + alone_ps(request, s);
     }
     return time_ps <= r->arrival_ps + naive_slo_ps(request);
 }

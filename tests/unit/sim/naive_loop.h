@@ -140,6 +140,7 @@ static inline void dispatch_request(int request)
 {
     struct naive_request *r = &naive.requests[request];
     int replicas[CASE_REPLICAS], count = 0, best;
+    int64_t ready_ps = naive.now_ps + overhead_mean_ps(OVERHEAD_DISPATCH), free_ps;
     bool is_any_down = false;
 
     for (int i = 0; i < random_case.replica_count; i++)
@@ -156,8 +157,10 @@ static inline void dispatch_request(int request)
     r->replica = replicas[best];
     r->stage = 0;
     r->size = size_for(r->replica, random_case.requests[request].items);
+    ready_ps += alone_ps(request, -1);
+    free_ps = naive.now_ps + backlog_ps(r->replica, 0);
     if (random_case.options.admission == ADMIT_SLO &&
-        !is_in_time(request, naive.now_ps + backlog_ps(r->replica, 0))) {
+        !is_in_time(request, free_ps > ready_ps ? free_ps : ready_ps)) {
         r->replica = -1;
         end_one(request, TRACE_DROPPED);
         return;

@@ -237,44 +237,17 @@ static inline void reach_worker(int request)
         enter_queue(request);
 }
 
-/* Row of links.csv that attaches the node to the medium: its own before that of every node. */
-static inline const struct case_link *attachment(int medium, int node)
-{
-    const struct case_link *every = NULL;
-
-    for (int i = 0; i < random_case.link_count; i++) {
-        const struct case_link *link = &random_case.links[i];
-
-        if (link->medium == medium && link->node == node)
-            return link;
-        if (link->medium == medium && link->node == CASE_EVERY)
-            every = link;
-    }
-    return every;
-}
-
-static inline int node_of(int end)
-{
-    return end < 0 ? CASE_SOURCE : random_case.devices[end].node;
-}
-
-/* When a message arrives; now, where it is free. */
+/* When a message arrives; NAIVE_NEVER where it is free. */
 static inline int64_t send_ps(int from, int to, int64_t bytes)
 {
-    for (int m = 0; m < CASE_LINKS && from != to; m++) {
-        const struct case_link *a = attachment(m, node_of(from)), *b = attachment(m, node_of(to));
-        int64_t rate, latency_ps, begin_ps, *port;
+    struct naive_way way = way_of(from, to, bytes);
+    int64_t begin_ps;
 
-        if (!a || !b || (node_of(from) == node_of(to) && a->kind != CASE_BUS))
-            continue;
-        rate = a->bytes_per_s < b->bytes_per_s ? a->bytes_per_s : b->bytes_per_s;
-        latency_ps = a->latency_ps > b->latency_ps ? a->latency_ps : b->latency_ps;
-        port = &naive.port_free_ps[m][a->kind == CASE_SWITCH ? node_of(from) + 1 : 0];
-        begin_ps = *port > naive.now_ps ? *port : naive.now_ps;
-        *port = begin_ps + a->per_message_ps + bytes * (UNITS_PS_PER_S / rate);
-        return *port + latency_ps;
-    }
-    return NAIVE_NEVER;
+    if (!way.port_free_ps)
+        return NAIVE_NEVER;
+    begin_ps = *way.port_free_ps > naive.now_ps ? *way.port_free_ps : naive.now_ps;
+    *way.port_free_ps = begin_ps + way.occupy_ps;
+    return *way.port_free_ps + way.latency_ps;
 }
 
 static inline int route_of(int from, int to)
@@ -303,8 +276,7 @@ static inline bool send_request(int request, int from, int to, int64_t bytes)
 
 static inline void launch(int request)
 {
-    if (!send_request(request, -1, naive_stage(request)->devices[0],
-                      4 * (int64_t)random_case.requests[request].prompt_tokens))
+    if (!send_request(request, -1, naive_stage(request)->devices[0], bytes_in(request)))
         reach_worker(request);
 }
 
@@ -313,9 +285,7 @@ static inline void complete(int request)
     struct naive_request *r = &naive.requests[request];
     const struct case_stage *stage = naive_stage(request);
     int from = stage->devices[0];
-    int64_t bytes = random_case.executables[naive_replica(request)->executable]
-                        .costs[random_case.devices[from].type][r->size][r->stage]
-                        .output_bytes;
+    int64_t bytes = bytes_out(request, r->stage);
 
     for (int i = 0; i < stage->device_count; i++) {
         struct naive_device *device = &naive.devices[stage->devices[i]];

@@ -56,6 +56,49 @@ static void late_drops_when_the_first_stage_would_start(void **state)
     assert_request_ms(3, 0, 20, 35);
 }
 
+/* 4 tokens in and 16 bytes on at 1 byte / ms, a latency of 1: 17 + 10 + 17 + 5 + 17, which nothing
+ * but links makes longer than 15. */
+static void links_count_towards_an_objective(void **state)
+{
+    static const enum admit_kind kinds[] = { ADMIT_SLO, ADMIT_LATE };
+
+    (void)state;
+    fixture_cluster("device,type\na,t\nb,t\n", "medium,kind,node,bits_per_s,latency_s\n"
+                                               "l,switch,*,8000,0.001\n");
+    fixture_write("costs/t/stages.csv", "executable,stage,latency_s,output_bytes\n"
+                                        "x,0,0.010,16\nx,1,0.005,16\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,prompt_tokens,slo_s\n"
+                           "0,0,s,4,0.066\n1,1,s,4,0.065999\n");
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        fixture.options.admission = kinds[i];
+        fixture_must_run();
+        assert_request_ms(0, 0, 17, 66);
+        assert_dropped(1, kinds[i] == ADMIT_SLO ? -1 : 0);
+    }
+    fixture.options.batch = (struct batch_options){ .kind = BATCH_FIXED, .max_size = 2 };
+    fixture_must_run();
+    assert_request_ms(0, 0, 17, 66);
+    assert_dropped(1, 0);
+}
+
+static void overheads_count_towards_an_objective(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.010,0\nx,1,0.005,0\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\n");
+    fixture_write("w.csv", OBJECTIVES "0,0,s,0.024\n1,1,s,0.023999\n2,2,s,0.024\n"
+                                      "3,2,s,0.033999\n");
+    fixture_write("o.csv", "where,dist,mean_s\ndispatch,constant,0.003\nworker,constant,0.003\n");
+    fixture.files.overhead = fixture_path("o.csv");
+    fixture.options.admission = ADMIT_SLO;
+    fixture_must_run();
+    assert_request_ms(0, 0, 6, 24);
+    assert_dropped(1, -1);
+    assert_request_ms(2, 2000, 2006, 2024);
+    assert_request_ms(3, 2000, 2016, 2034); /* nothing is booked before stage 0: none is foreseen */
+}
+
 /* Dropped jobs of b do not keep r, which comes to b from a, out of time. */
 static void what_is_dropped_late_is_no_longer_booked(void **state)
 {
@@ -230,6 +273,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(slo_drops_at_dispatch_what_would_be_late),
         TEST(late_drops_when_the_first_stage_would_start),
+        TEST(links_count_towards_an_objective),
+        TEST(overheads_count_towards_an_objective),
         TEST(what_is_dropped_late_is_no_longer_booked),
         TEST(what_is_dropped_late_lets_its_other_devices_go_on),
         TEST(a_planned_look_ends_with_the_start_of_a_job),
