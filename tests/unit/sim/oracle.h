@@ -139,6 +139,43 @@ static inline void assert_latency(const char *name, double latency_s, double mos
     "tied_lm_head,weight_bits,kv_bits,max_context\n"                                               \
     "reader,encoder,1,8,1,1,8,16,32,gelu,layer,learned,no,32,32,\n"
 
+static inline struct cost_row encoder_row(const struct model_op *op, int32_t tokens,
+                                          int64_t time_ps)
+{
+    struct cost_row row = {
+        .op = op->op,
+        .phase = op->phase,
+        .impl = "c",
+        .dtype = "f32",
+        .threads = 1,
+        .m_tokens = tokens,
+        .gemm_n = op->gemm_n,
+        .gemm_k = op->gemm_k,
+        .heads = op->heads,
+        .kv_heads = op->kv_heads,
+        .head_dim = op->head_dim,
+        .kv_len = op->op == OP_ATTN ? tokens : 0,
+        .state = COST_CHAIN,
+        .regime = "burst",
+        .model = "reader",
+        .n = 5,
+        .n_proc = 1,
+        .mean_ps = time_ps,
+        .median_ps = time_ps,
+        .min_ps = time_ps,
+        .p95_ps = time_ps,
+        .ci_lo_ps = time_ps,
+        .ci_hi_ps = time_ps,
+        .proc_min_ps = time_ps,
+        .proc_max_ps = time_ps,
+        .ctr_reason = "test",
+    };
+
+    for (int k = 0; k < COST_COUNTER_COUNT; k++)
+        row.counters[k] = COST_UNKNOWN;
+    return row;
+}
+
 /* An encoder whose embedding takes 1 us a token, and whose other operators take 1 ps: prompts of
  * exp:1000 make service times of 1 ms that are exponential but for their grain of 1 us. */
 static inline void encoder_costs(void)
@@ -171,36 +208,7 @@ static inline void encoder_costs(void)
             if (is_known)
                 continue;
             assert_true(count < 40);
-            rows[count++] = (struct cost_row){
-                .op = op->op,
-                .phase = op->phase,
-                .impl = "c",
-                .dtype = "f32",
-                .threads = 1,
-                .m_tokens = tokens,
-                .gemm_n = op->gemm_n,
-                .gemm_k = op->gemm_k,
-                .heads = op->heads,
-                .kv_heads = op->kv_heads,
-                .head_dim = op->head_dim,
-                .kv_len = op->op == OP_ATTN ? tokens : 0,
-                .state = COST_CHAIN,
-                .regime = "burst",
-                .model = "reader",
-                .n = 5,
-                .n_proc = 1,
-                .mean_ps = time_ps,
-                .median_ps = time_ps,
-                .min_ps = time_ps,
-                .p95_ps = time_ps,
-                .ci_lo_ps = time_ps,
-                .ci_hi_ps = time_ps,
-                .proc_min_ps = time_ps,
-                .proc_max_ps = time_ps,
-                .ctr_reason = "test",
-            };
-            for (int k = 0; k < COST_COUNTER_COUNT; k++)
-                rows[count - 1].counters[k] = COST_UNKNOWN;
+            rows[count++] = encoder_row(op, tokens, time_ps);
         }
     }
     assert_true(out_make_folder(fixture_path("costs/t"), &fixture.err));
