@@ -211,6 +211,8 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
     serve->next_batch_id++;
     batcher->decision.action = BATCH_WAIT;
     engine_clear(serve->engine, timer_slot(serve, batcher));
+    if (serve->has_comings)
+        coming_batch(serve, first);
     return first;
 }
 
@@ -219,13 +221,17 @@ void batcher_timer(struct serve *serve, int number)
     station_start(serve, serve->lanes[number].sites[0].device);
 }
 
+int64_t batcher_work_ps(const struct batcher *batcher, const struct site *site, int64_t items)
+{
+    int largest = batcher->size_count > 0 ? batcher->size_count - 1 : 0;
+    int64_t cost_ps = site->jobs[largest].cost_ps;
+
+    return cost_ps > 0 ? units_mul_div(items, cost_ps, batcher->lane->sizes[largest]) : 0;
+}
+
 int64_t batcher_backlog_ps(const struct batcher *batcher)
 {
-    const struct lane *lane = batcher->lane;
-    int largest = batcher->size_count > 0 ? batcher->size_count - 1 : 0;
-    int64_t cost_ps = batcher->site->jobs[largest].cost_ps;
-
-    return cost_ps > 0 ? units_mul_div(batcher->items, cost_ps, lane->sizes[largest]) : 0;
+    return batcher_work_ps(batcher, batcher->site, batcher->items);
 }
 
 void batcher_fail(struct serve *serve, struct batcher *batcher)

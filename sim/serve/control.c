@@ -164,7 +164,8 @@ static bool speed_change(struct serve *serve, int32_t device, double ratio, stru
             if (!lane->sites[s].is_model && holds_device(lane->sites[s].stage, device))
                 costs_scale(serve, lane, &lane->sites[s]);
     }
-    if (!queue_form_reprice(serve, device, err))
+    if (!queue_form_reprice(serve, device, err) ||
+        (serve->has_comings && !coming_reprice(serve, err)))
         return false;
     for (int i = 0; i < serve->input->plan->stage_count; i++) {
         const struct site *site = &serve->sites[i];

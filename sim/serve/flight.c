@@ -22,6 +22,9 @@ static void pool_widen(struct serve *serve)
     if (serve->observer.on_span)
         serve->readies_ps = arena_grow(serve->arena, serve->readies_ps, (size_t)serve->flight_count,
                                        (size_t)count, sizeof(*serve->readies_ps));
+    if (serve->has_comings)
+        serve->comings_ps = arena_grow(serve->arena, serve->comings_ps, (size_t)serve->flight_count,
+                                       (size_t)count, sizeof(*serve->comings_ps));
     for (int32_t i = serve->flight_count; i < count; i++)
         serve->flights[i].mate = i + 1 < count ? i + 1 : NO_FLIGHT;
     serve->first_free = serve->flight_count;
@@ -124,6 +127,8 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
 
         if (serve->flights[index].site->is_model)
             memory_keep(serve, index, -1);
+        if (serve->has_comings)
+            coming_drop(serve, index);
         lane->same->outstanding--;
         request_end(serve, index, replica, status);
         index = mate;
@@ -227,6 +232,8 @@ static bool source_receive(struct serve *serve, int32_t index, struct err *err)
             step_prepare(flight, decode);
             flight->is_back = false;
             flight->site = serve->lanes[flight->site->replica].sites;
+            if (serve->has_comings && !coming_set(serve, index, err))
+                return false;
             return flight_launch(serve, index, err);
         }
     }
@@ -263,6 +270,8 @@ bool flight_arrive(struct serve *serve, int32_t index, struct err *err)
 bool flight_enter(struct serve *serve, int32_t index, struct err *err)
 {
     if (serve->flights[index].site->is_plain) {
+        if (serve->has_comings)
+            coming_enter(serve, index);
         station_push_plain(serve, index);
         return true;
     }

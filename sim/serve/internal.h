@@ -56,6 +56,8 @@ struct lane {           /* a replica as requests see it */
     int32_t number;     /* in the placement */
     struct lane *same; /* the first epoch's replica of that service and number: it counts for all */
     int64_t outstanding;
+    uint64_t coming_ps; /* work on its way, see coming.c: in all coming_carry x 2^64 more */
+    uint64_t coming_carry;
     /* executables: batch sizes that all its stages are profiled for, ascending, up to what batches
      * and requests of this run ask for */
     int size_count;
@@ -141,7 +143,8 @@ struct serve {
     struct decode *decodes; /* beside flights; NULL when only executables are placed */
     int64_t *batch_ids;     /* beside flights; NULL without batching */
     int64_t *readies_ps;    /* beside flights: when they came to their stage; NULL if nobody asks */
-    bool has_models, has_batchers;
+    int64_t *comings_ps;    /* beside flights: what lane.coming_ps has of them; NULL: nobody asks */
+    bool has_models, has_batchers, has_comings;
     int32_t flight_count, first_free;
     int32_t epoch;
     bool has_queue_form; /* queued jobs are looked at anew when a device is free: no closed form */
@@ -238,8 +241,26 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher);
 void batcher_timer(struct serve *serve, int number);
 /* How long the requests that wait will keep their stage 0, by the rate of the largest batch. */
 int64_t batcher_backlog_ps(const struct batcher *batcher);
+/* The same for items of its lane in any stage. */
+int64_t batcher_work_ps(const struct batcher *batcher, const struct site *site, int64_t items);
 /* All that waits is lost. */
 void batcher_fail(struct serve *serve, struct batcher *batcher);
+
+/* coming.c: work on its way to the stage that dispatch goes by. All but the first for runs that
+ * has_comings alone. */
+void coming_begin(struct serve *serve); /* sets has_comings */
+/* The flight is on its way through its lane, for this step. */
+bool coming_set(struct serve *serve, int32_t index, struct err *err);
+/* It has reached the queue of its stage. */
+void coming_enter(struct serve *serve, int32_t index);
+/* It is no longer on its way. */
+void coming_drop(struct serve *serve, int32_t index);
+/* A batch has been formed: it is one job. */
+void coming_batch(struct serve *serve, int32_t index);
+/* Costs have changed. */
+bool coming_reprice(struct serve *serve, struct err *err);
+/* With what is on its way. Without has_comings the backlog itself. */
+int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps);
 
 /* control.c: epochs, failures, speeds. */
 bool control_begin(struct serve *serve, struct err *err);

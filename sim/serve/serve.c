@@ -88,7 +88,7 @@ int64_t serve_back_ps(const struct serve *serve, const struct lane *lane, int si
 
 static int64_t last_backlog_ps(const struct serve *serve, const struct lane *lane)
 {
-    return station_backlog_ps(serve, &lane->sites[lane->stage_count - 1]);
+    return coming_backlog_ps(lane, station_backlog_ps(serve, &lane->sites[lane->stage_count - 1]));
 }
 
 static void candidate_fill(const struct serve *serve, const struct lane *lane,
@@ -99,7 +99,7 @@ static void candidate_fill(const struct serve *serve, const struct lane *lane,
     candidate->number = lane->number;
     switch (serve->options->dispatch) {
     case DISPATCH_LEAST_IDLE:
-        candidate->backlog_ps = station_backlog_ps(serve, lane->sites);
+        candidate->backlog_ps = coming_backlog_ps(lane, station_backlog_ps(serve, lane->sites));
         break;
     case DISPATCH_LEAST_LAST_STAGE:
         candidate->last_backlog_ps = last_backlog_ps(serve, lane);
@@ -219,6 +219,8 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
     lane->same->outstanding++;
     if (is_model)
         memory_keep(serve, index, 1);
+    if (serve->has_comings && !coming_set(serve, index, err))
+        return false;
     if (serve->delays && delays_hold(serve, DELAY_DISPATCH, index))
         return true;
     return flight_launch(serve, index, err);
@@ -364,6 +366,7 @@ static bool begin(struct serve *serve, struct err *err)
     serve->dispatch =
         dispatch_create(serve->arena, options->dispatch, input->plan->service_count, options->seed);
     delays_begin(serve);
+    coming_begin(serve);
     for (int i = 0; i < input->plan->stage_count; i++)
         serve->sites[i].is_plain = !serve->has_queue_form && !serve->delays &&
                                    !serve->observer.on_span && !serve->sites[i].is_model &&

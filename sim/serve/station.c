@@ -229,6 +229,8 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
 {
     const struct site *site = serve->flights[index].site;
 
+    if (serve->has_comings)
+        coming_enter(serve, index);
     if (serve->readies_ps)
         serve->readies_ps[index] = engine_now_ps(serve->engine);
     if (serve->has_queue_form && queue_form_is_down(serve, site)) {

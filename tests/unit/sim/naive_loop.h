@@ -32,19 +32,50 @@ static inline int64_t naive_outstanding(int replica)
     return count;
 }
 
-/* What gathers in front of a replica, at the pace of its largest batch. */
-static inline int64_t gathered_ps(int replica)
+/* What an item costs in a stage, at the pace of the largest batch. */
+static inline int64_t share_ps(int replica, int stage, int64_t items)
 {
     const int32_t *sizes = random_case.executables[random_case.replicas[replica].executable].sizes;
     int count = random_case.executables[random_case.replicas[replica].executable].size_count;
-    int items, largest = 0;
+    int largest = 0;
     int64_t cost_ps;
 
-    prefix_of(replica, INT32_MAX, &items);
     while (largest + 1 < count && sizes[largest + 1] <= naive_max_batch(replica))
         largest++;
-    cost_ps = naive_time_ps(replica, 0, largest, false);
+    cost_ps = naive_time_ps(replica, stage, largest, false);
     return cost_ps == 0 ? 0 : units_mul_div(items, cost_ps, sizes[largest]);
+}
+
+/* What gathers in front of a replica. */
+static inline int64_t gathered_ps(int replica)
+{
+    int items;
+
+    prefix_of(replica, INT32_MAX, &items);
+    return share_ps(replica, 0, items);
+}
+
+/* What a stage will have to do for requests that are on their way to it. */
+static inline int64_t coming_ps(int replica, int stage)
+{
+    int64_t sum_ps = 0;
+
+    for (int i = 0; i < random_case.request_count; i++) {
+        const struct naive_request *r = &naive.requests[i];
+        bool is_on_way = r->state == NAIVE_DISPATCHED || r->state == NAIVE_ON_LINK ||
+                         r->state == NAIVE_AT_WORKER;
+        bool is_formed = r->stage > 0 || r->state == NAIVE_RUNNING;
+
+        if (r->replica != replica || r->state == NAIVE_ENDED || r->is_follower || r->is_back ||
+            r->stage > stage || (r->stage == stage && !is_on_way))
+            continue;
+        if (naive_max_batch(replica) > 1 && !is_formed)
+            sum_ps += share_ps(replica, stage, random_case.requests[i].items);
+        else
+            sum_ps += naive_time_ps(replica, stage, r->size, false) +
+                      naive_time_ps(replica, stage, r->size, true);
+    }
+    return random_case.options.rules == SERVE_DLSIM ? 0 : sum_ps;
 }
 
 /* Until the devices of a stage are done with what is booked, and with what gathers there. */
@@ -62,9 +93,10 @@ static inline int64_t dislike(int replica)
 {
     switch (random_case.options.dispatch) {
     case DISPATCH_LEAST_IDLE:
-        return backlog_ps(replica, 0);
+        return backlog_ps(replica, 0) + coming_ps(replica, 0);
     case DISPATCH_LEAST_LAST_STAGE:
-        return backlog_ps(replica, naive_stage_count(replica) - 1);
+        return backlog_ps(replica, naive_stage_count(replica) - 1) +
+               coming_ps(replica, naive_stage_count(replica) - 1);
     case DISPATCH_LEAST_OUTSTANDING:
         return naive_outstanding(replica);
     case DISPATCH_ROUND_ROBIN:

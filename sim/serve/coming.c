@@ -1,0 +1,110 @@
+/* coming.c - work that was dispatched and has not reached the queue that dispatch goes by.
+ *
+ * least-idle goes by stage 0, least-last-stage by the last stage: what is on a link, held by an
+ * overhead or in an earlier stage is booked nowhere there yet, and counts with what it will cost.
+ * Costs of a batch that is not formed are shared out at the rate of the largest size. */
+#include "sim/serve/internal.h"
+
+#include "lib/policy/price.h"
+
+static const struct site *target_of(const struct serve *serve, const struct lane *lane)
+{
+    return serve->options->dispatch == DISPATCH_LEAST_IDLE ? lane->sites
+                                                           : &lane->sites[lane->stage_count - 1];
+}
+
+void coming_begin(struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+    enum dispatch_kind dispatch = serve->options->dispatch;
+    bool has_way = serve->delays != NULL;
+
+    if (serve->options->rules != SERVE_DEFAULT || plan->replica_count == plan->service_count ||
+        (dispatch != DISPATCH_LEAST_IDLE && dispatch != DISPATCH_LEAST_LAST_STAGE))
+        return;
+    for (int r = 0; r < plan->replica_count; r++)
+        has_way = has_way || serve->lanes[r].sites[0].route_in >= 0 ||
+                  (dispatch == DISPATCH_LEAST_LAST_STAGE && serve->lanes[r].stage_count > 1);
+    serve->has_comings = has_way;
+}
+
+/* What the flight, which is not there yet, will keep the devices of its target for. */
+static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, struct err *err)
+{
+    const struct flight *flight = &serve->flights[index];
+    const struct lane *lane = &serve->lanes[flight->site->replica];
+    const struct site *site = target_of(serve, lane);
+
+    if (site->is_model) {
+        const struct decode *decode = &serve->decodes[index];
+        int extrapolated = 0; /* counted when it is computed */
+
+        return price_step(serve->price, site->stage, site->model, site->table, site->threads,
+                          serve->speeds[site->device], decode->new_tokens, decode->past_tokens,
+                          work_ps, &extrapolated, err);
+    }
+    if (lane->sites[0].batcher && serve_batch_id(serve, index) < 0)
+        *work_ps = batcher_work_ps(lane->sites[0].batcher, site, flight->items);
+    else
+        *work_ps =
+            engine_after_ps(site->jobs[flight->size].cost_ps, site->jobs[flight->size].gap_ps);
+    return true;
+}
+
+void coming_drop(struct serve *serve, int32_t index)
+{
+    struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
+    uint64_t work_ps = (uint64_t)serve->comings_ps[index];
+
+    lane->coming_carry -= lane->coming_ps < work_ps;
+    lane->coming_ps -= work_ps;
+    serve->comings_ps[index] = 0;
+}
+
+bool coming_set(struct serve *serve, int32_t index, struct err *err)
+{
+    struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
+    int64_t work_ps = 0;
+
+    if (!work_find(serve, index, &work_ps, err))
+        return false;
+    coming_drop(serve, index);
+    serve->comings_ps[index] = work_ps;
+    lane->coming_ps += (uint64_t)work_ps;
+    lane->coming_carry += lane->coming_ps < (uint64_t)work_ps;
+    return true;
+}
+
+void coming_enter(struct serve *serve, int32_t index)
+{
+    const struct site *site = serve->flights[index].site;
+
+    if (site == target_of(serve, &serve->lanes[site->replica]))
+        coming_drop(serve, index);
+}
+
+void coming_batch(struct serve *serve, int32_t index)
+{
+    const struct flight *flight = &serve->flights[index];
+
+    if (flight->site == target_of(serve, &serve->lanes[flight->site->replica]))
+        return;
+    for (int32_t i = flight->mate; i != NO_FLIGHT; i = serve->flights[i].mate)
+        coming_drop(serve, i);
+    (void)coming_set(serve, index, NULL); /* executables have their costs */
+}
+
+bool coming_reprice(struct serve *serve, struct err *err)
+{
+    for (int32_t i = 0; i < serve->flight_count; i++)
+        if (serve->flights[i].site && serve->comings_ps[i] > 0 && !coming_set(serve, i, err))
+            return false;
+    return true;
+}
+
+int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps)
+{
+    if (lane->coming_carry > 0 || lane->coming_ps > (uint64_t)ENGINE_LAST_PS)
+        return ENGINE_LAST_PS;
+    return engine_after_ps(backlog_ps, (int64_t)lane->coming_ps);
+}
