@@ -1,6 +1,6 @@
 /* price.c - sums measured operators over the slices of a stage, and remembers the sums.
  *
- * The memory is a hash of (device, stage, new, past); it starts anew when full, so that a run of
+ * The memory is a hash of (owner, stage, new, past); it starts anew when full, so that a run of
  * any length stays within it. What it forgets is computed again with the same result. */
 #include "lib/policy/price.h"
 
@@ -17,12 +17,15 @@
 #define FIRST_SLOTS ((size_t)1 << 10)
 #define MAX_SLOTS ((size_t)1 << 21)
 
-/* Whose costs: few in a run, so they are numbered. */
+#define FIRST_OWNERS ((size_t)16)
+#define NO_OWNER (-1)
+
+/* Whose costs: few in a run, so they are numbered. Sums are those of full speed: a device whose
+ * speed changes again and again has one owner and one set of sums. */
 struct owner {
     const struct model *model;
     const struct cost_table *table;
     int threads;
-    double speed_ratio;
 };
 struct key {
     int32_t owner, stage, new_tokens, past_tokens;
@@ -36,7 +39,9 @@ struct sum {
 struct price {
     struct arena *arena;
     struct owner *owners;
-    int32_t owner_count;
+    size_t owner_count, owner_room;
+    int32_t *last_owners; /* by stage: whose costs were asked for last; NO_OWNER = nobody's */
+    size_t last_room;
     struct sum *slots; /* at most half of them taken */
     size_t slot_count, used;
     bool has_kappa;
@@ -63,20 +68,45 @@ int64_t price_scale(int64_t time_ps, double speed_ratio)
 
 /* ---- memory ---- */
 
-static int32_t find_owner(struct price *price, const struct owner *owner)
+static bool is_same(const struct owner *a, const struct owner *b)
 {
-    for (int32_t i = 0; i < price->owner_count; i++) {
-        const struct owner *known = &price->owners[i];
+    return a->model == b->model && a->table == b->table && a->threads == b->threads;
+}
 
-        if (known->model == owner->model && known->table == owner->table &&
-            known->threads == owner->threads && !(known->speed_ratio < owner->speed_ratio) &&
-            !(known->speed_ratio > owner->speed_ratio))
-            return i;
+static int32_t search_owner(struct price *price, const struct owner *owner)
+{
+    for (size_t i = 0; i < price->owner_count; i++)
+        if (is_same(&price->owners[i], owner))
+            return (int32_t)i;
+    if (price->owner_count == price->owner_room) {
+        size_t room = price->owner_room ? 2 * price->owner_room : FIRST_OWNERS;
+
+        price->owners =
+            arena_grow(price->arena, price->owners, price->owner_room, room, sizeof *price->owners);
+        price->owner_room = room;
     }
-    price->owners = arena_grow(price->arena, price->owners, (size_t)price->owner_count,
-                               (size_t)price->owner_count + 1, sizeof *price->owners);
     price->owners[price->owner_count] = *owner;
-    return price->owner_count++;
+    return (int32_t)price->owner_count++;
+}
+
+/* A stage keeps its owner for a whole run, so it is searched for once. */
+static int32_t find_owner(struct price *price, size_t stage, const struct owner *owner)
+{
+    if (stage >= price->last_room) {
+        size_t room = price->last_room ? price->last_room : FIRST_OWNERS;
+
+        while (room <= stage)
+            room *= 2;
+        price->last_owners = arena_grow(price->arena, price->last_owners, price->last_room, room,
+                                        sizeof *price->last_owners);
+        for (size_t i = price->last_room; i < room; i++)
+            price->last_owners[i] = NO_OWNER;
+        price->last_room = room;
+    }
+    if (price->last_owners[stage] == NO_OWNER ||
+        !is_same(&price->owners[price->last_owners[stage]], owner))
+        price->last_owners[stage] = search_owner(price, owner);
+    return price->last_owners[stage];
 }
 
 /* The slot that holds the key, or the free one where it belongs. */
@@ -194,8 +224,9 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err)
 {
     int known = threads > 0 ? threads : cost_only_threads(table);
-    struct owner owner = { model, table, known > 0 ? known : 1, speed_ratio };
-    struct sum sum = { .key = { find_owner(price, &owner), stage->id, new_tokens, past_tokens } };
+    struct owner owner = { model, table, known > 0 ? known : 1 };
+    struct sum sum = { .key = { find_owner(price, (size_t)stage->id, &owner), stage->id, new_tokens,
+                                past_tokens } };
     struct sum *slot = find_slot(price, &sum.key);
 
     if (slot->key.new_tokens == 0) {
@@ -203,13 +234,12 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
             return false;
         if (price->has_kappa)
             apply_kappa(price, &owner, &sum.key, &sum.time_ps);
-        sum.time_ps = price_scale(sum.time_ps, speed_ratio);
         make_room(price);
         slot = find_slot(price, &sum.key);
         *slot = sum;
         price->used++;
     }
-    *time_ps = slot->time_ps;
+    *time_ps = price_scale(slot->time_ps, speed_ratio);
     *extrapolated = slot->extrapolated;
     return true;
 }

@@ -1,7 +1,8 @@
 /* price.h - what a step of a stage costs: the stage's slices, summed over measured operators.
  *
  * Used by the simulator for every step and by a worker for deadline padding. Sums are exact
- * integers; decode steps are remembered, so a long run looks each context length up once. */
+ * integers; decode steps are remembered, so a long run looks each context length up once, whatever
+ * the speeds of its devices are meanwhile. */
 #ifndef ORRERY_POLICY_PRICE_H
 #define ORRERY_POLICY_PRICE_H
 

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "lib/base/arena.h"
 #include "lib/base/units.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
@@ -211,6 +212,29 @@ static void a_speed_ratio_divides_the_whole_step_once(void **state)
     assert_int_equal(price_of(scratch, price, &whole_stage, table, 1, 8, 0), full);
 }
 
+/* A device whose speed changes 20 000 times has one sum, and no memory for each speed. */
+static void a_speed_that_changes_takes_no_memory(void **state)
+{
+    struct scratch *scratch = *state;
+    struct price *price = price_create(scratch->arena);
+    struct measured m = { .count = 0 };
+    const struct cost_table *table;
+    size_t used_bytes;
+    int64_t full;
+
+    measure_step(&m, 8, 0, 1);
+    table = table_of(scratch, &m);
+    full = price_of(scratch, price, &whole_stage, table, 1, 8, 0);
+    used_bytes = arena_used_bytes(scratch->arena);
+    for (int i = 1; i <= 20000; i++) {
+        double speed_ratio = 1 + i * 1e-5;
+
+        assert_int_equal(price_of(scratch, price, &whole_stage, table, speed_ratio, 8, 0),
+                         price_scale(full, speed_ratio));
+    }
+    assert_int_equal(arena_used_bytes(scratch->arena), used_bytes);
+}
+
 static void scaling_is_exact_without_a_ratio_and_saturates(void **state)
 {
     (void)state;
@@ -366,6 +390,7 @@ int main(void)
         scratch_test(a_step_is_the_sum_of_its_operators_times_layers),
         scratch_test(stages_of_a_pipeline_cost_together_what_the_model_costs),
         scratch_test(a_speed_ratio_divides_the_whole_step_once),
+        scratch_test(a_speed_that_changes_takes_no_memory),
         scratch_test(scaling_is_exact_without_a_ratio_and_saturates),
         scratch_test(sums_are_kept_apart_by_table_ratio_and_stage),
         scratch_test(what_is_forgotten_is_computed_again_with_the_same_result),
