@@ -161,7 +161,7 @@ void costs_scale(const struct serve *serve, const struct lane *lane, struct site
 
 static bool executable_fill(struct serve *serve, struct lane *lane, struct err *err)
 {
-    int32_t most = costs_most_items(serve->input);
+    int32_t most = serve->most_items;
 
     if (!sizes_find(serve, lane, err))
         return false;

@@ -145,6 +145,7 @@ struct serve {
     int64_t *readies_ps;    /* beside flights: when they came to their stage; NULL if nobody asks */
     int64_t *comings_ps;    /* beside flights: what lane.coming_ps has of them; NULL: nobody asks */
     bool has_models, has_batchers, has_comings;
+    int32_t most_items; /* of one request of the workload */
     int32_t flight_count, first_free;
     int32_t epoch;
     bool has_queue_form; /* queued jobs are looked at anew when a device is free: no closed form */

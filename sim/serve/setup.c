@@ -5,6 +5,7 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
 #include "sim/network/network.h"
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,26 +86,57 @@ static bool lanes_build(struct serve *serve, struct err *err)
     return true;
 }
 
+/* What a request of the service can have at most: its items must fit into a profiled size of every
+ * replica. */
+static int32_t service_most_items(const struct serve *serve, const struct plan_service *service)
+{
+    int32_t most = INT32_MAX;
+
+    for (int k = 0; k < service->replica_count; k++) {
+        const struct lane *lane = &serve->lanes[service->replicas[k]];
+
+        if (lane->size_count > 0 && lane->sizes[lane->size_count - 1] < most)
+            most = lane->sizes[lane->size_count - 1];
+    }
+    return most;
+}
+
+static bool too_many_items(const struct serve *serve, size_t row, int32_t service, struct err *err)
+{
+    const struct workload *workload = serve->input->workload;
+    const struct plan_service *placed = &serve->input->plan->services[service];
+    const struct lane *lane = NULL;
+
+    for (int k = 0; k < placed->replica_count; k++) {
+        lane = &serve->lanes[placed->replicas[k]];
+        if (lane->size_count > 0 && workload->batches[row] > lane->sizes[lane->size_count - 1])
+            break;
+    }
+    assert(lane);
+    return err_at(err, workload->path, workload_line(workload, row), workload->batch_column,
+                  "batch is '%d': executable '%s' is profiled for at most %d at once",
+                  workload->batches[row], lane->sites[0].stage->executable,
+                  lane->sizes[lane->size_count - 1]);
+}
+
 /* Requests of several items run as batches of a profiled size. */
 static bool items_check(const struct serve *serve, struct err *err)
 {
     const struct workload *workload = serve->input->workload;
     const struct plan *plan = serve->input->plan;
+    int32_t *most;
 
-    for (size_t i = 0; workload && workload->batches && i < workload->count; i++) {
+    if (!workload || !workload->batches)
+        return true;
+    most = arena_array(serve->arena, (size_t)plan->service_count, sizeof(*most));
+    for (int s = 0; s < plan->service_count; s++)
+        most[s] = service_most_items(serve, &plan->services[s]);
+    for (size_t i = 0; i < workload->count; i++) {
         int32_t service =
             serve->input->service_of[workload->service_ids ? workload->service_ids[i] : 0];
 
-        for (int k = 0; k < plan->services[service].replica_count; k++) {
-            const struct lane *lane = &serve->lanes[plan->services[service].replicas[k]];
-
-            if (lane->size_count > 0 && workload->batches[i] > lane->sizes[lane->size_count - 1])
-                return err_at(err, workload->path, workload_line(workload, i),
-                              workload->batch_column,
-                              "batch is '%d': executable '%s' is profiled for at most %d at once",
-                              workload->batches[i], lane->sites[0].stage->executable,
-                              lane->sizes[lane->size_count - 1]);
-        }
+        if (workload->batches[i] > most[service])
+            return too_many_items(serve, i, service, err);
     }
     return true;
 }
@@ -226,6 +258,7 @@ bool setup_build(struct serve *serve, struct err *err)
     for (int i = 0; i < device_count; i++)
         serve->stations[i].running = NO_FLIGHT;
     speeds_fill(serve);
+    serve->most_items = costs_most_items(serve->input);
     if (!lanes_build(serve, err) || !items_check(serve, err) || !memory_check(serve, err) ||
         !routes_build(serve, err))
         return false;
