@@ -362,6 +362,7 @@ struct cluster *cluster_load(struct arena *arena, const char *folder, struct err
     cluster->path = arena_strndup(arena, folder, length);
     if (!load_devices(arena, cluster, err) || !load_links(arena, cluster, err))
         return NULL;
+    cluster_index(arena, cluster);
     return cluster;
 }
 
@@ -385,50 +386,8 @@ struct cluster *cluster_implied(struct arena *arena, const char *const *names, i
         device->speed_ratio = 1;
         device->idle_w = device->busy_w = device->flop_per_s = -1;
     }
+    cluster_index(arena, cluster);
     return cluster;
-}
-
-int cluster_find_device(const struct cluster *cluster, const char *name)
-{
-    for (int i = 0; i < cluster->device_count; i++)
-        if (strcmp(cluster->devices[i].name, name) == 0)
-            return i;
-    return -1;
-}
-
-/* The node's own row, else the row of every node, else NULL. */
-static const struct cluster_attachment *find_attachment(const struct cluster_medium *medium,
-                                                        const char *node)
-{
-    const struct cluster_attachment *any = NULL;
-
-    for (int i = 0; i < medium->attachment_count; i++) {
-        if (strcmp(medium->attachments[i].node, node) == 0)
-            return &medium->attachments[i];
-        if (strcmp(medium->attachments[i].node, ANY_NODE) == 0)
-            any = &medium->attachments[i];
-    }
-    return any;
-}
-
-const struct cluster_medium *cluster_common_medium(const struct cluster *cluster,
-                                                   const char *from_node, const char *to_node,
-                                                   const struct cluster_attachment **from,
-                                                   const struct cluster_attachment **to)
-{
-    bool is_inside = strcmp(from_node, to_node) == 0;
-
-    for (int i = 0; i < cluster->medium_count; i++) {
-        const struct cluster_medium *medium = &cluster->media[i];
-
-        if (is_inside && medium->kind != CLUSTER_BUS)
-            continue;
-        *from = find_attachment(medium, from_node);
-        *to = find_attachment(medium, to_node);
-        if (*from && *to)
-            return medium;
-    }
-    return NULL;
 }
 
 /* ---- writing ---- */

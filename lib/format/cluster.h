@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct arena;
+struct cluster_index;
 struct err;
 struct out;
 
@@ -56,6 +57,7 @@ struct cluster {
     struct cluster_medium *media;
     bool has_links; /* links.csv is there */
     bool has_source;
+    const struct cluster_index *index; /* of names and nodes: see cluster_index */
 };
 
 #define CLUSTER_SOURCE "source"
@@ -64,6 +66,9 @@ struct cluster *cluster_load(struct arena *arena, const char *folder, struct err
 /* The devices named (count of them, duplicates allowed), all of one type, no links. */
 struct cluster *cluster_implied(struct arena *arena, const char *const *names, int count,
                                 const char *type);
+/* Makes a cluster that was filled by hand ready for the two calls below; again after a change. The
+ * calls above have done it. */
+void cluster_index(struct arena *arena, struct cluster *cluster);
 int cluster_find_device(const struct cluster *cluster, const char *name); /* -1 = none */
 /* First medium, in file order, that attaches both nodes; with each side's attachment. NULL = none.
  */

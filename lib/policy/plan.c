@@ -119,7 +119,8 @@ static bool list_epochs(struct builder *b, struct err *err)
         if (b->epoch_count > 0 && rows[i]->from_ps <= last->from_ps)
             return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
                                  "must be after the start of epoch %d", last->number);
-        b->epochs[b->epoch_count++] = (struct plan_epoch){ rows[i]->epoch, rows[i]->from_ps };
+        b->epochs[b->epoch_count++] =
+            (struct plan_epoch){ .number = rows[i]->epoch, .from_ps = rows[i]->from_ps };
     }
     return true;
 }
@@ -244,6 +245,23 @@ static void list_replicas(struct builder *b)
         }
         first[b->epoch_count] = service->replica_count;
     }
+}
+
+static void list_epoch_replicas(struct builder *b)
+{
+    int32_t *replicas = arena_array(b->arena, (size_t)b->replica_count, sizeof *replicas);
+    int32_t *next = arena_array(b->arena, (size_t)b->epoch_count, sizeof *next);
+    int32_t at = 0;
+
+    for (int r = 0; r < b->replica_count; r++)
+        b->epochs[b->replicas[r].epoch].replica_count++;
+    for (int e = 0; e < b->epoch_count; e++) {
+        b->epochs[e].replicas = &replicas[at];
+        next[e] = at;
+        at += b->epochs[e].replica_count;
+    }
+    for (int32_t r = 0; r < b->replica_count; r++)
+        replicas[next[b->replicas[r].epoch]++] = r;
 }
 
 /* ---- stages ---- */
@@ -525,6 +543,7 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
     if (!list_epochs(&b, err) || !resolve_rows(&b, err) || !build_replicas(&b, err))
         return NULL;
     list_replicas(&b);
+    list_epoch_replicas(&b);
     for (int i = 0; i < b.stage_count; i++)
         stages[i] = &b.stages[i];
     plan->cluster = b.cluster;
@@ -534,7 +553,13 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
     plan->replica_count = b.replica_count;
     plan->stage_count = b.stage_count;
     plan->services = b.services;
+    plan->service_names = b.service_names;
     plan->replicas = b.replicas;
     plan->stages = stages;
     return plan;
+}
+
+int32_t plan_find_service(const struct plan *plan, const char *name)
+{
+    return names_find(plan->service_names, name);
 }

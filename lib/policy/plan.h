@@ -16,6 +16,7 @@ struct cluster;
 struct cost_set;
 struct err;
 struct model_catalogue;
+struct names;
 struct placement;
 struct placement_row;
 struct workload;
@@ -66,6 +67,8 @@ struct plan_service {
 struct plan_epoch {  /* a full snapshot of the placement */
     int32_t number;  /* as in the file */
     int64_t from_ps; /* 0 for the first */
+    int replica_count;
+    const int32_t *replicas; /* of this epoch, indices into plan.replicas, rising */
 };
 
 struct plan {
@@ -74,6 +77,7 @@ struct plan {
     const struct plan_epoch *epochs; /* rising, in number as in from_ps */
     int service_count, replica_count, stage_count;
     const struct plan_service *services;
+    const struct names *service_names; /* numbered as services */
     const struct plan_replica *replicas;
     const struct plan_stage *const *stages; /* by id */
 };
@@ -85,6 +89,8 @@ struct plan {
 const struct plan *plan_build(struct arena *arena, const struct placement *placement,
                               const struct cluster *cluster, const struct cost_set *costs,
                               struct model_catalogue *catalogue, struct err *err);
+
+int32_t plan_find_service(const struct plan *plan, const char *name); /* -1 = not placed */
 
 /* Index of the plan's service for each service of the workload; checks that it is placed and that
  * the requests have the tokens that its model needs ("w.csv:3:2: service is 'x': not placed").

@@ -5,7 +5,6 @@
 #include "lib/format/model.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
-#include <string.h>
 
 #define TOKEN_BYTES 4
 
@@ -83,12 +82,8 @@ bool plan_match_workload(struct arena *arena, const struct plan *plan, struct wo
 {
     int32_t *found = arena_array(arena, (size_t)workload->service_count, sizeof *found);
 
-    for (int s = 0; s < workload->service_count; s++) {
-        found[s] = -1;
-        for (int i = 0; i < plan->service_count && found[s] < 0; i++)
-            if (strcmp(plan->services[i].name, workload->services[s]) == 0)
-                found[s] = i;
-    }
+    for (int s = 0; s < workload->service_count; s++)
+        found[s] = plan_find_service(plan, workload->services[s]);
     *service_of = found;
     if (!needs_rows(plan, workload, found))
         return true;

@@ -7,6 +7,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/model.h"
+#include "lib/format/names.h"
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
@@ -73,6 +74,9 @@ static const struct plan *plan_for_reports(struct arena *arena, const struct kaf
     struct plan_replica *replica = arena_array(arena, replicas, sizeof *replica);
     struct plan_stage *stage = arena_array(arena, replicas, sizeof *stage);
     const struct plan_stage **list = arena_array(arena, replicas, sizeof *list);
+    struct plan_epoch *epoch = arena_alloc(arena, sizeof *epoch);
+    int32_t *all = arena_array(arena, replicas, sizeof *all);
+    struct names *names = names_create(arena);
 
     for (int32_t s = 0; s < from->service_count; s++) {
         int32_t *numbers = arena_array(arena, replicas, sizeof *numbers), count = 0;
@@ -82,6 +86,7 @@ static const struct plan *plan_for_reports(struct arena *arena, const struct kaf
             if (from->replicas[r].service == s)
                 numbers[count++] = r;
         first[1] = count;
+        (void)names_put(names, from->services[s].name);
         service[s] = (struct plan_service){ .name = from->services[s].name,
                                             .model = from->services[s].model,
                                             .replica_count = count,
@@ -97,18 +102,21 @@ static const struct plan *plan_for_reports(struct arena *arena, const struct kaf
                                         .device_count = placed->device_count,
                                         .devices = placed->devices };
         list[r] = &stage[r];
+        all[r] = r;
         replica[r] = (struct plan_replica){ .service = placed->service,
                                             .number = placed->number,
                                             .stage_count = 1,
                                             .stages = &stage[r] };
     }
+    *epoch = (struct plan_epoch){ .replica_count = from->replica_count, .replicas = all };
     *plan = (struct plan){ .cluster = from->cluster,
                            .epoch_count = 1,
-                           .epochs = arena_alloc(arena, sizeof(struct plan_epoch)),
+                           .epochs = epoch,
                            .service_count = from->service_count,
                            .replica_count = from->replica_count,
                            .stage_count = from->replica_count,
                            .services = service,
+                           .service_names = names,
                            .replicas = replica,
                            .stages = list };
     return plan;

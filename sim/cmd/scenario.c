@@ -49,14 +49,6 @@ static bool inputs_fill(struct scenario *scenario, const struct scenario_files *
 
 /* ---- requests ---- */
 
-static int32_t service_find(const struct plan *plan, const char *name)
-{
-    for (int32_t i = 0; i < plan->service_count; i++)
-        if (strcmp(plan->services[i].name, name) == 0)
-            return i;
-    return -1;
-}
-
 static bool rows_get(struct arena *arena, const struct scenario_files *files,
                      struct serve_input *input, struct err *err)
 {
@@ -91,7 +83,7 @@ static bool stream_get(struct arena *arena, const struct scenario_files *files,
         return false;
     service_of = arena_array(arena, (size_t)stream_service_count(stream), sizeof(*service_of));
     for (int i = 0; i < stream_service_count(stream); i++) {
-        service_of[i] = service_find(input->plan, stream_service(stream, i));
+        service_of[i] = plan_find_service(input->plan, stream_service(stream, i));
         if (service_of[i] < 0)
             return err_set(err, ERR_INPUT, "--service is '%.60s': not placed",
                            stream_service(stream, i));

@@ -11,6 +11,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
+#include "lib/format/names.h"
 #include "sim/engine/engine.h"
 #include <assert.h>
 #include <stddef.h>
@@ -18,7 +19,7 @@
 
 struct link { /* a port: what one sender occupies */
     const struct cluster_medium *medium;
-    const char *name, *node; /* node NULL: everybody on the medium shares it */
+    const char *name;
     int64_t free_ps, busy_ps, bytes;
 };
 
@@ -44,6 +45,7 @@ struct network {
     int first_slot;
     int link_count, route_count;
     struct link *links;
+    struct names *ports; /* of medium and, on a switch, node: numbered as links */
     struct route *routes;
     int32_t *table; /* hash of (from, to) to route, -1 = empty */
     uint32_t table_mask;
@@ -79,18 +81,17 @@ static const char *unsupported(enum cluster_kind kind)
 /* The port of a medium that a node sends through: its own on a switch, else everybody's. */
 static int port_of(struct network *network, const struct cluster_medium *medium, const char *node)
 {
+    int index = (int)(medium - network->cluster->media), port;
     struct link *link;
 
     if (medium->kind != CLUSTER_SWITCH)
         node = NULL;
-    for (int i = 0; i < network->link_count; i++) {
-        link = &network->links[i];
-        if (link->medium == medium && (!node || strcmp(link->node, node) == 0))
-            return i;
-    }
-    link = &network->links[network->link_count];
+    port =
+        names_put(network->ports, arena_printf(network->arena, "%d %s", index, node ? node : ""));
+    if (port < network->link_count)
+        return port;
+    link = &network->links[port];
     link->medium = medium;
-    link->node = node;
     link->name = node ? arena_printf(network->arena, "%s/%s", medium->name, node) : medium->name;
     return network->link_count++;
 }
@@ -173,6 +174,7 @@ struct network *network_create(struct arena *arena, const struct cluster *cluste
 
     network->arena = arena;
     network->cluster = cluster;
+    network->ports = names_create(arena);
     network->links = arena_array(arena, (size_t)pair_count, sizeof(*network->links));
     network->routes = arena_array(arena, (size_t)pair_count, sizeof(*network->routes));
     network->table_mask = 15;

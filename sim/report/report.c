@@ -156,35 +156,37 @@ static void warn_of_memory(struct arena *arena, struct report *report)
     }
 }
 
-/* What each step reads of a device's weights: all but the embedding, of which it reads a few rows.
- */
-static int64_t streamed_bytes(const struct plan *plan, int32_t device)
+/* By device: what each step reads of its weights, all but the embedding, of which it reads a few
+ * rows. */
+static const int64_t *streamed_bytes(struct arena *arena, const struct plan *plan)
 {
-    int64_t sum_bytes = 0;
+    int64_t *sums_bytes =
+        arena_array(arena, (size_t)plan->cluster->device_count, sizeof *sums_bytes);
 
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = plan->stages[i];
         const struct model *model = plan->services[plan->replicas[stage->replica].service].model;
+        int32_t device = stage->devices[0];
 
-        if (!model || stage->devices[0] != device)
+        if (!model)
             continue;
-        sum_bytes += plan_stage_weight_bytes(plan, stage, device);
+        sums_bytes[device] += plan_stage_weight_bytes(plan, stage, device);
         if (stage->has_embed && !(stage->has_lm_head && model->tied_lm_head))
-            sum_bytes -= model_block_weight_bytes(model, BLOCK_EMBED);
+            sums_bytes[device] -= model_block_weight_bytes(model, BLOCK_EMBED);
     }
-    return sum_bytes;
+    return sums_bytes;
 }
 
 /* A cost table holds the costs of cold memory; weights that stay in the cache are faster. */
 static void warn_of_cache(struct arena *arena, struct report *report)
 {
     const struct plan *plan = report->input->plan;
+    const int64_t *weights_bytes = streamed_bytes(arena, plan);
 
     for (int i = 0; i < plan->cluster->device_count; i++) {
         const struct cluster_device *device = &plan->cluster->devices[i];
         const struct cost_table *table = cost_set_find(report->input->costs, device->type);
-        int64_t llc_bytes = table ? cost_llc_bytes(table) : 0,
-                weight_bytes = streamed_bytes(plan, i);
+        int64_t llc_bytes = table ? cost_llc_bytes(table) : 0, weight_bytes = weights_bytes[i];
         char weights[UNITS_TEXT_BYTES], cache[UNITS_TEXT_BYTES];
 
         if (cost_is_cached(weight_bytes, llc_bytes))

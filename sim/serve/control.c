@@ -113,21 +113,24 @@ static void device_switch(struct serve *serve, int32_t device)
         engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);
 }
 
+static void stage_switch(const struct serve *serve, const struct plan_stage *stage, int32_t epoch,
+                         bool *is_switched)
+{
+    for (int k = 0; k < stage->device_count; k++)
+        if (!is_switched[stage->devices[k]])
+            is_switched[stage->devices[k]] = !was_there(serve, stage, stage->devices[k], epoch - 1);
+}
+
 void control_switched(const struct serve *serve, int32_t epoch, bool *is_switched)
 {
     const struct plan *plan = serve->input->plan;
 
     memset(is_switched, 0, (size_t)plan->cluster->device_count * sizeof(*is_switched));
-    for (int i = 0; i < plan->stage_count && epoch > 0; i++) {
-        const struct plan_stage *stage = plan->stages[i];
+    for (int i = 0; i < plan->epochs[epoch].replica_count && epoch > 0; i++) {
+        int32_t r = plan->epochs[epoch].replicas[i];
 
-        if (plan->replicas[stage->replica].epoch != epoch ||
-            serve->lanes[stage->replica].is_left_out)
-            continue;
-        for (int k = 0; k < stage->device_count; k++)
-            if (!is_switched[stage->devices[k]])
-                is_switched[stage->devices[k]] =
-                    !was_there(serve, stage, stage->devices[k], epoch - 1);
+        for (int s = 0; s < plan->replicas[r].stage_count && !serve->lanes[r].is_left_out; s++)
+            stage_switch(serve, &plan->replicas[r].stages[s], epoch, is_switched);
     }
 }
 

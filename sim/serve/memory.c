@@ -10,12 +10,19 @@ struct need { /* of a device in one epoch */
     int64_t weight_bytes, activation_bytes;
 };
 
-static bool does_not_fit(const struct serve *serve, const struct cluster_device *device,
-                         int64_t need_bytes, struct err *err)
+static int64_t bytes_of(const struct need *need, const struct cluster_device *device)
 {
+    return need->weight_bytes + need->activation_bytes + device->reserved_bytes;
+}
+
+static bool does_not_fit(const struct serve *serve, int32_t index, const struct need *needed,
+                         struct err *err)
+{
+    const struct cluster *cluster = serve->input->plan->cluster;
+    const struct cluster_device *device = &cluster->devices[index];
+    const char *path = arena_printf(serve->arena, "%s/devices.csv", cluster->path);
+    int64_t need_bytes = bytes_of(needed, device);
     char need[UNITS_TEXT_BYTES], have[UNITS_TEXT_BYTES];
-    const char *path =
-        arena_printf(serve->arena, "%s/devices.csv", serve->input->plan->cluster->path);
 
     return err_at(
         err, path, device->line, 0,
@@ -26,13 +33,7 @@ static bool does_not_fit(const struct serve *serve, const struct cluster_device 
         (long long)need_bytes);
 }
 
-static int64_t bytes_of(const struct need *need, const struct cluster_device *device)
-{
-    return need->weight_bytes + need->activation_bytes + device->reserved_bytes;
-}
-
-/* Adds (sign 1) or takes back the weights of a replica. */
-static void lane_add(struct need *needs, const struct lane *lane, int sign)
+static void lane_add(struct need *needs, const struct lane *lane)
 {
     for (int s = 0; s < lane->stage_count; s++) {
         const struct site *site = &lane->sites[s];
@@ -40,10 +41,21 @@ static void lane_add(struct need *needs, const struct lane *lane, int sign)
         for (int i = 0; i < site->device_count; i++) {
             struct need *need = &needs[site->devices[i]];
 
-            need->weight_bytes += sign * site->weight_bytes;
-            if (sign > 0 && site->activation_bytes > need->activation_bytes)
+            need->weight_bytes += site->weight_bytes;
+            if (site->activation_bytes > need->activation_bytes)
                 need->activation_bytes = site->activation_bytes;
         }
+    }
+}
+
+/* Copies what the lane's own devices need. */
+static void lane_copy(struct need *to, const struct need *from, const struct lane *lane)
+{
+    for (int s = 0; s < lane->stage_count; s++) {
+        const struct site *site = &lane->sites[s];
+
+        for (int i = 0; i < site->device_count; i++)
+            to[site->devices[i]] = from[site->devices[i]];
     }
 }
 
@@ -65,53 +77,91 @@ static bool lane_fits(const struct serve *serve, const struct need *needs, const
     return true;
 }
 
-/* Replicas in file order; with --memory refuse one that does not fit takes no requests. */
-static void epoch_add(struct serve *serve, int epoch, struct need *needs, struct need *before)
+/* Keeps the most that a device needs in any epoch; false when it has less. */
+static bool device_settle(struct serve *serve, int32_t index, const struct need *need)
 {
-    const struct plan *plan = serve->input->plan;
-    size_t device_count = (size_t)plan->cluster->device_count;
+    const struct cluster_device *device = &serve->input->plan->cluster->devices[index];
+    struct memory *memory = &serve->memories[index];
+    int64_t bytes = bytes_of(need, device);
 
-    for (size_t i = 0; i < device_count; i++)
-        needs[i] = (struct need){ 0, 0 };
-    for (int r = 0; r < plan->replica_count; r++) {
-        struct lane *lane = &serve->lanes[r];
+    if (bytes > memory->base_bytes)
+        memory->base_bytes = memory->peak_bytes = bytes;
+    return device->memory_bytes == 0 || bytes <= device->memory_bytes;
+}
 
-        if (plan->replicas[r].epoch != epoch)
-            continue;
-        for (size_t i = 0; i < device_count; i++)
-            before[i].activation_bytes = needs[i].activation_bytes;
-        lane_add(needs, lane, 1);
-        if (serve->options->memory != SERVE_MEMORY_REFUSE || lane_fits(serve, needs, lane))
-            continue;
-        lane->is_left_out = true;
-        lane_add(needs, lane, -1);
-        for (size_t i = 0; i < device_count; i++)
-            needs[i].activation_bytes = before[i].activation_bytes;
+/* *worst becomes the first device of the lane, by index, that does not fit and comes before it. */
+static void lane_settle(struct serve *serve, const struct lane *lane, const struct need *needs,
+                        int32_t *worst)
+{
+    for (int s = 0; s < lane->stage_count; s++) {
+        const struct site *site = &lane->sites[s];
+
+        for (int i = 0; i < site->device_count; i++) {
+            int32_t device = site->devices[i];
+
+            if (!device_settle(serve, device, &needs[device]) && (*worst < 0 || device < *worst))
+                *worst = device;
+        }
     }
+}
+
+static void lane_clear(struct need *needs, const struct lane *lane)
+{
+    for (int s = 0; s < lane->stage_count; s++)
+        for (int i = 0; i < lane->sites[s].device_count; i++)
+            needs[lane->sites[s].devices[i]] = (struct need){ 0, 0 };
+}
+
+/* Replicas in file order; with --memory refuse one that does not fit takes no requests. needs begin
+ * and end with 0 for all devices. Fails at the first device, by index, that does not fit. */
+static bool epoch_check(struct serve *serve, const struct plan_epoch *epoch, struct need *needs,
+                        struct need *before, struct err *err)
+{
+    int32_t worst = -1;
+
+    for (int r = 0; r < epoch->replica_count; r++) {
+        struct lane *lane = &serve->lanes[epoch->replicas[r]];
+
+        lane_copy(before, needs, lane);
+        lane_add(needs, lane);
+        if (serve->options->memory == SERVE_MEMORY_REFUSE && !lane_fits(serve, needs, lane)) {
+            lane->is_left_out = true;
+            lane_copy(needs, before, lane);
+        }
+    }
+    for (int r = 0; r < epoch->replica_count; r++)
+        lane_settle(serve, &serve->lanes[epoch->replicas[r]], needs, &worst);
+    if (worst >= 0)
+        return does_not_fit(serve, worst, &needs[worst], err);
+    for (int r = 0; r < epoch->replica_count; r++)
+        lane_clear(needs, &serve->lanes[epoch->replicas[r]]);
+    return true;
+}
+
+/* A device without slices needs what is reserved. */
+static bool reserved_check(struct serve *serve, struct need *needs, struct err *err)
+{
+    const struct cluster *cluster = serve->input->plan->cluster;
+
+    for (int32_t i = 0; i < cluster->device_count; i++)
+        if (!device_settle(serve, i, &needs[i]))
+            return does_not_fit(serve, i, &needs[i], err);
+    return true;
 }
 
 bool memory_check(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    const struct cluster *cluster = plan->cluster;
-    size_t device_count = (size_t)cluster->device_count;
+    size_t device_count = (size_t)plan->cluster->device_count;
     struct need *needs = arena_array(serve->arena, device_count, sizeof(*needs));
     struct need *before = arena_array(serve->arena, device_count, sizeof(*before));
 
     serve->memories = arena_array(serve->arena, device_count, sizeof(*serve->memories));
-    for (int e = 0; e < plan->epoch_count; e++) {
-        epoch_add(serve, e, needs, before);
-        for (size_t i = 0; i < device_count; i++) {
-            const struct cluster_device *device = &cluster->devices[i];
-            struct memory *memory = &serve->memories[i];
-            int64_t bytes = bytes_of(&needs[i], device);
-
-            if (bytes > memory->base_bytes)
-                memory->base_bytes = memory->peak_bytes = bytes;
-            if (device->memory_bytes > 0 && bytes > device->memory_bytes)
-                return does_not_fit(serve, device, bytes, err);
-        }
-    }
+    if (!reserved_check(serve, needs, err))
+        return false;
+    for (int e = 0; e < plan->epoch_count; e++)
+        if (!epoch_check(serve, &plan->epochs[e], needs, before, err))
+            return false;
     return true;
 }
 

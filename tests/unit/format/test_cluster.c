@@ -221,6 +221,50 @@ static void the_first_common_medium_carries_and_a_nodes_own_row_counts(void **st
     assert_null(cluster_common_medium(k, "n0", "n1", &from, &to));
 }
 
+/* Both find by hash and lists: as a search from the first row to the last would. */
+static void finding_is_that_of_a_plain_search(void **state)
+{
+    static const char *const nodes[] = { "n0", "n1", "source", "nowhere" };
+    const struct cluster *k = load(*state, DEVICES,
+                                   LINK_HEAD "\n"
+                                             "x,switch,n1,1,0\n"
+                                             "y,wifi,source,2,0\n"
+                                             "z,bus,n0,3,0\n"
+                                             "z,bus,*,4,0\n"
+                                             "y,wifi,n0,5,0\n"
+                                             "x,switch,source,6,0\n"
+                                             "w,hub,*,7,0\n");
+
+    assert_non_null(k);
+    for (int f = 0; f < 4; f++)
+        for (int t = 0; t < 4; t++) {
+            const struct cluster_attachment *from = NULL, *to = NULL, *ends[2] = { NULL, NULL };
+            const struct cluster_medium *expected = NULL;
+
+            for (int m = 0; m < k->medium_count && !expected; m++) {
+                const struct cluster_medium *medium = &k->media[m];
+
+                for (int end = 0; end < 2; end++) {
+                    const char *node = nodes[end == 0 ? f : t];
+
+                    ends[end] = NULL;
+                    for (int a = medium->attachment_count - 1; a >= 0; a--)
+                        if (strcmp(medium->attachments[a].node, node) == 0 ||
+                            (strcmp(medium->attachments[a].node, "*") == 0 &&
+                             (!ends[end] || strcmp(ends[end]->node, node) != 0)))
+                            ends[end] = &medium->attachments[a];
+                }
+                if (ends[0] && ends[1] && (f != t || medium->kind == CLUSTER_BUS))
+                    expected = medium;
+            }
+            assert_ptr_equal(cluster_common_medium(k, nodes[f], nodes[t], &from, &to), expected);
+            if (expected) {
+                assert_ptr_equal(from, ends[0]);
+                assert_ptr_equal(to, ends[1]);
+            }
+        }
+}
+
 /* Not a clock but the memory: quadratic work here allocated, so it shows the same everywhere. */
 static void thousands_of_nodes_take_little_memory(void **state)
 {
@@ -311,6 +355,7 @@ int main(void)
         scratch_test(bad_links_are_named),
         scratch_test(the_source_is_there_when_a_link_attaches_it_or_every_node),
         scratch_test(the_first_common_medium_carries_and_a_nodes_own_row_counts),
+        scratch_test(finding_is_that_of_a_plain_search),
         scratch_test(thousands_of_nodes_take_little_memory),
         scratch_test(an_implied_cluster_has_each_device_once),
         scratch_test(what_is_written_reads_back_the_same),

@@ -262,6 +262,18 @@ static void epochs_are_full_snapshots_in_order_of_time(void **state)
     assert_int_equal(plan->replicas[plan->services[0].replicas[2]].number, 1);
     assert_int_equal(plan->services[1].epoch_first[1], 1); /* d is gone in epoch 7 */
     assert_int_equal(plan->services[1].epoch_first[2], 1);
+    for (int e = 0; e < 2; e++) {
+        assert_int_equal(plan->epochs[e].replica_count, 2);
+        for (int i = 0; i < 2; i++) {
+            int32_t r = plan->epochs[e].replicas[i];
+
+            assert_int_equal(plan->replicas[r].epoch, e);
+            assert_true(i == 0 || r > plan->epochs[e].replicas[i - 1]);
+        }
+    }
+    for (int32_t i = 0; i < plan->service_count; i++)
+        assert_int_equal(plan_find_service(plan, plan->services[i].name), i);
+    assert_int_equal(plan_find_service(plan, "nobody"), -1);
     expect_error(scratch, HEAD "model,epoch,from_s\nc,0,0,a,gpt2,1,5\n",
                  "p.csv:2:7: from_s is '5': the first epoch starts at 0");
     expect_error(scratch,

@@ -78,8 +78,10 @@ static const char *const everyone[] = { "na", "nb", "nc", CLUSTER_SOURCE };
 
 static struct network *build(const struct network_pair *pairs, int count)
 {
-    struct network *network = network_create(arena, &cluster, pairs, count, &err);
+    struct network *network;
 
+    cluster_index(arena, &cluster);
+    network = network_create(arena, &cluster, pairs, count, &err);
     if (!network)
         return NULL;
     engine = engine_create(arena, 10 + network_slot_count(network));
