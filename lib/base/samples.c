@@ -1,5 +1,5 @@
-/* samples.c - chunks of values that are kept (exact), or of which one is emptied into a histogram
- * again and again. */
+/* samples.c - chunks of values that are kept (exact), or that are emptied into a histogram as soon
+ * as they are many: from then on the last of them, again and again. */
 #include "lib/base/samples.h"
 
 #include "lib/base/arena.h"
@@ -7,11 +7,13 @@
 #include <assert.h>
 #include <string.h>
 
-/* Chunks double up to 64 Ki values: small sets stay small, and large ones waste one chunk. */
+/* Chunks double up to 64 Ki values: small sets stay small, and large ones waste one chunk. The
+ * chunk that a histogram goes on with is smaller; SAMPLES_HISTOGRAM_FROM is the sum up to it. */
 #define FIRST_CHUNK 64
 #define LARGEST_CHUNK 65536
-/* Values that a histogram takes in at a time. */
-#define BUFFER 1024
+#define HISTOGRAM_CHUNK 2048
+_Static_assert(2 * HISTOGRAM_CHUNK - FIRST_CHUNK == SAMPLES_HISTOGRAM_FROM,
+               "64 + 128 + ... + 2048");
 /* Fewer values than this are sorted: tables of buckets would cost more. */
 #define SORTED 8192
 
@@ -53,9 +55,7 @@ static void chunk_append(struct samples *samples)
 
     chunk->previous = samples->last;
     chunk->capacity = chunk->previous ? 2 * chunk->previous->capacity : FIRST_CHUNK;
-    if (samples->kind == SAMPLES_HISTOGRAM)
-        chunk->capacity = BUFFER;
-    else if (chunk->capacity > LARGEST_CHUNK)
+    if (chunk->capacity > LARGEST_CHUNK)
         chunk->capacity = LARGEST_CHUNK;
     chunk->values = arena_array(samples->arena, chunk->capacity, sizeof *chunk->values);
     samples->full_count += used(samples);
@@ -64,24 +64,36 @@ static void chunk_append(struct samples *samples)
     samples->end = chunk->values + chunk->capacity;
 }
 
-/* Empties the buffer into the histogram. */
+static size_t chunk_count(const struct samples *samples, const struct samples_chunk *chunk)
+{
+    return chunk == samples->last ? used(samples) : chunk->capacity;
+}
+
+/* What the chunks hold, into a histogram and its totals. */
+static void chunks_count(const struct samples *samples, struct hist *hist,
+                         struct stats_totals *totals)
+{
+    for (const struct samples_chunk *c = samples->last; c; c = c->previous) {
+        hist_add(hist, c->values, chunk_count(samples, c));
+        stats_totals_add(totals, c->values, chunk_count(samples, c));
+    }
+}
+
+/* Empties the chunks into the histogram; the last one is filled again. */
 static void flush(struct samples *samples)
 {
-    size_t count = used(samples);
-
-    if (count == 0)
-        return;
     if (!samples->hist)
         samples->hist = hist_create(samples->arena, SAMPLES_HISTOGRAM_BITS);
-    hist_add(samples->hist, samples->last->values, count);
-    stats_totals_add(&samples->totals, samples->last->values, count);
-    samples->full_count += count;
+    chunks_count(samples, samples->hist, &samples->totals);
+    samples->full_count = samples_count(samples);
+    samples->last->previous = NULL;
     samples->next = samples->last->values;
 }
 
 void samples_make_room(struct samples *samples)
 {
-    if (samples->kind == SAMPLES_HISTOGRAM && samples->last)
+    if (samples->kind == SAMPLES_HISTOGRAM && samples->last &&
+        samples->last->capacity == HISTOGRAM_CHUNK)
         flush(samples);
     else
         chunk_append(samples);
@@ -119,7 +131,7 @@ static void summarize_histograms(struct arena *scratch, struct samples *const *s
     int64_t values[QUANTILES];
 
     for (int i = 0; i < count; i++) {
-        flush(sets[i]);
+        chunks_count(sets[i], all, &totals);
         if (sets[i]->hist)
             hist_merge(all, sets[i]->hist);
         stats_totals_merge(&totals, &sets[i]->totals);
@@ -177,8 +189,7 @@ static void summarize_exact(struct arena *scratch, struct samples *const *sets, 
     span_count = 0;
     for (int i = 0; i < count; i++)
         for (const struct samples_chunk *c = sets[i]->last; c; c = c->previous)
-            spans[span_count++] =
-                (struct select_span){ c->values, c == sets[i]->last ? used(sets[i]) : c->capacity };
+            spans[span_count++] = (struct select_span){ c->values, chunk_count(sets[i], c) };
     if (summary->count <= SORTED)
         summarize_few(scratch, spans, span_count, summary);
     else
@@ -189,24 +200,20 @@ struct stats_summary samples_summarize(struct samples *const *sets, int count)
 {
     struct stats_summary summary = { 0 };
     struct arena *scratch;
+    bool has_histogram = false;
 
     for (int i = 0; i < count; i++) {
         assert(sets[i]->kind == sets[0]->kind);
         summary.count += samples_count(sets[i]);
+        has_histogram = has_histogram || sets[i]->hist;
     }
     if (summary.count == 0)
         return summary;
     scratch = arena_create();
-    switch (sets[0]->kind) {
-    case SAMPLES_EXACT:
-        summarize_exact(scratch, sets, count, &summary);
-        break;
-    case SAMPLES_HISTOGRAM:
+    if (has_histogram)
         summarize_histograms(scratch, sets, count, &summary);
-        break;
-    case SAMPLES_KIND_COUNT:
-        break;
-    }
+    else
+        summarize_exact(scratch, sets, count, &summary);
     arena_destroy(scratch);
     return summary;
 }

@@ -202,13 +202,16 @@ struct stats_summary stats_summarize(int64_t *values, size_t count)
 }
 
 /* Of magnitudes: those below 2^(bits+1) have a bucket each; above, octave s + bits has 2^bits
- * buckets of width 2^s. The upper half of the array is for values >= 0, the lower half mirrors it:
- * value v < 0 lies where its complement, -v - 1, would. So buckets stand in order of value. */
+ * buckets of width 2^s. The upper half of the buckets is for values >= 0, the lower half mirrors
+ * it: value v < 0 lies where its complement, -v - 1, would. So buckets stand in order of value.
+ * 2^bits of them make a group, an octave mostly, which is there from its first value on. */
+#define MAX_GROUPS (2 * 63)
 struct hist {
+    struct arena *arena;
     int bits;
     size_t half; /* buckets of one sign */
     uint64_t count;
-    uint64_t *buckets;
+    uint64_t *groups[MAX_GROUPS]; /* NULL: nothing was ever counted there */
 };
 
 struct hist *hist_create(struct arena *arena, int bits)
@@ -216,10 +219,15 @@ struct hist *hist_create(struct arena *arena, int bits)
     struct hist *hist = arena_alloc(arena, sizeof *hist);
 
     assert(bits >= 1 && bits <= 14);
+    hist->arena = arena;
     hist->bits = bits;
     hist->half = (size_t)(64 - bits) << bits;
-    hist->buckets = arena_array(arena, 2 * hist->half, sizeof *hist->buckets);
     return hist;
+}
+
+static size_t group_count(const struct hist *hist)
+{
+    return 2 * hist->half >> hist->bits;
 }
 
 static size_t bucket_of(const struct hist *hist, int64_t value)
@@ -245,37 +253,66 @@ static int64_t bucket_middle(const struct hist *hist, size_t bucket)
     return (int64_t)(is_negative ? ~size : size);
 }
 
+static uint64_t *group_make(struct hist *hist, size_t group)
+{
+    if (!hist->groups[group])
+        hist->groups[group] =
+            arena_array(hist->arena, (size_t)1 << hist->bits, sizeof **hist->groups);
+    return hist->groups[group];
+}
+
 void hist_add(struct hist *hist, const int64_t *values, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        hist->buckets[bucket_of(hist, values[i])]++;
+    size_t mask = ((size_t)1 << hist->bits) - 1;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t bucket = bucket_of(hist, values[i]);
+
+        group_make(hist, bucket >> hist->bits)[bucket & mask]++;
+    }
     hist->count += count;
 }
 
 void hist_merge(struct hist *into, const struct hist *from)
 {
     assert(into->bits == from->bits);
-    for (size_t i = 0; i < 2 * from->half; i++)
-        if (from->buckets[i] > 0) /* what was never touched stays so */
-            into->buckets[i] += from->buckets[i];
+    for (size_t g = 0; g < group_count(from); g++) {
+        uint64_t *group;
+
+        if (!from->groups[g])
+            continue;
+        group = group_make(into, g);
+        for (size_t i = 0; i < (size_t)1 << from->bits; i++)
+            group[i] += from->groups[g][i];
+    }
     into->count += from->count;
+}
+
+/* The bucket of the order statistic `rank`, which is there; *seen = values in it and below it. */
+static size_t bucket_at(const struct hist *hist, uint64_t rank, uint64_t *seen)
+{
+    *seen = 0;
+    for (size_t g = 0; g < group_count(hist); g++)
+        for (size_t i = 0; hist->groups[g] && i < (size_t)1 << hist->bits; i++) {
+            *seen += hist->groups[g][i];
+            if (*seen > rank)
+                return (g << hist->bits) + i;
+        }
+    assert(false);
+    return 0;
 }
 
 int64_t hist_quantile(const struct hist *hist, int64_t numerator, int64_t denominator)
 {
     uint64_t rest, rank, seen;
-    size_t low = 0, high;
+    size_t low, high;
 
     if (hist->count == 0)
         return 0;
     rank = stats_position(hist->count, numerator, denominator, &rest);
-    for (seen = hist->buckets[0]; seen <= rank; seen += hist->buckets[low])
-        low++;
-    high = low;
+    low = high = bucket_at(hist, rank, &seen);
     if (rest > 0 && seen == rank + 1) /* the next order statistic is in a later bucket */
-        do
-            high++;
-        while (hist->buckets[high] == 0);
+        high = bucket_at(hist, rank + 1, &seen);
     return stats_interpolate(bucket_middle(hist, low), bucket_middle(hist, high), rest,
                              (uint64_t)denominator);
 }

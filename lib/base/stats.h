@@ -48,7 +48,8 @@ struct stats_summary stats_summarize(int64_t *values, size_t count);
 
 /* Log-linear histogram with 2^bits sub-buckets an octave: a quantile is off by at most 2^-(bits+1)
  * of itself (between values of opposite signs: of the larger magnitude), and magnitudes below
- * 2^(bits+1) are exact. Merging is addition: order never matters. */
+ * 2^(bits+1) are exact. Merging is addition: order never matters. Memory is taken octave by octave,
+ * 8 * 2^bits bytes each, where the first value falls. */
 struct hist;
 struct hist *hist_create(struct arena *arena, int bits); /* 1..14 */
 void hist_add(struct hist *hist, const int64_t *values, size_t count);

@@ -195,9 +195,9 @@ static void sets_may_grow_after_a_summary(void **state)
 {
     for (int kind = 0; kind < SAMPLES_KIND_COUNT; kind++) {
         struct samples *samples = samples_create(*state, (enum samples_kind)kind);
-        int64_t values[3000];
+        int64_t values[6000];
 
-        for (int i = 0; i < 3000; i++) {
+        for (int i = 0; i < 6000; i++) {
             struct stats_summary seen, expected;
 
             values[i] = i * 7919 % 2000; /* small: the histogram is exact, too */
@@ -273,14 +273,43 @@ static void memory_is_eight_bytes_a_value_or_constant(void **state)
     for (int i = 0; i < 1000000; i++)
         samples_add(exact, i);
     assert_true(arena_used_bytes(*state) - before < 8 * 1000000 + 8 * 65536 + 4096);
-    samples_add(histogram, 1);
-    (void)samples_summarize(&histogram, 1);
+    for (int64_t i = 0; i < 200000; i++)
+        samples_add(histogram, i * i);
     first = arena_used_bytes(*state);
-    for (int i = 0; i < 1000000; i++)
-        samples_add(histogram, (int64_t)i * i);
+    for (int64_t i = 0; i < 1000000; i++)
+        samples_add(histogram, i % 200000 * (i % 200000));
     (void)samples_summarize(&histogram, 1);
     last = arena_used_bytes(*state);
     assert_int_equal(last, first);
+}
+
+/* Thousands of services have a set each: few values, or values of few octaves. */
+static void small_histograms_are_exact_and_take_what_they_need(void **state)
+{
+    struct samples *small = samples_create(*state, SAMPLES_HISTOGRAM);
+    struct samples *large = samples_create(*state, SAMPLES_HISTOGRAM), *sets[2] = { small, large };
+    int64_t values[SAMPLES_HISTOGRAM_FROM];
+    size_t before = arena_used_bytes(*state);
+    struct stats_summary seen, expected;
+
+    for (size_t i = 0; i < SAMPLES_HISTOGRAM_FROM; i++) {
+        values[i] = INT64_C(1000000000) + (int64_t)(i * 7919 % 4099);
+        samples_add(small, values[i]);
+    }
+    seen = samples_summarize(&small, 1);
+    expected = stats_summarize(values, SAMPLES_HISTOGRAM_FROM);
+    assert_same(&seen, &expected, "small");
+    assert_true(arena_used_bytes(*state) - before < 8 * SAMPLES_HISTOGRAM_FROM + 1024);
+    before = arena_used_bytes(*state);
+    for (int i = 0; i < 100000; i++)
+        samples_add(large, INT64_C(1) << 40 | i);
+    assert_true(arena_used_bytes(*state) - before <
+                8 * SAMPLES_HISTOGRAM_FROM + 8 * (1 << SAMPLES_HISTOGRAM_BITS) + 4096);
+    /* A small set beside a large one is counted with it. */
+    seen = samples_summarize(sets, 2);
+    assert_int_equal(seen.count, SAMPLES_HISTOGRAM_FROM + 100000);
+    assert_int_equal(seen.min, expected.min);
+    assert_int_equal(samples_summarize(&small, 1).p50, expected.p50);
 }
 
 static void any_ranks_are_found(void **state)
@@ -336,6 +365,7 @@ int main(void)
         RULE(no_values_are_all_zeros),
         RULE(histograms_keep_the_bound_and_exact_ends),
         RULE(memory_is_eight_bytes_a_value_or_constant),
+        RULE(small_histograms_are_exact_and_take_what_they_need),
         RULE(any_ranks_are_found),
     };
 
