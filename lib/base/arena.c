@@ -146,6 +146,15 @@ void *arena_grow(struct arena *arena, const void *old, size_t old_count, size_t 
     return memory;
 }
 
+int32_t arena_wider(int32_t room, int32_t first)
+{
+    if (room > INT32_MAX / 2) {
+        fprintf(stderr, "out of memory: a table with more than %d places was refused\n", room);
+        exit(2);
+    }
+    return room > 0 ? 2 * room : first;
+}
+
 char *arena_strndup(struct arena *arena, const char *text, size_t length)
 {
     char *copy;

@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct arena;
 
@@ -24,6 +25,9 @@ void *arena_array(struct arena *arena, size_t count, size_t size_bytes);
  * arena ends, so grow by doubling. */
 void *arena_grow(struct arena *arena, const void *old, size_t old_count, size_t new_count,
                  size_t size_bytes);
+/* Room for a table that is full: twice as much, `first` to begin with. Aborts as running out of
+ * memory does where an int32_t could not number the elements any more. */
+int32_t arena_wider(int32_t room, int32_t first);
 char *arena_strdup(struct arena *arena, const char *text);
 char *arena_strndup(struct arena *arena, const char *text, size_t length);
 char *arena_printf(struct arena *arena, const char *format, ...)

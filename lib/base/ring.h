@@ -10,7 +10,7 @@
 
 struct ring {
     int32_t *items;
-    uint32_t room, head, count; /* room is a power of two, or 0 */
+    uint32_t room, head, count; /* room is a power of two up to 2^30, or 0 */
 };
 
 static inline int32_t ring_at(const struct ring *ring, uint32_t index)
@@ -27,7 +27,7 @@ static inline int32_t ring_peek(const struct ring *ring)
 static inline void ring_push(struct ring *ring, struct arena *arena, int32_t item)
 {
     if (ring->count == ring->room) {
-        uint32_t room = ring->room ? 2 * ring->room : 16;
+        uint32_t room = (uint32_t)arena_wider((int32_t)ring->room, 16);
         int32_t *items = arena_array(arena, room, sizeof *items);
 
         for (uint32_t i = 0; i < ring->count; i++)

@@ -211,7 +211,7 @@ void network_attach(struct network *network, struct engine *engine, int first_sl
 
 static void ring_widen(struct network *network, struct route *route)
 {
-    uint32_t capacity = route->capacity ? 2 * route->capacity : 8;
+    uint32_t capacity = (uint32_t)arena_wider((int32_t)route->capacity, 8);
     struct message *ring = arena_array(network->arena, capacity, sizeof(*ring));
 
     for (uint32_t i = 0; i < route->count; i++)

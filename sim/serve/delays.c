@@ -30,7 +30,7 @@ static void heap_push(struct serve *serve, struct delay delay)
     int32_t at = delays->count;
 
     if (delays->count == delays->room) {
-        int32_t room = delays->room ? 2 * delays->room : 64;
+        int32_t room = arena_wider(delays->room, 64);
 
         delays->heap = arena_grow(serve->arena, delays->heap, (size_t)delays->room, (size_t)room,
                                   sizeof(*delays->heap));

@@ -9,7 +9,7 @@
 
 static void pool_widen(struct serve *serve)
 {
-    int32_t count = serve->flight_count ? 2 * serve->flight_count : 64;
+    int32_t count = arena_wider(serve->flight_count, 64);
 
     serve->flights = arena_grow(serve->arena, serve->flights, (size_t)serve->flight_count,
                                 (size_t)count, sizeof(*serve->flights));

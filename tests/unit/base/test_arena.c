@@ -121,6 +121,31 @@ static int status_of_array(struct arena *arena, size_t count, size_t size_bytes)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+static int status_of_wider(int32_t room)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(99);
+        _exit(arena_wider(room, 1) / 2 == room ? 0 : 98);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void a_full_table_doubles_as_long_as_it_can_be_numbered(void **state)
+{
+    (void)state;
+    assert_int_equal(arena_wider(0, 64), 64);
+    assert_int_equal(arena_wider(64, 16), 128);
+    assert_int_equal(status_of_wider(1 << 29), 0);
+    assert_int_equal(status_of_wider(1 << 30), 2);
+    assert_int_equal(status_of_wider(INT32_MAX), 2);
+}
+
 static void exhaustion_and_overflow_end_the_program_with_2(void **state)
 {
     assert_int_equal(status_of_array(*state, 3, 8), 0);
@@ -139,6 +164,7 @@ int main(void)
         RULE(growing_keeps_the_old_and_zeroes_the_new),
         RULE(texts_are_copied),
         RULE(destroying_nothing_is_allowed),
+        RULE(a_full_table_doubles_as_long_as_it_can_be_numbered),
         RULE(exhaustion_and_overflow_end_the_program_with_2),
     };
 
