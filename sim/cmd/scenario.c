@@ -60,17 +60,23 @@ static bool rows_get(struct arena *arena, const struct scenario_files *files,
     return workload && plan_match_workload(arena, input->plan, workload, &input->service_of, err);
 }
 
+/* Whether what the options draw is all that requests of the model need: draws are at least 1. */
+static bool has_all_tokens(const struct generate_options *options, const struct model *model)
+{
+    return options->prompt && (options->output || model->kind != MODEL_DECODER);
+}
+
 /* Open arrivals of services that need no look at a row before the run can be drawn while it runs.
  */
 static bool can_stream(const struct scenario_files *files, const struct plan *plan)
 {
     const struct generate_options *options = &files->load.options;
-    bool has_models = false;
+    bool needs_rows = files->workload || files->needs_rows || options->clients > 0 ||
+                      options->turns || options->replay || options->items;
 
-    for (int i = 0; i < plan->service_count; i++)
-        has_models = has_models || plan->services[i].model;
-    return !files->workload && !files->needs_rows && options->clients == 0 && !options->turns &&
-           !options->replay && !options->items && !has_models;
+    for (int i = 0; i < plan->service_count && !needs_rows; i++)
+        needs_rows = plan->services[i].model && !has_all_tokens(options, plan->services[i].model);
+    return !needs_rows;
 }
 
 static bool stream_get(struct arena *arena, const struct scenario_files *files,
