@@ -156,7 +156,7 @@ static int64_t odd_elements(const struct ops *ops, const struct side *side, int3
     if (tensor->bytes != OPS_UNKNOWN || !ops_shape_elements(tensor->shape, &elements))
         return 0;
     for (int32_t i = 0; i < side->count; i++) {
-        if (side->ids[i] == side->ids[index] && i > index)
+        if (i > index && side->ids[i] == side->ids[index])
             return 0;
         times += side->ids[i] == side->ids[index];
     }

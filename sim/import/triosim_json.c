@@ -41,15 +41,16 @@ static int32_t put_tensor(struct merge *merge, const struct triosim_tensor *tens
 
 static void make_room(struct merge *merge, int32_t count)
 {
-    int32_t larger = merge->capacity > 0 ? merge->capacity : 64;
-    size_t old = (size_t)merge->capacity;
+    int32_t larger = merge->capacity;
 
     if (count <= merge->capacity)
         return;
     while (larger < count)
         larger *= 2;
-    merge->ins = arena_grow(merge->job->arena, merge->ins, old, (size_t)larger, sizeof(int32_t));
-    merge->outs = arena_grow(merge->job->arena, merge->outs, old, (size_t)larger, sizeof(int32_t));
+    merge->ins = arena_grow(merge->job->arena, merge->ins, (size_t)merge->capacity, (size_t)larger,
+                            sizeof *merge->ins);
+    merge->outs = arena_grow(merge->job->arena, merge->outs, (size_t)merge->capacity,
+                             (size_t)larger, sizeof *merge->outs);
     merge->capacity = larger;
 }
 
@@ -196,7 +197,7 @@ bool triosim_read_json(struct import_job *job, const char *profile_path, const c
     const struct json *json[2] = { json_load(job->arena, paths[0], err), NULL };
     struct triosim_profile profile;
     struct triosim_graph graph;
-    struct merge merge = { .job = job, .builder = builder, .graph = &graph };
+    struct merge merge = { .job = job, .builder = builder, .graph = &graph, .capacity = 64 };
     int at; /* of the graph */
 
     if (!json[0])
@@ -205,6 +206,8 @@ bool triosim_read_json(struct import_job *job, const char *profile_path, const c
     if (!json[1])
         return false;
     at = json_is_array(json_get(json[0], "nodes")) ? 0 : 1;
+    merge.ins = arena_array(job->arena, (size_t)merge.capacity, sizeof *merge.ins);
+    merge.outs = arena_array(job->arena, (size_t)merge.capacity, sizeof *merge.outs);
     job->report.layout = "profile and execution graph";
     return triosim_load_profile(job->arena, paths[1 - at], json[1 - at], step, &profile, err) &&
            triosim_load_graph(job->arena, paths[at], json[at], &graph, err) &&

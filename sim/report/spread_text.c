@@ -135,15 +135,15 @@ static void put_answer(const struct spread_result *result, struct out *out)
 
     if (options->memory_bytes == 0)
         return;
+    out_char(out, '\n');
     if (result->fits)
-        out_printf(out, "\nfits: device %d holds %s at most, of %s\n", result->largest_device,
+        out_printf(out, "fits: device %d holds %s at most, of %s\n", result->largest_device,
                    units_format_bytes(peak, text),
                    units_format_bytes(options->memory_bytes, other));
     else
-        out_printf(out,
-                   "\ndoes not fit: device %d needs %" PRId64 " bytes, %" PRId64
-                   " more than it has\n",
-                   result->largest_device, peak, peak - options->memory_bytes);
+        out_printf(
+            out, "does not fit: device %d needs %" PRId64 " bytes, %" PRId64 " more than it has\n",
+            result->largest_device, peak, peak - options->memory_bytes);
 }
 
 void spread_text(const struct spread_result *result, const struct inputs *inputs, struct out *out)

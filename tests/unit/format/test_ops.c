@@ -192,7 +192,7 @@ static void each_mistake_is_named_with_its_place(void **state)
         { HEAD ROW "1,a,forward,0,1,0,0,0,,,,\n",
           "o.csv:3:1: op_id is '1': line 2 has it already" },
         { HEAD "1,,forward,0,1,0,0,0,,,,\n", "o.csv:2:2: op_name is ''" },
-        { HEAD "1,a,foward,0,1,0,0,0,,,,\n", "did you mean 'forward'?" },
+        { HEAD "1,a,forwar,0,1,0,0,0,,,,\n", "did you mean 'forward'?" },
         { HEAD "1,a,forward,2,1,0,0,0,,,,\n", "o.csv:2:4: tp_split is '2'" },
         { HEAD "1,a,forward,0,-1,0,0,0,,,,\n",
           "o.csv:2:5: busy_us is '-1': expected microseconds from 0 to 9e12" },

@@ -33,7 +33,7 @@
     "\"[2,2] [3,2] [3,2] [2,2] [2,2] [3,2]\",\n"
 
 static struct spread_options options; /* of the next run */
-static struct spread_result result;   /* of the last one */
+static struct spread_result answer;   /* of the last one */
 
 /* Options of a run on N devices over links of a byte a microsecond. */
 static inline void ask(enum spread_parallel parallel, int32_t devices)
@@ -53,7 +53,7 @@ static inline bool spread_try(struct scratch *scratch, const char *text)
 
     if (!ops)
         fail_msg("%s", scratch->err.text);
-    return spread_run(scratch->arena, ops, &options, &result, &scratch->err);
+    return spread_run(scratch->arena, ops, &options, &answer, &scratch->err);
 }
 
 static inline void spread(struct scratch *scratch, const char *text)

@@ -15,16 +15,16 @@
                 "2,14,[],1,8,output,8,0\n"
 #define ROW "1,aten::linear,[4; 6],[14],3,2.5,[6; 3],[1],0,forward,1\n"
 
-static const char *files[2];
+static const char *pair[2];
 
 static bool import_two(struct scratch *scratch, const char *first, const char *second,
                        const struct triosim_settings *settings)
 {
     run = (struct import_job){
-        .arena = scratch->arena, .importer = "triosim", .files = files, .file_count = 2
+        .arena = scratch->arena, .importer = "triosim", .files = pair, .file_count = 2
     };
-    files[0] = scratch_write(scratch, "one", first);
-    files[1] = scratch_write(scratch, "two", second);
+    pair[0] = scratch_write(scratch, "one", first);
+    pair[1] = scratch_write(scratch, "two", second);
     return triosim_import(&run, settings, scratch_err(scratch));
 }
 

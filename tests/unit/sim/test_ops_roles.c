@@ -3,20 +3,20 @@
 
 #include "sim/ops/roles.h"
 
-static const struct ops *ops;
+static const struct ops *trace;
 
 static const struct roles *find(struct scratch *scratch, const char *text)
 {
-    ops = ops_load(scratch->arena, scratch_write(scratch, "o.csv", text), scratch_err(scratch));
-    if (!ops)
+    trace = ops_load(scratch->arena, scratch_write(scratch, "o.csv", text), scratch_err(scratch));
+    if (!trace)
         fail_msg("%s", scratch->err.text);
-    return roles_find(scratch->arena, ops, 0);
+    return roles_find(scratch->arena, trace, 0);
 }
 
 static int32_t at(int64_t id)
 {
-    for (int32_t t = 0; t < ops->tensor_count; t++)
-        if (ops->tensors[t].id == id)
+    for (int32_t t = 0; t < trace->tensor_count; t++)
+        if (trace->tensors[t].id == id)
             return t;
     fail_msg("no tensor %d", (int)id);
     return -1;
@@ -24,7 +24,7 @@ static int32_t at(int64_t id)
 
 static int64_t source(const struct roles *roles, int64_t id)
 {
-    return ops->tensors[roles->same_as[at(id)]].id;
+    return trace->tensors[roles->same_as[at(id)]].id;
 }
 
 static int32_t ready_row(const struct roles *roles, int64_t weight)

@@ -7,12 +7,12 @@ static void single_is_the_sum_of_the_operators(void **state)
 {
     ask(SPREAD_SINGLE, 3);
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 76);
-    assert_us(result.compute_ps, 76);
-    assert_us(result.bubble_ps, 0);
-    assert_us(result.communication_ps, 0);
-    assert_int_equal(result.samples, 12);
-    assert_int_equal(result.warning_count, 0);
+    assert_us(answer.iteration_ps, 76);
+    assert_us(answer.compute_ps, 76);
+    assert_us(answer.bubble_ps, 0);
+    assert_us(answer.communication_ps, 0);
+    assert_int_equal(answer.samples, 12);
+    assert_int_equal(answer.warning_count, 0);
 }
 
 /* 40 bytes of gradients: 2 (N - 1) / N x 40 us, and 2 (N - 1) latencies. */
@@ -20,22 +20,22 @@ static void data_reduces_gradients_between_backward_pass_and_optimizer(void **st
 {
     ask(SPREAD_DATA, 2);
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 76 + 40);
-    assert_us(result.bubble_ps, 40);
-    assert_us(result.communication_ps, 40);
-    assert_int_equal(result.collectives, 1);
-    assert_int_equal(result.collective_bytes, 40);
-    assert_int_equal(result.devices[1].sent_bytes, 40);
-    assert_us(result.graph->tasks[6].start_ps, 66);  /* the ring */
-    assert_us(result.graph->tasks[7].start_ps, 106); /* adam */
+    assert_us(answer.iteration_ps, 76 + 40);
+    assert_us(answer.bubble_ps, 40);
+    assert_us(answer.communication_ps, 40);
+    assert_int_equal(answer.collectives, 1);
+    assert_int_equal(answer.collective_bytes, 40);
+    assert_int_equal(answer.devices[1].sent_bytes, 40);
+    assert_us(answer.graph->tasks[6].start_ps, 66);  /* the ring */
+    assert_us(answer.graph->tasks[7].start_ps, 106); /* adam */
     ask(SPREAD_DATA, 4);
     options.link_latency_ps = 2 * UNITS_PS_PER_US;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 76 + 60 + 12);
+    assert_us(answer.iteration_ps, 76 + 60 + 12);
     ask(SPREAD_DATA, 1);
     options.link_bytes_per_s = 0;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 76);
+    assert_us(answer.iteration_ps, 76);
 }
 
 /* Weight 5 is ready after operator 4, at 44; weight 2 after 6, at 66. */
@@ -44,19 +44,19 @@ static void ddp_reduces_buckets_while_it_goes_on_backward(void **state)
     ask(SPREAD_DDP, 2);
     options.bucket_bytes = options.first_bucket_bytes = 24;
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.collectives, 2);
-    assert_us(result.graph->tasks[4].start_ps, 44); /* 24 us, till 68 */
-    assert_us(result.graph->tasks[7].start_ps, 68); /* 16 us, till 84 */
-    assert_us(result.iteration_ps, 84 + 10);
-    assert_us(result.communication_ps, 40);
-    assert_int_equal(result.devices[0].memory.buckets_bytes, 40);
+    assert_int_equal(answer.collectives, 2);
+    assert_us(answer.graph->tasks[4].start_ps, 44); /* 24 us, till 68 */
+    assert_us(answer.graph->tasks[7].start_ps, 68); /* 16 us, till 84 */
+    assert_us(answer.iteration_ps, 84 + 10);
+    assert_us(answer.communication_ps, 40);
+    assert_int_equal(answer.devices[0].memory.buckets_bytes, 40);
     options.bucket_bytes = options.first_bucket_bytes = 25; /* 24 do not fill it */
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.collectives, 1);
-    assert_us(result.iteration_ps, 76 + 40);
+    assert_int_equal(answer.collectives, 1);
+    assert_us(answer.iteration_ps, 76 + 40);
     options.first_bucket_bytes = 1;
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.collectives, 2);
+    assert_int_equal(answer.collectives, 2);
 }
 
 /* The last bucket is closed before the backward pass ends: the optimizer waits for it still. */
@@ -68,8 +68,8 @@ static void ddp_waits_for_a_bucket_that_closed_early(void **state)
                             "2,b,backward,0,1,8,16,16,3 2,4,\"[1,2] [2,2]\",\"[2,2]\"\n"
                             "3,b,backward,0,2,0,0,0,,,,\n"
                             "4,o,optimizer,0,1,16,16,0,2 4,,\"[2,2] [2,2]\",\n");
-    assert_int_equal(result.collectives, 1);
-    assert_us(result.iteration_ps, 2 + 16 + 1);
+    assert_int_equal(answer.collectives, 1);
+    assert_us(answer.iteration_ps, 2 + 16 + 1);
 }
 
 /* Halves of 8, 12, 20, 16; gathers of 32 and 48 take half of that, the gradient of 4 (32 bytes) is
@@ -78,17 +78,17 @@ static void tensor_divides_operators_and_gathers_what_they_make(void **state)
 {
     ask(SPREAD_TENSOR, 2);
     spread(*state, OPS_SMALL);
-    assert_us(result.compute_ps, 4 + 4 + 6 + 10 + 6 + 8 + 5);
-    assert_us(result.communication_ps, 16 + 24 + 32);
-    assert_us(result.iteration_ps, 43 + 72);
-    assert_int_equal(result.collectives, 3);
-    assert_int_equal(result.samples, 4);
-    assert_int_equal(result.devices[0].memory.weights_bytes, 20);
-    assert_int_equal(result.devices[0].memory.gradients_bytes, 20);
-    assert_int_equal(result.devices[0].memory.state_bytes, 20);
+    assert_us(answer.compute_ps, 4 + 4 + 6 + 10 + 6 + 8 + 5);
+    assert_us(answer.communication_ps, 16 + 24 + 32);
+    assert_us(answer.iteration_ps, 43 + 72);
+    assert_int_equal(answer.collectives, 3);
+    assert_int_equal(answer.samples, 4);
+    assert_int_equal(answer.devices[0].memory.weights_bytes, 20);
+    assert_int_equal(answer.devices[0].memory.gradients_bytes, 20);
+    assert_int_equal(answer.devices[0].memory.state_bytes, 20);
     options.link_latency_ps = UNITS_PS_PER_US;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 115 + 1 + 1 + 2);
+    assert_us(answer.iteration_ps, 115 + 1 + 1 + 2);
 }
 
 /* A layer that is not the first, and whose operator gives only the gradient of its weight: what it
@@ -99,7 +99,7 @@ static void tensor_reduces_a_gradient_that_the_trace_leaves_out(void **state)
     spread(*state, OPS_HEAD "1,a,forward,0,1,8,0,8,1,2,\"[1,2]\",\"[1,2]\"\n"
                             "2,f,forward,1,2,8,16,8,2 3,4,\"[1,2] [2,2]\",\"[1,2]\"\n"
                             "3,b,backward,1,2,8,0,16,4,5,\"[1,2]\",\"[2,2]\"\n");
-    assert_us(result.iteration_ps, 1 + 1 + 4 + 1 + 8);
+    assert_us(answer.iteration_ps, 1 + 1 + 4 + 1 + 8);
 }
 
 /* Stage 0 is operator 1 and its backward 6, stage 1 the rest. 32 bytes each way. */
@@ -107,19 +107,19 @@ static void pipeline_of_one_batch_is_one_path(void **state)
 {
     ask(SPREAD_PIPELINE, 2);
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 8 + 32 + 16 + 26 + 32 + 16 + 4);
-    assert_us(result.devices[0].compute_ps, 8 + 16 + 4);
-    assert_us(result.devices[1].compute_ps, 16 + 26 + 6);
-    assert_us(result.compute_ps, 38);
-    assert_us(result.bubble_ps, 134 - 38);
-    assert_us(result.communication_ps, 32);
-    assert_int_equal(result.messages, 2);
+    assert_us(answer.iteration_ps, 8 + 32 + 16 + 26 + 32 + 16 + 4);
+    assert_us(answer.devices[0].compute_ps, 8 + 16 + 4);
+    assert_us(answer.devices[1].compute_ps, 16 + 26 + 6);
+    assert_us(answer.compute_ps, 38);
+    assert_us(answer.bubble_ps, 134 - 38);
+    assert_us(answer.communication_ps, 32);
+    assert_int_equal(answer.messages, 2);
     options.link_latency_ps = UNITS_PS_PER_US;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 136);
+    assert_us(answer.iteration_ps, 136);
     ask(SPREAD_PIPELINE, 1);
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 76);
+    assert_us(answer.iteration_ps, 76);
 }
 
 /* Forward 0-4, 4-8 | 4-20, 20-36 | 20-28, 36-44; back 44-57, 57-70 | 57-73, 73-89 | 73-81, 89-97;
@@ -129,13 +129,13 @@ static void pipeline_overlaps_micro_batches(void **state)
     ask(SPREAD_PIPELINE, 2);
     options.micro_batch = 2;
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.micro_count, 2);
-    assert_us(result.iteration_ps, 101);
-    assert_us(result.compute_ps, 38);
-    assert_us(result.communication_ps, 32);
-    assert_int_equal(result.messages, 4);
-    assert_int_equal(result.warning_count, 1);
-    assert_string_equal(result.warnings[0],
+    assert_int_equal(answer.micro_count, 2);
+    assert_us(answer.iteration_ps, 101);
+    assert_us(answer.compute_ps, 38);
+    assert_us(answer.communication_ps, 32);
+    assert_int_equal(answer.messages, 4);
+    assert_int_equal(answer.warning_count, 1);
+    assert_string_equal(answer.warnings[0],
                         "times are extrapolated from batch 4 to 2, in proportion");
 }
 
@@ -144,15 +144,15 @@ static void a_cut_by_time_makes_the_slowest_stage_fast(void **state)
 {
     ask(SPREAD_PIPELINE, 2);
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.devices[0].to_row, 1);
+    assert_int_equal(answer.devices[0].to_row, 1);
     options.cut = SPREAD_CUT_TIME;
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.devices[0].to_row, 2);
-    assert_int_equal(result.devices[1].to_row, 3);
+    assert_int_equal(answer.devices[0].to_row, 2);
+    assert_int_equal(answer.devices[1].to_row, 3);
     options.devices = 3;
     spread(*state, OPS_SMALL);
     for (int32_t d = 0; d < 3; d++)
-        assert_int_equal(result.devices[d].to_row, d + 1);
+        assert_int_equal(answer.devices[d].to_row, d + 1);
     options.devices = 4;
     spread_fails(*state, OPS_SMALL,
                  "o.csv: 3 forward operators: expected at least one for each of 4 devices");
@@ -165,14 +165,14 @@ static void a_tensor_that_is_read_later_is_passed_on(void **state)
     spread(*state, OPS_HEAD "1,a,forward,0,1,0,0,8,,1,,\"[2]\"\n"
                             "2,b,forward,0,1,8,0,4,1,2,\"[2]\",\"[1]\"\n"
                             "3,c,forward,0,1,12,0,0,1 2,,\"[2] [1]\",\n");
-    assert_us(result.iteration_ps, 1 + 8 + 1 + 12 + 1);
-    assert_int_equal(result.devices[0].sent_bytes, 8);
-    assert_int_equal(result.devices[1].sent_bytes, 12);
+    assert_us(answer.iteration_ps, 1 + 8 + 1 + 12 + 1);
+    assert_int_equal(answer.devices[0].sent_bytes, 8);
+    assert_int_equal(answer.devices[1].sent_bytes, 12);
     /* Nothing ties the operators together: what the last of a stage makes is sent. */
     spread(*state, OPS_HEAD "1,a,forward,0,1,0,0,8,,1,,\"[2]\"\n"
                             "2,b,forward,0,1,0,0,4,,2,,\"[1]\"\n"
                             "3,c,forward,0,1,0,0,0,,,,\n");
-    assert_us(result.iteration_ps, 1 + 8 + 1 + 4 + 1);
+    assert_us(answer.iteration_ps, 1 + 8 + 1 + 4 + 1);
 }
 
 /* ---- batch ---- */
@@ -182,19 +182,19 @@ static void a_batch_scales_times_and_activations_but_no_weights(void **state)
     ask(SPREAD_DATA, 2);
     options.batch = 8;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 66 * 2 + 10 + 40);
-    assert_int_equal(result.samples, 16);
-    assert_int_equal(result.devices[0].memory.weights_bytes, 40);
-    assert_int_equal(result.devices[0].memory.gradients_bytes, 40);
-    assert_int_equal(result.devices[0].memory.state_bytes, 40);
-    assert_int_equal(result.devices[0].memory.working_bytes, 2 * 176);
+    assert_us(answer.iteration_ps, 66 * 2 + 10 + 40);
+    assert_int_equal(answer.samples, 16);
+    assert_int_equal(answer.devices[0].memory.weights_bytes, 40);
+    assert_int_equal(answer.devices[0].memory.gradients_bytes, 40);
+    assert_int_equal(answer.devices[0].memory.state_bytes, 40);
+    assert_int_equal(answer.devices[0].memory.working_bytes, 2 * 176);
     ask(SPREAD_PIPELINE, 2);
     options.batch = 8;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 2 * (8 + 32 + 16 + 26 + 32 + 16) + 4);
+    assert_us(answer.iteration_ps, 2 * (8 + 32 + 16 + 26 + 32 + 16) + 4);
     options.traced_batch = 8;
     spread(*state, OPS_SMALL);
-    assert_us(result.iteration_ps, 134);
+    assert_us(answer.iteration_ps, 134);
 }
 
 /* ---- memory ---- */
@@ -207,7 +207,7 @@ static void memory_is_what_must_be_there_at_once(void **state)
 
     ask(SPREAD_SINGLE, 1);
     spread(*state, OPS_SMALL);
-    memory = &result.devices[0].memory;
+    memory = &answer.devices[0].memory;
     assert_int_equal(memory->weights_bytes, 40);
     assert_int_equal(memory->gradients_bytes, 40);
     assert_int_equal(memory->state_bytes, 40);
@@ -222,12 +222,12 @@ static void stages_hold_what_their_micro_batches_save(void **state)
 {
     ask(SPREAD_PIPELINE, 2);
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.devices[0].memory.peak_bytes, 64 + 48);
-    assert_int_equal(result.devices[1].memory.peak_bytes, 144 + 72);
-    assert_int_equal(result.largest_device, 1);
+    assert_int_equal(answer.devices[0].memory.peak_bytes, 64 + 48);
+    assert_int_equal(answer.devices[1].memory.peak_bytes, 144 + 72);
+    assert_int_equal(answer.largest_device, 1);
     options.micro_batch = 2;
     spread(*state, OPS_SMALL);
-    assert_int_equal(result.devices[1].memory.working_bytes, 72 + 56);
+    assert_int_equal(answer.devices[1].memory.working_bytes, 72 + 56);
 }
 
 static void what_does_not_fit_has_no_times(void **state)
@@ -235,14 +235,14 @@ static void what_does_not_fit_has_no_times(void **state)
     ask(SPREAD_PIPELINE, 2);
     options.memory_bytes = 216;
     spread(*state, OPS_SMALL);
-    assert_true(result.fits);
-    assert_us(result.iteration_ps, 134);
+    assert_true(answer.fits);
+    assert_us(answer.iteration_ps, 134);
     options.memory_bytes = 215;
     spread(*state, OPS_SMALL);
-    assert_false(result.fits);
-    assert_int_equal(result.largest_device, 1);
-    assert_int_equal(result.iteration_ps, -1);
-    assert_null(result.graph);
+    assert_false(answer.fits);
+    assert_int_equal(answer.largest_device, 1);
+    assert_int_equal(answer.iteration_ps, -1);
+    assert_null(answer.graph);
 }
 
 /* 16 bytes of weights; the optimizer makes 16 more twice, at once. */
@@ -254,8 +254,8 @@ static void the_optimizer_needs_room_too(void **state)
                             "3,o,optimizer,0,1,16,0,16,4,5,\"[2,2]\",\"[2,2]\"\n"
                             "4,o,optimizer,0,1,16,0,16,5,6,\"[2,2]\",\"[2,2]\"\n"
                             "5,o,optimizer,0,1,16,16,0,2 6,,\"[2,2] [2,2]\",\n");
-    assert_int_equal(result.devices[0].memory.working_bytes, 32);
-    assert_int_equal(result.devices[0].memory.state_bytes, 0);
+    assert_int_equal(answer.devices[0].memory.working_bytes, 32);
+    assert_int_equal(answer.devices[0].memory.state_bytes, 0);
 }
 
 /* ---- what is refused ---- */
@@ -273,7 +273,7 @@ static void operators_that_wait_for_ever_are_named(void **state)
     /* An update in place of what was there before is no such thing, nor is a tensor of no bytes. */
     spread(*state, OPS_HEAD "1,a,forward,0,1,4,0,4,9 8,1,\"[1] []\",\"[1]\"\n"
                             "2,b,forward,0,1,4,0,4,9,9 8,\"[1]\",\"[1] []\"\n");
-    assert_us(result.iteration_ps, 2);
+    assert_us(answer.iteration_ps, 2);
 }
 
 static void options_that_do_not_fit_are_refused(void **state)
@@ -312,11 +312,11 @@ static void what_has_no_effect_is_warned_of(void **state)
 {
     ask(SPREAD_DATA, 2);
     spread(*state, OPS_HEAD "1,a,forward,0,1,4,0,0,1,,\"[1]\",\n");
-    assert_int_equal(result.warning_count, 1);
-    assert_non_null(strstr(result.warnings[0], "there is nothing to reduce"));
+    assert_int_equal(answer.warning_count, 1);
+    assert_non_null(strstr(answer.warnings[0], "there is nothing to reduce"));
     ask(SPREAD_TENSOR, 2);
     spread(*state, OPS_HEAD "1,a,forward,0,1,4,0,0,1,,\"[1]\",\n");
-    assert_non_null(strstr(result.warnings[0], "no operator has tp_split 1"));
+    assert_non_null(strstr(answer.warnings[0], "no operator has tp_split 1"));
 }
 
 /* ---- random chains against the recursion of a pipeline ---- */
@@ -393,7 +393,7 @@ static void random_chains_run_as_the_recursion_says(void **state)
                 options.batch = 8;
                 options.micro_batch = 8 / micros;
                 spread(scratch, text);
-                assert_us(result.iteration_ps,
+                assert_us(answer.iteration_ps,
                           recursion_us(stages, micros, forward_us, backward_us, bytes));
             }
     }
