@@ -1,5 +1,5 @@
 /* cost.c - see cost.h: folders of cost tables. Rows are read in cost_read.c and cost_stages.c,
- * looked up in cost_lookup.c, written in cost_write.c. */
+ * looked up in cost_lookup.c and cost_mixed.c, written in cost_write.c. */
 #include "lib/format/cost.h"
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
@@ -60,7 +60,8 @@ static bool load_kernels(struct cost_table *table, struct arena *arena, const ch
     table->has_kernels = true;
     if (!cost_read_kernels(table, arena, cost_open_kernels(arena, kernels_path, kernels, err),
                            err) ||
-        !cost_build_curves(table, arena, kernels_path, err))
+        !cost_build_curves(table, arena, kernels_path, err) ||
+        !cost_build_grids(table, arena, kernels_path, err))
         return false;
     return !interp_path ||
            cost_read_interp(table, arena, cost_open_interp(arena, interp_path, interp, err), err);
@@ -323,6 +324,16 @@ int cost_row_count(const struct cost_table *table)
 const struct cost_row *cost_row_at(const struct cost_table *table, int index)
 {
     return &table->rows[index];
+}
+
+int cost_engine_row_count(const struct cost_table *table)
+{
+    return table->engine_row_count;
+}
+
+const struct cost_engine_row *cost_engine_row_at(const struct cost_table *table, int index)
+{
+    return &table->engine_rows[index];
 }
 
 int cost_interp_count(const struct cost_table *table)

@@ -56,6 +56,40 @@ int cost_only_threads(const struct cost_table *table);
 bool cost_lookup(const struct cost_table *table, const struct model_op *op, int threads,
                  int weight_bits, int64_t *time_ps, enum interp_origin *origin, struct err *err);
 
+/* ---- steps that mix requests: kernels attn_mixed and sampler, in tables of other engines ---- */
+
+/* Attention of one layer in a step of continuous batching, with chunks of prompts and decodes (one
+ * token of a sequence each) at once. */
+struct cost_mixed {
+    int32_t heads, kv_heads, head_dim;
+    int64_t chunk_tokens,
+        chunk_kv; /* sums over the chunks: new tokens, tokens in the cache before */
+    int32_t decodes;
+    int64_t decode_kv; /* tokens in the cache before the new one, of a decode in the mean */
+};
+bool cost_has_mixed(const struct cost_table *table);
+/* Linear on every axis in turn: chunk_tokens, decodes, chunk_kv, decode_kv; beyond the samples of
+ * an axis the line of its outermost two goes on (extrapolated; never below 0). An axis of one
+ * sample tells nothing of its own. A table without rows of chunks and decodes at once: the sum of
+ * both, extrapolated. A table without any row of this shape is an error that names it.
+ *
+ * cost_lookup asks here for attention where a table has no rows of attn: a prefill is one chunk, a
+ * decode of b sequences b decodes. Such an engine adds and appends to its cache inside other
+ * kernels: add and kvappend cost 0 where the table has no rows of them at all. */
+bool cost_lookup_mixed(const struct cost_table *table, const struct cost_mixed *mixed, int threads,
+                       int weight_bits, int64_t *time_ps, enum interp_origin *origin,
+                       struct err *err);
+/* Choosing the token of so many sequences out of a vocabulary. A table without a row of sampler:
+ * 0, measured. */
+bool cost_lookup_sampler(const struct cost_table *table, int32_t sequences, int32_t vocab,
+                         int threads, int weight_bits, int64_t *time_ps, enum interp_origin *origin,
+                         struct err *err);
+/* Where decodes of that shape alone were measured: tokens in the cache before the new one, rising
+ * and distinct, in arena; between two of them their cost is a line. Whatever kernel tells it. */
+const int32_t *cost_decode_points(struct arena *arena, const struct cost_table *table,
+                                  const struct cost_mixed *shape, int threads, int weight_bits,
+                                  int *count);
+
 /* ---- black boxes ---- */
 
 struct cost_stage {
@@ -137,6 +171,24 @@ const struct cost_row *cost_row_at(const struct cost_table *table, int index);
  * list of "key", "value", ... */
 void cost_write_kernels(struct out *out, const char *device_id, const char *const *meta,
                         const struct cost_row *rows, int count);
+
+struct cost_engine_row { /* a line of kernels.csv with a kernel that batching engines alone have */
+    bool is_sampler;     /* else attn_mixed */
+    const char *impl, *dtype, *regime;
+    int32_t threads;
+    int32_t m_tokens, gemm_n;          /* sampler: sequences; vocabulary, 0 = of any */
+    int32_t heads, kv_heads, head_dim; /* attn_mixed; 0 = of any shape */
+    int32_t chunk_tokens, chunk_kv, decodes, decode_kv;
+    int64_t n; /* samples; COST_UNKNOWN = not known */
+    int64_t mean_ps;
+};
+/* Such rows of a loaded table, as in the file. */
+int cost_engine_row_count(const struct cost_table *table);
+const struct cost_engine_row *cost_engine_row_at(const struct cost_table *table, int index);
+/* kernels.csv of another engine: ordinary rows by their key, mean, median, min and n alone. */
+void cost_write_engine(struct out *out, const char *device_id, const char *const *meta,
+                       const struct cost_row *rows, int count,
+                       const struct cost_engine_row *engine_rows, int engine_count);
 
 struct cost_interp_row { /* one fitted curve of interp.csv */
     struct cost_row key; /* key fields alone */

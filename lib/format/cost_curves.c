@@ -225,7 +225,7 @@ bool cost_build_curves(struct cost_table *table, struct arena *arena, const char
         }
         add_curve(table, arena, &entries[first], next - first);
     }
-    table->only_threads = table->rows[0].threads;
+    table->only_threads = table->row_count > 0 ? table->rows[0].threads : 0;
     for (int i = 1; i < table->row_count; i++) {
         if (table->rows[i].threads != table->only_threads)
             table->only_threads = 0;

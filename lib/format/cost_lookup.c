@@ -300,11 +300,13 @@ bool cost_lookup(const struct cost_table *table, const struct model_op *op, int 
     struct candidate best = { 0 };
 
     if (!predict_op(table, &key, op, &best)) {
-        if (has_weights(op->op) || weight_bits == 32)
-            return no_rows(table, &key, err);
-        key.field[COST_DTYPE] = COST_F32;
-        if (!predict_op(table, &key, op, &best))
-            return no_rows(table, &key, err);
+        bool has_f32 = !has_weights(op->op) && weight_bits != 32;
+
+        if (has_f32)
+            key.field[COST_DTYPE] = COST_F32;
+        if (!has_f32 || !predict_op(table, &key, op, &best))
+            return cost_lookup_engine(table, op, threads, weight_bits, time_ps, origin) ||
+                   no_rows(table, &key, err);
     }
     *time_ps = best.time_ps;
     *origin = best.origin;

@@ -136,7 +136,7 @@ enum {
     COL_CANARY_RATIO,
     COL_ORIGIN,
     COL_LOO_ERR_PCT,
-    /* what follows from other columns, or belongs to other engines */
+    /* what follows from other columns, or belongs to attn_mixed */
     COL_FIRST_IDLE,
     COL_GFLOPS = COL_FIRST_IDLE,
     COL_GBPS,
@@ -318,13 +318,99 @@ static void add_row(struct cost_table *table, struct arena *arena, const struct 
     table->rows[table->row_count++] = *row;
 }
 
-/* Tables of other engines hold kernels that only a batching scheduler of their kind uses. */
-static bool is_foreign(const struct csv *csv)
+/* ---- rows of kernels that batching engines alone have ---- */
+
+static bool is_engine_row(const struct csv *csv)
 {
     const char *kernel = csv_text(csv, COL_KERNEL);
 
     return strcmp(kernel, "sampler") == 0 || strcmp(kernel, "attn_mixed") == 0;
 }
+
+/* A size that has no meaning where the one that it belongs to is 0. */
+static bool read_part(const struct csv *csv, int column, int32_t whole, int32_t *value,
+                      struct err *err)
+{
+    if (!read_size(csv, column, value, err))
+        return false;
+    return whole > 0 || *value == 0 || csv_bad(csv, column, err, "expected 0 where there are none");
+}
+
+static bool read_mixed(const struct csv *csv, struct cost_engine_row *row, struct err *err)
+{
+    if (!read_size(csv, COL_HEADS, &row->heads, err) ||
+        !read_part(csv, COL_KV_HEADS, row->heads, &row->kv_heads, err) ||
+        !read_part(csv, COL_HEAD_DIM, row->heads, &row->head_dim, err) ||
+        !csv_int32(csv, COL_CHUNK_TOKENS, 0, INT32_MAX, &row->chunk_tokens, err) ||
+        !csv_int32(csv, COL_DECODES, 0, INT32_MAX, &row->decodes, err) ||
+        !read_part(csv, COL_CHUNK_KV, row->chunk_tokens, &row->chunk_kv, err) ||
+        !read_part(csv, COL_DECODE_KV, row->decodes, &row->decode_kv, err))
+        return false;
+    if (row->heads > 0 && row->kv_heads == 0)
+        return csv_bad(csv, COL_KV_HEADS, err, "expected at least 1 beside heads");
+    if (row->heads > 0 && row->head_dim == 0)
+        return csv_bad(csv, COL_HEAD_DIM, err, "expected at least 1 beside heads");
+    return row->chunk_tokens > 0 || row->decodes > 0 ||
+           csv_bad_row(csv, err, "attn_mixed needs chunk_tokens or decodes above 0");
+}
+
+static bool read_engine_row(const struct csv *csv, struct arena *arena, struct cost_engine_row *row,
+                            struct err *err)
+{
+    int dtype, regime;
+
+    row->is_sampler = strcmp(csv_text(csv, COL_KERNEL), "sampler") == 0;
+    if (!read_choice(csv, COL_DTYPE, cost_dtypes, COST_DTYPE_COUNT, COST_F32, &dtype, err) ||
+        !read_choice(csv, COL_REGIME, cost_regimes, COST_REGIME_COUNT, COST_BURST, &regime, err) ||
+        !csv_int32(csv, COL_THREADS, 1, INT32_MAX, &row->threads, err) ||
+        !csv_ns(csv, COL_MEAN_NS, 1, &row->mean_ps, err) || !read_count(csv, COL_N, &row->n, err))
+        return false;
+    row->dtype = cost_dtypes[dtype];
+    row->regime = cost_regimes[regime];
+    row->impl = arena_strdup(arena, csv_text(csv, COL_IMPL));
+    if (row->is_sampler)
+        return csv_int32(csv, COL_M_TOKENS, 1, INT32_MAX, &row->m_tokens, err) &&
+               read_size(csv, COL_GEMM_N, &row->gemm_n, err);
+    return read_mixed(csv, row, err);
+}
+
+/* Other states than chain, and what was not measured, answer no look-up. */
+static bool counts_for_look_ups(const struct csv *csv, bool *counts, struct err *err)
+{
+    int state, origin;
+
+    if (!read_choice(csv, COL_STATE, cost_states, COST_STATE_COUNT, COST_CHAIN, &state, err) ||
+        !read_choice(csv, COL_ORIGIN, cost_origins, INTERP_EXTRAPOLATED + 1, INTERP_MEASURED,
+                     &origin, err))
+        return false;
+    *counts = state == COST_CHAIN && origin == INTERP_MEASURED;
+    return true;
+}
+
+static bool add_engine_row(struct cost_table *table, struct arena *arena, const struct csv *csv,
+                           struct err *err)
+{
+    struct cost_engine_row row = { 0 };
+    bool counts;
+
+    if (!read_engine_row(csv, arena, &row, err) || !counts_for_look_ups(csv, &counts, err))
+        return false;
+    if (!counts)
+        return true;
+    if (table->engine_row_count == table->engine_row_capacity) {
+        size_t old = (size_t)table->engine_row_capacity, new = old > 0 ? 2 * old : 64;
+
+        table->engine_rows = arena_grow(arena, table->engine_rows, old, new, sizeof row);
+        table->engine_row_lines =
+            arena_grow(arena, table->engine_row_lines, old, new, sizeof(long));
+        table->engine_row_capacity = (int)new;
+    }
+    table->engine_row_lines[table->engine_row_count] = csv_line(csv);
+    table->engine_rows[table->engine_row_count++] = row;
+    return true;
+}
+
+/* ---- the table ---- */
 
 struct csv *cost_open_kernels(struct arena *arena, const char *path, const char *text,
                               struct err *err)
@@ -342,15 +428,18 @@ bool cost_read_kernels(struct cost_table *table, struct arena *arena, struct csv
     while (csv && csv_next(csv, err)) {
         struct cost_row row = { 0 };
 
-        if (is_foreign(csv))
+        if (table->row_count == 0 && table->engine_row_count == 0)
+            table->device_id = arena_strdup(arena, csv_text(csv, COL_DEVICE_ID));
+        if (is_engine_row(csv)) {
+            if (!add_engine_row(table, arena, csv, err))
+                break;
             continue;
+        }
         if (!read_row(csv, arena, &row, err))
             break;
-        if (table->row_count == 0)
-            table->device_id = arena_strdup(arena, csv_text(csv, COL_DEVICE_ID));
         add_row(table, arena, &row, csv_line(csv));
     }
-    if (csv && err->kind == ERR_NONE && table->row_count == 0)
+    if (csv && err->kind == ERR_NONE && table->row_count == 0 && table->engine_row_count == 0)
         err_at(err, csv_path(csv), 0, 0, "no measured rows");
     csv_close(csv);
     return err->kind == ERR_NONE;

@@ -59,6 +59,24 @@ struct cost_executable { /* of stages.csv */
     int32_t first_batch, batch_count; /* into batches, ascending */
 };
 
+/* A value of one axis of attn_mixed, or a point at the end of all of them (cost_mixed.c). */
+struct cost_sample {
+    int32_t x;
+    int32_t first, count; /* samples of the next axis; 0 of the last */
+    int64_t y_ps;         /* of the last axis */
+};
+/* Rows of attn_mixed, or points of sampler (key field COST_GEMM_N), of one key, implementation and
+ * regime. */
+struct cost_grid {
+    struct cost_key key; /* without COST_OP and COST_PHASE */
+    const char *impl;
+    enum cost_regime regime;
+    bool is_sampler;
+    int32_t first, count; /* samples of the first axis; sampler: of the last */
+    bool has_both;        /* chunks and decodes at once */
+};
+#define COST_MIXED_AXES 4
+
 struct cost_table {
     const char *type, *path, *device_id;
     bool has_kernels;
@@ -70,6 +88,12 @@ struct cost_table {
     long *row_lines;
     int curve_count;
     struct cost_curve *curves;
+    int engine_row_count, engine_row_capacity;
+    struct cost_engine_row *engine_rows; /* as in the file */
+    long *engine_row_lines;
+    int grid_count;
+    struct cost_grid *grids; /* samplers behind attn_mixed */
+    struct cost_sample *samples[COST_MIXED_AXES];
     int stage_count;
     struct cost_stage *stages; /* by executable, batch, stage */
     int executable_count;
@@ -134,5 +158,11 @@ bool cost_read_stages(struct cost_table *table, struct arena *arena, const char 
 /* Curves from rows; finds rows that are there twice. path names kernels.csv. */
 bool cost_build_curves(struct cost_table *table, struct arena *arena, const char *path,
                        struct err *err);
+/* The same for rows of attn_mixed and sampler. */
+bool cost_build_grids(struct cost_table *table, struct arena *arena, const char *path,
+                      struct err *err);
+/* cost_lookup's second try: false when attn_mixed does not tell it either. */
+bool cost_lookup_engine(const struct cost_table *table, const struct model_op *op, int threads,
+                        int weight_bits, int64_t *time_ps, enum interp_origin *origin);
 
 #endif

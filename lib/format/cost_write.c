@@ -124,6 +124,56 @@ void cost_write_kernels(struct out *out, const char *device_id, const char *cons
     }
 }
 
+/* ---- tables of other engines ---- */
+
+static void put_engine_row(struct out *out, const struct cost_engine_row *row)
+{
+    out_text(out, row->is_sampler ? ",sampler,any" : ",attn_mixed,any");
+    put_text(out, row->impl);
+    put_text(out, row->dtype);
+    out_printf(out, ",%d,", row->threads);
+    if (row->is_sampler)
+        out_printf(out, "%d,%d,0,,,,,,,,,", row->m_tokens, row->gemm_n);
+    else
+        out_printf(out, ",0,0,%d,%d,%d,,,%d,%d,%d,%d", row->heads, row->kv_heads, row->head_dim,
+                   row->chunk_tokens, row->chunk_kv, row->decodes, row->decode_kv);
+    put_text(out, row->regime);
+    put_int(out, row->n);
+    put_ns(out, row->mean_ps);
+    out_text(out, ",,\n");
+}
+
+void cost_write_engine(struct out *out, const char *device_id, const char *const *meta,
+                       const struct cost_row *rows, int count,
+                       const struct cost_engine_row *engine_rows, int engine_count)
+{
+    table_begin(out, "kernels", meta);
+    out_text(out, "device_id,kernel,phase,impl,dtype,threads,m_tokens,gemm_n,gemm_k,heads,kv_heads,"
+                  "head_dim,kv_len,batch,chunk_tokens,chunk_kv,decodes,decode_kv,regime,n,mean_ns,"
+                  "median_ns,min_ns\n");
+    for (int i = 0; i < count; i++) {
+        const struct cost_row *row = &rows[i];
+
+        out_csv(out, device_id);
+        out_printf(out, ",%s,%s", op_names[row->op], op_phase_names[row->phase]);
+        put_text(out, row->impl);
+        put_text(out, row->dtype);
+        out_printf(out, ",%d,%d,%d,%d,%d,%d,%d,%d,%d,,,,", row->threads, row->m_tokens, row->gemm_n,
+                   row->gemm_k, row->heads, row->kv_heads, row->head_dim, row->kv_len,
+                   row->batch > 1 ? row->batch : 1);
+        put_text(out, row->regime);
+        put_int(out, row->n);
+        put_ns(out, row->mean_ps);
+        put_ns(out, row->median_ps);
+        put_ns(out, row->min_ps);
+        out_char(out, '\n');
+    }
+    for (int i = 0; i < engine_count; i++) {
+        out_csv(out, device_id);
+        put_engine_row(out, &engine_rows[i]);
+    }
+}
+
 static void put_percent(struct out *out, double ratio)
 {
     put_known(out, ratio < 0 ? -1 : ratio * 100);

@@ -10,6 +10,32 @@
 
 #define FILES 6
 
+/* Steps of every kind, by whatever kernels tell them. */
+static void look_up_mixed(const struct cost_table *table)
+{
+    static const struct cost_mixed steps[] = { { 4, 2, 8, 20, 40, 0, 0 },
+                                               { 4, 2, 8, 0, 0, 3, 77 },
+                                               { 4, 2, 8, 5, 0, 3, 7 } };
+    struct arena *arena = arena_create();
+    enum interp_origin origin;
+    int64_t time_ps = -1;
+    const int32_t *points;
+    int count;
+
+    for (int i = 0; i < 3; i++) {
+        struct err err = ERR_INIT;
+        bool found = cost_lookup_mixed(table, &steps[i], 1, 32, &time_ps, &origin, &err);
+
+        assert(found ? time_ps >= 0 : err.kind != ERR_NONE);
+        found = cost_lookup_sampler(table, i + 1, 10, 1, 32, &time_ps, &origin, &err);
+        assert(!found || time_ps >= 0);
+    }
+    points = cost_decode_points(arena, table, &steps[1], 1, 32, &count);
+    for (int i = 0; i < count; i++)
+        assert(points[i] >= 0 && (i == 0 || points[i] > points[i - 1]));
+    arena_destroy(arena);
+}
+
 static void look_up(const struct cost_table *table)
 {
     static const struct model_op ops[] = {
@@ -44,6 +70,7 @@ static void look_up(const struct cost_table *table)
 
         assert(found ? time_ps >= 0 : err.kind != ERR_NONE);
     }
+    look_up_mixed(table);
     for (int i = 0; i < cost_interp_count(table); i++)
         assert(cost_interp_at(table, i).tiles.period >= 1);
     (void)cost_kappa(table, "m", OP_PREFILL, 20, 20, 1, 1, 32, &kappa);

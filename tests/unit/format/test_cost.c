@@ -247,7 +247,7 @@ static void several_thread_counts_are_apart(void **state)
     assert_string_equal(ask(scratch, table, product(OP_QKV, 1, 96, 64), 4, 32), "40 measured");
 }
 
-static void kernels_of_other_engines_are_skipped(void **state)
+static void kernels_of_other_engines_are_kept_apart(void **state)
 {
     struct scratch *scratch = *state;
     const struct cost_table *table = must_load(
@@ -257,6 +257,7 @@ static void kernels_of_other_engines_are_skipped(void **state)
         NULL);
 
     assert_int_equal(cost_row_count(table), 1);
+    assert_int_equal(cost_engine_row_count(table), 2);
     assert_string_equal(ask(scratch, table, product(OP_ADD, 1, 64, 0), 1, 32), "5 measured");
 }
 
@@ -398,7 +399,7 @@ int main(void)
         scratch_test(rope_and_kvappend_are_keyed_by_heads),
         scratch_test(column_and_row_order_change_nothing),
         scratch_test(several_thread_counts_are_apart),
-        scratch_test(kernels_of_other_engines_are_skipped),
+        scratch_test(kernels_of_other_engines_are_kept_apart),
         scratch_test(tiles_of_interp_csv_are_used),
         scratch_test(bad_tiles_are_located),
         scratch_test(bad_rows_are_located),
