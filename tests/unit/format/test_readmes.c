@@ -15,6 +15,7 @@
 #include "lib/format/ops.h"
 #include "lib/format/overhead.h"
 #include "lib/format/placement.h"
+#include "lib/format/prefix_blocks.h"
 #include "lib/format/profile.h"
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
@@ -91,6 +92,16 @@ static bool events_load_block(struct scratch *scratch, const char *text, struct 
            events_load(scratch->arena, scratch_write(scratch, "e.csv", text), cluster, err);
 }
 
+/* Prefix blocks belong to the workload of the block before. */
+static bool prefix_blocks_load_block(struct scratch *scratch, const char *text, struct err *err)
+{
+    const struct workload *workload = workload_load(
+        scratch->arena, arena_printf(scratch->arena, "%s/w.csv", scratch->folder), err);
+
+    return workload &&
+           prefix_blocks_load(scratch->arena, scratch_write(scratch, "b.csv", text), workload, err);
+}
+
 /* True when the block loads, or its format has no reader. */
 static bool loads(struct scratch *scratch, const char *format, const char *text)
 {
@@ -136,8 +147,9 @@ static bool loads(struct scratch *scratch, const char *format, const char *text)
         return mmpp_load(scratch->arena, scratch_write(scratch, "m.csv", text), err);
     if (strcmp(format, "rate-profile") == 0)
         return profile_load(scratch->arena, scratch_write(scratch, "p.csv", text), err);
-    return strcmp(format, "transfers") == 0 || strcmp(format, "utilisation") == 0 ||
-           strcmp(format, "prefix-blocks") == 0;
+    if (strcmp(format, "prefix-blocks") == 0)
+        return prefix_blocks_load_block(scratch, text, err);
+    return strcmp(format, "transfers") == 0 || strcmp(format, "utilisation") == 0;
 }
 
 static void check_readme(struct scratch *scratch, const char *path, int expected)
