@@ -1,0 +1,113 @@
+/* continuous.h - continuous batching of one instance: which requests compute how many tokens in the
+ * next iteration. One code for simulator and runner: no clock, nothing is computed here.
+ *
+ * The rules are those of vLLM's V1 scheduler (Kwon et al., SOSP 2023; its documentation calls the
+ * parameters max_num_seqs, max_num_batched_tokens and block_size):
+ * - A request catches up to the length that it has reached: its prompt first, then one token a
+ * step, and after a preemption all that it had. In a step of token_budget tokens running requests
+ * go first, in the order in which they were admitted.
+ * - Where blocks of the KV cache run out, the request that was admitted last is preempted: it loses
+ *   its blocks and goes to the head of the queue. Nobody is admitted in such a step.
+ * - Then the queue, first come first served, while there are tokens and fewer than max_seqs run,
+ * and while the blocks of all that exists of the request are free. Nobody is passed over.
+ * - With a prefix cache an admitted request takes over the blocks that hold its beginning, but the
+ *   last token is always computed. Blocks are named as soon as the step that fills them is planned,
+ *   so that a request of the same step finds them.
+ *
+ * continuous_schedule and continuous_step_done are one step, O(running). Where nothing but decoding
+ * goes on, continuous_steady says how many steps will be alike, and continuous_advance takes many
+ * at once, with the same state behind it. Memory grows with the requests that wait; a steady state
+ * allocates nothing. */
+#ifndef ORRERY_POLICY_CONTINUOUS_H
+#define ORRERY_POLICY_CONTINUOUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct continuous;
+
+#define CONTINUOUS_MAX_BLOCK_TOKENS 65536
+
+/* Name of a request's block (equal names = equal tokens from the start), -1 = none from here on.
+ * tag is the request's. */
+typedef int64_t continuous_key_fn(void *arg, int64_t tag, int32_t block);
+
+struct continuous_options {
+    int32_t max_seqs;            /* running at once, >= 1 */
+    int32_t token_budget;        /* of a step, >= max_seqs */
+    int32_t long_prefill_tokens; /* most that one request computes in a step; 0 = no such limit */
+    int32_t block_tokens;        /* 1 to CONTINUOUS_MAX_BLOCK_TOKENS */
+    int32_t block_count;         /* of the KV cache, >= 1 */
+    bool has_chunks;             /* chunked prefill: a prompt may take several steps */
+    continuous_key_fn *key;      /* prefix cache; NULL = none */
+    void *key_arg;
+};
+
+struct continuous_entry {
+    int64_t tag;
+    int32_t tokens, past_tokens; /* to compute now, on top of those in the cache */
+    bool is_new;                 /* its first step of all */
+};
+
+struct continuous_batch { /* of a step; no entries = nothing to do */
+    int32_t count;
+    const struct continuous_entry *entries;
+    int32_t tokens;
+    int32_t chunk_tokens, decodes; /* of entries of more than one token, and of one */
+    int64_t chunk_past_tokens, decode_past_tokens; /* sums over these entries */
+};
+
+struct continuous_ends { /* of a step, or of the last of several; tags, in order of running */
+    int32_t first_count, finished_count;
+    const int64_t *firsts;   /* have their first token */
+    const int64_t *finished; /* have their last one and are gone */
+};
+
+struct continuous_steady {
+    int32_t steps;   /* that will be alike, each a decode of all that run; 0 = none */
+    int32_t decodes; /* requests in them */
+    int64_t
+        past_tokens; /* in the cache before the first of them, summed; `decodes` more each step */
+};
+
+struct continuous_counts {            /* from the beginning */
+    int64_t steps, tokens, sequences; /* sums over steps */
+    int64_t admissions, preemptions, recomputed_tokens;
+    int64_t prompt_tokens, hit_tokens; /* of requests when they are first admitted */
+    int32_t running_peak, waiting_peak, blocks_peak;
+};
+
+struct continuous *continuous_create(struct arena *arena, const struct continuous_options *options);
+
+/* Could the request be computed if it were alone? False: it needs more blocks than there are, or a
+ * step that may not be cut into chunks is larger than the budget. */
+bool continuous_fits(const struct continuous_options *options, int32_t prompt_tokens,
+                     int32_t output_tokens);
+/* Joins the queue. It must fit; tokens >= 1. */
+void continuous_arrive(struct continuous *continuous, int32_t prompt_tokens, int32_t output_tokens,
+                       int64_t tag);
+
+/* Plans a step; the batch lives until the next call. The step before must be done. */
+const struct continuous_batch *continuous_schedule(struct continuous *continuous);
+/* The planned step has been computed. Lives until the next call. */
+const struct continuous_ends *continuous_step_done(struct continuous *continuous);
+
+struct continuous_steady continuous_steady(struct continuous *continuous);
+/* steps of continuous_steady have been computed, 1 or more of them. Requests finish in the last
+ * step alone, and only when all steady steps are taken. */
+const struct continuous_ends *continuous_advance(struct continuous *continuous, int32_t steps);
+/* Would a request that arrived now be looked at before something else has changed? False: it only
+ * waits behind others, or for a place. Asked while steady steps go on. */
+bool continuous_is_open(const struct continuous *continuous);
+
+/* No request is here. */
+bool continuous_is_idle(const struct continuous *continuous);
+int32_t continuous_running(const struct continuous *continuous);
+int32_t continuous_waiting(const struct continuous *continuous);
+int32_t continuous_used_blocks(const struct continuous *continuous);
+/* Tokens that the requests which are here have still to compute, if no more are lost. */
+int64_t continuous_work_tokens(const struct continuous *continuous);
+const struct continuous_counts *continuous_counts(const struct continuous *continuous);
+
+#endif
