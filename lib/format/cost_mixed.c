@@ -573,11 +573,9 @@ const int32_t *cost_decode_points(struct arena *arena, const struct cost_table *
         if (most == 0)
             continue;
         points = arena_array(arena, (size_t)most, sizeof *points);
-        if (curves > 0) /* cost_lookup asks them first */
-            *count = add_curve_points(table, shape, threads, dtypes[d], points);
-        else
-            *count = add_grid_points(table, shape, threads, dtypes[d], points);
-        *count = distinct(points, *count);
+        (void)add_curve_points(table, shape, threads, dtypes[d], points);
+        (void)add_grid_points(table, shape, threads, dtypes[d], points + curves);
+        *count = distinct(points, most);
         return points;
     }
     return NULL;

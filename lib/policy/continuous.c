@@ -83,6 +83,12 @@ static int32_t record_create(struct continuous *c)
     return c->request_count++;
 }
 
+static void count_waiting(struct continuous *c)
+{
+    if (++c->waiting_count > c->counts.waiting_peak)
+        c->counts.waiting_peak = c->waiting_count;
+}
+
 void continuous_arrive(struct continuous *c, int32_t prompt_tokens, int32_t output_tokens,
                        int64_t tag)
 {
@@ -100,7 +106,7 @@ void continuous_arrive(struct continuous *c, int32_t prompt_tokens, int32_t outp
     else
         c->requests[c->waiting_tail].next = index;
     c->waiting_tail = index;
-    c->waiting_count++;
+    count_waiting(c);
     c->work_tokens += prompt_tokens + output_tokens - 1;
 }
 
@@ -110,7 +116,7 @@ static void queue_push_head(struct continuous *c, int32_t index)
     if (c->waiting_head == NO_REQUEST)
         c->waiting_tail = index;
     c->waiting_head = index;
-    c->waiting_count++;
+    count_waiting(c);
 }
 
 static int32_t queue_take(struct continuous *c)
@@ -357,8 +363,6 @@ static void count_step(struct continuous *c)
     counts->sequences += c->batch.count;
     if (c->running_count > counts->running_peak)
         counts->running_peak = c->running_count;
-    if (c->waiting_count > counts->waiting_peak)
-        counts->waiting_peak = c->waiting_count;
     if (used > counts->blocks_peak)
         counts->blocks_peak = used;
 }

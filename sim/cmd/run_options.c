@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/policy/batch.h"
+#include "lib/policy/continuous.h"
 #include "sim/cmd/load.h"
 #include "sim/engine/engine.h"
 #include <string.h>
@@ -17,6 +18,11 @@ enum {
     KEY_DISPATCH,
     KEY_ADMISSION,
     KEY_BATCH,
+    KEY_KV_BLOCK,
+    KEY_KV_BLOCKS,
+    KEY_CHUNKS,
+    KEY_PREFIX_CACHE,
+    KEY_PREFIX_BLOCKS,
     KEY_MEMORY,
     KEY_EVENTS,
     KEY_OVERHEAD,
@@ -53,6 +59,8 @@ static const struct argp_option run_options[] = {
     { "events", KEY_EVENTS, "FILE", 0, "Devices that fail, recover or change their speed", 1 },
     { "overhead", KEY_OVERHEAD, "FILE", 0,
       "Latencies of software that requests wait for and no device is busy for", 1 },
+    { "prefix-blocks", KEY_PREFIX_BLOCKS, "FILE", 0,
+      "Which blocks of tokens requests of the workload share", 1 },
     { NULL, 0, NULL, 0, "Rules:", 3 },
     { "rules", KEY_RULES, "NAME", 0,
       "default: a device stays taken for gap_s behind each job; dlsim, alpaserve, kafetzis: the "
@@ -67,7 +75,22 @@ static const struct argp_option run_options[] = {
       3 },
     { "batch", KEY_BATCH, "SPEC", 0,
       "none (default): first in, first out; fixed:N[:WAIT]: up to N items of a service at once, "
-      "in sizes that were profiled, the oldest waiting at most WAIT for others (0s by default)",
+      "in sizes that were profiled, the oldest waiting at most WAIT for others (0s by default); "
+      "continuous:SEQS[:TOKENS]: a decoder's requests join and leave at every iteration, SEQS and "
+      "TOKENS at most (2048 by default)",
+      3 },
+    { "kv-block", KEY_KV_BLOCK, "N", 0,
+      "Continuous batches: tokens in a block of the cache of keys and values (16)", 3 },
+    { "kv-blocks", KEY_KV_BLOCKS, "N", 0,
+      "Continuous batches: blocks of each replica, as measured (default: what memory_bytes leaves "
+      "beside weights and reserved_bytes)",
+      3 },
+    { "chunked-prefill", KEY_CHUNKS, "on|off", 0,
+      "Continuous batches: on (default): a prompt may take several iterations", 3 },
+    { "prefix-cache", KEY_PREFIX_CACHE, "on|off", 0,
+      "Continuous batches: on (default): blocks that hold the beginning of a prompt are found "
+      "again, "
+      "by --prefix-blocks, else by prefix_tokens of sessions",
       3 },
     { "memory", KEY_MEMORY, "NAME", 0,
       "error (default): weights that do not fit end the run before it starts; refuse: replicas "
@@ -179,6 +202,8 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
                           "made here, not those of a --workload file");
     if (has_clients && load_open_option(load))
         argp_error(state, "--%s has no meaning with --clients", load_open_option(load));
+    if (settings->kv_option && settings->serve.batch.kind != BATCH_CONTINUOUS)
+        argp_error(state, "--%s is of --batch continuous, which is missing", settings->kv_option);
     if (settings->window_ps > 0 && !settings->paths[OUT_UTILISATION])
         argp_error(state, "--window is of --utilisation-out, which is missing");
     if (settings->window_ps == 0)
@@ -235,8 +260,25 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
     case KEY_BATCH:
         if (!batch_parse(text, &serve->batch, &err))
             argp_error(state, "%s", err.text);
-        if (serve->batch.kind == BATCH_CONTINUOUS)
-            argp_error(state, "--batch is '%s': this version batches none or fixed", text);
+        return 0;
+    case KEY_KV_BLOCK:
+        serve->kv.block_tokens =
+            (int32_t)cli_int(state, "--kv-block", text, 1, CONTINUOUS_MAX_BLOCK_TOKENS);
+        settings->kv_option = "kv-block";
+        return 0;
+    case KEY_KV_BLOCKS:
+        serve->kv.block_count = (int32_t)cli_int(state, "--kv-blocks", text, 1, 1 << 26);
+        settings->kv_option = "kv-blocks";
+        return 0;
+    case KEY_CHUNKS:
+        serve->kv.has_chunks = cli_choice(state, "--chunked-prefill", text, on_off_names, 2) == 0;
+        settings->kv_option = "chunked-prefill";
+        return 0;
+    case KEY_PREFIX_CACHE:
+        serve->kv.has_prefix_cache =
+            cli_choice(state, "--prefix-cache", text, on_off_names, 2) == 0;
+        serve->kv.must_share = serve->kv.has_prefix_cache;
+        settings->kv_option = "prefix-cache";
         return 0;
     case KEY_MEMORY:
         serve->memory = (enum serve_memory)cli_choice(state, "--memory", text, serve_memory_names,
@@ -288,6 +330,10 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case KEY_OVERHEAD:
         settings->files.overhead = text;
         return 0;
+    case KEY_PREFIX_BLOCKS:
+        settings->files.prefix_blocks = text;
+        settings->kv_option = "prefix-blocks";
+        return 0;
     case KEY_SLO:
         settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
         return 0;
@@ -336,13 +382,18 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
             "  orrery-sim run -p placement.csv -c traces/costs/pi4 --clients 4 \\\n"
             "      --think exp:1s --requests 200 --service chat \\\n"
             "      --prompt constant:32 --output constant:8 --json\n"
+            "  orrery-sim run -p placement.csv -w workload.csv -c costs --cluster cluster \\\n"
+            "      --batch continuous:256:2048 --prefix-blocks prefix-blocks.csv\n"
             "  orrery-sim run -p placement.csv -c traces/costs --process poisson --rate 200/s \\\n"
             "      --requests 100000000 --service detect --latency histogram"
     };
 
     *settings = (struct run_settings){
         .paths = { [OUT_REPORT] = "-" },
-        .serve = { .until_ps = ENGINE_NEVER, .max_requests = SIZE_MAX, .has_fast_path = true }
+        .serve = { .until_ps = ENGINE_NEVER,
+                   .max_requests = SIZE_MAX,
+                   .has_fast_path = true,
+                   .kv = { .block_tokens = 16, .has_chunks = true, .has_prefix_cache = true } }
     };
     settings->files.load.arena = arena;
     if (!cli_parse(&argp, argc, argv, settings, exit_code))

@@ -23,7 +23,8 @@ struct run_settings {
     bool is_kafetzis; /* --rules kafetzis: run_kafetzis, not serve */
     struct metrics_options metrics;
     const char *paths[OUT_COUNT];
-    int64_t window_ps; /* of OUT_UTILISATION */
+    int64_t window_ps;     /* of OUT_UTILISATION */
+    const char *kv_option; /* one that is of continuous batches alone; NULL = none was given */
     bool is_json;
     const char *dispatch, *admission; /* as typed, NULL = not given */
 };

@@ -8,6 +8,7 @@
 #include "lib/format/model.h"
 #include "lib/format/overhead.h"
 #include "lib/format/placement.h"
+#include "lib/format/prefix_blocks.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "sim/generate/stream.h"
@@ -37,6 +38,7 @@ static bool inputs_fill(struct scenario *scenario, const struct scenario_files *
         (files->models && !inputs_add(inputs, "models", files->models, err)) ||
         (files->events && !inputs_add(inputs, "events", files->events, err)) ||
         (files->overhead && !inputs_add(inputs, "overhead", files->overhead, err)) ||
+        (files->prefix_blocks && !inputs_add(inputs, "prefix-blocks", files->prefix_blocks, err)) ||
         (files->cluster &&
          !inputs_add_folder(inputs, "cluster", files->cluster, cluster_files, err)))
         return false;
@@ -57,6 +59,11 @@ static bool rows_get(struct arena *arena, const struct scenario_files *files,
                                     : generate_workload(arena, &files->load.options, err);
 
     input->workload = workload;
+    if (workload && files->prefix_blocks) {
+        input->prefix_blocks = prefix_blocks_load(arena, files->prefix_blocks, workload, err);
+        if (!input->prefix_blocks)
+            return false;
+    }
     return workload && plan_match_workload(arena, input->plan, workload, &input->service_of, err);
 }
 
@@ -71,8 +78,8 @@ static bool has_all_tokens(const struct generate_options *options, const struct 
 static bool can_stream(const struct scenario_files *files, const struct plan *plan)
 {
     const struct generate_options *options = &files->load.options;
-    bool needs_rows = files->workload || files->needs_rows || options->clients > 0 ||
-                      options->turns || options->replay || options->items;
+    bool needs_rows = files->workload || files->needs_rows || files->prefix_blocks ||
+                      options->clients > 0 || options->turns || options->replay || options->items;
 
     for (int i = 0; i < plan->service_count && !needs_rows; i++)
         needs_rows = plan->services[i].model && !has_all_tokens(options, plan->services[i].model);

@@ -11,6 +11,7 @@
 
 struct scenario_files { /* as typed; NULL = not given */
     const char *placement, *workload, *cluster, *models, *events, *overhead;
+    const char *prefix_blocks;
     int cost_count;
     const char *costs[SCENARIO_MAX_COSTS];
     struct load load; /* requests made here, without a workload file */

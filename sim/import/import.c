@@ -13,9 +13,10 @@
 
 #define TEXT_BYTES 512
 
-static const struct importer *const importers[] = { &import_dlsim,    &import_azure,
-                                                    &import_burstgpt, &import_mlperf,
-                                                    &import_kafetzis, &import_triosim };
+static const struct importer *const importers[] = { &import_dlsim,        &import_azure,
+                                                    &import_burstgpt,     &import_mlperf,
+                                                    &import_kafetzis,     &import_triosim,
+                                                    &import_llmservingsim };
 #define IMPORTER_COUNT ((int)(sizeof importers / sizeof importers[0]))
 
 int import_count(void)

@@ -5,6 +5,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
+#include "sim/llm/llm.h"
 #include "sim/report/phases.h"
 #include "sim/report/report.h"
 #include "sim/serve/serve.h"
@@ -123,6 +124,34 @@ static void put_devices(struct json_writer *json, const struct report *report)
     json_end_array(json);
 }
 
+/* Of all replicas together. */
+static void put_continuous(struct json_writer *json, const struct llm_result *done)
+{
+    struct continuous_counts sum = llm_counts(done);
+    int64_t blocks = 0;
+
+    for (int i = 0; i < done->instance_count; i++)
+        blocks += done->instances[i].block_count;
+    json_begin_object(json, "continuous");
+    json_put_int(json, "iterations", sum.steps);
+    json_put_int(json, "tokens", sum.tokens);
+    put_ratio(json, "batch_mean", sum.sequences, sum.steps);
+    json_put_int(json, "running_peak", sum.running_peak);
+    json_put_int(json, "waiting_peak", sum.waiting_peak);
+    json_put_int(json, "token_budget", done->token_budget);
+    json_put_int(json, "preemptions", sum.preemptions);
+    json_put_int(json, "recomputed_tokens", sum.recomputed_tokens);
+    json_put_int(json, "prefix_hit_tokens", sum.hit_tokens);
+    put_ratio(json, "prefix_hit_ratio", sum.hit_tokens, sum.prompt_tokens);
+    json_put_int(json, "kv_blocks", blocks);
+    json_put_text(json, "kv_blocks_from",
+                  done->are_blocks_given  ? "given"
+                  : done->is_memory_known ? "memory"
+                                          : "unbounded");
+    json_put_int(json, "kv_blocks_peak", sum.blocks_peak);
+    json_end_object(json);
+}
+
 void report_json(struct arena *arena, const struct report *report, struct out *out)
 {
     struct json_writer *json = json_writer_create(arena, out, true);
@@ -156,6 +185,8 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     json_put_int(json, "moved_bytes", result->moved_bytes);
     json_put_int(json, "migrations", result->migrations);
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
+    if (result->continuous)
+        put_continuous(json, result->continuous);
     json_begin_array(json, "warnings");
     for (int i = 0; i < report->warning_count; i++)
         json_put_text(json, NULL, report->warnings[i]);

@@ -65,14 +65,14 @@ static struct chrome_slice slice_of(const struct record *record, int32_t service
 }
 
 /* Executables have no phases, encoders know prefill alone. */
-static enum op_phase phase_of(const struct serve_input *input, int32_t stage, int32_t step)
+static enum op_phase phase_of(const struct serve_input *input, const struct serve_span *span)
 {
     const struct plan *plan = input->plan;
-    int32_t service = plan->replicas[plan->stages[stage]->replica].service;
+    int32_t service = plan->replicas[plan->stages[span->stage]->replica].service;
 
     if (!plan->services[service].model)
         return OP_ANY;
-    return step == 0 ? OP_PREFILL : OP_DECODE;
+    return span->step == 0 || span->is_chunk ? OP_PREFILL : OP_DECODE;
 }
 
 static void on_span(void *arg, const struct serve_span *span)
@@ -88,7 +88,7 @@ static void on_span(void *arg, const struct serve_span *span)
         slice.track = CHROME_FIRST_DEVICE + span->device;
         slice.stage = stage->number;
         slice.step = span->step;
-        slice.phase = phase_of(record->input, span->stage, span->step);
+        slice.phase = phase_of(record->input, span);
         slice.start_ps = span->start_ps;
         slice.finish_ps = span->finish_ps;
         chrome_compute(record->chrome, &slice);
@@ -232,7 +232,7 @@ void record_write_stages(struct record *record, struct out *out, const char *con
             .finish_ps = span->finish_ps,
             .step = span->step,
             .batch_id = span->batch_id,
-            .phase = phase_of(input, span->stage, span->step),
+            .phase = phase_of(input, span),
         };
 
         trace_stage_put(out, &row);

@@ -7,6 +7,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/policy/plan.h"
+#include "sim/llm/llm.h"
 #include "sim/serve/serve.h"
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,9 @@ static void warn_of_network(struct report *report)
         warn(report, "no links.csv: all transfers are free");
     else if (!cluster->has_source)
         warn(report, "links.csv attaches no node 'source': requests and results travel free");
+    else if (report->result->continuous)
+        warn(report,
+             "continuous batches: requests and results travel free, whatever links.csv says");
 }
 
 /* Whether a device of the table's type computes slices of the model (NULL: anything), with these
@@ -224,6 +228,21 @@ static void warn_of_overload(struct arena *arena, struct report *report)
     }
 }
 
+/* Where the number of KV blocks comes from decides more than any kernel. */
+static void warn_of_kv(struct report *report)
+{
+    const struct llm_result *done = report->result->continuous;
+
+    if (!done)
+        return;
+    if (!done->are_blocks_given && !done->is_memory_known)
+        warn(report,
+             "no memory_bytes and no --kv-blocks: KV caches have room for all that may run");
+    if (report->result->lacks_prefixes)
+        warn(report, "--prefix-cache on: neither --prefix-blocks nor prefix_tokens of sessions say "
+                     "what requests share: nothing is found");
+}
+
 static void warn_of_trim(struct report *report)
 {
     if (report->all.total == 0 && report->all.trimmed > 0)
@@ -233,7 +252,7 @@ static void warn_of_trim(struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 5 + 3 * input->plan->cluster->device_count + input->plan->replica_count;
+    int most = 7 + 3 * input->plan->cluster->device_count + input->plan->replica_count;
 
     report->input = input;
     report->result = result;
@@ -257,6 +276,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   "extrapolated",
                                   (long long)result->extrapolated_costs));
     warn_of_trim(report);
+    warn_of_kv(report);
     warn_of_overload(arena, report);
     warn_of_left_out(arena, report);
     warn_of_memory(arena, report);

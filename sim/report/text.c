@@ -4,6 +4,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
+#include "sim/llm/llm.h"
 #include "sim/report/phases.h"
 #include "sim/report/report.h"
 #include "sim/report/utilisation.h"
@@ -96,6 +97,28 @@ static void put_totals(const struct report *report, struct out *out)
     put_summary(out, "e2e", &all->e2e);
 }
 
+static void put_continuous(const struct llm_result *done, struct out *out)
+{
+    struct continuous_counts sum = llm_counts(done);
+    int64_t blocks = 0;
+
+    for (int i = 0; i < done->instance_count; i++)
+        blocks += done->instances[i].block_count;
+    out_printf(out,
+               "\niterations %" PRId64 " of %.3g requests in the mean, %d at most; %d waited\n",
+               sum.steps, sum.steps > 0 ? (double)sum.sequences / (double)sum.steps : 0,
+               sum.running_peak, sum.waiting_peak);
+    out_printf(out, "KV blocks  %" PRId64 " %s, %d used at most\n", blocks,
+               done->are_blocks_given  ? "given"
+               : done->is_memory_known ? "in the memory that is left"
+                                       : "(no memory_bytes)",
+               sum.blocks_peak);
+    out_printf(out, "preempted  %" PRId64 " times, %" PRId64 " tokens computed anew\n",
+               sum.preemptions, sum.recomputed_tokens);
+    out_printf(out, "prefixes   %" PRId64 " tokens found, %.2f %% of all prompts\n", sum.hit_tokens,
+               percent(sum.hit_tokens, sum.prompt_tokens));
+}
+
 static void put_services(const struct report *report, struct out *out)
 {
     out_printf(out, "\n%-24s%10s%10s%12s%12s%10s\n", "service", "requests", "ok", "mean", "p99",
@@ -167,6 +190,8 @@ void report_text(const struct report *report, struct out *out)
     inputs_text(report->inputs, out);
     put_load(report, out);
     put_totals(report, out);
+    if (report->result->continuous)
+        put_continuous(report->result->continuous, out);
     put_services(report, out);
     put_devices(report, out);
     if (report->phases)

@@ -305,6 +305,9 @@ bool lindley_block_run(struct serve *serve, struct err *err);
 /* book.c: the run under --rules alpaserve. */
 bool book_run(struct serve *serve, struct err *err);
 
+/* continuous.c: the run of continuous batches. */
+bool continuous_run(struct serve *serve, struct err *err);
+
 /* self_check.c: what must hold at the end of any run. */
 bool self_check_end(const struct serve *serve, struct err *err);
 

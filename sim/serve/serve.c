@@ -390,7 +390,10 @@ bool serve_run(struct arena *arena, const struct serve_input *input,
     *result = (struct serve_result){ 0 };
     if (!begin(serve, err))
         return false;
-    if (options->rules == SERVE_ALPASERVE) {
+    if (options->batch.kind == BATCH_CONTINUOUS) {
+        if (!continuous_run(serve, err))
+            return false;
+    } else if (options->rules == SERVE_ALPASERVE) {
         if (!book_run(serve, err))
             return false;
     } else if (lindley_applies(serve) ? !lindley_run(serve, err) : !loop(serve, err)) {

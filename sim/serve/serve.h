@@ -19,8 +19,10 @@ struct arena;
 struct cost_set;
 struct err;
 struct events;
+struct llm_result;
 struct overheads;
 struct plan;
+struct prefix_blocks;
 struct stream;
 struct workload;
 
@@ -39,12 +41,21 @@ enum serve_memory {
 };
 extern const char *const serve_memory_names[SERVE_MEMORY_COUNT];
 
+struct serve_kv {         /* caches of keys and values, in blocks */
+    int32_t block_tokens; /* >= 1 */
+    int32_t block_count;  /* of each replica; 0 = what its device has memory for */
+    bool has_chunks;      /* chunked prefill */
+    bool has_prefix_cache;
+    bool must_share; /* it was asked for: a run without anything to share says so */
+};
+
 struct serve_options {
     enum serve_rules rules;
     enum dispatch_kind dispatch;
     enum admit_kind admission;
     enum serve_memory memory;
     struct batch_options batch;
+    struct serve_kv kv;     /* of continuous batches */
     bool has_kappa;         /* multiply computed steps by the kappa of the nearest anchor */
     bool has_fast_path;     /* the closed form where it is exact; the result is the same */
     bool keeps_requests;    /* fill serve_result.requests */
@@ -84,6 +95,7 @@ struct serve_span { /* one step of one request in one stage, on one of its devic
     int32_t position; /* of the device in the stage, 0.. */
     int32_t step;
     int32_t share; /* 0 for the first request of a batch: others share its interval */
+    bool is_chunk; /* behind step 0: it computes a part of a prompt, or of what was lost */
     int64_t start_ps, finish_ps;
     int64_t gap_ps;  /* how long the device stays taken after finish_ps */
     int64_t wait_ps; /* how long the request had waited for the device before start_ps */
@@ -152,6 +164,8 @@ struct serve_result {
     struct serve_device *devices; /* as in the cluster */
     int link_count;
     struct serve_link *links;
+    const struct llm_result *continuous; /* NULL: no continuous batches */
+    bool lacks_prefixes; /* a prefix cache was asked for, and nothing says what is shared */
 };
 
 struct serve_input {
@@ -160,8 +174,9 @@ struct serve_input {
     struct stream *stream;           /* open arrivals without a workload in memory */
     const int32_t *service_of;       /* plan service of each service of workload or stream */
     const struct cost_set *costs;
-    const struct events *events;       /* NULL = none */
-    const struct overheads *overheads; /* NULL = none */
+    const struct events *events;               /* NULL = none */
+    const struct overheads *overheads;         /* NULL = none */
+    const struct prefix_blocks *prefix_blocks; /* of the workload; NULL = what its sessions say */
 };
 
 /* Runs until every request has ended. observer may be NULL. */

@@ -70,7 +70,7 @@ static bool lanes_build(struct serve *serve, struct err *err)
         lane->max_batch = largest_batch(serve, replica);
         for (int s = 0; s < replica->stage_count; s++)
             site_fill(serve, r, &replica->stages[s], &lane->sites[s]);
-        if (lane->sites[0].is_model && serve->options->batch.kind != BATCH_NONE)
+        if (lane->sites[0].is_model && serve->options->batch.kind == BATCH_FIXED)
             return err_set(err, ERR_USAGE,
                            "--batch: this version computes one request of a model at a time, and "
                            "service '%s' is a model",

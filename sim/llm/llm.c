@@ -1,0 +1,329 @@
+/* llm.c - the event loop: arrivals and dispatch, and whose iteration ends next. At one instant,
+ * iterations end first, then requests arrive, then instances decide. */
+#include "sim/llm/llm.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/policy/admit.h"
+#include "sim/llm/internal.h"
+
+#define BLOCK 256 /* arrivals of an open stream that are pulled at once */
+
+struct stream { /* arrivals, one at a time */
+    const struct llm_source *source;
+    struct llm_arrival block[BLOCK];
+    size_t at, count;
+    int64_t next_ps; /* LLM_NEVER: none is known now */
+};
+
+static void stream_refresh(struct stream *stream)
+{
+    const struct llm_source *source = stream->source;
+
+    if (source->peek_ps) {
+        stream->next_ps = source->peek_ps(source->arg);
+        return;
+    }
+    if (stream->at == stream->count) {
+        stream->at = 0;
+        stream->count = source->take(source->arg, stream->block, BLOCK);
+    }
+    stream->next_ps = stream->count > 0 ? stream->block[stream->at].arrival_ps : LLM_NEVER;
+}
+
+static struct llm_arrival stream_take(struct stream *stream)
+{
+    struct llm_arrival arrival;
+
+    if (stream->source->peek_ps)
+        (void)stream->source->take(stream->source->arg, &arrival, 1);
+    else
+        arrival = stream->block[stream->at++];
+    stream_refresh(stream);
+    return arrival;
+}
+
+/* ---- requests ---- */
+
+static int32_t flight_create(struct run *run, const struct llm_arrival *arrival)
+{
+    int32_t index = run->first_free;
+
+    if (index >= 0) {
+        run->first_free = run->flights[index].next;
+    } else {
+        if (run->flight_count == run->flight_room) {
+            int32_t room = run->flight_room > 0 ? 2 * run->flight_room : 256;
+
+            run->flights = arena_grow(run->arena, run->flights, (size_t)run->flight_room,
+                                      (size_t)room, sizeof *run->flights);
+            run->flight_room = room;
+        }
+        index = run->flight_count++;
+    }
+    run->flights[index] = (struct flight){ .index = arrival->index,
+                                           .request_id = arrival->request_id,
+                                           .arrival_ps = arrival->arrival_ps,
+                                           .slo_ps = arrival->slo_ps,
+                                           .start_ps = TRACE_NONE,
+                                           .first_token_ps = TRACE_NONE,
+                                           .service = arrival->service,
+                                           .prompt_tokens = arrival->prompt_tokens,
+                                           .output_tokens = arrival->output_tokens };
+    return index;
+}
+
+/* Area under the number in the system, up to now. */
+static void count_change(struct run *run, int change)
+{
+    run->area_ps += (uint64_t)run->in_system * (uint64_t)(run->now_ps - run->area_at_ps);
+    run->area_at_ps = run->now_ps;
+    run->in_system += change;
+}
+
+void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status status,
+             int64_t end_ps)
+{
+    struct flight *flight = &run->flights[index];
+    bool is_ok = status == TRACE_OK;
+
+    count_change(run, -1);
+    run->sojourn_ps += (uint64_t)(end_ps - flight->arrival_ps);
+    if (is_ok) {
+        run->instances[replica].outstanding--;
+        run->result->ok_count++;
+    } else {
+        run->result->refused_count++;
+    }
+    if (run->observer.on_end)
+        run->observer.on_end(run->observer.end_arg,
+                             &(struct llm_end){ .index = flight->index,
+                                                .request_id = flight->request_id,
+                                                .service = flight->service,
+                                                .replica = replica,
+                                                .status = status,
+                                                .arrival_ps = flight->arrival_ps,
+                                                .start_ps = flight->start_ps,
+                                                .first_token_ps = flight->first_token_ps,
+                                                .finish_ps = is_ok ? end_ps : TRACE_NONE,
+                                                .slo_ps = flight->slo_ps,
+                                                .prompt_tokens = flight->prompt_tokens,
+                                                .output_tokens = flight->output_tokens });
+    if (run->source->ended)
+        run->source->ended(run->source->arg, flight->index, end_ps);
+    flight->next = run->first_free;
+    run->first_free = index;
+}
+
+/* ---- dispatch ---- */
+
+static struct dispatch_replica candidate_of(const struct run *run, const struct instance *instance,
+                                            const struct llm_arrival *arrival)
+{
+    struct dispatch_replica candidate = { .outstanding = instance->outstanding };
+
+    candidate.is_up =
+        (!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
+        continuous_fits(&instance->options, arrival->prompt_tokens, arrival->output_tokens);
+    /* Of all that is to be computed: every token of it takes time, and only its order counts. */
+    if (run->options->dispatch == DISPATCH_LEAST_IDLE ||
+        run->options->dispatch == DISPATCH_LEAST_LAST_STAGE)
+        candidate.backlog_ps = candidate.last_backlog_ps = instance_work_tokens(run, instance);
+    return candidate;
+}
+
+/* The instance that takes the request; -1: none can. */
+static int32_t choose(struct run *run, const struct llm_arrival *arrival)
+{
+    const struct choice *choice =
+        &run->choices[run->epoch * run->plan->service_count + arrival->service];
+    struct dispatch_request who = { (int64_t)arrival->index, -1, -1 };
+    int chosen;
+
+    if (run->options->dispatch == DISPATCH_STICKY)
+        who = (struct dispatch_request){ arrival->request_id, arrival->session, arrival->client };
+    for (int32_t i = 0; i < choice->count; i++)
+        run->candidates[i] = candidate_of(run, &run->instances[choice->instances[i]], arrival);
+    chosen = dispatch_choose(run->dispatch, arrival->service, &who, run->candidates, choice->count);
+    return chosen < 0 ? -1 : choice->instances[chosen];
+}
+
+static void next_epoch(struct run *run)
+{
+    run->epoch++;
+    run->next_epoch_ps = run->epoch + 1 < run->plan->epoch_count
+                             ? run->plan->epochs[run->epoch + 1].from_ps
+                             : LLM_NEVER;
+}
+
+static void on_arrival(struct run *run, const struct llm_arrival *arrival)
+{
+    int32_t flight = flight_create(run, arrival), index;
+
+    run->now_ps = arrival->arrival_ps;
+    engine_advance(run->engine, run->now_ps);
+    count_change(run, 1);
+    if (run->result->taken_count++ == 0)
+        run->result->first_ps = arrival->arrival_ps;
+    run->result->last_ps = arrival->arrival_ps;
+    while (run->next_epoch_ps <= run->now_ps)
+        next_epoch(run);
+    if (!admit_context_ok(run->plan->services[arrival->service].model, arrival->prompt_tokens,
+                          arrival->output_tokens)) {
+        llm_end(run, flight, -1, TRACE_REFUSED, run->now_ps);
+        return;
+    }
+    index = choose(run, arrival);
+    if (index < 0) {
+        llm_end(run, flight, -1, TRACE_REFUSED, run->now_ps);
+        return;
+    }
+    instance_join(run, index, flight);
+}
+
+/* ---- the loop ---- */
+
+static bool decide_all(struct run *run, struct err *err)
+{
+    for (int32_t i = 0; i < run->deciding_count; i++)
+        if (!instance_decide(run, run->deciding[i], err))
+            return false;
+    run->deciding_count = 0;
+    return true;
+}
+
+static bool loop(struct run *run, struct stream *stream, struct err *err)
+{
+    for (;;) {
+        int64_t event_ps = engine_peek_ps(run->engine);
+        int64_t next_ps = stream->next_ps < event_ps ? stream->next_ps : event_ps;
+
+        if (run->deciding_count > 0 && next_ps > run->now_ps) {
+            if (!decide_all(run, err))
+                return false;
+            continue;
+        }
+        if (next_ps == LLM_NEVER)
+            return true;
+        if (next_ps > UNITS_MAX_PS)
+            return err_set(err, ERR_INPUT,
+                           "simulated time passes %lld s: use a shorter workload or --until",
+                           (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+        if (event_ps <= stream->next_ps) {
+            int slot = engine_next(run->engine);
+
+            run->now_ps = event_ps;
+            if (!instance_done(run, slot, err))
+                return false;
+            if (run->source->ended)
+                stream_refresh(stream);
+        } else {
+            struct llm_arrival arrival = stream_take(stream);
+
+            on_arrival(run, &arrival);
+            if (run->source->ended)
+                stream_refresh(stream);
+        }
+    }
+}
+
+/* ---- begin and end ---- */
+
+/* What must hold at the end of any run; a failure is a defect of the simulator. */
+static bool check_end(const struct run *run, struct err *err)
+{
+    for (int32_t r = 0; r < run->plan->replica_count; r++) {
+        const struct continuous *batcher = run->instances[r].batcher;
+
+        if (!continuous_is_idle(batcher))
+            return err_set(err, ERR_SYSTEM,
+                           "blocked: %d requests run and %d wait in replica %d, but no event is "
+                           "left",
+                           continuous_running(batcher), continuous_waiting(batcher), (int)r);
+        if (continuous_used_blocks(batcher) != 0 || continuous_work_tokens(batcher) != 0)
+            return err_set(err, ERR_SYSTEM,
+                           "self-check failed: replica %d holds %d KV blocks and owes %lld tokens",
+                           (int)r, continuous_used_blocks(batcher),
+                           (long long)continuous_work_tokens(batcher));
+    }
+    if (run->in_system != 0 || run->area_ps != run->sojourn_ps)
+        return err_set(err, ERR_SYSTEM,
+                       "self-check failed: Little's law: %lld requests are left, and the area "
+                       "under their number differs from the sum of their times by %lld ps",
+                       (long long)run->in_system, (long long)(run->area_ps - run->sojourn_ps));
+    return true;
+}
+
+static void result_fill(struct run *run)
+{
+    struct llm_result *result = run->result;
+    int count = run->plan->replica_count;
+
+    result->end_ps = run->now_ps;
+    result->instance_count = count;
+    result->instances = arena_array(run->arena, (size_t)count, sizeof *result->instances);
+    for (int r = 0; r < count; r++) {
+        const struct instance *instance = &run->instances[r];
+
+        result->instances[r] =
+            (struct llm_instance){ .replica = r,
+                                   .block_count = instance->options.block_count,
+                                   .block_bytes = instance->block_bytes,
+                                   .counts = *continuous_counts(instance->batcher) };
+        result->kv_bytes[instance->device] +=
+            instance->block_bytes * result->instances[r].counts.blocks_peak;
+    }
+}
+
+bool llm_run(struct arena *arena, const struct llm_input *input, const struct llm_options *options,
+             const struct llm_source *source, const struct llm_observer *observer,
+             struct llm_result *result, struct err *err)
+{
+    struct run *run = arena_alloc(arena, sizeof *run);
+    struct stream *stream = arena_alloc(arena, sizeof *stream);
+
+    run->arena = arena;
+    run->input = input;
+    run->options = options;
+    run->plan = input->plan;
+    run->source = source;
+    run->result = result;
+    if (observer)
+        run->observer = *observer;
+    stream->source = source;
+    if (!llm_setup(run, err))
+        return false;
+    stream_refresh(stream);
+    if (!loop(run, stream, err) || !check_end(run, err))
+        return false;
+    result_fill(run);
+    return true;
+}
+
+static int32_t larger(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+struct continuous_counts llm_counts(const struct llm_result *result)
+{
+    struct continuous_counts sum = { 0 };
+
+    for (int i = 0; i < result->instance_count; i++) {
+        const struct continuous_counts *one = &result->instances[i].counts;
+
+        sum.steps += one->steps;
+        sum.tokens += one->tokens;
+        sum.sequences += one->sequences;
+        sum.admissions += one->admissions;
+        sum.preemptions += one->preemptions;
+        sum.recomputed_tokens += one->recomputed_tokens;
+        sum.prompt_tokens += one->prompt_tokens;
+        sum.hit_tokens += one->hit_tokens;
+        sum.running_peak = larger(sum.running_peak, one->running_peak);
+        sum.waiting_peak = larger(sum.waiting_peak, one->waiting_peak);
+        sum.blocks_peak += one->blocks_peak;
+    }
+    return sum;
+}

@@ -1,0 +1,130 @@
+/* llm.h - continuous batching of decoders under simulated time: instances of one device each, that
+ * decide at every iteration what the next one computes.
+ *
+ * The decisions are those of lib/policy/continuous, the costs those of lib/policy/step_price; this
+ * folder adds the clock. Rules: sim/README.md. An iteration begins where the one before has ended;
+ * what has arrived by then takes part. Where nothing but decoding goes on, many iterations are one
+ * event: their sum is exact, so that the result is the same to the bit. Links and overheads are no
+ * part of this: what the caller knows of them is his to check. Arrivals are pulled and ends are
+ * pushed, so that this file knows neither workloads nor reports. */
+#ifndef ORRERY_SIM_LLM_LLM_H
+#define ORRERY_SIM_LLM_LLM_H
+
+#include "lib/format/trace.h"
+#include "lib/policy/continuous.h"
+#include "lib/policy/dispatch.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct cost_set;
+struct err;
+struct plan;
+
+#define LLM_NEVER INT64_MAX
+#define LLM_DEFAULT_BUDGET 2048
+
+struct llm_input {
+    const struct plan *plan; /* of decoders alone, each replica whole on one device */
+    const struct cost_set *costs;
+    const bool *is_left_out;   /* by replica of the plan: it is never chosen; NULL = none */
+    const int64_t *base_bytes; /* by device: what is taken before any KV cache; NULL = nothing */
+    continuous_key_fn *key;    /* names of blocks, by index of the arrival; NULL = none */
+    void *key_arg;
+};
+
+struct llm_options {
+    int32_t max_seqs;
+    int32_t token_budget; /* 0 = not given: LLM_DEFAULT_BUDGET, max_seqs if that is more; without
+                             chunks: the model's context if that is more */
+    int32_t block_tokens;
+    int32_t block_count; /* of each instance; 0 = what its device has memory for, or, where that is
+                            not stated, as many as max_seqs requests of any length take */
+    bool has_chunks, has_prefix_cache;
+    bool is_stepped; /* every iteration is an event */
+    enum dispatch_kind dispatch;
+    uint64_t seed;          /* of dispatch */
+    int32_t longest_tokens; /* of any request to come, prompt and output; 0 = not known */
+};
+
+struct llm_arrival {
+    size_t index; /* whatever the caller knows it by */
+    int64_t request_id, arrival_ps;
+    int64_t slo_ps;                       /* its own, 0 = none; handed on */
+    int32_t service;                      /* of the plan */
+    int32_t prompt_tokens, output_tokens; /* >= 1 */
+    int32_t session, client;              /* of the caller, -1 = none: for sticky dispatch */
+};
+
+struct llm_source {
+    void *arg;
+    /* The next arrivals in order, room of them at most; 0: none is known. Without peek_ps: of an
+     * open stream, asked until it gives 0. With it: one, asked when peek_ps has named an instant.
+     */
+    size_t (*take)(void *arg, struct llm_arrival *arrivals, size_t room);
+    /* Closed loops: the instant of the next arrival that is known, else LLM_NEVER; and what the end
+     * of a request makes known. Both NULL: nobody waits for an end. */
+    int64_t (*peek_ps)(void *arg);
+    void (*ended)(void *arg, size_t index, int64_t end_ps);
+};
+
+struct llm_span { /* one request in one iteration */
+    size_t index;
+    int64_t request_id;
+    int64_t batch_id; /* of the iteration, over all instances */
+    int32_t replica, device;
+    int32_t step;  /* of the request, from 0 */
+    int32_t share; /* 0 for the first request of the iteration: the others share its interval */
+    int32_t tokens, past_tokens;
+    int64_t start_ps, finish_ps;
+    int64_t wait_ps; /* since its last iteration, or its arrival */
+};
+
+struct llm_end { /* times are TRACE_NONE when they never came */
+    size_t index;
+    int64_t request_id;
+    int32_t service, replica; /* of the plan; replica -1 = never dispatched */
+    /* ok; refused: longer than the model's context, than all KV blocks hold, or than a step may
+     * hold that is not cut into chunks; or no replica of its service is there */
+    enum trace_status status;
+    int64_t arrival_ps, start_ps, first_token_ps, finish_ps, slo_ps;
+    int32_t prompt_tokens, output_tokens;
+};
+
+struct llm_observer { /* functions may be NULL */
+    void *arg, *end_arg;
+    void (*on_span)(void *arg, const struct llm_span *span);  /* makes every iteration an event */
+    void (*on_end)(void *end_arg, const struct llm_end *end); /* in order of ending */
+};
+
+struct llm_instance { /* what one replica did */
+    int32_t replica;
+    int32_t block_count;
+    int64_t block_bytes;
+    struct continuous_counts counts;
+};
+
+struct llm_result {
+    int64_t taken_count, ok_count, refused_count;
+    int64_t first_ps, last_ps; /* arrivals; LLM_NEVER, 0 without any */
+    int64_t end_ps;            /* of the last iteration or arrival */
+    int64_t extrapolated_costs;
+    int64_t *busy_ps;      /* by device of the cluster */
+    int64_t *kv_bytes;     /* by device: largest use of the KV cache */
+    int64_t *wait_peak_ps; /* by device: longest from an arrival to its first iteration */
+    int32_t token_budget;
+    bool are_blocks_given, is_memory_known; /* of every instance */
+    int instance_count;
+    struct llm_instance *instances; /* by replica of the plan */
+};
+
+/* Sums over instances; peaks of numbers of requests are those of the instance with the highest. */
+struct continuous_counts llm_counts(const struct llm_result *result);
+
+/* Runs until no arrival is known and everyone has ended. observer may be NULL. */
+bool llm_run(struct arena *arena, const struct llm_input *input, const struct llm_options *options,
+             const struct llm_source *source, const struct llm_observer *observer,
+             struct llm_result *result, struct err *err);
+
+#endif

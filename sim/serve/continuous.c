@@ -1,0 +1,231 @@
+/* continuous.c - a run of continuous batches: this folder's arrivals, observers and results on one
+ * side, sim/llm on the other.
+ *
+ * Instances know neither links nor failures, admission by objective nor kappa, and of overheads the
+ * response alone: what they would pass over is refused, but for links, which a report warns of. */
+#include "sim/serve/internal.h"
+
+#include "lib/base/err.h"
+#include "lib/format/cluster.h"
+#include "lib/format/overhead.h"
+#include "lib/format/prefix_blocks.h"
+#include "sim/llm/llm.h"
+#include "sim/llm/prefix.h"
+
+/* ---- requests in ---- */
+
+static struct llm_arrival arrival_of(const struct serve *serve, const struct arrival *arrival)
+{
+    return (struct llm_arrival){
+        .index = arrival->index,
+        .request_id = arrivals_id(&serve->arrivals, arrival->index),
+        .arrival_ps = arrival->arrival_ps,
+        .slo_ps = arrival->request.slo_ps,
+        .service = serve->input->service_of[arrival->request.service],
+        .prompt_tokens = arrival->request.prompt_tokens,
+        .output_tokens = arrival->request.output_tokens,
+        .session = arrival->request.session,
+        .client = arrival->request.client,
+    };
+}
+
+static size_t take(void *arg, struct llm_arrival *arrivals, size_t room)
+{
+    struct serve *serve = arg;
+    size_t count = 0;
+
+    while (count < room && serve->arrivals.next_ps != ARRIVALS_NEVER) {
+        struct arrival arrival;
+
+        arrivals_take(&serve->arrivals, &arrival);
+        arrivals[count++] = arrival_of(serve, &arrival);
+        if (serve->arrivals.source)
+            break;
+    }
+    return count;
+}
+
+static int64_t peek(void *arg)
+{
+    const struct serve *serve = arg;
+
+    return serve->arrivals.next_ps;
+}
+
+static void ended(void *arg, size_t index, int64_t end_ps)
+{
+    struct serve *serve = arg;
+
+    arrivals_ended(&serve->arrivals, index, end_ps);
+}
+
+/* ---- what happens, out ---- */
+
+static void on_span(void *arg, const struct llm_span *span)
+{
+    const struct serve *serve = arg;
+    const struct plan_stage *stage = serve->input->plan->replicas[span->replica].stages;
+
+    serve->observer.on_span(serve->observer.arg,
+                            &(struct serve_span){ .request = span->index,
+                                                  .request_id = span->request_id,
+                                                  .batch_id = span->batch_id,
+                                                  .stage = stage->id,
+                                                  .device = span->device,
+                                                  .step = span->step,
+                                                  .share = span->share,
+                                                  .is_chunk = span->tokens > 1,
+                                                  .start_ps = span->start_ps,
+                                                  .finish_ps = span->finish_ps,
+                                                  .wait_ps = span->wait_ps });
+}
+
+static void on_end(void *arg, const struct llm_end *end)
+{
+    struct serve *serve = arg;
+    bool has_response = end->status == TRACE_OK && serve->input->overheads;
+    int64_t response_ps = has_response ? delays_response_ps(serve, end->index) : 0;
+
+    serve_tell_end(
+        serve,
+        &(struct serve_end){
+            .index = end->index,
+            .request_id = end->request_id,
+            .service = end->service,
+            .replica = end->replica,
+            .status = end->status,
+            .arrival_ps = end->arrival_ps,
+            .start_ps = end->start_ps,
+            .first_token_ps = end->first_token_ps,
+            .finish_ps = end->finish_ps,
+            .e2e_ps = has_response ? engine_after_ps(end->finish_ps - end->arrival_ps, response_ps)
+                                   : TRACE_NONE,
+            .slo_ps = end->slo_ps,
+            .prompt_tokens = end->prompt_tokens,
+            .output_tokens = end->output_tokens });
+}
+
+/* ---- begin and end ---- */
+
+static bool check(const struct serve *serve, struct err *err)
+{
+    const struct serve_options *options = serve->options;
+    const struct overheads *overheads = serve->input->overheads;
+
+    if (options->rules != SERVE_DEFAULT)
+        return err_set(err, ERR_USAGE, "--batch continuous: not with --rules %s",
+                       serve_rules_names[options->rules]);
+    if (options->admission != ADMIT_NONE)
+        return err_set(
+            err, ERR_USAGE,
+            "--batch continuous: not with --admission %s: nobody knows beforehand when a "
+            "request would be done",
+            admit_names[options->admission]);
+    if (options->has_kappa)
+        return err_set(err, ERR_USAGE,
+                       "--batch continuous: not with --kappa on: no anchor is of a step that mixes "
+                       "requests");
+    if (options->switch_cost_ps > 0)
+        return err_set(err, ERR_USAGE, "--batch continuous: not with --switch-cost");
+    if (serve->input->events)
+        return err_set(err, ERR_USAGE, "--batch continuous: not with --events");
+    if (overheads &&
+        (overheads->at[OVERHEAD_SUBMIT].is_given || overheads->at[OVERHEAD_DISPATCH].is_given ||
+         overheads->at[OVERHEAD_WORKER].is_given))
+        return err_set(err, ERR_USAGE,
+                       "--batch continuous: knows the overhead of the response alone");
+    return true;
+}
+
+static int32_t longest_tokens(const struct workload *workload)
+{
+    int64_t most = 0;
+
+    for (size_t i = 0; workload && i < workload->count; i++) {
+        int64_t tokens = (workload->prompt_tokens ? workload->prompt_tokens[i] : 0) +
+                         (int64_t)(workload->output_tokens ? workload->output_tokens[i] : 0);
+
+        most = tokens > most ? tokens : most;
+    }
+    return most < INT32_MAX ? (int32_t)most : INT32_MAX;
+}
+
+static void stations_fill(struct serve *serve, const struct llm_result *done)
+{
+    serve->result->taken_count = (size_t)done->taken_count;
+    serve->engine->now_ps = done->end_ps;
+    serve->engine->event_count = done->taken_count;
+    serve->result->extrapolated_costs = done->extrapolated_costs;
+    for (int r = 0; r < done->instance_count; r++)
+        serve->engine->event_count += done->instances[r].counts.steps;
+    for (int i = 0; i < serve->input->plan->cluster->device_count; i++) {
+        struct station *station = &serve->stations[i];
+
+        station->busy_ps = done->busy_ps[i];
+        station->offered_ps = (uint64_t)done->busy_ps[i];
+        station->wait_peak_ps = done->wait_peak_ps[i];
+        serve->memories[i].peak_bytes = serve->memories[i].base_bytes + done->kv_bytes[i];
+    }
+}
+
+static void *input_fill(struct serve *serve, struct llm_input *input)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct serve_kv *kv = &serve->options->kv;
+    bool *is_left_out = arena_array(serve->arena, (size_t)plan->replica_count, sizeof(bool));
+    int64_t *base_bytes =
+        arena_array(serve->arena, (size_t)plan->cluster->device_count, sizeof(int64_t));
+    struct prefix *prefix = kv->has_prefix_cache
+                                ? prefix_create(serve->arena, serve->input->workload,
+                                                serve->input->prefix_blocks, kv->block_tokens)
+                                : NULL;
+
+    for (int r = 0; r < plan->replica_count; r++)
+        is_left_out[r] = serve->lanes[r].is_left_out;
+    for (int i = 0; i < plan->cluster->device_count; i++)
+        base_bytes[i] = serve->memories[i].base_bytes;
+    *input = (struct llm_input){ .plan = plan,
+                                 .costs = serve->input->costs,
+                                 .is_left_out = is_left_out,
+                                 .base_bytes = base_bytes,
+                                 .key = prefix ? prefix_key : NULL,
+                                 .key_arg = prefix };
+    return prefix;
+}
+
+bool continuous_run(struct serve *serve, struct err *err)
+{
+    const struct serve_options *options = serve->options;
+    const struct serve_kv *kv = &options->kv;
+    struct llm_result *done = arena_alloc(serve->arena, sizeof *done);
+    struct llm_source source = { .arg = serve, .take = take };
+    struct llm_observer observer = { .arg = serve, .end_arg = serve, .on_end = on_end };
+    struct llm_options own = { .max_seqs = options->batch.max_seqs,
+                               .token_budget = options->batch.token_budget,
+                               .block_tokens = kv->block_tokens,
+                               .block_count = kv->block_count,
+                               .has_chunks = kv->has_chunks,
+                               .has_prefix_cache = kv->has_prefix_cache,
+                               .is_stepped = !options->has_fast_path,
+                               .dispatch = options->dispatch,
+                               .seed = options->seed,
+                               .longest_tokens = longest_tokens(serve->input->workload) };
+    struct llm_input input;
+
+    if (!check(serve, err) || (serve->input->prefix_blocks &&
+                               !prefix_blocks_fit(serve->input->prefix_blocks,
+                                                  serve->input->workload, kv->block_tokens, err)))
+        return false;
+    serve->result->lacks_prefixes = !input_fill(serve, &input) && kv->must_share;
+    if (serve->arrivals.source) {
+        source.peek_ps = peek;
+        source.ended = ended;
+    }
+    if (serve->observer.on_span)
+        observer.on_span = on_span;
+    if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))
+        return false;
+    serve->result->continuous = done;
+    stations_fill(serve, done);
+    return true;
+}
