@@ -185,7 +185,8 @@ struct cost_engine_row { /* a line of kernels.csv with a kernel that batching en
 /* Such rows of a loaded table, as in the file. */
 int cost_engine_row_count(const struct cost_table *table);
 const struct cost_engine_row *cost_engine_row_at(const struct cost_table *table, int index);
-/* kernels.csv of another engine: ordinary rows by their key, mean, median, min and n alone. */
+/* kernels.csv of another engine: ordinary rows by their key, mean, median, min and n alone, without
+ * columns that stay empty; the device stands in the first row. */
 void cost_write_engine(struct out *out, const char *device_id, const char *const *meta,
                        const struct cost_row *rows, int count,
                        const struct cost_engine_row *engine_rows, int engine_count);

@@ -120,10 +120,14 @@ bool cost_build_grids(struct cost_table *table, struct arena *arena, const char 
     struct entry *entries = arena_array(arena, count, sizeof *entries);
     int counts[COST_MIXED_AXES] = { 0 };
     struct cost_grid *grid = NULL;
+    bool is_sorted = true; /* as importers write them */
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         entries[i] = entry_of(&table->engine_rows[i], table->engine_row_lines[i]);
-    qsort(entries, count, sizeof *entries, compare_entries);
+        is_sorted = is_sorted && (i == 0 || compare_entries(&entries[i - 1], &entries[i]) < 0);
+    }
+    if (!is_sorted)
+        qsort(entries, count, sizeof *entries, compare_entries);
     table->grids = arena_array(arena, count, sizeof *table->grids);
     for (int axis = 0; axis < COST_MIXED_AXES; axis++)
         table->samples[axis] = arena_array(arena, count, sizeof **table->samples);

@@ -4,6 +4,7 @@
 #include "lib/base/out.h"
 #include "lib/format/cost_table.h"
 #include "lib/format/table.h"
+#include <string.h>
 
 static void put_int(struct out *out, int64_t value)
 {
@@ -126,52 +127,127 @@ void cost_write_kernels(struct out *out, const char *device_id, const char *cons
 
 /* ---- tables of other engines ---- */
 
-static void put_engine_row(struct out *out, const struct cost_engine_row *row)
+/* Columns that no row fills are left out: such a table has ten thousand rows and is read at every
+ * run. */
+struct engine_columns {
+    bool has_impl, has_n, has_others; /* others: kv_len and batch, median and minimum */
+    bool has_engine, has_regime, has_phase;
+};
+
+static bool is_burst(const char *regime)
 {
-    out_text(out, row->is_sampler ? ",sampler,any" : ",attn_mixed,any");
-    put_text(out, row->impl);
-    put_text(out, row->dtype);
-    out_printf(out, ",%d,", row->threads);
+    return !regime || strcmp(regime, cost_regimes[COST_BURST]) == 0;
+}
+
+static struct engine_columns columns_of(const struct cost_row *rows, int count,
+                                        const struct cost_engine_row *engine_rows, int engine_count)
+{
+    struct engine_columns columns = { .has_engine = engine_count > 0 };
+
+    for (int i = 0; i < count; i++) {
+        columns.has_impl = columns.has_impl || rows[i].impl[0];
+        columns.has_n = columns.has_n || rows[i].n != COST_UNKNOWN;
+        columns.has_others = columns.has_others || rows[i].kv_len > 0 ||
+                             rows[i].median_ps != COST_UNKNOWN || rows[i].min_ps != COST_UNKNOWN;
+        columns.has_regime = columns.has_regime || !is_burst(rows[i].regime);
+        columns.has_phase = columns.has_phase || rows[i].phase != OP_ANY;
+    }
+    for (int i = 0; i < engine_count; i++) {
+        columns.has_impl = columns.has_impl || engine_rows[i].impl[0];
+        columns.has_n = columns.has_n || engine_rows[i].n != COST_UNKNOWN;
+        columns.has_regime = columns.has_regime || !is_burst(engine_rows[i].regime);
+    }
+    return columns;
+}
+
+static void put_engine_header(struct out *out, const struct engine_columns *columns)
+{
+    out_printf(out,
+               "kernel%s%s,dtype,threads,m_tokens,gemm_n,gemm_k,heads,kv_heads,head_dim%s%s%s%s"
+               ",mean_ns%s,device_id\n",
+               columns->has_phase ? ",phase" : "", columns->has_impl ? ",impl" : "",
+               columns->has_others ? ",kv_len,batch" : "",
+               columns->has_engine ? ",chunk_tokens,chunk_kv,decodes,decode_kv" : "",
+               columns->has_regime ? ",regime" : "", columns->has_n ? ",n" : "",
+               columns->has_others ? ",median_ns,min_ns" : "");
+}
+
+/* What both kinds of rows have behind their sizes; the device is that of the first row. */
+static void put_engine_end(struct out *out, const struct engine_columns *columns,
+                           const char *regime, int64_t n, int64_t mean_ps, const char *device_id)
+{
+    if (columns->has_regime)
+        put_text(out, regime);
+    if (columns->has_n)
+        put_int(out, n);
+    put_ns(out, mean_ps);
+    if (!columns->has_others)
+        put_text(out, device_id);
+}
+
+static void put_plain_row(struct out *out, const struct engine_columns *columns,
+                          const struct cost_row *row, const char *device_id)
+{
+    out_text(out, op_names[row->op]);
+    if (columns->has_phase)
+        put_text(out, op_phase_names[row->phase]);
+    if (columns->has_impl)
+        put_text(out, row->impl);
+    out_printf(out, ",%s,%d,%d,%d,%d,%d,%d,%d", row->dtype, row->threads, row->m_tokens,
+               row->gemm_n, row->gemm_k, row->heads, row->kv_heads, row->head_dim);
+    if (columns->has_others)
+        out_printf(out, ",%d,%d", row->kv_len, row->batch > 1 ? row->batch : 1);
+    if (columns->has_engine)
+        out_text(out, ",,,,");
+    put_engine_end(out, columns, row->regime, row->n, row->mean_ps, device_id);
+    if (columns->has_others) {
+        put_ns(out, row->median_ps);
+        put_ns(out, row->min_ps);
+        put_text(out, device_id);
+    }
+    out_char(out, '\n');
+}
+
+static void put_engine_row(struct out *out, const struct engine_columns *columns,
+                           const struct cost_engine_row *row, const char *device_id)
+{
+    out_text(out, row->is_sampler ? "sampler" : "attn_mixed");
+    if (columns->has_phase)
+        out_char(out, ',');
+    if (columns->has_impl)
+        put_text(out, row->impl);
+    out_printf(out, ",%s,%d,", row->dtype, row->threads);
     if (row->is_sampler)
-        out_printf(out, "%d,%d,0,,,,,,,,,", row->m_tokens, row->gemm_n);
+        out_printf(out, "%d,%d,0,,,", row->m_tokens, row->gemm_n);
     else
-        out_printf(out, ",0,0,%d,%d,%d,,,%d,%d,%d,%d", row->heads, row->kv_heads, row->head_dim,
-                   row->chunk_tokens, row->chunk_kv, row->decodes, row->decode_kv);
-    put_text(out, row->regime);
-    put_int(out, row->n);
-    put_ns(out, row->mean_ps);
-    out_text(out, ",,\n");
+        out_printf(out, ",0,0,%d,%d,%d", row->heads, row->kv_heads, row->head_dim);
+    if (columns->has_others)
+        out_text(out, ",,");
+    if (row->is_sampler)
+        out_text(out, ",,,,");
+    else
+        out_printf(out, ",%d,%d,%d,%d", row->chunk_tokens, row->chunk_kv, row->decodes,
+                   row->decode_kv);
+    put_engine_end(out, columns, row->regime, row->n, row->mean_ps, device_id);
+    if (columns->has_others) {
+        out_text(out, ",,");
+        put_text(out, device_id);
+    }
+    out_char(out, '\n');
 }
 
 void cost_write_engine(struct out *out, const char *device_id, const char *const *meta,
                        const struct cost_row *rows, int count,
                        const struct cost_engine_row *engine_rows, int engine_count)
 {
-    table_begin(out, "kernels", meta);
-    out_text(out, "device_id,kernel,phase,impl,dtype,threads,m_tokens,gemm_n,gemm_k,heads,kv_heads,"
-                  "head_dim,kv_len,batch,chunk_tokens,chunk_kv,decodes,decode_kv,regime,n,mean_ns,"
-                  "median_ns,min_ns\n");
-    for (int i = 0; i < count; i++) {
-        const struct cost_row *row = &rows[i];
+    struct engine_columns columns = columns_of(rows, count, engine_rows, engine_count);
 
-        out_csv(out, device_id);
-        out_printf(out, ",%s,%s", op_names[row->op], op_phase_names[row->phase]);
-        put_text(out, row->impl);
-        put_text(out, row->dtype);
-        out_printf(out, ",%d,%d,%d,%d,%d,%d,%d,%d,%d,,,,", row->threads, row->m_tokens, row->gemm_n,
-                   row->gemm_k, row->heads, row->kv_heads, row->head_dim, row->kv_len,
-                   row->batch > 1 ? row->batch : 1);
-        put_text(out, row->regime);
-        put_int(out, row->n);
-        put_ns(out, row->mean_ps);
-        put_ns(out, row->median_ps);
-        put_ns(out, row->min_ps);
-        out_char(out, '\n');
-    }
-    for (int i = 0; i < engine_count; i++) {
-        out_csv(out, device_id);
-        put_engine_row(out, &engine_rows[i]);
-    }
+    table_begin(out, "kernels", meta);
+    put_engine_header(out, &columns);
+    for (int i = 0; i < count; i++)
+        put_plain_row(out, &columns, &rows[i], i == 0 ? device_id : "");
+    for (int i = 0; i < engine_count; i++)
+        put_engine_row(out, &columns, &engine_rows[i], i == 0 && count == 0 ? device_id : "");
 }
 
 static void put_percent(struct out *out, double ratio)

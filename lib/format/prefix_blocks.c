@@ -5,7 +5,6 @@
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
-#include "lib/base/hash.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/format/table.h"
@@ -19,6 +18,9 @@ static const struct csv_column columns[COLUMN_COUNT] = {
     [BLOCK_INDEX] = { "block_index", true },
     [CHAIN_ID] = { "chain_id", true },
 };
+
+#define MAX_ROWS INT32_MAX
+#define MAX_DIGITS 18 /* what an int64 holds for certain */
 
 struct row {
     size_t request; /* row of the workload */
@@ -71,6 +73,30 @@ static int compare_rows(const void *left, const void *right)
     return a->line < b->line ? -1 : a->line > b->line;
 }
 
+/* Plain rows straight from the text: three whole numbers without sign. Whatever else stands there
+ * ends them, and is left to read_row, which says what is wrong. Text ends in a newline here. */
+static const char *scan_int(const char *at, int64_t *value)
+{
+    const char *first = at;
+
+    for (*value = 0; *at >= '0' && *at <= '9' && at - first < MAX_DIGITS; at++)
+        *value = *value * 10 + (*at - '0');
+    return at > first ? at : NULL;
+}
+
+static const char *scan_row(const char *at, const int *fields, int64_t values[COLUMN_COUNT])
+{
+    for (int field = 0; field < COLUMN_COUNT; field++) {
+        if (field > 0 && *at++ != ',')
+            return NULL;
+        at = scan_int(at, &values[fields[field]]);
+        if (!at)
+            return NULL;
+    }
+    at += *at == '\r';
+    return *at == '\n' ? at + 1 : NULL;
+}
+
 static bool read_row(const struct csv *csv, const struct workload *workload, size_t near,
                      struct row *row, struct err *err)
 {
@@ -85,27 +111,71 @@ static bool read_row(const struct csv *csv, const struct workload *workload, siz
            csv_bad(csv, REQUEST_ID, err, "not in the workload %s", workload->path);
 }
 
+static size_t nearest(const struct rows *rows)
+{
+    return rows->count > 0 ? rows->list[rows->count - 1].request : 0;
+}
+
+static void rows_add(struct arena *arena, struct rows *rows, const struct row *row)
+{
+    if (rows->count == rows->room) {
+        size_t room = rows->room > 0 ? 2 * rows->room : 1024;
+
+        rows->list = arena_grow(arena, rows->list, rows->room, room, sizeof *rows->list);
+        rows->room = room;
+    }
+    rows->is_sorted = rows->is_sorted &&
+                      (rows->count == 0 || compare_rows(&rows->list[rows->count - 1], row) < 0);
+    rows->list[rows->count++] = *row;
+}
+
+static void scan_rows(struct csv *csv, struct arena *arena, const struct workload *workload,
+                      const int *fields, struct rows *rows)
+{
+    size_t length;
+    const char *start = csv_peek(csv, &length), *at = start;
+    const char *end = length > 0 ? memrchr(start, '\n', length) : NULL;
+    long first_line = csv_line(csv), line = first_line;
+
+    while (end && at <= end && rows->count < MAX_ROWS) {
+        int64_t values[COLUMN_COUNT];
+        const char *next = scan_row(at, fields, values);
+        struct row row = { .line = line + 1 };
+
+        if (!next || values[BLOCK_INDEX] > INT32_MAX ||
+            !find_request(workload, values[REQUEST_ID], nearest(rows), &row.request))
+            break;
+        row.block = (int32_t)values[BLOCK_INDEX];
+        row.chain = values[CHAIN_ID];
+        rows_add(arena, rows, &row);
+        at = next;
+        line++;
+    }
+    if (at > start)
+        csv_skip(csv, (size_t)(at - start), line - first_line);
+}
+
 static bool read_rows(struct csv *csv, struct arena *arena, const struct workload *workload,
                       struct rows *rows, struct err *err)
 {
+    bool is_plain = csv_header_count(csv) == COLUMN_COUNT;
+    int fields[COLUMN_COUNT];
+
+    for (int column = 0; column < COLUMN_COUNT && is_plain; column++)
+        fields[csv_position(csv, column) - 1] = column;
     rows->is_sorted = true;
-    while (csv_next(csv, err)) {
-        size_t near = rows->count > 0 ? rows->list[rows->count - 1].request : 0;
+    for (;;) {
         struct row row;
 
-        if (!read_row(csv, workload, near, &row, err))
+        if (is_plain)
+            scan_rows(csv, arena, workload, fields, rows);
+        if (!csv_next(csv, err))
+            break;
+        if (!read_row(csv, workload, nearest(rows), &row, err))
             return false;
-        if (rows->count == INT32_MAX)
-            return csv_bad_row(csv, err, "more than %d rows", INT32_MAX);
-        if (rows->count == rows->room) {
-            size_t room = rows->room > 0 ? 2 * rows->room : 1024;
-
-            rows->list = arena_grow(arena, rows->list, rows->room, room, sizeof *rows->list);
-            rows->room = room;
-        }
-        rows->is_sorted = rows->is_sorted && (rows->count == 0 ||
-                                              compare_rows(&rows->list[rows->count - 1], &row) < 0);
-        rows->list[rows->count++] = row;
+        if (rows->count >= MAX_ROWS)
+            return csv_bad_row(csv, err, "more than %d rows", MAX_ROWS);
+        rows_add(arena, rows, &row);
     }
     if (err->kind != ERR_NONE)
         return false;
@@ -143,7 +213,8 @@ static void chains_create(struct arena *arena, struct chains *chains, size_t mos
 
 static struct chain *chains_find(const struct chains *chains, int64_t name)
 {
-    size_t slot = (size_t)hash_bytes(HASH_START, &name, sizeof name) & chains->mask;
+    /* Fibonacci hashing: names mostly are consecutive numbers. */
+    size_t slot = (size_t)((uint64_t)name * UINT64_C(0x9e3779b97f4a7c15) >> 20) & chains->mask;
 
     while (chains->slots[slot].line != 0 && chains->slots[slot].name != name)
         slot = (slot + 1) & chains->mask;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IMPL "engine"
 #define FIRST_ROOM 256
 
 /* Layers that count by tokens, then those that count by sequences. */
@@ -141,7 +140,6 @@ static struct cost_row *row_add(struct reader *reader)
     }
     row = &profile->rows[profile->row_count++];
     cost_row_init(row);
-    row->impl = IMPL;
     row->dtype = dtype_of(reader);
     return row;
 }
@@ -160,7 +158,7 @@ static struct cost_engine_row *engine_row_add(struct reader *reader)
     }
     row = &profile->engine_rows[profile->engine_count++];
     *row = (struct cost_engine_row){
-        .impl = IMPL, .dtype = dtype_of(reader), .regime = "burst", .threads = 1, .n = COST_UNKNOWN
+        .impl = "", .dtype = dtype_of(reader), .regime = "burst", .threads = 1, .n = COST_UNKNOWN
     };
     return row;
 }
@@ -324,6 +322,21 @@ static bool read_attention(struct reader *reader, const char *path, struct err *
     return err->kind == ERR_NONE && points_check(&points, err);
 }
 
+/* In the order of look-ups: such a table need not be sorted at every run. */
+static int compare_engine_rows(const void *left, const void *right)
+{
+    const struct cost_engine_row *a = left, *b = right;
+    const int32_t x[] = { a->is_sampler, a->chunk_tokens, a->decodes,
+                          a->chunk_kv,   a->decode_kv,    a->m_tokens };
+    const int32_t y[] = { b->is_sampler, b->chunk_tokens, b->decodes,
+                          b->chunk_kv,   b->decode_kv,    b->m_tokens };
+
+    for (size_t i = 0; i < sizeof x / sizeof x[0]; i++)
+        if (x[i] != y[i])
+            return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
 bool llmservingsim_read_profile(struct import_job *job,
                                 const char *const paths[LLMSERVINGSIM_INPUT_COUNT],
                                 const struct model *model, struct llmservingsim_profile *profile,
@@ -339,6 +352,11 @@ bool llmservingsim_read_profile(struct import_job *job,
     if (sequences &&
         !read_layers(&reader, sequences, LM_HEAD, LAYER_COUNT - TOKEN_LAYERS, "sequences", err))
         return false;
-    return !paths[LLMSERVINGSIM_ATTENTION] ||
-           read_attention(&reader, paths[LLMSERVINGSIM_ATTENTION], err);
+    if (paths[LLMSERVINGSIM_ATTENTION] &&
+        !read_attention(&reader, paths[LLMSERVINGSIM_ATTENTION], err))
+        return false;
+    if (profile->engine_count > 0)
+        qsort(profile->engine_rows, (size_t)profile->engine_count, sizeof *profile->engine_rows,
+              compare_engine_rows);
+    return true;
 }
