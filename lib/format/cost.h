@@ -79,6 +79,14 @@ bool cost_has_mixed(const struct cost_table *table);
 bool cost_lookup_mixed(const struct cost_table *table, const struct cost_mixed *mixed, int threads,
                        int weight_bits, int64_t *time_ps, enum interp_origin *origin,
                        struct err *err);
+/* The rows that tell a shape, to be asked many times; NULL when there are none, or of several
+ * implementations or regimes. The answer is that of cost_lookup_mixed. */
+struct cost_grid;
+const struct cost_grid *cost_find_grid(const struct cost_table *table,
+                                       const struct cost_mixed *shape, int threads,
+                                       int weight_bits);
+int64_t cost_grid_ps(const struct cost_table *table, const struct cost_grid *grid,
+                     const struct cost_mixed *mixed, enum interp_origin *origin);
 /* Choosing the token of so many sequences out of a vocabulary. A table without a row of sampler:
  * 0, measured. */
 bool cost_lookup_sampler(const struct cost_table *table, int32_t sequences, int32_t vocab,

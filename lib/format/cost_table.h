@@ -59,7 +59,7 @@ struct cost_executable { /* of stages.csv */
     int32_t first_batch, batch_count; /* into batches, ascending */
 };
 
-/* A value of one axis of attn_mixed, or a point at the end of all of them (cost_mixed.c). */
+/* A value of one axis of attn_mixed, or a point at the end of all of them (cost_grid.c). */
 struct cost_sample {
     int32_t x;
     int32_t first, count; /* samples of the next axis; 0 of the last */
@@ -74,6 +74,7 @@ struct cost_grid {
     bool is_sampler;
     int32_t first, count; /* samples of the first axis; sampler: of the last */
     bool has_both;        /* chunks and decodes at once */
+    bool is_regular;      /* if so, then for every number of chunk tokens */
 };
 #define COST_MIXED_AXES 4
 
@@ -161,6 +162,19 @@ bool cost_build_curves(struct cost_table *table, struct arena *arena, const char
 /* The same for rows of attn_mixed and sampler. */
 bool cost_build_grids(struct cost_table *table, struct arena *arena, const char *path,
                       struct err *err);
+/* Of a grid: its key without operator and phase; what it says of a step or of so many sequences;
+ * and the tokens in the cache that its decodes were measured at (points NULL: how many), in no
+ * order. */
+struct cost_answer {
+    double time_ps;  /* >= 0 */
+    bool is_outside; /* of the measured range */
+};
+struct cost_key cost_grid_key(const struct cost_engine_row *row);
+struct cost_answer cost_grid_answer(const struct cost_table *table, const struct cost_grid *grid,
+                                    const struct cost_mixed *mixed);
+struct cost_answer cost_grid_sampler(const struct cost_table *table, const struct cost_grid *grid,
+                                     int32_t sequences);
+int cost_grid_points(const struct cost_table *table, const struct cost_grid *grid, int32_t *points);
 /* cost_lookup's second try: false when attn_mixed does not tell it either. */
 bool cost_lookup_engine(const struct cost_table *table, const struct model_op *op, int threads,
                         int weight_bits, int64_t *time_ps, enum interp_origin *origin);

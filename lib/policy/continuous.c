@@ -37,9 +37,12 @@ struct continuous *continuous_create(struct arena *arena, const struct continuou
            options->block_tokens <= CONTINUOUS_MAX_BLOCK_TOKENS);
     c->arena = arena;
     c->options = *options;
+    c->block_shift = -1;
+    for (int shift = 0; shift < 31; shift++)
+        if (options->block_tokens == 1 << shift)
+            c->block_shift = shift;
     c->first_free = c->waiting_head = c->waiting_tail = NO_REQUEST;
     c->running = arena_array(arena, max_seqs, sizeof *c->running);
-    c->planned = arena_array(arena, max_seqs, sizeof *c->planned);
     c->entries = arena_array(arena, max_seqs, sizeof *c->entries);
     c->firsts = arena_array(arena, max_seqs, sizeof *c->firsts);
     c->finished = arena_array(arena, max_seqs, sizeof *c->finished);
@@ -58,7 +61,7 @@ bool continuous_fits(const struct continuous_options *options, int32_t prompt_to
 {
     int64_t most = (int64_t)prompt_tokens + output_tokens - 1;
 
-    if (most >= INT32_MAX || continuous_ceil(most, options->block_tokens) > options->block_count)
+    if (most >= INT32_MAX || most > (int64_t)options->block_count * options->block_tokens)
         return false;
     return options->has_chunks || most <= options->token_budget;
 }
@@ -135,8 +138,7 @@ static int32_t queue_take(struct continuous *c)
 static int32_t blocks_needed(const struct continuous *c, const struct request *request,
                              int32_t tokens)
 {
-    int32_t need = continuous_ceil((int64_t)request->computed + tokens, c->options.block_tokens) -
-                   request->block_count;
+    int32_t need = continuous_blocks(c, request->computed + tokens) - request->block_count;
 
     return need > 0 ? need : 0;
 }
@@ -156,6 +158,7 @@ static void table_reserve(struct continuous *c, struct block_table *table, int32
 
 void continuous_take(struct continuous *c, struct request *request, int32_t count)
 {
+    request->room += count * c->options.block_tokens;
     if (!c->blocks) {
         c->free_blocks -= count;
         request->block_count += count;
@@ -177,15 +180,13 @@ static void release_all(struct continuous *c, struct request *request)
     } else {
         c->free_blocks += request->block_count;
     }
-    request->block_count = request->named = 0;
+    request->block_count = request->room = request->named = 0;
 }
 
 void continuous_name(struct continuous *c, struct request *request, int32_t tokens)
 {
     int32_t whole = (request->computed + tokens) / c->options.block_tokens;
 
-    if (!c->blocks)
-        return;
     for (; request->named < whole; request->named++) {
         int64_t key = c->options.key(c->options.key_arg, request->tag, request->named);
 
@@ -199,17 +200,13 @@ void continuous_name(struct continuous *c, struct request *request, int32_t toke
 
 /* ---- running requests ---- */
 
-static void plan_entry(struct continuous *c, int32_t index, int32_t tokens)
+static void plan_entry(struct continuous *c, int32_t index, struct request *request, int32_t tokens)
 {
-    struct request *request = &c->requests[index];
     struct continuous_batch *batch = &c->batch;
-    struct continuous_entry *entry = &c->entries[batch->count];
 
-    c->planned[batch->count++] = index;
-    *entry =
-        (struct continuous_entry){ request->tag, tokens, request->computed, !request->has_run };
+    c->entries[batch->count++] = (struct continuous_entry){ request->tag, tokens, request->computed,
+                                                            index, !request->has_run };
     request->has_run = true;
-    batch->tokens += tokens;
     if (tokens == 1) {
         batch->decodes++;
         batch->decode_past_tokens += request->computed;
@@ -217,7 +214,8 @@ static void plan_entry(struct continuous *c, int32_t index, int32_t tokens)
         batch->chunk_tokens += tokens;
         batch->chunk_past_tokens += request->computed;
     }
-    continuous_name(c, request, tokens);
+    if (c->blocks)
+        continuous_name(c, request, tokens);
 }
 
 /* Takes the last one out of running. */
@@ -253,21 +251,55 @@ static int32_t at_most(int32_t value, int32_t limit)
     return value < limit ? value : limit;
 }
 
+/* From running[k] on, those that have caught up and have room for a token: nearly all of nearly
+ * every step. Returns where they end. */
+static int32_t plan_decodes(const struct continuous *c, struct continuous_batch *batch, int32_t k,
+                            int32_t budget)
+{
+    struct continuous_entry *entries = c->entries + (batch->count - k);
+    int32_t first = k, end = c->running_count - k < budget ? c->running_count : k + budget;
+    const struct request *requests = c->requests;
+    const int32_t *running = c->running;
+    int64_t past_tokens = 0;
+
+    for (; k < end; k++) {
+        const struct request *request = &requests[running[k]];
+
+        if (!request->is_decoding || request->computed == request->room)
+            break;
+        past_tokens += request->computed;
+        entries[k] =
+            (struct continuous_entry){ request->tag, 1, request->computed, running[k], false };
+    }
+    batch->count += k - first;
+    batch->decodes += k - first;
+    batch->decode_past_tokens += past_tokens;
+    return k;
+}
+
 /* Tokens of the step that are left. */
 static int32_t plan_running(struct continuous *c)
 {
     int32_t budget = c->options.token_budget, limit = c->options.long_prefill_tokens;
 
-    for (int32_t k = 0; k < c->running_count && budget > 0; k++) {
-        int32_t index = c->running[k];
-        const struct request *request = &c->requests[index];
-        int32_t tokens = at_most(request->reached - request->computed, budget);
+    for (int32_t k = 0, next; k < c->running_count && budget > 0; k = next) {
+        struct request *request;
+        int32_t tokens;
 
+        next = k;
+        if (!c->blocks) {
+            next = plan_decodes(c, &c->batch, k, budget);
+            budget -= next - k;
+            if (budget == 0 || next == c->running_count)
+                break;
+        }
+        request = &c->requests[c->running[next]];
+        tokens = at_most(request->reached - request->computed, budget);
         if (limit > 0)
             tokens = at_most(tokens, limit);
-        if (!make_room(c, index, tokens))
+        if (request->computed + tokens > request->room && !make_room(c, c->running[next], tokens))
             break;
-        plan_entry(c, index, tokens);
+        plan_entry(c, c->running[next++], request, tokens);
         budget -= tokens;
     }
     return budget;
@@ -282,7 +314,7 @@ static int32_t find_hits(struct continuous *c, const struct request *request, in
     int32_t most = (request->reached - 1) / c->options.block_tokens, hits = 0;
     struct block_table *table = &c->tables[c->free_tables[c->free_table_count - 1]];
 
-    table_reserve(c, table, continuous_ceil(request->end, c->options.block_tokens));
+    table_reserve(c, table, continuous_blocks(c, request->end));
     for (; hits < most; hits++) {
         int64_t key = c->options.key(c->options.key_arg, request->tag, hits);
         int32_t block = key >= 0 ? blocks_find(c->blocks, key) : BLOCKS_NONE;
@@ -298,9 +330,9 @@ static int32_t find_hits(struct continuous *c, const struct request *request, in
 bool continuous_plan_admission(struct continuous *c, const struct request *request, int32_t budget,
                                struct admission *admission)
 {
-    int32_t block_tokens = c->options.block_tokens, limit = c->options.long_prefill_tokens;
+    int32_t limit = c->options.long_prefill_tokens;
     int32_t unheld = 0, hits = c->blocks ? find_hits(c, request, &unheld) : 0;
-    int32_t cached = hits * block_tokens, tokens = request->reached - cached;
+    int32_t cached = hits * c->options.block_tokens, tokens = request->reached - cached;
 
     admission->hits = hits;
     if (limit > 0)
@@ -309,9 +341,9 @@ bool continuous_plan_admission(struct continuous *c, const struct request *reque
         return false;
     tokens = at_most(tokens, budget);
     admission->tokens = tokens;
-    admission->blocks = continuous_ceil((int64_t)cached + tokens, block_tokens) - hits;
+    admission->blocks = continuous_blocks(c, cached + tokens) - hits;
     /* All that exists of it must find room, or it would soon be preempted. */
-    return continuous_ceil(request->reached, block_tokens) - hits + unheld <= continuous_free(c);
+    return continuous_blocks(c, request->reached) - hits + unheld <= continuous_free(c);
 }
 
 static void admit(struct continuous *c, const struct admission *admission)
@@ -327,6 +359,7 @@ static void admit(struct continuous *c, const struct admission *admission)
         blocks_share(c->blocks, c->tables[request->table].blocks[i]);
     request->computed = cached;
     request->block_count = request->named = admission->hits;
+    request->room = cached;
     continuous_take(c, request, admission->blocks);
     c->work_tokens -= cached;
     c->counts.admissions++;
@@ -336,7 +369,7 @@ static void admit(struct continuous *c, const struct admission *admission)
         c->counts.prompt_tokens += request->prompt;
         c->counts.hit_tokens += cached;
     }
-    plan_entry(c, index, admission->tokens);
+    plan_entry(c, index, request, admission->tokens);
 }
 
 static void plan_waiting(struct continuous *c, int32_t budget)
@@ -348,6 +381,7 @@ static void plan_waiting(struct continuous *c, int32_t budget)
             break;
         admit(c, &admission);
         budget -= admission.tokens;
+        c->batch.tokens += admission.tokens;
     }
 }
 
@@ -374,6 +408,7 @@ const struct continuous_batch *continuous_schedule(struct continuous *c)
 
     c->batch = (struct continuous_batch){ .entries = c->entries };
     budget = plan_running(c);
+    c->batch.tokens = c->options.token_budget - budget;
     if (c->counts.preemptions == preemptions)
         plan_waiting(c, budget);
     count_step(c);
@@ -382,15 +417,17 @@ const struct continuous_batch *continuous_schedule(struct continuous *c)
 
 void continuous_finish(struct continuous *c)
 {
-    int32_t kept = 0;
+    struct request *requests = c->requests;
+    int32_t *running = c->running;
+    int32_t count = c->running_count, kept = 0;
 
     c->ends.finished_count = 0;
-    for (int32_t k = 0; k < c->running_count; k++) {
-        int32_t index = c->running[k];
-        struct request *request = &c->requests[index];
+    for (int32_t k = 0; k < count; k++) {
+        int32_t index = running[k];
+        struct request *request = &requests[index];
 
         if (request->reached < request->end) {
-            c->running[kept++] = index;
+            running[kept++] = index;
             continue;
         }
         c->finished[c->ends.finished_count++] = request->tag;
@@ -401,22 +438,32 @@ void continuous_finish(struct continuous *c)
     c->running_count = kept;
 }
 
+/* It has caught up: one token more. */
+static void catch_up(struct continuous *c, struct request *request)
+{
+    request->reached++;
+    c->catching_up--;
+    request->is_decoding = true;
+    if (request->reached == request->prompt + 1)
+        c->firsts[c->ends.first_count++] = request->tag;
+}
+
 const struct continuous_ends *continuous_step_done(struct continuous *c)
 {
+    const struct continuous_entry *entries = c->entries;
+    struct request *requests = c->requests;
+    int32_t count = c->batch.count;
     bool has_finished = false;
 
     c->ends.first_count = c->ends.finished_count = 0;
-    for (int32_t i = 0; i < c->batch.count; i++) {
-        struct request *request = &c->requests[c->planned[i]];
+    for (int32_t i = 0; i < count; i++) {
+        struct request *request = &requests[entries[i].request];
 
-        request->computed += c->entries[i].tokens;
-        if (request->computed < request->reached)
-            continue;
-        request->reached++;
-        c->catching_up -= !request->is_decoding;
-        request->is_decoding = true;
-        if (request->reached == request->prompt + 1)
-            c->firsts[c->ends.first_count++] = request->tag;
+        request->computed += entries[i].tokens;
+        if (request->is_decoding)
+            request->reached++;
+        else if (request->computed == request->reached)
+            catch_up(c, request);
         has_finished = has_finished || request->reached == request->end;
     }
     c->work_tokens -= c->batch.tokens;

@@ -47,6 +47,7 @@ struct continuous_options {
 struct continuous_entry {
     int64_t tag;
     int32_t tokens, past_tokens; /* to compute now, on top of those in the cache */
+    int32_t request;             /* the batcher's own number */
     bool is_new;                 /* its first step of all */
 };
 

@@ -11,6 +11,7 @@ struct request { /* 64 bytes: an overloaded instance has millions waiting */
     int32_t reached;     /* tokens that exist: those still to compute are reached - computed */
     int32_t computed;    /* in the cache */
     int32_t block_count; /* held */
+    int32_t room;        /* tokens that they hold */
     int32_t named;       /* of its blocks, how many need no name any more */
     int32_t next;        /* in the queue, or free record */
     int32_t table;       /* of its blocks, while it runs with a prefix cache */
@@ -26,6 +27,7 @@ struct block_table { /* with a prefix cache: which blocks a running request hold
 struct continuous {
     struct arena *arena;
     struct continuous_options options;
+    int block_shift; /* log2 of block_tokens, -1 = it is no power of two */
     struct request *requests;
     int32_t request_count, request_room, first_free;
     int32_t *running; /* in order of admission */
@@ -40,7 +42,6 @@ struct continuous {
     int32_t *phase_heads, *phase_next; /* scratch of continuous_advance */
     int64_t work_tokens;
     struct continuous_entry *entries;
-    int32_t *planned; /* request of each entry */
     int64_t *firsts, *finished;
     struct continuous_batch batch;
     struct continuous_ends ends;
@@ -49,9 +50,13 @@ struct continuous {
 
 #define NO_REQUEST (-1)
 
-static inline int32_t continuous_ceil(int64_t tokens, int32_t block_tokens)
+/* Blocks that so many tokens fill or begin. Sums of tokens of a request fit 32 bits. */
+static inline int32_t continuous_blocks(const struct continuous *c, int32_t tokens)
 {
-    return (int32_t)((tokens + block_tokens - 1) / block_tokens);
+    uint32_t up = (uint32_t)tokens + (uint32_t)c->options.block_tokens - 1;
+
+    return (int32_t)(c->block_shift >= 0 ? up >> c->block_shift
+                                         : up / (uint32_t)c->options.block_tokens);
 }
 
 static inline int32_t continuous_free(const struct continuous *c)
@@ -68,7 +73,7 @@ struct admission {  /* what admitting a request now would take */
  * table that it would get. */
 bool continuous_plan_admission(struct continuous *c, const struct request *request, int32_t budget,
                                struct admission *admission);
-/* Names the blocks that are whole with `tokens` more. */
+/* With a prefix cache: names the blocks that are whole with `tokens` more. */
 void continuous_name(struct continuous *c, struct request *request, int32_t tokens);
 void continuous_take(struct continuous *c, struct request *request, int32_t count);
 /* Removes what has come to its end from running and fills ends. */

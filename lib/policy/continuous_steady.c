@@ -4,6 +4,7 @@
 #include "lib/policy/continuous_state.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 /* ---- how many ---- */
 
@@ -15,8 +16,7 @@ static int64_t blocks_of(const struct continuous *c, int32_t steps)
     for (int32_t k = 0; k < c->running_count; k++) {
         const struct request *request = &c->requests[c->running[k]];
 
-        need += continuous_ceil((int64_t)request->computed + steps, c->options.block_tokens) -
-                request->block_count;
+        need += continuous_blocks(c, request->computed + steps) - request->block_count;
     }
     return need;
 }
@@ -28,7 +28,7 @@ static int32_t limit_by_blocks(const struct continuous *c, int32_t steps)
     int32_t low = 0, high = steps;
 
     /* No request takes more than so many: mostly that is enough to know. */
-    if (c->running_count * ((int64_t)steps / c->options.block_tokens + 1) <= room ||
+    if (c->running_count * (int64_t)continuous_blocks(c, steps) <= room ||
         blocks_of(c, steps) <= room)
         return steps;
     while (low < high) {
@@ -70,26 +70,27 @@ struct continuous_steady continuous_steady(struct continuous *c)
 {
     struct continuous_steady steady = { 0, c->running_count, 0 };
     int32_t budget = c->options.token_budget - c->running_count, steps = INT32_MAX;
-    struct admission admission;
+    const struct request *requests = c->requests, *head = NULL;
+    const int32_t *running = c->running;
+    struct admission admission = { 0 };
 
     assert(c->batch.count == 0);
     if (c->running_count == 0 || c->catching_up > 0)
         return steady;
-    for (int32_t k = 0; k < c->running_count; k++) {
-        const struct request *request = &c->requests[c->running[k]];
+    if (c->waiting_count > 0 && budget > 0 && c->running_count < c->options.max_seqs) {
+        head = &c->requests[c->waiting_head];
+        if (continuous_plan_admission(c, head, budget, &admission))
+            return steady;
+    }
+    for (int32_t k = 0; k < steady.decodes; k++) {
+        const struct request *request = &requests[running[k]];
         int32_t left = request->end - request->reached;
 
         steps = left < steps ? left : steps;
         steady.past_tokens += request->computed;
     }
-    if (c->waiting_count > 0 && budget > 0 && c->running_count < c->options.max_seqs) {
-        const struct request *head = &c->requests[c->waiting_head];
-
-        if (continuous_plan_admission(c, head, budget, &admission))
-            return steady;
-        if (c->blocks)
-            steps = limit_by_head(c, head, admission.hits, steps);
-    }
+    if (head && c->blocks)
+        steps = limit_by_head(c, head, admission.hits, steps);
     steady.steps = limit_by_blocks(c, steps);
     return steady;
 }
@@ -151,37 +152,43 @@ static void take_and_name(struct continuous *c, int32_t steps)
     forget_phases(c);
 }
 
-static void take_numbers(struct continuous *c, int32_t steps)
+/* One look at each request: its tokens, and without a prefix cache its blocks as well. True when
+ * one has come to its end. */
+static bool count_on(struct continuous *c, int32_t steps)
 {
-    for (int32_t k = 0; k < c->running_count; k++) {
-        struct request *request = &c->requests[c->running[k]];
-        int32_t need =
-            continuous_ceil((int64_t)request->computed + steps, c->options.block_tokens) -
-            request->block_count;
+    bool has_finished = false, has_numbers = !c->blocks; /* of blocks alone */
+    struct request *requests = c->requests;
+    const int32_t *running = c->running;
+    int32_t count = c->running_count, taken = 0;
 
-        request->block_count += need;
-        c->free_blocks -= need;
+    for (int32_t k = 0; k < count; k++) {
+        struct request *request = &requests[running[k]];
+
+        request->computed += steps;
+        request->reached += steps;
+        has_finished = has_finished || request->reached == request->end;
+        if (has_numbers && request->computed > request->room) {
+            int32_t need = continuous_blocks(c, request->computed) - request->block_count;
+
+            request->block_count += need;
+            request->room += need * c->options.block_tokens;
+            taken += need;
+        }
     }
+    c->free_blocks -= taken;
+    return has_finished;
 }
 
 const struct continuous_ends *continuous_advance(struct continuous *c, int32_t steps)
 {
     int64_t tokens = (int64_t)steps * c->running_count;
-    bool has_finished = false;
+    bool has_finished;
     int32_t used;
 
     assert(steps >= 1 && c->running_count > 0 && c->catching_up == 0);
     if (c->blocks)
         take_and_name(c, steps);
-    else
-        take_numbers(c, steps);
-    for (int32_t k = 0; k < c->running_count; k++) {
-        struct request *request = &c->requests[c->running[k]];
-
-        request->computed += steps;
-        request->reached += steps;
-        has_finished = has_finished || request->reached == request->end;
-    }
+    has_finished = count_on(c, steps);
     c->work_tokens -= tokens;
     c->counts.steps += steps;
     c->counts.tokens += tokens;

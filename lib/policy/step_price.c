@@ -32,9 +32,10 @@ struct step_price {
     int64_t layers[BLOCK_COUNT]; /* how often each block is in the stage */
     bool has_mixed;
     struct cost_mixed shape;
-    struct sum *tokens;    /* by tokens of a step */
-    struct sum *sequences; /* by sequences of a step */
-    struct lines *lines;   /* by decodes of a step */
+    const struct cost_grid *grid; /* NULL: looked for at every look-up */
+    struct sum *tokens;           /* by tokens of a step */
+    struct sum *sequences;        /* by sequences of a step */
+    struct lines *lines;          /* by decodes of a step */
     int point_count;
     const int32_t *points; /* where decodes were measured */
 };
@@ -66,6 +67,7 @@ struct step_price *step_price_create(struct arena *arena, const struct step_pric
     price->shape = (struct cost_mixed){ .heads = of->model->heads,
                                         .kv_heads = of->model->kv_heads,
                                         .head_dim = of->model->head_dim };
+    price->grid = cost_find_grid(of->table, &price->shape, price->threads, of->model->weight_bits);
     count_layers(price);
     price->tokens = arena_array(arena, (size_t)of->token_budget + 1, sizeof *price->tokens);
     price->sequences = arena_array(arena, (size_t)of->max_seqs + 1, sizeof *price->sequences);
@@ -166,6 +168,10 @@ static bool add_mixed(const struct step_price *price, struct cost_mixed mixed, s
     enum interp_origin origin;
     int64_t time_ps;
 
+    if (price->grid) {
+        time_ps = cost_grid_ps(price->of.table, price->grid, &mixed, &origin);
+        return add(sum, time_ps, price->layers[BLOCK_ATTN], origin, err);
+    }
     return cost_lookup_mixed(price->of.table, &mixed, price->threads, price->of.model->weight_bits,
                              &time_ps, &origin, err) &&
            add(sum, time_ps, price->layers[BLOCK_ATTN], origin, err);

@@ -28,13 +28,18 @@ enum instance_state {
 
 struct instance { /* of a replica; its index is its slot in the engine. Hot members first */
     enum instance_state state;
-    int32_t window;               /* steps under way */
-    int32_t taken;                /* steady steps that are done, of those planned */
-    int32_t limit;                /* steady steps planned */
-    int64_t begin_ps;             /* of what is under way */
-    int64_t end_ps;               /* of it */
-    int64_t mean_past;            /* of steady steps: mean tokens in the cache before the first */
+    int32_t ahead;    /* steady steps that follow on this line, each an event: steps one by one */
+    int32_t taken;    /* steady steps that are done, of those planned */
+    int32_t window;   /* steps under way */
+    int64_t begin_ps; /* of what is under way */
+    int64_t end_ps;   /* of it */
+    int64_t step_ps;  /* what the first step under way takes */
+    int64_t slope_ps; /* each steady step takes so much more than the one before */
+    int32_t limit;    /* steady steps planned */
+    int32_t on_line;  /* of those taken, how many were when this line began */
     const struct step_line *line; /* of steady steps */
+    int64_t mean_past;            /* mean tokens in the cache before the first steady step */
+    int64_t busy_from_ps;         /* begin of the first step of what was planned */
     int32_t decodes;
     int32_t device;
     bool is_alone; /* on its device */
@@ -96,6 +101,23 @@ bool instance_done(struct run *run, int32_t index, struct err *err);
 void instance_join(struct run *run, int32_t index, int32_t flight);
 /* Tokens that it has still to compute, as of now. */
 int64_t instance_work_tokens(const struct run *run, const struct instance *instance);
+/* The next of steady steps that are taken one by one begins where the one before has ended. False:
+ * there is none, or something else is under way. */
+static inline bool instance_step_on(struct run *run, int32_t index)
+{
+    struct instance *instance = &run->instances[index];
+
+    if (instance->ahead == 0)
+        return false;
+    instance->ahead--;
+    instance->taken++;
+    instance->step_ps += instance->slope_ps;
+    instance->begin_ps = instance->end_ps;
+    instance->end_ps = engine_after_ps(instance->end_ps, instance->step_ps);
+    engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
+    return true;
+}
+
 /* llm.c */
 void llm_end(struct run *run, int32_t flight, int32_t replica, enum trace_status status,
              int64_t end_ps);

@@ -32,16 +32,13 @@ static void stream_refresh(struct stream *stream)
     stream->next_ps = stream->count > 0 ? stream->block[stream->at].arrival_ps : LLM_NEVER;
 }
 
-static struct llm_arrival stream_take(struct stream *stream)
+/* The next arrival, which lives until stream_refresh. */
+static const struct llm_arrival *stream_take(struct stream *stream)
 {
-    struct llm_arrival arrival;
-
-    if (stream->source->peek_ps)
-        (void)stream->source->take(stream->source->arg, &arrival, 1);
-    else
-        arrival = stream->block[stream->at++];
-    stream_refresh(stream);
-    return arrival;
+    if (!stream->source->peek_ps)
+        return &stream->block[stream->at++];
+    (void)stream->source->take(stream->source->arg, stream->block, 1);
+    return stream->block;
 }
 
 /* ---- requests ---- */
@@ -118,14 +115,19 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
 
 /* ---- dispatch ---- */
 
+static bool can_take(const struct run *run, const struct instance *instance,
+                     const struct llm_arrival *arrival)
+{
+    return (!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
+           continuous_fits(&instance->options, arrival->prompt_tokens, arrival->output_tokens);
+}
+
 static struct dispatch_replica candidate_of(const struct run *run, const struct instance *instance,
                                             const struct llm_arrival *arrival)
 {
     struct dispatch_replica candidate = { .outstanding = instance->outstanding };
 
-    candidate.is_up =
-        (!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
-        continuous_fits(&instance->options, arrival->prompt_tokens, arrival->output_tokens);
+    candidate.is_up = can_take(run, instance, arrival);
     /* Of all that is to be computed: every token of it takes time, and only its order counts. */
     if (run->options->dispatch == DISPATCH_LEAST_IDLE ||
         run->options->dispatch == DISPATCH_LEAST_LAST_STAGE)
@@ -140,6 +142,10 @@ static int32_t choose(struct run *run, const struct llm_arrival *arrival)
         &run->choices[run->epoch * run->plan->service_count + arrival->service];
     struct dispatch_request who = { (int64_t)arrival->index, -1, -1 };
     int chosen;
+
+    if (choice->count == 1) /* where there is no choice nothing has to be known of it */
+        return can_take(run, &run->instances[choice->instances[0]], arrival) ? choice->instances[0]
+                                                                             : -1;
 
     if (run->options->dispatch == DISPATCH_STICKY)
         who = (struct dispatch_request){ arrival->request_id, arrival->session, arrival->client };
@@ -214,16 +220,19 @@ static bool loop(struct run *run, struct stream *stream, struct err *err)
             int slot = engine_next(run->engine);
 
             run->now_ps = event_ps;
+            if (instance_step_on(run, slot))
+                continue;
             if (!instance_done(run, slot, err))
                 return false;
             if (run->source->ended)
                 stream_refresh(stream);
+            /* Nobody else is there who could do something at this instant. */
+            if (run->plan->replica_count == 1 && stream->next_ps > run->now_ps &&
+                !decide_all(run, err))
+                return false;
         } else {
-            struct llm_arrival arrival = stream_take(stream);
-
-            on_arrival(run, &arrival);
-            if (run->source->ended)
-                stream_refresh(stream);
+            on_arrival(run, stream_take(stream));
+            stream_refresh(stream);
         }
     }
 }

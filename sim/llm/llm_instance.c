@@ -42,21 +42,26 @@ static void instance_wake(struct run *run, int32_t index)
 
 /* ---- steady steps ---- */
 
-/* Of the first `steps` of a line that begins with a step of first_ps: exact. */
-static int64_t sum_ps(const struct step_line *line, int64_t first_ps, int32_t steps)
+/* Of the first `steps` under way: exact. */
+static int64_t sum_ps(const struct instance *instance, int32_t steps)
 {
-    return steps * first_ps + line->slope_ps * ((int64_t)steps * (steps - 1) / 2);
+    return steps * instance->step_ps + instance->slope_ps * ((int64_t)steps * (steps - 1) / 2);
 }
 
-/* Least number of steps up to window, whose sum is at least span_ps. */
-static int32_t steps_until(const struct instance *instance, int64_t first_ps, int64_t span_ps)
+/* Least number of steps up to window, whose sum is at least span_ps >= 0. */
+static int32_t steps_until(const struct instance *instance, int64_t span_ps)
 {
+    int64_t first_ps = instance->step_ps;
+    int64_t last_ps = first_ps + instance->slope_ps * (instance->window - 1);
+    int64_t most_ps = first_ps > last_ps ? first_ps : last_ps;
     int32_t low = 1, high = instance->window;
 
+    if (high > 2 && most_ps > 0 && span_ps / most_ps < high) /* none takes longer than that */
+        low = span_ps / most_ps > 1 ? (int32_t)(span_ps / most_ps) : 1;
     while (low < high) {
         int32_t middle = low + (high - low) / 2;
 
-        if (sum_ps(instance->line, first_ps, middle) >= span_ps)
+        if (sum_ps(instance, middle) >= span_ps)
             high = middle;
         else
             low = middle + 1;
@@ -64,48 +69,57 @@ static int32_t steps_until(const struct instance *instance, int64_t first_ps, in
     return low;
 }
 
-static int64_t first_step_ps(const struct instance *instance)
+/* Sums of so many steps, of so much each, are in no danger of running over. */
+static bool is_small(int64_t step_ps, int32_t steps)
 {
-    return step_line_ps(instance->line, instance->mean_past + instance->taken);
+    return (step_ps < UNITS_PS_PER_S && steps < 1 << 20) || step_ps <= UNITS_MAX_PS / steps;
 }
 
-/* How many steps of the line can be one event: those up to the limit, on this line, whose sum is in
- * no danger of running over. */
-static int32_t window_of(const struct run *run, const struct instance *instance, int64_t first_ps)
+/* Of the steps that are left on the line, how many can be one event. */
+static int32_t window_of(const struct instance *instance, int32_t left)
 {
-    int64_t mean = instance->mean_past + instance->taken;
-    int64_t most = instance->line->to - mean + 1;
-    int32_t steps = instance->limit - instance->taken;
-    int64_t last_ps;
+    while (left > 1) {
+        int64_t last_ps = instance->step_ps + instance->slope_ps * (left - 1);
 
-    if (run->options->is_stepped || !instance->is_alone)
-        return 1;
-    steps = most < steps ? (int32_t)most : steps;
-    while (steps > 1) {
-        last_ps = step_line_ps(instance->line, mean + steps - 1);
-        if ((last_ps > first_ps ? last_ps : first_ps) <= UNITS_MAX_PS / steps)
+        if (is_small(last_ps > instance->step_ps ? last_ps : instance->step_ps, left))
             break;
-        steps /= 2;
+        left /= 2;
     }
-    return steps;
+    return left;
+}
+
+static void leave_line(struct run *run, struct instance *instance)
+{
+    run->result->extrapolated_costs +=
+        (int64_t)(instance->taken - instance->on_line) * instance->line->extrapolated;
+    instance->on_line = instance->taken;
 }
 
 /* The next steady steps are under way. */
 static bool launch_steady(struct run *run, int32_t index, struct err *err)
 {
     struct instance *instance = &run->instances[index];
-    int64_t mean = instance->mean_past + instance->taken, first_ps;
+    int64_t mean = instance->mean_past + instance->taken, most;
+    int32_t left = instance->limit - instance->taken;
 
     if (!instance->line || mean > instance->line->to) {
+        if (instance->line)
+            leave_line(run, instance);
         instance->line = step_price_line(instance->price, instance->decodes, mean, err);
         if (!instance->line)
             return false;
+        instance->slope_ps = instance->line->slope_ps;
     }
-    first_ps = first_step_ps(instance);
-    instance->window = window_of(run, instance, first_ps);
+    most = instance->line->to - mean + 1;
+    left = most < left ? (int32_t)most : left;
+    instance->step_ps = step_line_ps(instance->line, mean);
+    instance->window = 1;
+    if (run->options->is_stepped)
+        instance->ahead = left - 1;
+    else
+        instance->window = window_of(instance, left);
     instance->begin_ps = run->now_ps;
-    instance->end_ps =
-        engine_after_ps(run->now_ps, sum_ps(instance->line, first_ps, instance->window));
+    instance->end_ps = engine_after_ps(run->now_ps, sum_ps(instance, instance->window));
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
     return true;
 }
@@ -114,12 +128,14 @@ static bool launch_steady(struct run *run, int32_t index, struct err *err)
 static void cut_short(struct run *run, int32_t index)
 {
     struct instance *instance = &run->instances[index];
-    int64_t first_ps = first_step_ps(instance);
+    int32_t window = steps_until(instance, run->now_ps - instance->begin_ps);
 
-    instance->window = steps_until(instance, first_ps, run->now_ps - instance->begin_ps);
-    instance->limit = instance->taken + instance->window;
-    instance->end_ps =
-        engine_after_ps(instance->begin_ps, sum_ps(instance->line, first_ps, instance->window));
+    instance->limit = instance->taken + window;
+    instance->ahead = 0;
+    if (window == instance->window)
+        return;
+    instance->window = window;
+    instance->end_ps = engine_after_ps(instance->begin_ps, sum_ps(instance, window));
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
 }
 
@@ -132,9 +148,7 @@ int64_t instance_work_tokens(const struct run *run, const struct instance *insta
         return tokens;
     done = instance->taken;
     if (run->now_ps > instance->begin_ps) /* whole steps that lie behind */
-        done +=
-            steps_until(instance, first_step_ps(instance), run->now_ps - instance->begin_ps + 1) -
-            1;
+        done += steps_until(instance, run->now_ps - instance->begin_ps + 1) - 1;
     return tokens - (int64_t)done * instance->decodes;
 }
 
@@ -188,7 +202,7 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
     if (!step_price_batch(instance->price, batch, &time_ps, &instance->extrapolated, err))
         return false;
     instance->state = INSTANCE_STEPPING;
-    instance->begin_ps = run->now_ps;
+    instance->begin_ps = instance->busy_from_ps = run->now_ps;
     instance->end_ps = engine_after_ps(run->now_ps, time_ps);
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
     note_starts(run, instance, batch);
@@ -211,7 +225,8 @@ bool instance_decide(struct run *run, int32_t index, struct err *err)
 
         if (steady.steps > 0) {
             instance->state = INSTANCE_DECODING;
-            instance->taken = 0;
+            instance->taken = instance->on_line = 0;
+            instance->busy_from_ps = run->now_ps;
             instance->limit = instance->is_alone ? steady.steps : 1;
             instance->decodes = steady.decodes;
             instance->mean_past = steady.past_tokens / steady.decodes;
@@ -262,18 +277,18 @@ bool instance_done(struct run *run, int32_t index, struct err *err)
     struct instance *instance = &run->instances[index];
     const struct continuous_ends *ends;
 
-    run->result->busy_ps[instance->device] += instance->end_ps - instance->begin_ps;
     if (instance->state == INSTANCE_STEPPING) {
         run->result->extrapolated_costs += instance->extrapolated;
         ends = continuous_step_done(instance->batcher);
     } else {
-        assert(instance->state == INSTANCE_DECODING);
-        run->result->extrapolated_costs += (int64_t)instance->window * instance->line->extrapolated;
+        assert(instance->state == INSTANCE_DECODING && instance->ahead == 0);
         instance->taken += instance->window;
         if (instance->taken < instance->limit)
             return launch_steady(run, index, err);
+        leave_line(run, instance);
         ends = continuous_advance(instance->batcher, instance->taken);
     }
+    run->result->busy_ps[instance->device] += run->now_ps - instance->busy_from_ps;
     tell_ends(run, instance, ends);
     go_on(run, index);
     return true;
