@@ -39,7 +39,7 @@ struct instance { /* of a replica; its index is its slot in the engine. Hot memb
     int32_t on_line;  /* of those taken, how many were when this line began */
     const struct step_line *line; /* of steady steps */
     int64_t mean_past;            /* mean tokens in the cache before the first steady step */
-    int64_t busy_from_ps;         /* begin of the first step of what was planned */
+    int64_t busy_from_ps;         /* begin of the first steady step */
     int32_t decodes;
     int32_t device;
     bool is_alone; /* on its device */

@@ -124,12 +124,29 @@ static bool launch_steady(struct run *run, int32_t index, struct err *err)
     return true;
 }
 
-/* An arrival that the next decision could admit: no step begins behind it. */
+/* Steady steps that are taken, and no more of those planned. */
+static const struct continuous_ends *end_steady(struct run *run, struct instance *instance)
+{
+    leave_line(run, instance);
+    instance->ahead = 0;
+    run->result->busy_ps[instance->device] += run->now_ps - instance->busy_from_ps;
+    return continuous_advance(instance->batcher, instance->taken);
+}
+
+/* An arrival that the next decision could admit: no step begins behind it, nor one at this instant.
+ */
 static void cut_short(struct run *run, int32_t index)
 {
     struct instance *instance = &run->instances[index];
-    int32_t window = steps_until(instance, run->now_ps - instance->begin_ps);
+    int32_t window;
 
+    if (run->now_ps == instance->begin_ps && instance->taken > 0) {
+        engine_clear(run->engine, index);
+        (void)end_steady(run, instance); /* nobody ends before the last of those planned */
+        decide_now(run, index);
+        return;
+    }
+    window = steps_until(instance, run->now_ps - instance->begin_ps);
     instance->limit = instance->taken + window;
     instance->ahead = 0;
     if (window == instance->window)
@@ -202,7 +219,7 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
     if (!step_price_batch(instance->price, batch, &time_ps, &instance->extrapolated, err))
         return false;
     instance->state = INSTANCE_STEPPING;
-    instance->begin_ps = instance->busy_from_ps = run->now_ps;
+    instance->begin_ps = run->now_ps;
     instance->end_ps = engine_after_ps(run->now_ps, time_ps);
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
     note_starts(run, instance, batch);
@@ -279,16 +296,15 @@ bool instance_done(struct run *run, int32_t index, struct err *err)
 
     if (instance->state == INSTANCE_STEPPING) {
         run->result->extrapolated_costs += instance->extrapolated;
+        run->result->busy_ps[instance->device] += run->now_ps - instance->begin_ps;
         ends = continuous_step_done(instance->batcher);
     } else {
         assert(instance->state == INSTANCE_DECODING && instance->ahead == 0);
         instance->taken += instance->window;
         if (instance->taken < instance->limit)
             return launch_steady(run, index, err);
-        leave_line(run, instance);
-        ends = continuous_advance(instance->batcher, instance->taken);
+        ends = end_steady(run, instance);
     }
-    run->result->busy_ps[instance->device] += run->now_ps - instance->busy_from_ps;
     tell_ends(run, instance, ends);
     go_on(run, index);
     return true;

@@ -1,0 +1,351 @@
+/* test_llm.c - continuous batches under simulated time, by hand: who takes part in which iteration,
+ * ties, preemption, several replicas, shared devices, what is refused. */
+#include "tests/unit/sim/llm_fixture.h"
+
+#include "lib/format/cluster.h"
+#include "sim/report/report.h"
+
+#define PS(ms, steps) ((ms)*MS + (steps)*EACH_PS)
+
+static void assert_request(size_t index, int64_t start_ps, int64_t first_ps, int64_t finish_ps)
+{
+    const struct serve_request *request = &fixture.result.requests[index];
+
+    assert_int_equal(request->status, TRACE_OK);
+    assert_int_equal(request->start_ps, start_ps);
+    assert_int_equal(request->first_token_ps, first_ps);
+    assert_int_equal(request->finish_ps, finish_ps);
+}
+
+static struct continuous_counts counts(void)
+{
+    return llm_counts(fixture.result.continuous);
+}
+
+/* ---- iterations ---- */
+
+static void a_request_takes_its_prompt_and_a_step_a_token(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("w.csv", W "0,0.5,s,4,3\n1,1,s,7,1\n");
+    llm_must_run();
+    assert_request(0, 500 * MS, PS(504, 1), PS(506, 3));
+    assert_request(1, 1000 * MS, PS(1007, 1), PS(1007, 1));
+    assert_int_equal(counts().steps, 4);
+    assert_int_equal(counts().tokens, 4 + 2 + 7);
+    assert_int_equal(fixture.result.end_ps, PS(1007, 1));
+    assert_int_equal(fixture.result.event_count, 2 + 4);
+    assert_int_equal(fixture.result.devices[0].busy_ps, PS(13, 4));
+    assert_int_equal(fixture.result.extrapolated_costs, 0);
+}
+
+static void who_arrives_during_an_iteration_takes_part_in_the_next(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    /* 0 computes until 10 ms, then alone a token until 11 ms; 1 comes meanwhile */
+    fixture_write("w.csv", W "0,0,s,10,4\n1,0.0105,s,5,2\n");
+    llm_must_run();
+    assert_request(0, 0, PS(10, 1), PS(11 + 6 + 2, 4));
+    assert_request(1, PS(11, 2), PS(17, 3), PS(19, 4));
+}
+
+static void who_arrives_when_an_iteration_ends_takes_part_at_once(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("w.csv", W "0,0,s,10,4\n1,0.01000000001,s,5,2\n2,0.010000000011,s,5,1\n");
+    llm_must_run();
+    assert_request(0, 0, PS(10, 1), PS(16 + 7 + 1, 4));
+    assert_request(1, PS(10, 1), PS(16, 2), PS(23, 3));
+    assert_request(2, PS(16, 2), PS(23, 3), PS(23, 3));
+}
+
+static void a_prompt_is_cut_where_the_budget_ends(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 8, 100);
+    fixture_write("w.csv", W "0,0,s,20,2\n");
+    llm_must_run();
+    assert_request(0, 0, PS(20, 3), PS(21, 4));
+    assert_int_equal(counts().steps, 4);
+    llm_setup_files(4, 8, 100);
+    fixture.options.kv.has_chunks = false; /* 21 tokens would have to be one step */
+    llm_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_REFUSED);
+    fixture.options.batch.token_budget = 21;
+    llm_must_run();
+    assert_request(0, 0, PS(20, 1), PS(21, 2));
+}
+
+static void many_iterations_at_once_end_where_an_arrival_could_join(void **state)
+{
+    (void)state;
+    llm_setup_files(2, 64, 100);
+    fixture_write("w.csv", W "0,0,s,2,90\n1,0.0305,s,3,2\n2,0.0306,s,3,2\n3,0.0307,s,3,1\n");
+    llm_must_run();
+    /* 0: 2 ms, then tokens until 31 ms; 1 joins, 2 waits for a place */
+    assert_request(1, PS(31, 30), PS(35, 31), PS(37, 32));
+    assert_request(2, PS(37, 32), PS(41, 33), PS(43, 34));
+    assert_request(3, PS(43, 34), PS(47, 35), PS(47, 35));
+    assert_int_equal(counts().running_peak, 2);
+}
+
+static void where_blocks_run_out_the_last_admitted_starts_anew(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 3); /* 12 tokens */
+    fixture_write("w.csv", W "0,0,s,4,6\n1,0,s,3,6\n");
+    llm_must_run();
+    assert_int_equal(counts().preemptions, 1);
+    assert_int_equal(counts().recomputed_tokens, 5);
+    assert_int_equal(counts().blocks_peak, 3);
+    /* 7 tokens at once, then 2 and 1 a step; 1 is out of blocks at its fifth token */
+    assert_request(0, 0, PS(7, 1), PS(7 + 2 + 4, 6));
+    assert_request(1, 0, PS(7, 1), PS(13 + 5 + 3, 10));
+}
+
+static void a_session_finds_what_its_last_turn_left(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("w.csv", "request_id,arrival_s,service,prompt_tokens,output_tokens,session,"
+                           "prefix_tokens,think_s\n"
+                           "0,0,s,9,4,x,0,0\n1,,s,20,1,x,13,1\n2,0.5,s,20,1,y,0,0\n");
+    llm_must_run();
+    /* of 13 tokens 12 were computed: three blocks */
+    assert_int_equal(counts().hit_tokens, 12);
+    assert_request(0, 0, PS(9, 1), PS(12, 4));
+    assert_request(1, PS(1012, 4), PS(1012 + 8, 5), PS(1012 + 8, 5));
+    assert_request(2, 500 * MS, PS(520, 1), PS(520, 1));
+    fixture.options.kv.has_prefix_cache = false;
+    llm_must_run();
+    assert_int_equal(counts().hit_tokens, 0);
+    assert_request(1, PS(1012, 4), PS(1012 + 20, 5), PS(1012 + 20, 5));
+}
+
+static void prefix_blocks_say_what_is_shared(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("w.csv", W "0,0,s,10,1\n1,1,s,10,1\n");
+    fixture_write("b.csv", "request_id,block_index,chain_id\n0,0,5\n0,1,6\n1,0,5\n1,1,9\n");
+    fixture.files.prefix_blocks = fixture_path("b.csv");
+    llm_must_run();
+    assert_int_equal(counts().hit_tokens, 4);
+    assert_request(1, 1000 * MS, PS(1006, 1), PS(1006, 1));
+    fixture_write("b.csv", "# block_tokens: 8\nrequest_id,block_index,chain_id\n0,0,5\n");
+    assert_false(llm_run_files());
+    assert_non_null(strstr(fixture.err.text, "b.csv: its blocks are of 8 tokens: expected 4"));
+}
+
+/* ---- spans ---- */
+
+static void every_iteration_of_a_request_is_a_step(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 8, 100);
+    fixture_write("w.csv", W "0,0,s,10,2\n1,0.001,s,2,2\n");
+    fixture_must_run();
+    assert_string_equal(
+        fixture_stages_text(),
+        "# orrery: stages 1\n"
+        "request_id,service,replica,stage,device,start_s,finish_s,step,batch_id,phase\n"
+        "0,s,0,0,a,0,0.00800000001,0,0,prefill\n"
+        "0,s,0,0,a,0.00800000001,0.01200000002,1,1,prefill\n"
+        "0,s,0,0,a,0.01200000002,0.01400000003,2,2,decode\n"
+        "1,s,0,0,a,0.00800000001,0.01200000002,0,1,prefill\n"
+        "1,s,0,0,a,0.01200000002,0.01400000003,1,2,decode\n");
+}
+
+/* ---- replicas ---- */
+
+static void two_replicas_share_the_requests(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("p.csv", P "s,0,0,a,tiny,,all\ns,1,0,b,tiny,,all\n");
+    fixture_write("w.csv", W "0,0,s,10,1\n1,0,s,4,4\n2,0.004,s,2,1\n3,0.0045,s,2,1\n");
+    /* 0 owes a 10 tokens, 1 owes b 7; at 4 ms b still owes 7, as its step is not done; then 9 */
+    llm_must_run();
+    assert_int_equal(fixture.result.requests[0].replica, 0);
+    assert_int_equal(fixture.result.requests[1].replica, 1);
+    assert_int_equal(fixture.result.requests[2].replica, 1);
+    assert_int_equal(fixture.result.requests[3].replica, 1);
+    fixture.options.dispatch = DISPATCH_ROUND_ROBIN;
+    llm_must_run();
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(fixture.result.requests[i].replica, i % 2);
+}
+
+static void services_on_one_device_take_turns(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("p.csv", P "s,0,0,a,tiny,,all\nr,0,0,a,tiny,,all\n");
+    fixture_write("w.csv", W "0,0,s,4,3\n1,0.001,r,5,2\n2,0.002,r,3,1\n");
+    llm_must_run();
+    /* s: 4 ms; r: 8 ms with both of its requests; s: 1; r: 1; s: 1 */
+    assert_request(0, 0, PS(4, 1), PS(4 + 8 + 1 + 1 + 1, 5));
+    assert_request(1, PS(4, 1), PS(12, 2), PS(14, 4));
+    assert_request(2, PS(4, 1), PS(12, 2), PS(12, 2));
+    assert_int_equal(fixture.result.devices[0].busy_ps, PS(15, 5));
+}
+
+static void a_later_epoch_brings_another_replica(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("p.csv", "service,replica,stage,device,model,layers,block,epoch,from_s\n"
+                           "s,0,0,a,tiny,,all,0,\ns,0,0,b,tiny,,all,1,1\n");
+    fixture_write("w.csv", W "0,0.999,s,4,3\n1,1,s,4,1\n");
+    llm_must_run();
+    assert_int_equal(fixture.result.devices[0].busy_ps, PS(6, 3));
+    assert_int_equal(fixture.result.devices[1].busy_ps, PS(4, 1));
+}
+
+/* ---- memory ---- */
+
+static void blocks_are_what_memory_leaves_beside_weights(void **state)
+{
+    const struct llm_result *done;
+
+    (void)state;
+    llm_setup_files(4, 64, 0);
+    fixture_write("w.csv", W "0,0,s,4,3\n");
+    llm_must_run(); /* memory is not stated: room for four of the only request */
+    done = fixture.result.continuous;
+    assert_false(done->is_memory_known);
+    assert_int_equal(done->instances[0].block_count, 4 * 2);
+    /* a token has 2 x 8 values of 32 bits */
+    assert_int_equal(done->instances[0].block_bytes, 4 * 64);
+    fixture_cluster("device,type,memory_bytes\na,t,100000\n", NULL);
+    llm_must_run();
+    done = fixture.result.continuous;
+    assert_true(done->is_memory_known);
+    assert_int_equal(done->instances[0].block_count,
+                     (100000 - (fixture.result.devices[0].peak_bytes - 2 * 256)) / 256);
+    fixture.options.kv.block_count = 1000;
+    assert_false(llm_run_files());
+    assert_non_null(strstr(fixture.err.text, "cluster/devices.csv:2: device 'a' has"));
+    assert_non_null(strstr(fixture.err.text, "weights, reserved and KV blocks take"));
+}
+
+static void what_can_never_be_computed_is_refused(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 8); /* 32 tokens */
+    fixture_write("w.csv", W "0,0,s,30,3\n1,0,s,30,4\n2,0,s,500,20\n");
+    llm_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    assert_int_equal(fixture.result.requests[1].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.requests[2].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.requests[1].replica, -1);
+}
+
+/* ---- closed loops, objectives, reports ---- */
+
+static void a_closed_loop_waits_for_ends(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("w.csv",
+                  "request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s\n"
+                  "0,,s,4,3,x,0\n1,,s,4,1,x,0\n2,,s,4,2,y,0.001\n3,,s,6,1,x,0.5\n");
+    llm_must_run();
+    /* 2 joins at 4 ms; 0 ends at 11 ms, and 1 comes at that instant */
+    assert_request(0, 0, PS(4, 1), PS(11, 3));
+    assert_request(2, PS(4, 1), PS(9, 2), PS(11, 3));
+    assert_request(1, PS(11, 3), PS(15, 4), PS(15, 4));
+    assert_request(3, PS(515, 4), PS(521, 5), PS(521, 5));
+}
+
+static void the_report_tells_of_the_batches(void **state)
+{
+    struct report report = { .inputs = &fixture.scenario.inputs };
+    struct out *out = out_open_memory(fixture.arena);
+    const char *text;
+
+    (void)state;
+    llm_setup_files(4, 64, 8);
+    fixture.options.kv.must_share = true;
+    fixture_write("w.csv", W "0,0,s,10,3\n1,0,s,10,3\n");
+    fixture_must_run();
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
+    report_text(&report, out);
+    text = out_memory(out, NULL);
+    assert_non_null(strstr(text, "iterations 3 of 2 requests in the mean, 2 at most; 2 waited"));
+    assert_non_null(strstr(text, "KV blocks  8 given, 6 used at most"));
+    assert_non_null(strstr(text, "preempted  0 times, 0 tokens computed anew"));
+    assert_non_null(strstr(text, "warning: --prefix-cache on: neither --prefix-blocks nor"));
+    out = out_open_memory(fixture.arena);
+    report_json(fixture.arena, &report, out);
+    text = out_memory(out, NULL);
+    assert_non_null(strstr(text, "\"iterations\": 3,"));
+    assert_non_null(strstr(text, "\"kv_blocks_from\": \"given\","));
+}
+
+static void what_this_version_cannot_do_is_refused(void **state)
+{
+    static const struct {
+        const char *placement, *error;
+    } placements[] = {
+        { P "s,0,0,a,tiny,,embed\ns,0,0,a,tiny,0,layer\ns,0,1,b,tiny,,lm_head\n",
+          "replica 0 of service 's' is on several stages or devices" },
+        { P "s,0,0,a,reader,,all\n", "for decoders; service 's' runs reader" },
+    };
+
+    (void)state;
+    llm_setup_files(4, 64, 8);
+    fixture_write("w.csv", W "0,0,s,4,3\n");
+    for (size_t i = 0; i < sizeof placements / sizeof placements[0]; i++) {
+        fixture_write("p.csv", placements[i].placement);
+        assert_false(llm_run_files());
+        if (!strstr(fixture.err.text, placements[i].error))
+            fail_msg("'%s' does not hold '%s'", fixture.err.text, placements[i].error);
+    }
+    fixture_write("p.csv", P "s,0,0,a,tiny,,all\n");
+    fixture.options.admission = ADMIT_SLO;
+    assert_false(llm_run_files());
+    assert_non_null(strstr(fixture.err.text, "not with --admission slo"));
+    fixture.options.admission = ADMIT_NONE;
+    fixture.options.rules = SERVE_DLSIM;
+    assert_false(llm_run_files());
+    assert_non_null(strstr(fixture.err.text, "not with --rules dlsim"));
+    fixture.options.rules = SERVE_DEFAULT;
+    fixture.options.has_kappa = true;
+    assert_false(llm_run_files());
+    fixture.options.has_kappa = false;
+    fixture.options.batch.token_budget = 3;
+    assert_false(llm_run_files());
+    assert_non_null(strstr(fixture.err.text, "TOKEN_BUDGET is 3: expected at least MAX_SEQS, 4"));
+}
+
+#define llm_test(function)                                                                         \
+    cmocka_unit_test_setup_teardown(function, fixture_set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        llm_test(a_request_takes_its_prompt_and_a_step_a_token),
+        llm_test(who_arrives_during_an_iteration_takes_part_in_the_next),
+        llm_test(who_arrives_when_an_iteration_ends_takes_part_at_once),
+        llm_test(a_prompt_is_cut_where_the_budget_ends),
+        llm_test(many_iterations_at_once_end_where_an_arrival_could_join),
+        llm_test(where_blocks_run_out_the_last_admitted_starts_anew),
+        llm_test(a_session_finds_what_its_last_turn_left),
+        llm_test(prefix_blocks_say_what_is_shared),
+        llm_test(every_iteration_of_a_request_is_a_step),
+        llm_test(two_replicas_share_the_requests),
+        llm_test(services_on_one_device_take_turns),
+        llm_test(a_later_epoch_brings_another_replica),
+        llm_test(blocks_are_what_memory_leaves_beside_weights),
+        llm_test(what_can_never_be_computed_is_refused),
+        llm_test(a_closed_loop_waits_for_ends),
+        llm_test(the_report_tells_of_the_batches),
+        llm_test(what_this_version_cannot_do_is_refused),
+    };
+
+    return cmocka_run_group_tests_name("llm", tests, NULL, NULL);
+}
