@@ -236,6 +236,37 @@ static void set_rules(struct argp_state *state, struct run_settings *settings, c
     settings->serve.rules = settings->is_kafetzis ? SERVE_DEFAULT : (enum serve_rules)chosen;
 }
 
+/* Of continuous batches. */
+static error_t on_kv(int key, char *text, struct argp_state *state)
+{
+    struct run_settings *settings = state->input;
+    struct serve_options *serve = &settings->serve;
+
+    switch (key) {
+    case KEY_KV_BLOCK:
+        serve->kv.block_tokens =
+            (int32_t)cli_int(state, "--kv-block", text, 1, CONTINUOUS_MAX_BLOCK_TOKENS);
+        settings->kv_option = "kv-block";
+        return 0;
+    case KEY_KV_BLOCKS:
+        serve->kv.block_count = (int32_t)cli_int(state, "--kv-blocks", text, 1, 1 << 26);
+        settings->kv_option = "kv-blocks";
+        return 0;
+    case KEY_CHUNKS:
+        serve->kv.has_chunks = cli_choice(state, "--chunked-prefill", text, on_off_names, 2) == 0;
+        settings->kv_option = "chunked-prefill";
+        return 0;
+    case KEY_PREFIX_CACHE:
+        serve->kv.has_prefix_cache =
+            cli_choice(state, "--prefix-cache", text, on_off_names, 2) == 0;
+        serve->kv.must_share = serve->kv.has_prefix_cache;
+        settings->kv_option = "prefix-cache";
+        return 0;
+    default:
+        return on_output(key, text, settings);
+    }
+}
+
 /* The rules of the run. */
 static error_t on_rule(int key, char *text, struct argp_state *state)
 {
@@ -261,25 +292,6 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         if (!batch_parse(text, &serve->batch, &err))
             argp_error(state, "%s", err.text);
         return 0;
-    case KEY_KV_BLOCK:
-        serve->kv.block_tokens =
-            (int32_t)cli_int(state, "--kv-block", text, 1, CONTINUOUS_MAX_BLOCK_TOKENS);
-        settings->kv_option = "kv-block";
-        return 0;
-    case KEY_KV_BLOCKS:
-        serve->kv.block_count = (int32_t)cli_int(state, "--kv-blocks", text, 1, 1 << 26);
-        settings->kv_option = "kv-blocks";
-        return 0;
-    case KEY_CHUNKS:
-        serve->kv.has_chunks = cli_choice(state, "--chunked-prefill", text, on_off_names, 2) == 0;
-        settings->kv_option = "chunked-prefill";
-        return 0;
-    case KEY_PREFIX_CACHE:
-        serve->kv.has_prefix_cache =
-            cli_choice(state, "--prefix-cache", text, on_off_names, 2) == 0;
-        serve->kv.must_share = serve->kv.has_prefix_cache;
-        settings->kv_option = "prefix-cache";
-        return 0;
     case KEY_MEMORY:
         serve->memory = (enum serve_memory)cli_choice(state, "--memory", text, serve_memory_names,
                                                       SERVE_MEMORY_COUNT);
@@ -300,7 +312,7 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         serve->max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT64_MAX);
         return 0;
     default:
-        return on_output(key, text, settings);
+        return on_kv(key, text, state);
     }
 }
 

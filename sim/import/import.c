@@ -13,10 +13,10 @@
 
 #define TEXT_BYTES 512
 
-static const struct importer *const importers[] = { &import_dlsim,        &import_azure,
-                                                    &import_burstgpt,     &import_mlperf,
-                                                    &import_kafetzis,     &import_triosim,
-                                                    &import_llmservingsim };
+static const struct importer *const importers[] = { &import_dlsim,         &import_azure,
+                                                    &import_burstgpt,      &import_mlperf,
+                                                    &import_kafetzis,      &import_triosim,
+                                                    &import_llmservingsim, &import_vidur };
 #define IMPORTER_COUNT ((int)(sizeof importers / sizeof importers[0]))
 
 int import_count(void)

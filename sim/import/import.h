@@ -62,7 +62,7 @@ struct importer {
 };
 
 extern const struct importer import_azure, import_burstgpt, import_dlsim, import_kafetzis,
-    import_llmservingsim, import_mlperf, import_triosim;
+    import_llmservingsim, import_mlperf, import_triosim, import_vidur;
 
 int import_count(void);
 const struct importer *import_at(int index);

@@ -6,10 +6,8 @@
 #include "lib/base/err.h"
 #include "lib/base/lines.h"
 #include "lib/base/out.h"
-#include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "lib/format/placement.h"
-#include <ctype.h>
+#include "sim/import/bundle.h"
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,15 +34,6 @@ static const struct argp_option llmservingsim_options[] = {
     { 0 }
 };
 
-static int32_t read_bits(struct argp_state *state, const char *option, const char *text)
-{
-    int64_t bits = cli_int(state, option, text, 8, 32);
-
-    if (bits != 8 && bits != 16 && bits != 32)
-        argp_error(state, "%s is '%s': expected 8, 16 or 32", option, text);
-    return (int32_t)bits;
-}
-
 static error_t on_option(int key, char *text, struct argp_state *state)
 {
     struct llmservingsim_settings *settings = state->input;
@@ -60,10 +49,10 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->service = text;
         return 0;
     case KEY_WEIGHT_BITS:
-        settings->weight_bits = read_bits(state, "--weight-bits", text);
+        settings->weight_bits = bundle_bits(state, "--weight-bits", text);
         return 0;
     case KEY_KV_BITS:
-        settings->kv_bits = read_bits(state, "--kv-bits", text);
+        settings->kv_bits = bundle_bits(state, "--kv-bits", text);
         return 0;
     case KEY_KV_BLOCK:
         settings->block_tokens = (int32_t)cli_int(state, "--kv-block", text, 1, 65536);
@@ -117,7 +106,8 @@ static bool sniff(struct import_job *job, const char *path, int *input, struct e
         continue;
     if (text)
         *input = input_of_header(strncmp(text, "\xef\xbb\xbf", 3) == 0 ? text + 3 : text);
-    lines_close(lines);
+    if (lines)
+        lines_close(lines);
     return err->kind == ERR_NONE;
 }
 
@@ -207,58 +197,9 @@ static bool place_inputs(struct import_job *job, const char *paths[LLMSERVINGSIM
 
 /* ---- outputs ---- */
 
-/* Opens a table in a sub-folder of -o ("" = in -o itself). */
-static struct out *open_table(struct import_job *job, const char *folder, const char *name,
-                              struct err *err)
-{
-    const char *path = name;
-
-    if (job->output) {
-        const char *where =
-            folder[0] ? arena_printf(job->arena, "%s/%s", job->output, folder) : job->output;
-
-        if (!out_make_folder(where, err))
-            return NULL;
-        path = arena_printf(job->arena, "%s/%s", where, name);
-    }
-    return import_open(job, path, err);
-}
-
-/* "NVIDIA GeForce RTX 4090" names a folder. */
-static const char *type_of(struct import_job *job, const struct llmservingsim_settings *settings,
-                           const struct llmservingsim_meta *meta)
-{
-    char *name = arena_strdup(job->arena, meta->device[0] ? meta->device : "gpu");
-    size_t used = 0;
-
-    if (settings->type)
-        return settings->type;
-    for (const char *at = name; *at; at++) {
-        char c = (char)tolower((unsigned char)*at);
-
-        if (isalnum((unsigned char)c) || c == '.')
-            name[used++] = c;
-        else if (used > 0 && name[used - 1] != '-')
-            name[used++] = '-';
-    }
-    while (used > 0 && name[used - 1] == '-')
-        used--;
-    name[used] = '\0';
-    return used > 0 ? name : "gpu";
-}
-
 static const char *service_of(const struct llmservingsim_settings *settings)
 {
     return settings->service ? settings->service : "chat";
-}
-
-static bool write_models(struct import_job *job, const struct model *model, struct err *err)
-{
-    struct out *out = open_table(job, "", "models.csv", err);
-
-    if (out)
-        model_write(out, &model, 1);
-    return out != NULL;
 }
 
 static bool write_cluster(struct import_job *job, const struct llmservingsim_meta *meta,
@@ -274,7 +215,7 @@ static bool write_cluster(struct import_job *job, const struct llmservingsim_met
                                      .idle_w = -1,
                                      .busy_w = -1,
                                      .flop_per_s = -1 };
-    struct out *out = open_table(job, "cluster", "devices.csv", err);
+    struct out *out = bundle_open(job, "cluster", "devices.csv", err);
 
     if (out)
         cluster_write_devices(out, &device, 1);
@@ -284,7 +225,7 @@ static bool write_cluster(struct import_job *job, const struct llmservingsim_met
 static bool write_placement(struct import_job *job, const char *service, const char *model,
                             struct err *err)
 {
-    struct out *out = open_table(job, "", "placement.csv", err);
+    struct out *out = bundle_open(job, "", "placement.csv", err);
 
     if (out) {
         out_text(out, "# orrery: placement 1\nservice,replica,stage,device,model,layers,block\n");
@@ -321,7 +262,7 @@ static bool write_profile(struct import_job *job, const struct llmservingsim_set
                           const struct llmservingsim_meta *meta, struct err *err)
 {
     const struct model *model = llmservingsim_model(job, settings, meta, err), *part;
-    const char *type = type_of(job, settings, meta);
+    const char *type = settings->type ? settings->type : bundle_type(job->arena, meta->device);
     int32_t parts = meta->tensor_parallel > 0 ? meta->tensor_parallel : 1;
     struct llmservingsim_profile profile;
     struct out *out;
@@ -340,7 +281,7 @@ static bool write_profile(struct import_job *job, const struct llmservingsim_set
     import_note(job, "%d points of %s on '%s'", profile.row_count + profile.engine_count,
                 model->name, type);
     import_meta(job, "engine", meta->engine[0] ? meta->engine : NULL);
-    out = open_table(job, arena_printf(job->arena, "costs/%s", type), "kernels.csv", err);
+    out = bundle_open(job, arena_printf(job->arena, "costs/%s", type), "kernels.csv", err);
     if (!out)
         return false;
     cost_write_engine(out, meta->device, import_meta_list(job), profile.rows, profile.row_count,
@@ -349,7 +290,7 @@ static bool write_profile(struct import_job *job, const struct llmservingsim_set
         import_note(job, "a part of %d of the model: no placement is written", parts);
         return true;
     }
-    return write_models(job, model, err) && write_cluster(job, meta, type, err) &&
+    return bundle_write_model(job, model, err) && write_cluster(job, meta, type, err) &&
            write_placement(job, service_of(settings), model->name, err);
 }
 
@@ -378,14 +319,14 @@ static bool write_requests(struct import_job *job, const struct llmservingsim_se
     }
     import_note(job, "%zu requests%s", workload->count,
                 blocks ? "" : ", nothing said of what they share");
-    out = open_table(job, "", "workload.csv", err);
+    out = bundle_open(job, "", "workload.csv", err);
     if (!out)
         return false;
     workload_write(out, workload, import_meta_list(job));
     *has_blocks = blocks != NULL;
     if (!blocks)
         return true;
-    out = open_table(job, "", "prefix-blocks.csv", err);
+    out = bundle_open(job, "", "prefix-blocks.csv", err);
     if (out)
         prefix_blocks_write(out, blocks, workload, import_meta_list(job));
     return out != NULL;

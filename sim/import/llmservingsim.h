@@ -46,9 +46,9 @@ struct llmservingsim_profile {
 bool llmservingsim_read_meta(struct import_job *job, const char *path,
                              struct llmservingsim_meta *meta, struct err *err);
 /* The model that was profiled, with the bits of its weights and a name that tells them. */
-struct model *llmservingsim_model(struct import_job *job,
-                                  const struct llmservingsim_settings *settings,
-                                  const struct llmservingsim_meta *meta, struct err *err);
+const struct model *llmservingsim_model(struct import_job *job,
+                                        const struct llmservingsim_settings *settings,
+                                        const struct llmservingsim_meta *meta, struct err *err);
 
 /* llmservingsim_profile.c: the three tables, of which at least one is there. model: as one device
  * computes it. */

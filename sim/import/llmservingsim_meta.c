@@ -4,6 +4,7 @@
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
+#include "sim/import/bundle.h"
 #include "sim/import/llmservingsim.h"
 #include <string.h>
 #include <strings.h>
@@ -105,15 +106,6 @@ bool llmservingsim_read_meta(struct import_job *job, const char *path,
 
 /* ---- the model ---- */
 
-/* "meta-llama/Llama-3.1-8B" is the catalogue's llama-3.1-8b; "models/x/config.json" has no name. */
-static const char *base_name(struct arena *arena, const char *name)
-{
-    const char *slash = strrchr(name, '/');
-    const char *base = slash ? slash + 1 : name;
-
-    return strcmp(base, "config.json") == 0 ? "model" : arena_strdup(arena, base);
-}
-
 static const struct model *find_model(struct import_job *job,
                                       const struct llmservingsim_settings *settings,
                                       const struct llmservingsim_meta *meta, struct err *err)
@@ -129,7 +121,9 @@ static const struct model *find_model(struct import_job *job,
         err_set(err, ERR_USAGE, "--model is missing: which model was profiled");
         return NULL;
     }
-    name = base_name(job->arena, meta->model);
+    name =
+        strrchr(meta->model, '/'); /* "meta-llama/Llama-3.1-8B" is the catalogue's llama-3.1-8b */
+    name = name ? name + 1 : meta->model;
     for (int i = 0; i < model_count(catalogue); i++)
         if (strcasecmp(model_at(catalogue, i)->name, name) == 0)
             return model_at(catalogue, i);
@@ -178,23 +172,15 @@ static bool bits_of(const struct llmservingsim_meta *meta, int32_t *bits, struct
                   meta->dtype);
 }
 
-struct model *llmservingsim_model(struct import_job *job,
-                                  const struct llmservingsim_settings *settings,
-                                  const struct llmservingsim_meta *meta, struct err *err)
+const struct model *llmservingsim_model(struct import_job *job,
+                                        const struct llmservingsim_settings *settings,
+                                        const struct llmservingsim_meta *meta, struct err *err)
 {
     const struct model *found = find_model(job, settings, meta, err);
-    struct model *model = arena_alloc(job->arena, sizeof *model);
+    int32_t weight_bits = settings->weight_bits;
 
-    if (!found || !check_sizes(meta, found, err))
+    if (!found || !check_sizes(meta, found, err) ||
+        (weight_bits == 0 && !bits_of(meta, &weight_bits, err)))
         return NULL;
-    *model = *found;
-    model->weight_bits = settings->weight_bits;
-    if (model->weight_bits == 0 && !bits_of(meta, &model->weight_bits, err))
-        return NULL;
-    model->kv_bits = settings->kv_bits > 0 ? settings->kv_bits : model->weight_bits > 16 ? 32 : 16;
-    model->name = base_name(job->arena, found->name);
-    if (model->weight_bits != found->weight_bits || model->kv_bits != found->kv_bits)
-        model->name =
-            arena_printf(job->arena, "%s-%s", model->name, cost_dtype_of_bits(model->weight_bits));
-    return model;
+    return bundle_model(job->arena, found, weight_bits, settings->kv_bits);
 }

@@ -190,7 +190,8 @@ static bool read_lines(struct trace *trace, struct err *err)
         if (!ok)
             break;
     }
-    lines_close(lines);
+    if (lines)
+        lines_close(lines);
     return err->kind == ERR_NONE &&
            (trace->count > 0 || err_at(err, trace->path, 0, 0, "no requests"));
 }

@@ -257,6 +257,23 @@ static void bad_rows_are_located(void **state)
     }
 }
 
+static void assert_same_row(const struct cost_engine_row *a, const struct cost_engine_row *b)
+{
+    assert_int_equal(a->is_sampler, b->is_sampler);
+    assert_string_equal(a->impl, b->impl);
+    assert_string_equal(a->dtype, b->dtype);
+    assert_string_equal(a->regime, b->regime);
+    assert_int_equal(a->m_tokens, b->m_tokens);
+    assert_int_equal(a->gemm_n, b->gemm_n);
+    assert_int_equal(a->heads, b->heads);
+    assert_int_equal(a->chunk_tokens, b->chunk_tokens);
+    assert_int_equal(a->chunk_kv, b->chunk_kv);
+    assert_int_equal(a->decodes, b->decodes);
+    assert_int_equal(a->decode_kv, b->decode_kv);
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->mean_ps, b->mean_ps);
+}
+
 static void what_is_written_reads_back(void **state)
 {
     struct scratch *scratch = *state;
@@ -299,23 +316,8 @@ static void what_is_written_reads_back(void **state)
     assert_int_equal(cost_row_count(table), 1);
     assert_int_equal(cost_row_at(table, 0)->mean_ps, 5500);
     assert_int_equal(cost_engine_row_count(table), 2);
-    for (int i = 0; i < 2; i++) {
-        const struct cost_engine_row *a = &engine_rows[i], *b = cost_engine_row_at(table, i);
-
-        assert_int_equal(a->is_sampler, b->is_sampler);
-        assert_string_equal(a->impl, b->impl);
-        assert_string_equal(a->dtype, b->dtype);
-        assert_string_equal(a->regime, b->regime);
-        assert_int_equal(a->m_tokens, b->m_tokens);
-        assert_int_equal(a->gemm_n, b->gemm_n);
-        assert_int_equal(a->heads, b->heads);
-        assert_int_equal(a->chunk_tokens, b->chunk_tokens);
-        assert_int_equal(a->chunk_kv, b->chunk_kv);
-        assert_int_equal(a->decodes, b->decodes);
-        assert_int_equal(a->decode_kv, b->decode_kv);
-        assert_int_equal(a->n, b->n);
-        assert_int_equal(a->mean_ps, b->mean_ps);
-    }
+    for (int i = 0; i < 2; i++)
+        assert_same_row(&engine_rows[i], cost_engine_row_at(table, i));
     assert_string_equal(cost_device_id(table), "gpu 0");
 }
 
