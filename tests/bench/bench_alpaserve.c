@@ -13,8 +13,8 @@
 static bool run(const struct pipeline *pipeline, int64_t requests, double *ns, struct err *err)
 {
     struct arena *arena = arena_create();
-    struct pipeline_run run;
-    bool is_ok = pipeline_run(arena, pipeline, false, &run, err);
+    struct pipeline_simulate run;
+    bool is_ok = pipeline_simulate(arena, pipeline, false, &run, err);
 
     *ns = is_ok ? run.thread_ns / (double)requests : 0;
     arena_destroy(arena);

@@ -21,11 +21,11 @@ struct settings {
 
 /* One run either way: 0 events, 1 closed form. */
 static bool run_both(struct arena *arena, struct pipeline *pipeline, bool has_ends,
-                     struct pipeline_run runs[2], struct err *err)
+                     struct pipeline_simulate runs[2], struct err *err)
 {
     for (int i = 0; i < 2; i++) {
         pipeline->options.has_fast_path = i == 1;
-        if (!pipeline_run(arena, pipeline, has_ends, &runs[i], err))
+        if (!pipeline_simulate(arena, pipeline, has_ends, &runs[i], err))
             return false;
     }
     if (runs[0].result.has_fast_path || !runs[1].result.has_fast_path)
@@ -47,7 +47,7 @@ static bool compare(const struct settings *settings, const struct pipeline_shape
                    shape->services, shape->devices, is_stored ? " stored" : "");
     for (int repeat = 0; is_ok && repeat <= settings->repeats; repeat++) {
         struct arena *arena = arena_create();
-        struct pipeline_run runs[2];
+        struct pipeline_simulate runs[2];
 
         is_ok = run_both(arena, &pipeline, repeat == 0, runs, err);
         if (is_ok && repeat > 0)

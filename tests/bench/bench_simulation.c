@@ -24,10 +24,11 @@ struct settings {
     const int64_t *draws_ps;
 };
 
-static bool run_once(const struct pipeline *pipeline, struct pipeline_run *run, struct err *err)
+static bool run_once(const struct pipeline *pipeline, struct pipeline_simulate *run,
+                     struct err *err)
 {
     struct arena *arena = arena_create();
-    bool is_ok = pipeline_run(arena, pipeline, false, run, err);
+    bool is_ok = pipeline_simulate(arena, pipeline, false, run, err);
 
     arena_destroy(arena);
     return is_ok;
@@ -51,7 +52,7 @@ static bool simulation(const struct settings *settings, const struct pipeline_sh
     for (int repeat = 1; repeat <= settings->repeats; repeat++) {
         uint64_t sum;
         double hold = hold_ns(HOLD_QUAD, count, settings->draws_ps, STEPS, &sum), ns;
-        struct pipeline_run run;
+        struct pipeline_simulate run;
 
         if (!run_once(&pipeline, &run, err))
             return false;
@@ -85,7 +86,7 @@ static bool loads(const struct settings *settings, struct err *err)
         double ns[2];
 
         for (int i = 0; is_ok && i < 2; i++) {
-            struct pipeline_run run;
+            struct pipeline_simulate run;
 
             is_ok = run_once(&pipelines[i], &run, err);
             ns[i] = is_ok ? run.thread_ns / (double)run.result.event_count : 0;

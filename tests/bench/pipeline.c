@@ -184,8 +184,8 @@ static bool input_open(struct arena *arena, const struct pipeline *pipeline,
     return input->workload || input->stream;
 }
 
-bool pipeline_run(struct arena *arena, const struct pipeline *pipeline, bool has_ends,
-                  struct pipeline_run *run, struct err *err)
+bool pipeline_simulate(struct arena *arena, const struct pipeline *pipeline, bool has_ends,
+                       struct pipeline_simulate *run, struct err *err)
 {
     const struct metrics_options options = { .samples = SAMPLES_EXACT };
     struct listener listener = { NULL, 0 };
@@ -193,7 +193,8 @@ bool pipeline_run(struct arena *arena, const struct pipeline *pipeline, bool has
     struct serve_input input;
     double began_ns = bench_thread_ns();
 
-    *run = (struct pipeline_run){ .service_count = pipeline->scenario.input.plan->service_count };
+    *run =
+        (struct pipeline_simulate){ .service_count = pipeline->scenario.input.plan->service_count };
     if (!input_open(arena, pipeline, &input, err))
         return false;
     listener.meter = metrics_begin(arena, input.plan, &options);
@@ -241,8 +242,8 @@ static bool is_same_result(const struct serve_result *a, const struct serve_resu
            a->link_count == b->link_count;
 }
 
-bool pipeline_is_same(const struct pipeline *pipeline, const struct pipeline_run *a,
-                      const struct pipeline_run *b)
+bool pipeline_is_same(const struct pipeline *pipeline, const struct pipeline_simulate *a,
+                      const struct pipeline_simulate *b)
 {
     bool is_same = a->ends == b->ends && is_same_result(&a->result, &b->result) &&
                    is_same_metrics(&a->all, &b->all);

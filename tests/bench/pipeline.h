@@ -41,8 +41,8 @@ struct generate_options pipeline_requests(struct arena *arena, const struct pipe
 bool pipeline_open(struct arena *arena, const char *folder, const struct pipeline_shape *shape,
                    int64_t requests, bool is_stored, struct pipeline *pipeline, struct err *err);
 
-struct pipeline_run { /* what became of one run; lives in the arena given to it */
-    double thread_ns; /* serve_run and metrics_end, with what they are told in between */
+struct pipeline_simulate { /* what became of one run; lives in the arena given to it */
+    double thread_ns;      /* serve_run and metrics_end, with what they are told in between */
     struct serve_result result;
     int service_count;
     struct metrics all, *services;
@@ -50,11 +50,11 @@ struct pipeline_run { /* what became of one run; lives in the arena given to it 
 };
 
 /* Runs it with statistics of latencies alone; with has_ends, run->ends is filled, at some cost. */
-bool pipeline_run(struct arena *arena, const struct pipeline *pipeline, bool has_ends,
-                  struct pipeline_run *run, struct err *err);
+bool pipeline_simulate(struct arena *arena, const struct pipeline *pipeline, bool has_ends,
+                       struct pipeline_simulate *run, struct err *err);
 /* Whether two runs of one pipeline had the same result: all of it but how they came by it. */
-bool pipeline_is_same(const struct pipeline *pipeline, const struct pipeline_run *a,
-                      const struct pipeline_run *b);
+bool pipeline_is_same(const struct pipeline *pipeline, const struct pipeline_simulate *a,
+                      const struct pipeline_simulate *b);
 /* Mean number of events that stood in the simulator's queue, by observing a run. */
 bool pipeline_pending(struct arena *arena, const struct pipeline *pipeline, double *pending,
                       struct err *err);
