@@ -3,6 +3,7 @@
 
 #include "lib/format/cluster.h"
 #include "lib/format/trace.h"
+#include "sim/report/report.h"
 
 #define STAGES "executable,stage,latency_s,gap_s\n"
 #define PLACED "service,replica,stage,device,executable\n"
@@ -206,6 +207,95 @@ static void refused_requests_are_told_alike(void **state)
     assert_int_equal(fixture.result.end_ps, 500 * MS);
 }
 
+/* ---- in blocks of 1024 requests ---- */
+
+/* The report of a run that keeps no request. */
+static const char *report_of(bool has_fast_path)
+{
+    struct report report = { .options = fixture.metrics };
+    struct serve_observer observer = { .on_end = metrics_add, .on_block = metrics_add_block };
+    struct out *out = out_open_memory(fixture.arena);
+    struct meter *meter;
+
+    if (!fixture_load())
+        fail_msg("%s", fixture.err.text);
+    fixture.options.keeps_requests = false;
+    fixture.options.has_fast_path = has_fast_path;
+    meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
+    observer.end_arg = meter;
+    if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
+                   &fixture.result, &fixture.err))
+        fail_msg("%s", fixture.err.text);
+    assert_int_equal(fixture.result.has_fast_path, has_fast_path);
+    report.inputs = &fixture.scenario.inputs;
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, meter);
+    report_json(fixture.arena, &report, out);
+    return out_memory(out, NULL);
+}
+
+static void assert_same_report(size_t taken)
+{
+    const char *events = report_of(false);
+
+    assert_int_equal(fixture.result.taken_count, taken);
+    assert_string_equal(report_of(true), events);
+}
+
+static void draw(int64_t requests)
+{
+    struct load *load = &fixture.files.load;
+
+    memset(load, 0, sizeof(*load));
+    fixture.files.workload = NULL;
+    load->arena = fixture.arena;
+    load->options.process = GENERATE_POISSON;
+    load->options.rate_per_s = 100;
+    load->options.max_requests = requests;
+    load->options.seed = 3;
+    load->texts[LOAD_PROCESS] = "poisson";
+    assert_true(generate_parse_service(fixture.arena, "s:2", &load->options, &fixture.err) &&
+                generate_parse_service(fixture.arena, "r", &load->options, &fixture.err));
+    load->has_shares = true;
+    assert_true(load_finish(load, &fixture.err));
+}
+
+static void blocks_are_no_matter(void **state)
+{
+    static const int64_t counts[] = { 1, 1023, 1024, 1025, 2500 };
+    struct workload *workload;
+    struct out *out;
+
+    (void)state;
+    fixture_stages(STAGES "x,0,0.008,0.001\nx,1,0.007,0\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\nr,0,0,a,x\nr,0,1,b,x\n");
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        draw(counts[i]);
+        assert_same_report((size_t)counts[i]);
+        workload = generate_workload(fixture.arena, &fixture.files.load.options, &fixture.err);
+        out = out_open(fixture.arena, fixture_path("w.csv"), &fixture.err);
+        assert_true(workload && out);
+        workload_write(out, workload, NULL);
+        assert_true(out_commit(out, &fixture.err));
+        fixture.files.workload = fixture_path("w.csv");
+        assert_same_report((size_t)counts[i]);
+    }
+    for (int k = 0; k < 2; k++) {
+        fixture.options.max_requests = 1024;
+        assert_same_report(1024);
+        fixture.options.max_requests = SIZE_MAX;
+        fixture.options.until_ps = workload->arrivals_ps[1024];
+        assert_same_report(1024);
+        fixture.options.until_ps = workload->arrivals_ps[1024] + 1;
+        assert_same_report(1025);
+        fixture.options.until_ps = 0;
+        assert_same_report(0);
+        fixture.options.until_ps = ENGINE_NEVER;
+        fixture.metrics.trim_ps = 3 * UNITS_PS_PER_S;
+        fixture.metrics.slo_ps = 40 * MS;
+        draw(2500); /* then the same without a file */
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -219,6 +309,7 @@ int main(void)
         TEST(dlsim_meets_ends_of_the_same_instant_alike),
         TEST(long_jobs_are_left_to_events),
         TEST(refused_requests_are_told_alike),
+        TEST(blocks_are_no_matter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
