@@ -65,6 +65,19 @@ static void a_device_is_taken_behind_its_running_job(void **state)
     assert_int_equal(fixture.result.migrations, 1);
 }
 
+static void switches_behind_one_job_add_up(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.010,0\ny,0,0.050,0.001\n");
+    fixture_write("p.csv", PLACED "r,0,0,b,y,0,\ns,0,0,b,x,1,0.010\nq,0,0,b,x,2,0.020\n");
+    fixture_write("w.csv", REQUESTS "0,0,r\n1,0.030,q\n");
+    fixture.options.switch_cost_ps = 5 * MS;
+    fixture_must_run();
+    assert_request_ms(1, 30, 61, 71);
+    assert_int_equal(fixture.result.migrations, 2);
+    assert_int_equal(fixture.result.devices[0].gap_ps, 11 * MS);
+}
+
 static void a_device_is_taken_behind_its_gap(void **state)
 {
     (void)state;
@@ -182,6 +195,7 @@ int main(void)
         TEST(requests_are_dispatched_by_the_epoch_of_the_moment),
         TEST(an_idle_device_is_taken_for_the_switch),
         TEST(a_device_is_taken_behind_its_running_job),
+        TEST(switches_behind_one_job_add_up),
         TEST(a_device_is_taken_behind_its_gap),
         TEST(what_was_there_before_costs_nothing),
         TEST(the_same_executable_of_another_service_is_something_new),
