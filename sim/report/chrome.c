@@ -178,7 +178,13 @@ void chrome_compute(struct chrome *chrome, const struct chrome_slice *slice)
     else if (slice->stage >= 0)
         put_count(out, " s", slice->stage);
     step_args(chrome, slice);
-    out_text(out, "}}");
+    out_text(out, slice->is_lost ? ",\"lost\":true}}" : "}}");
+}
+
+void chrome_switch(struct chrome *chrome, int track, int64_t start_ps, int64_t finish_ps)
+{
+    slice_begin(chrome, track, "switch", tick_of(chrome, start_ps), tick_of(chrome, finish_ps));
+    out_text(chrome->out, "switch\",\"args\":{}}");
 }
 
 void chrome_message(struct chrome *chrome, const struct chrome_slice *slice, int64_t bytes)

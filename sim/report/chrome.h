@@ -8,6 +8,7 @@
 #define ORRERY_SIM_REPORT_CHROME_H
 
 #include "lib/base/op.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 struct arena;
@@ -37,9 +38,12 @@ struct chrome_slice {
     int32_t stage, step; /* -1 = not known */
     enum op_phase phase; /* OP_ANY: not said */
     int64_t start_ps, finish_ps;
+    bool is_lost; /* a step that never ended */
 };
 /* A step of a request on a device. */
 void chrome_compute(struct chrome *chrome, const struct chrome_slice *slice);
+/* An epoch that brings a device its slices. */
+void chrome_switch(struct chrome *chrome, int track, int64_t start_ps, int64_t finish_ps);
 /* A message on a link; bytes are shown. */
 void chrome_message(struct chrome *chrome, const struct chrome_slice *slice, int64_t bytes);
 

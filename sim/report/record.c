@@ -75,13 +75,16 @@ static enum op_phase phase_of(const struct serve_input *input, const struct serv
     return span->step == 0 || span->is_chunk ? OP_PREFILL : OP_DECODE;
 }
 
-static void on_span(void *arg, const struct serve_span *span)
+static void span_show(struct record *record, const struct serve_span *span)
 {
-    struct record *record = arg;
     const struct plan *plan = record->input->plan;
-    const struct plan_stage *stage = plan->stages[span->stage];
 
-    if (record->chrome && span->share == 0) {
+    if (span->kind == SERVE_SPAN_SWITCH) {
+        chrome_switch(record->chrome, CHROME_FIRST_DEVICE + span->device, span->start_ps,
+                      span->finish_ps);
+    } else if (span->share == 0 &&
+               (span->kind == SERVE_SPAN_JOB || span->finish_ps > span->start_ps)) {
+        const struct plan_stage *stage = plan->stages[span->stage];
         struct chrome_slice slice =
             slice_of(record, plan->replicas[stage->replica].service, span->request_id);
 
@@ -91,9 +94,18 @@ static void on_span(void *arg, const struct serve_span *span)
         slice.phase = phase_of(record->input, span);
         slice.start_ps = span->start_ps;
         slice.finish_ps = span->finish_ps;
+        slice.is_lost = span->kind == SERVE_SPAN_LOST;
         chrome_compute(record->chrome, &slice);
     }
-    if (!record->keeps_spans)
+}
+
+static void on_span(void *arg, const struct serve_span *span)
+{
+    struct record *record = arg;
+
+    if (record->chrome)
+        span_show(record, span);
+    if (!record->keeps_spans || span->kind != SERVE_SPAN_JOB) /* rows are stages that ended */
         return;
     if (record->span_count == record->span_capacity) {
         size_t wider = record->span_capacity ? 2 * record->span_capacity : 1024;

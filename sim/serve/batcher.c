@@ -91,6 +91,24 @@ static int32_t head_remove(struct serve *serve, struct batcher *batcher)
     return index;
 }
 
+/* The head is lost. Until it leaves nobody knows in which batch: it counts as its share of the
+ * largest one, or for itself where it is larger. */
+static void head_lose(struct serve *serve, struct batcher *batcher, enum trace_status status)
+{
+    int32_t index = head_remove(serve, batcher);
+    const struct lane *lane = batcher->lane;
+    int32_t items = serve->flights[index].items;
+    int largest = batcher->size_count > 0 ? batcher->size_count - 1 : 0;
+    int size = serve_size(lane, items);
+    struct job job = batcher->site->jobs[size > largest ? size : largest];
+
+    if (size <= largest) {
+        job.cost_ps = job.cost_ps > 0 ? units_mul_div(items, job.cost_ps, lane->sizes[largest]) : 0;
+        job.gap_ps = job.gap_ps > 0 ? units_mul_div(items, job.gap_ps, lane->sizes[largest]) : 0;
+    }
+    queue_form_lose(serve, index, job, status);
+}
+
 /* ---- the policy's questions ---- */
 
 static int32_t items_at(void *arg, int64_t position)
@@ -156,7 +174,7 @@ static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t look
         case BATCH_TAKE:
             return true;
         case BATCH_DROP:
-            flight_lose(serve, head_remove(serve, batcher), TRACE_DROPPED);
+            head_lose(serve, batcher, TRACE_DROPPED);
             queue_form_wake(serve, batcher->site, looker);
             break;
         case BATCH_WAIT:
@@ -238,5 +256,5 @@ void batcher_fail(struct serve *serve, struct batcher *batcher)
 {
     engine_clear(serve->engine, timer_slot(serve, batcher));
     while (batcher->waiting.count > 0)
-        flight_lose(serve, head_remove(serve, batcher), TRACE_FAILED);
+        head_lose(serve, batcher, TRACE_FAILED);
 }

@@ -108,6 +108,8 @@ static void device_switch(struct serve *serve, int32_t device)
         station->free_ps = engine_after_ps(from_ps, cost_ps);
         station->gap_ps += station->free_ps - from_ps;
         station->switched_ps += (uint64_t)(station->free_ps - from_ps);
+        if (serve->observer.on_span)
+            station_tell_switch(serve, device, from_ps, station->free_ps);
     }
     station->booked_ps =
         engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);

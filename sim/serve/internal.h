@@ -108,9 +108,10 @@ struct station {
     int64_t held_ps;             /* an epoch came meanwhile: taken that much longer behind it */
     uint64_t switched_ps;        /* by epochs, in all: gap_ps has it, offered_ps has not */
     uint64_t lost_ps;            /* of offered_ps: never done, since the job was lost */
-    int32_t slot;                /* in the engine */
-    int32_t last_slot;           /* closed form: slot of the last job's events */
-    int32_t batcher_count;       /* of stages 0 that batch here */
+    uint64_t missed_ps;    /* queue form: not in offered_ps, since it was lost while it waited */
+    int32_t slot;          /* in the engine */
+    int32_t last_slot;     /* closed form: slot of the last job's events */
+    int32_t batcher_count; /* of stages 0 that batch here */
     struct batcher **batchers;
 };
 
@@ -209,6 +210,11 @@ int64_t station_free_ps(const struct serve *serve, const struct site *site);
 int64_t station_late_ps(const struct serve *serve, int32_t index, int64_t start_ps);
 /* Takes the job, which heads them, out of its devices' queues. */
 void station_unqueue(struct serve *serve, int32_t index);
+/* Tells observers of a job that ended or was lost, or of what an epoch takes. Only where there is
+ * an on_span. */
+void station_tell(const struct serve *serve, enum serve_span_kind kind, int32_t index,
+                  int64_t start_ps, int64_t end_ps, int64_t gap_ps);
+void station_tell_switch(const struct serve *serve, int32_t device, int64_t from_ps, int64_t to_ps);
 /* Looks up what the step of a model costs now. */
 bool station_price(struct serve *serve, int32_t index, struct err *err);
 
@@ -220,6 +226,8 @@ bool queue_form_is_on_time(const struct serve *serve, int32_t index, int64_t sta
 /* What waited in front on the site's devices is gone: those that are idle, but for one, look at
  * their queues anew, at this instant. */
 void queue_form_wake(struct serve *serve, const struct site *site, int32_t device);
+/* A request that waits in no queue any more, as a job of that length, is lost. */
+void queue_form_lose(struct serve *serve, int32_t index, struct job job, enum trace_status status);
 /* The device is gone: what runs or waits on it has failed. */
 void queue_form_fail(struct serve *serve, int32_t device);
 /* Its speed has changed: what waits there costs something else. */

@@ -85,6 +85,18 @@ static void job_unbook(struct serve *serve, int32_t index)
         unbook(serve, &serve->stations[site->devices[i]], time_ps);
 }
 
+void queue_form_lose(struct serve *serve, int32_t index, struct job job, enum trace_status status)
+{
+    const struct site *site = serve->flights[index].site;
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    for (int i = 0; i < site->device_count; i++)
+        serve->stations[site->devices[i]].missed_ps += (uint64_t)job.cost_ps + (uint64_t)job.gap_ps;
+    if (serve->observer.on_span)
+        station_tell(serve, SERVE_SPAN_LOST, index, now_ps, now_ps, 0);
+    flight_lose(serve, index, status);
+}
+
 void queue_form_rebook(struct serve *serve, int32_t device)
 {
     struct station *station = &serve->stations[device];
@@ -192,7 +204,7 @@ static bool queue_look(struct serve *serve, int32_t device)
     station_unqueue(serve, next.index);
     if (is_lost(serve, next.index, station_late_ps(serve, next.index, now_ps))) {
         job_unbook(serve, next.index);
-        flight_lose(serve, next.index, TRACE_DROPPED);
+        queue_form_lose(serve, next.index, serve_job(serve, next.index), TRACE_DROPPED);
         queue_form_wake(serve, site, device);
         return true;
     }
@@ -235,6 +247,11 @@ static void job_cancel(struct serve *serve, int32_t index)
     int64_t done_ps = now_ps > start_ps ? now_ps - start_ps : 0;
 
     engine_clear(serve->engine, site->slot);
+    for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate)
+        if (serve->flights[i].start_ps > now_ps) /* --rules dlsim: it was to start later */
+            serve->flights[i].start_ps = TRACE_NONE;
+    if (serve->observer.on_span)
+        station_tell(serve, SERVE_SPAN_LOST, index, now_ps - done_ps, now_ps, 0);
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
 
@@ -247,6 +264,8 @@ static void job_cancel(struct serve *serve, int32_t index)
         station->gap_ps += station->free_ps - now_ps;
         station->switched_ps += (uint64_t)(station->free_ps - now_ps);
         station->held_ps = 0;
+        if (serve->observer.on_span && station->free_ps > now_ps)
+            station_tell_switch(serve, site->devices[i], now_ps, station->free_ps);
     }
 }
 
@@ -285,7 +304,7 @@ static void queue_fail(struct serve *serve, int32_t device)
         const struct site *site = serve->flights[index].site;
 
         job_unbook(serve, index);
-        flight_lose(serve, index, TRACE_FAILED);
+        queue_form_lose(serve, index, serve_job(serve, index), TRACE_FAILED);
         queue_form_wake(serve, site, device);
     }
 }

@@ -302,6 +302,13 @@ static bool loop(struct serve *serve, struct err *err)
 
 /* ---- begin and end ---- */
 
+static int64_t came_ps(const struct station *station)
+{
+    if (station->missed_ps > INT64_MAX || station->offered_ps > INT64_MAX - station->missed_ps)
+        return INT64_MAX;
+    return (int64_t)(station->offered_ps + station->missed_ps);
+}
+
 static void devices_fill(const struct serve *serve)
 {
     struct serve_result *result = serve->result;
@@ -315,8 +322,7 @@ static void devices_fill(const struct serve *serve)
 
         device->busy_ps = station->busy_ps;
         device->gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
-        device->offered_ps =
-            station->offered_ps > INT64_MAX ? INT64_MAX : (int64_t)station->offered_ps;
+        device->offered_ps = came_ps(station);
         device->peak_bytes = serve->memories[i].peak_bytes;
         device->wait_peak_ps = station->wait_peak_ps;
     }

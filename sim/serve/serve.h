@@ -76,7 +76,7 @@ struct serve_request { /* what became of a request; times are TRACE_NONE when th
 
 struct serve_device {
     int64_t busy_ps, gap_ps;
-    int64_t offered_ps;   /* costs and gaps of all jobs that were ever queued here */
+    int64_t offered_ps;   /* costs and gaps of all jobs that ever came to its queue */
     int64_t peak_bytes;   /* weights, largest activation, reserved, KV cache */
     int64_t wait_peak_ps; /* longest that a job was ready and waited */
 };
@@ -86,7 +86,15 @@ struct serve_link {
     int64_t busy_ps, bytes;
 };
 
+enum serve_span_kind {
+    SERVE_SPAN_JOB,    /* a job that has ended */
+    SERVE_SPAN_LOST,   /* it was lost: as far as it had come; of no length where it waited */
+    SERVE_SPAN_SWITCH, /* taken by an epoch: no request, batch, stage or gap; it may outlast the run
+                        */
+};
+
 struct serve_span { /* one step of one request in one stage, on one of its devices */
+    enum serve_span_kind kind;
     size_t request; /* as serve_end.index */
     int64_t request_id;
     int64_t batch_id; /* of the requests computed together; -1 without batching */
@@ -141,7 +149,7 @@ typedef void serve_end_fn(void *arg, const struct serve_end *end); /* in order o
 
 struct serve_observer { /* told what happens while it happens; functions may be NULL */
     void *arg, *end_arg;
-    serve_span_fn *on_span;         /* at the end of the span */
+    serve_span_fn *on_span;         /* at its end; of a switch when it is known when it begins */
     serve_transfer_fn *on_transfer; /* when it is sent */
     serve_end_fn *on_end;           /* called with end_arg */
     /* Called with end_arg in place of on_end where the closed form has many ends at hand: NULL =

@@ -252,14 +252,16 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
 
 /* ---- end ---- */
 
-static void span_tell(const struct serve *serve, int32_t index, int64_t end_ps, int64_t gap_ps)
+void station_tell(const struct serve *serve, enum serve_span_kind kind, int32_t index,
+                  int64_t start_ps, int64_t end_ps, int64_t gap_ps)
 {
     const struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
-    struct serve_span span = { .batch_id = serve_batch_id(serve, index),
+    struct serve_span span = { .kind = kind,
+                               .batch_id = serve_batch_id(serve, index),
                                .stage = site->stage->id,
                                .step = site->is_model ? serve->decodes[index].step : 0,
-                               .start_ps = flight->job_ps,
+                               .start_ps = start_ps,
                                .finish_ps = end_ps,
                                .gap_ps = gap_ps };
 
@@ -273,6 +275,32 @@ static void span_tell(const struct serve *serve, int32_t index, int64_t end_ps, 
             span.device = site->devices[k];
             serve->observer.on_span(serve->observer.arg, &span);
         }
+    }
+}
+
+void station_tell_switch(const struct serve *serve, int32_t device, int64_t from_ps, int64_t to_ps)
+{
+    serve->observer.on_span(serve->observer.arg, &(struct serve_span){ .kind = SERVE_SPAN_SWITCH,
+                                                                       .batch_id = -1,
+                                                                       .stage = -1,
+                                                                       .device = device,
+                                                                       .start_ps = from_ps,
+                                                                       .finish_ps = to_ps });
+}
+
+/* The running job has ended, and behind its gap comes what an epoch has held up. */
+static void job_tell(const struct serve *serve, int32_t index, int64_t gap_ps)
+{
+    const struct flight *flight = &serve->flights[index];
+    int64_t now_ps = engine_now_ps(serve->engine), from_ps = engine_after_ps(now_ps, gap_ps);
+
+    station_tell(serve, SERVE_SPAN_JOB, index, flight->job_ps, now_ps, gap_ps);
+    for (int i = 0; i < flight->site->device_count; i++) {
+        int32_t device = flight->site->devices[i];
+        int64_t held_ps = serve->stations[device].held_ps;
+
+        if (held_ps > 0)
+            station_tell_switch(serve, device, from_ps, engine_after_ps(from_ps, held_ps));
     }
 }
 
@@ -314,7 +342,7 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
     site = flight->site;
     gap_ps = serve->has_queue_form ? station->next_gap_ps : serve_job(serve, index).gap_ps;
     if (serve->observer.on_span)
-        span_tell(serve, index, now_ps, gap_ps);
+        job_tell(serve, index, gap_ps);
     if (site->device_count == 1) {
         end_one(station, flight->job_ps, now_ps, gap_ps);
         if (!flight_leave(serve, index, err))

@@ -227,6 +227,9 @@ static inline void device_fails(int device)
             d->free_ps = naive.now_ps + d->held_ps;
             d->held_ps = 0;
         }
+        for (int i = request; i >= 0; i = naive.requests[i].next)
+            if (naive.requests[i].start_ps > naive.now_ps) /* it never did */
+                naive.requests[i].start_ps = TRACE_NONE;
         end_all(request, TRACE_FAILED);
     }
     for (int i = 0; i < random_case.request_count; i++)

@@ -68,6 +68,60 @@ static void a_job_that_ends_as_its_device_fails_is_ok(void **state)
     assert_lost_ms(1, TRACE_FAILED, -1);
 }
 
+/* Under --rules dlsim 1 is to start at 14, 4 ms after its device is free. */
+static void a_job_that_fails_before_its_start_never_started(void **state)
+{
+    (void)state;
+    fixture.options.rules = SERVE_DLSIM;
+    one_device(REQUESTS "0,0,s\n1,0.001,s\n2,0.020,s\n", EVENTS "0.012,a,down,\n0.013,a,up,\n");
+    assert_request_ms(0, 0, 0, 10);
+    assert_lost_ms(1, TRACE_FAILED, -1);
+    assert_int_equal(fixture.result.requests[1].replica, 0);
+    assert_request_ms(2, 20, 20, 30);
+    assert_int_equal(fixture.result.devices[0].busy_ps, 20 * MS);
+}
+
+/* 0 ran for 4 of 10 ms, 1 and 2 never did: but they came. Rows of stages are those that ended. */
+static void what_failed_was_offered_and_is_no_row_of_a_stage(void **state)
+{
+    (void)state;
+    one_device(REQUESTS "0,0,s\n1,0,s\n2,0.001,s\n3,0.020,s\n",
+               EVENTS "0.004,a,down,\n0.020,a,up,\n");
+    assert_int_equal(fixture.result.devices[0].offered_ps, 4 * 12 * MS);
+    assert_string_equal(strchr(fixture_stages_text(), '\n') + 1,
+                        "request_id,service,replica,stage,device,start_s,finish_s,step,batch_id,"
+                        "phase\n3,s,0,0,a,0.02,0.03,0,,\n");
+}
+
+static void a_chrome_trace_shows_what_was_cut_off_and_switches(void **state)
+{
+    struct out *out = out_open_memory(fixture.arena);
+    struct serve_observer observer;
+    struct record *record;
+    const char *text;
+
+    (void)state;
+    fixture_stages(STAGES "x,0,0.010,0\n");
+    fixture_write("p.csv", "service,replica,stage,device,executable,epoch,from_s\n"
+                           "s,0,0,a,x,0,\ns,0,0,a,x,1,0.002\ns,1,0,b,x,1,0.002\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n1,0,s\n2,0.03,s\n");
+    events(EVENTS "0.004,a,down,\n0.020,a,up,\n");
+    fixture.options.switch_cost_ps = 7 * MS;
+    assert_true(fixture_load());
+    record = record_create(fixture.arena, &fixture.scenario.input, false, false, out);
+    observer = record_observer(record);
+    assert_true(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
+                          &fixture.result, &fixture.err));
+    record_finish(record);
+    text = out_memory(out, NULL);
+    assert_non_null(strstr(text, "\"ts\":0,\"dur\":4000,\"name\":\"r0 s0\",\"args\":{\"request\":0,"
+                                 "\"service\":\"s\",\"stage\":0,\"step\":0,\"lost\":true}}"));
+    assert_non_null(strstr(text, "\"cat\":\"switch\",\"ts\":2000,\"dur\":7000,\"name\":\"switch\","
+                                 "\"args\":{}}"));
+    assert_null(strstr(text, "r1 s0")); /* it only waited */
+    assert_non_null(strstr(text, "r2 s0"));
+}
+
 static void a_gap_goes_on_while_the_device_is_down(void **state)
 {
     (void)state;
@@ -241,6 +295,9 @@ int main(void)
         TEST(an_idle_device_fails_and_comes_back),
         TEST(what_runs_and_waits_on_a_failed_device_fails),
         TEST(a_job_that_ends_as_its_device_fails_is_ok),
+        TEST(a_job_that_fails_before_its_start_never_started),
+        TEST(what_failed_was_offered_and_is_no_row_of_a_stage),
+        TEST(a_chrome_trace_shows_what_was_cut_off_and_switches),
         TEST(a_gap_goes_on_while_the_device_is_down),
         TEST(requests_go_to_the_replicas_that_are_up),
         TEST(a_stage_fails_with_any_of_its_devices),

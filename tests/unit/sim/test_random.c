@@ -281,11 +281,22 @@ static struct {
     int count;
     struct serve_span at[MOST_SPANS];
     int end_counts[CASE_REQUESTS];
+    int64_t lost_ps[CASE_DEVICES + 1]; /* by device: of jobs that were cut off */
+    int64_t switch_ps[CASE_DEVICES + 1];
+    int64_t gap_end_ps[CASE_DEVICES + 1];
 } seen;
 
 static void on_span(void *arg, const struct serve_span *span)
 {
     (void)arg;
+    if (span->finish_ps + span->gap_ps > seen.gap_end_ps[span->device])
+        seen.gap_end_ps[span->device] = span->finish_ps + span->gap_ps;
+    if (span->kind == SERVE_SPAN_SWITCH)
+        seen.switch_ps[span->device] += span->finish_ps - span->start_ps;
+    else if (span->kind == SERVE_SPAN_LOST && span->share == 0)
+        seen.lost_ps[span->device] += span->finish_ps - span->start_ps;
+    if (span->kind != SERVE_SPAN_JOB)
+        return;
     assert_true(seen.count < MOST_SPANS);
     seen.at[seen.count++] = *span;
 }
@@ -338,18 +349,24 @@ static void assert_devices(void)
     }
 }
 
-/* What is busy is what spans say, less what failed half-way. */
+/* Devices are busy, and in gaps until the run ends, for what spans say. */
 static void assert_busy(void)
 {
-    int64_t busy_ps[CASE_DEVICES + 1] = { 0 };
+    int64_t busy_ps[CASE_DEVICES + 1] = { 0 }, gap_ps[CASE_DEVICES + 1] = { 0 };
     int device_count = fixture.scenario.input.plan->cluster->device_count;
 
     for (int i = 0; i < seen.count; i++)
-        if (seen.at[i].share == 0)
+        if (seen.at[i].share == 0) {
             busy_ps[seen.at[i].device] += seen.at[i].finish_ps - seen.at[i].start_ps;
-    for (int d = 0; d < device_count; d++)
-        MUST(random_case.event_count > 0 ? busy_ps[d] <= fixture.result.devices[d].busy_ps
-                                         : busy_ps[d] == fixture.result.devices[d].busy_ps);
+            gap_ps[seen.at[i].device] += seen.at[i].gap_ps;
+        }
+    for (int d = 0; d < device_count; d++) {
+        int64_t over_ps = seen.gap_end_ps[d] - fixture.result.end_ps;
+
+        MUST(busy_ps[d] + seen.lost_ps[d] == fixture.result.devices[d].busy_ps);
+        MUST(gap_ps[d] + seen.switch_ps[d] - (over_ps > 0 ? over_ps : 0) ==
+             fixture.result.devices[d].gap_ps);
+    }
 }
 
 /* Items that were computed together fit into a profiled size of at most N; a larger request runs

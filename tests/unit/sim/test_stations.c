@@ -56,6 +56,28 @@ static void late_drops_when_the_first_stage_would_start(void **state)
     assert_request_ms(3, 0, 20, 35);
 }
 
+/* In batches of two each would be 6 ms and a gap of 1, alone 10 and 1. */
+static void what_is_dropped_late_was_offered(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.010,0.001\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
+    fixture_write("w.csv", OBJECTIVES "0,0,s,\n1,0,s,0.015\n2,0,s,0.015\n3,0.001,s,\n");
+    fixture.options.admission = ADMIT_LATE;
+    fixture_must_run();
+    assert_dropped(1, 0);
+    assert_dropped(2, 0);
+    assert_int_equal(fixture.result.devices[0].offered_ps, 44 * MS);
+    assert_int_equal(fixture.result.devices[0].busy_ps, 20 * MS);
+    fixture_write("costs/t/stages.csv", "executable,stage,batch,latency_s,gap_s\n"
+                                        "x,0,1,0.010,0.001\nx,0,2,0.012,0.002\n");
+    fixture.options.batch = (struct batch_options){ .kind = BATCH_FIXED, .max_size = 2 };
+    fixture_must_run();
+    assert_dropped(1, 0);
+    assert_dropped(2, 0);
+    assert_int_equal(fixture.result.devices[0].offered_ps, 2 * 11 * MS + 2 * 7 * MS);
+}
+
 /* 4 tokens in and 16 bytes on at 1 byte / ms, a latency of 1: 17 + 10 + 17 + 5 + 17, which nothing
  * but links makes longer than 15. */
 static void links_count_towards_an_objective(void **state)
@@ -273,6 +295,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(slo_drops_at_dispatch_what_would_be_late),
         TEST(late_drops_when_the_first_stage_would_start),
+        TEST(what_is_dropped_late_was_offered),
         TEST(links_count_towards_an_objective),
         TEST(overheads_count_towards_an_objective),
         TEST(what_is_dropped_late_is_no_longer_booked),

@@ -95,6 +95,40 @@ static void a_link_that_was_never_used_has_rows_too(void **state)
     assert_non_null(strstr(written(run(1000 * MS)), ",link,lan/b,"));
 }
 
+/* a fails at 10: until then it computes, and two wait, one since 5. From 20 on it is up. */
+static void what_fails_was_busy_and_waited(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.030,0.010\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
+    fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n1,0,s\n2,0.005,s\n3,0.020,s\n");
+    fixture_write("e.csv", "time_s,target,event,value\n0.010,a,down,\n0.020,a,up,\n");
+    fixture.files.events = fixture_path("e.csv");
+    assert_string_equal(written(run(25 * MS)), HEAD "0,0.025,device,a,0.6,0,0.6\n"
+                                                    "0.025,0.05,device,a,1,0,0\n");
+}
+
+/* At 20 b is taken until 40; a, which computes until 30 and has a gap of 10, until 60. */
+static void a_switch_is_a_gap(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.030,0.010\ny,0,0.030,0\n");
+    fixture_write("p.csv", "service,replica,stage,device,executable,epoch,from_s\n"
+                           "s,0,0,a,x,0,\ns,0,0,a,y,1,0.020\ns,1,0,b,y,1,0.020\n");
+    fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n1,0.100,s\n");
+    fixture.options.switch_cost_ps = 20 * MS;
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,0.6,0.4,0\n"
+                                                    "0,0.05,device,b,0,0.4,0\n"
+                                                    "0.05,0.1,device,a,0,0.2,0\n"
+                                                    "0.05,0.1,device,b,0,0,0\n"
+                                                    "0.1,0.13,device,a,1,0,0\n"
+                                                    "0.1,0.13,device,b,0,0,0\n");
+    /* the run ends within gap and switch of a, and then within that of b alone */
+    fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.03,device,a,1,0,0\n"
+                                                    "0,0.03,device,b,0,0.333333,0\n");
+}
+
 /* ---- against overlaps computed one by one ---- */
 
 #define SPANS 400
@@ -292,6 +326,8 @@ int main(void)
         TEST(a_run_is_cut_into_windows),
         TEST(links_have_rows_of_their_own),
         TEST(a_link_that_was_never_used_has_rows_too),
+        TEST(what_fails_was_busy_and_waited),
+        TEST(a_switch_is_a_gap),
         TEST(windows_equal_the_overlaps_of_all_intervals),
         TEST(long_waits_of_many_do_not_overflow),
         TEST(too_many_rows_are_an_error),
