@@ -18,7 +18,7 @@ int64_t alpaserve_response_ps(const struct run *run, int64_t request_id)
 }
 
 void alpaserve_tell_spans(const struct run *run, const struct path *path, int32_t size,
-                          size_t index, int64_t batch_id, int32_t share)
+                          size_t index, int64_t ready_ps, int64_t batch_id, int32_t share)
 {
     const struct plan_stage *stages = run->plan->replicas[path->replica].stages;
     const int64_t *latency_ps = path_latency_ps(path, size);
@@ -31,8 +31,10 @@ void alpaserve_tell_spans(const struct run *run, const struct path *path, int32_
                                        .stage = stages[k].id,
                                        .number = stages[k].number,
                                        .start_ps = run->times_ps[k] - latency_ps[k],
-                                       .finish_ps = run->times_ps[k] };
+                                       .finish_ps = run->times_ps[k],
+                                       .wait_ps = run->times_ps[k] - latency_ps[k] - ready_ps };
 
+        ready_ps = run->times_ps[k];
         for (int i = 0; i < stages[k].device_count; i++) {
             span.device = stages[k].devices[i];
             span.position = i;
@@ -81,6 +83,22 @@ bool alpaserve_end(const struct run *run, const struct alpaserve_arrival *arriva
     return true;
 }
 
+/* All devices of a clock are taken from then on. */
+static void gap_keep(struct run *run, int32_t clock, int64_t from_ps)
+{
+    struct alpaserve_result *result = run->result;
+    int device_count = run->plan->cluster->device_count;
+
+    if (!result->gaps)
+        result->gaps =
+            arena_array(run->arena, (size_t)run->plan->epoch_count * (size_t)device_count,
+                        sizeof *result->gaps);
+    for (int32_t d = 0; d < device_count; d++)
+        if (run->clock_of[d] == clock)
+            result->gaps[result->gap_count++] =
+                (struct alpaserve_gap){ d, from_ps, run->clock_ps[clock] };
+}
+
 void alpaserve_next_epoch(struct run *run)
 {
     const struct plan *plan = run->plan;
@@ -105,8 +123,10 @@ void alpaserve_next_epoch(struct run *run)
     for (int32_t i = 0; i < run->clock_count; i++) {
         int64_t begin_ps = run->clock_ps[i] > from_ps ? run->clock_ps[i] : from_ps;
 
-        if (run->taken_ps[i] > 0)
-            run->clock_ps[i] = run_after_ps(begin_ps, run->taken_ps[i]);
+        if (run->taken_ps[i] == 0)
+            continue;
+        run->clock_ps[i] = run_after_ps(begin_ps, run->taken_ps[i]);
+        gap_keep(run, i, begin_ps);
     }
 }
 
@@ -126,9 +146,9 @@ static inline bool book(struct run *run, const struct alpaserve_arrival *arrival
                              alpaserve_response_ps(run, arrival->request_id));
     if (finish_ps > run_deadline_ps(run, arrival))
         return alpaserve_end(run, arrival, NULL, TRACE_DROPPED, 0, enter_ps, err);
-    path_book(run, path, size);
+    path_book(run, path, size, enter_ps);
     if (run->observer.on_span)
-        alpaserve_tell_spans(run, path, size, arrival->index, -1, 0);
+        alpaserve_tell_spans(run, path, size, arrival->index, enter_ps, -1, 0);
     return alpaserve_end(run, arrival, path, TRACE_OK,
                          run->times_ps[0] - path_latency_ps(path, size)[0], finish_ps, err);
 }
@@ -156,6 +176,18 @@ static bool run_requests(struct run *run, struct err *err)
     return true;
 }
 
+static void fill_peaks(const struct run *run, const struct path *path)
+{
+    const struct plan_stage *stages = run->plan->replicas[path->replica].stages;
+
+    for (int32_t k = 0; k < path->stage_count; k++)
+        for (int i = 0; i < stages[k].device_count; i++) {
+            int64_t *peak_ps = &run->result->wait_peak_ps[stages[k].devices[i]];
+
+            *peak_ps = path->wait_peak_ps[k] > *peak_ps ? path->wait_peak_ps[k] : *peak_ps;
+        }
+}
+
 static void fill_busy(const struct run *run)
 {
     const struct plan *plan = run->plan;
@@ -163,6 +195,8 @@ static void fill_busy(const struct run *run)
     for (int r = 0; r < plan->replica_count; r++) {
         const struct path *path = &run->paths[r];
 
+        if (path->stage_count > 0)
+            fill_peaks(run, path);
         for (int32_t i = 0; i < path->size_count * path->stage_count; i++) {
             const struct plan_stage *stage = &plan->replicas[r].stages[i % path->stage_count];
             int64_t times = path->booked[i / path->stage_count];
@@ -191,6 +225,8 @@ bool alpaserve_run(struct arena *arena, const struct alpaserve_input *input,
     *result = (struct alpaserve_result){ .first_ps = ALPASERVE_NEVER };
     result->busy_ps =
         arena_array(arena, (size_t)input->plan->cluster->device_count, sizeof *result->busy_ps);
+    result->wait_peak_ps = arena_array(arena, (size_t)input->plan->cluster->device_count,
+                                       sizeof *result->wait_peak_ps);
     if (!alpaserve_setup(run, err))
         return false;
     if (options->batch.kind == BATCH_FIXED ? !alpaserve_run_batches(run, err)

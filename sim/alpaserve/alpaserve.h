@@ -70,6 +70,13 @@ struct alpaserve_span { /* one request in one stage, on one of its devices */
     int32_t device;     /* of the cluster */
     int32_t position;   /* of the device in the stage */
     int64_t start_ps, finish_ps;
+    int64_t wait_ps; /* how long it had waited for the device; in front of stage 0 of a batch
+                        without the response, which these rules put there */
+};
+
+struct alpaserve_gap { /* a device that an epoch takes */
+    int32_t device;
+    int64_t from_ps, to_ps; /* may lie behind the end of the run */
 };
 
 struct alpaserve_end { /* times are TRACE_NONE when they never came */
@@ -100,6 +107,9 @@ struct alpaserve_result {
     int64_t event_count;       /* arrivals, and groups that became idle or had waited */
     int64_t batch_count;       /* booked, with fixed batches */
     int64_t *busy_ps;          /* by device of the cluster */
+    int64_t *wait_peak_ps;     /* by device: longest span.wait_ps */
+    int32_t gap_count;
+    struct alpaserve_gap *gaps; /* by time for each device */
 };
 
 /* Runs until no arrival is known and nothing waits. observer may be NULL. */

@@ -36,7 +36,7 @@ struct batches {
     /* what batch_decide asks about */
     const struct path *path;
     const struct queue *queue;
-    int64_t enter_ps;
+    int64_t enter_ps, response_ps; /* now and the response of the head */
 };
 
 /* ---- queues ---- */
@@ -114,12 +114,13 @@ static bool batch_run(struct batches *b, struct queue *queue, const struct batch
     int64_t start_ps = run->times_ps[0] - path_latency_ps(path, size)[0];
     int64_t batch_id = run->result->batch_count++;
 
-    path_book(run, path, size);
+    path_book(run, path, size, queue_head(b, queue)->arrival_ps + b->response_ps);
     for (int64_t i = 0; i < decision->count; i++) {
         struct alpaserve_arrival arrival = queue_take(b, queue);
 
         if (run->observer.on_span)
-            alpaserve_tell_spans(run, path, size, arrival.index, batch_id, share++);
+            alpaserve_tell_spans(run, path, size, arrival.index,
+                                 arrival.arrival_ps + b->response_ps, batch_id, share++);
         if (!alpaserve_end(run, &arrival, path, TRACE_OK, start_ps, end_ps, err))
             return false;
     }
@@ -158,7 +159,8 @@ static bool queue_serve(struct batches *b, const struct path *path, struct queue
         struct batch_decision decision;
 
         ask.items_at = ask.items > ask.count ? items_at : NULL;
-        b->enter_ps = run_after_ps(now_ps, alpaserve_response_ps(b->run, head->request_id));
+        b->response_ps = alpaserve_response_ps(b->run, head->request_id);
+        b->enter_ps = run_after_ps(now_ps, b->response_ps);
         decision = batch_decide(&path->batch, &ask);
         *action = decision.action;
         *until_ps = decision.until_ps;

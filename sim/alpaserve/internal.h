@@ -21,6 +21,7 @@ struct path {
     const int32_t *sizes;
     const int64_t *latency_ps; /* [size * stage_count + stage], with the penalty of pipelines */
     int64_t *booked;           /* by size: how often */
+    int64_t *wait_peak_ps;     /* by stage */
     /* fixed batches: */
     struct batch_options batch; /* with the largest size of this replica */
     int32_t group;              /* of those whose first stages share devices */
@@ -64,9 +65,9 @@ bool alpaserve_run_batches(struct run *run, struct err *err);
 
 /* alpaserve.c: what both kinds of runs do. */
 int64_t alpaserve_response_ps(const struct run *run, int64_t request_id);
-/* Spans of a request that runs as predicted in times_ps. */
+/* Spans of a request that runs as predicted in times_ps, and that could have begun at ready_ps. */
 void alpaserve_tell_spans(const struct run *run, const struct path *path, int32_t size,
-                          size_t index, int64_t batch_id, int32_t share);
+                          size_t index, int64_t ready_ps, int64_t batch_id, int32_t share);
 /* A request has ended; path and start_ps count for TRACE_OK alone. */
 bool alpaserve_end(const struct run *run, const struct alpaserve_arrival *arrival,
                    const struct path *path, enum trace_status status, int64_t start_ps,
@@ -152,11 +153,18 @@ static inline int64_t path_predict_ps(const struct run *run, const struct path *
     return time_ps;
 }
 
-/* Makes the prediction that stands in times_ps come true. */
-static inline void path_book(const struct run *run, const struct path *path, int32_t size)
+/* Makes the prediction that stands in times_ps come true; it could have begun at ready_ps. */
+static inline void path_book(const struct run *run, const struct path *path, int32_t size,
+                             int64_t ready_ps)
 {
+    const int64_t *latency_ps = path_latency_ps(path, size);
+
     path->booked[size]++;
     for (int32_t k = 0; k < path->stage_count; k++) {
+        int64_t wait_ps = run->times_ps[k] - latency_ps[k] - ready_ps;
+
+        ready_ps = run->times_ps[k];
+        path->wait_peak_ps[k] = wait_ps > path->wait_peak_ps[k] ? wait_ps : path->wait_peak_ps[k];
         if (path->is_simple) {
             run->clock_ps[path->clocks[k]] = run->times_ps[k];
             continue;

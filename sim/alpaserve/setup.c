@@ -192,6 +192,8 @@ static bool path_costs(struct run *run, struct path *path, const struct plan_rep
 
     path->latency_ps = latency_ps;
     path->booked = arena_array(run->arena, (size_t)path->size_count, sizeof *path->booked);
+    path->wait_peak_ps =
+        arena_array(run->arena, (size_t)path->stage_count, sizeof *path->wait_peak_ps);
     for (int32_t b = 0; b < path->size_count; b++)
         for (int32_t k = 0; k < path->stage_count; k++)
             if (!stage_cost(run, &replica->stages[k], path->sizes[b], replica->stage_count,

@@ -67,7 +67,8 @@ static void on_span(void *arg, const struct alpaserve_span *span)
                               .position = span->position,
                               .share = span->share,
                               .start_ps = span->start_ps,
-                              .finish_ps = span->finish_ps });
+                              .finish_ps = span->finish_ps,
+                              .wait_ps = span->wait_ps });
 }
 
 static void on_end(void *arg, const struct alpaserve_end *end)
@@ -125,6 +126,20 @@ static int64_t *switches(struct serve *serve)
     return switch_ps;
 }
 
+/* What an epoch takes, until the run ends. */
+static void gap_fill(struct serve *serve, const struct alpaserve_gap *gap, int64_t end_ps)
+{
+    struct station *station = &serve->stations[gap->device];
+    int64_t to_ps = gap->to_ps < end_ps ? gap->to_ps : end_ps;
+
+    if (to_ps <= gap->from_ps)
+        return;
+    station->gap_ps += to_ps - gap->from_ps;
+    station->switched_ps += (uint64_t)(to_ps - gap->from_ps);
+    if (serve->observer.on_span)
+        station_tell_switch(serve, gap->device, gap->from_ps, to_ps);
+}
+
 static void stations_fill(struct serve *serve, const struct alpaserve_result *booked)
 {
     serve->result->taken_count = (size_t)booked->taken_count;
@@ -135,7 +150,10 @@ static void stations_fill(struct serve *serve, const struct alpaserve_result *bo
 
         station->busy_ps = booked->busy_ps[i];
         station->offered_ps = (uint64_t)booked->busy_ps[i];
+        station->wait_peak_ps = booked->wait_peak_ps[i];
     }
+    for (int32_t i = 0; i < booked->gap_count; i++)
+        gap_fill(serve, &booked->gaps[i], booked->end_ps);
 }
 
 bool book_run(struct serve *serve, struct err *err)

@@ -57,6 +57,10 @@ static void every_stage_of_a_booking_is_told(void **state)
     assert_true(spans[1].start_ps == 105 * MS && spans[1].finish_ps == 165 * MS);
     assert_true(spans[2].start_ps == 105 * MS && spans[2].finish_ps == 205 * MS);
     assert_true(spans[3].start_ps == 205 * MS && spans[3].finish_ps == 265 * MS);
+    assert_true(spans[0].wait_ps == 0 && spans[1].wait_ps == 0);
+    assert_true(spans[2].wait_ps == 95 * MS && spans[3].wait_ps == 0);
+    assert_int_equal(b->result.wait_peak_ps[0], 95 * MS);
+    assert_int_equal(b->result.wait_peak_ps[1], 0);
 }
 
 static void what_would_miss_its_objective_is_dropped_and_books_nothing(void **state)

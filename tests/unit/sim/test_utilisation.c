@@ -129,6 +129,38 @@ static void a_switch_is_a_gap(void **state)
                                                     "0,0.03,device,b,0,0.333333,0\n");
 }
 
+/* Booked 0-30, 30-60; the epoch takes a and b for 20 ms: a from 60 on, b from 40 on. */
+static void bookings_have_waits_and_switches(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.030,0\ny,0,0.030,0\n");
+    fixture_write("p.csv", "service,replica,stage,device,executable,epoch,from_s\n"
+                           "s,0,0,a,x,0,\ns,0,0,a,y,1,0.040\ns,1,0,b,y,1,0.040\n");
+    fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n1,0.010,s\n2,0.050,s\n");
+    fixture_write("o.csv", "where,dist,mean_s\nresponse,constant,0\n");
+    fixture.files.overhead = fixture_path("o.csv");
+    fixture.options.rules = SERVE_ALPASERVE;
+    fixture.options.switch_cost_ps = 20 * MS;
+    /* 2 on b from 60 to 90, having waited for 10 */
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,1,0,0.4\n"
+                                                    "0,0.05,device,b,0,0.2,0\n"
+                                                    "0.05,0.09,device,a,0.25,0.5,0\n"
+                                                    "0.05,0.09,device,b,0.75,0.25,0.25\n");
+    assert_int_equal(fixture.result.devices[0].wait_peak_ps, 20 * MS);
+    assert_int_equal(fixture.result.devices[1].wait_peak_ps, 10 * MS);
+    assert_int_equal(fixture.result.devices[0].gap_ps, 20 * MS);
+    assert_int_equal(fixture.result.devices[1].gap_ps, 20 * MS);
+    fixture.options.switch_cost_ps = 60 * MS; /* of a 60-120, of b 40-100 */
+    fixture_write("w.csv", "request_id,arrival_s,service,slo_s\n"
+                           "0,0,s,\n1,0.010,s,\n2,0.050,s,0.001\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,1,0,0.4\n"
+                                                    "0,0.05,device,b,0,0.2,0\n"
+                                                    "0.05,0.06,device,a,1,0,0\n"
+                                                    "0.05,0.06,device,b,0,1,0\n");
+    assert_int_equal(fixture.result.devices[0].gap_ps, 0);
+    assert_int_equal(fixture.result.devices[1].gap_ps, 20 * MS);
+}
+
 /* ---- against overlaps computed one by one ---- */
 
 #define SPANS 400
@@ -328,6 +360,7 @@ int main(void)
         TEST(a_link_that_was_never_used_has_rows_too),
         TEST(what_fails_was_busy_and_waited),
         TEST(a_switch_is_a_gap),
+        TEST(bookings_have_waits_and_switches),
         TEST(windows_equal_the_overlaps_of_all_intervals),
         TEST(long_waits_of_many_do_not_overflow),
         TEST(too_many_rows_are_an_error),
