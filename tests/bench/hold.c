@@ -45,6 +45,9 @@ int64_t *hold_draw(enum hold_increments increments)
 
 /* ---- the heaps of a textbook ---- */
 
+/* The number of children is to be a constant: a division by it would tell against the heaps. */
+#define INLINE static inline __attribute__((always_inline))
+
 struct entry {
     int64_t time_ps;
     uint64_t payload;
@@ -55,7 +58,7 @@ struct heap {
     size_t count;
 };
 
-static inline void push(struct heap *heap, size_t ways, struct entry entry)
+INLINE void push(struct heap *heap, size_t ways, struct entry entry)
 {
     size_t at = heap->count++;
 
@@ -70,7 +73,7 @@ static inline void push(struct heap *heap, size_t ways, struct entry entry)
     heap->entries[at] = entry;
 }
 
-static inline struct entry pop(struct heap *heap, size_t ways)
+INLINE struct entry pop(struct heap *heap, size_t ways)
 {
     struct entry first = heap->entries[0], last = heap->entries[--heap->count];
     size_t at = 0;
@@ -102,8 +105,8 @@ static void *heap_memory(int pending)
     return aligned_alloc(64, (bytes + 127) / 64 * 64);
 }
 
-static inline double hold_heap(size_t ways, int pending, const int64_t *increments_ps,
-                               int64_t steps, uint64_t *sum)
+INLINE double hold_heap(size_t ways, int pending, const int64_t *increments_ps, int64_t steps,
+                        uint64_t *sum)
 {
     char *memory = heap_memory(pending);
     struct heap heap = { .count = 0 };
@@ -130,7 +133,6 @@ static inline double hold_heap(size_t ways, int pending, const int64_t *incremen
     return began_ns / (double)steps;
 }
 
-/* One function each, so that the number of children is a constant in it. */
 static __attribute__((noinline)) double hold_binary(int pending, const int64_t *increments_ps,
                                                     int64_t steps, uint64_t *sum)
 {
@@ -145,8 +147,8 @@ static __attribute__((noinline)) double hold_quad(int pending, const int64_t *in
 
 /* ---- ours ---- */
 
-static __attribute__((noinline)) double hold_tree(int pending, const int64_t *increments_ps,
-                                                  int64_t steps, uint64_t *sum)
+static __attribute__((noinline, flatten)) double
+hold_tree(int pending, const int64_t *increments_ps, int64_t steps, uint64_t *sum)
 {
     struct arena *arena = arena_create();
     struct engine *engine = engine_create(arena, pending);
