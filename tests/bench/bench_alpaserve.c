@@ -8,20 +8,20 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "tests/bench/bench.h"
-#include "tests/bench/pipeline.h"
+#include "tests/bench/subject.h"
 
-static bool run(const struct pipeline *pipeline, int64_t requests, double *ns, struct err *err)
+static bool run(const struct subject *subject, int64_t requests, double *ns, struct err *err)
 {
     struct arena *arena = arena_create();
-    struct pipeline_simulate run;
-    bool is_ok = pipeline_simulate(arena, pipeline, false, &run, err);
+    struct subject_run run;
+    bool is_ok = subject_run(arena, subject, false, &run, err);
 
     *ns = is_ok ? run.thread_ns / (double)requests : 0;
     arena_destroy(arena);
     return is_ok;
 }
 
-static bool measure(struct pipeline *pipeline, int64_t requests, int repeats, struct err *err)
+static bool measure(struct subject *subject, int64_t requests, int repeats, struct err *err)
 {
     double best_ns = 1e300;
 
@@ -29,11 +29,11 @@ static bool measure(struct pipeline *pipeline, int64_t requests, int repeats, st
     for (int repeat = 1; repeat <= repeats; repeat++) {
         double default_ns, ns;
 
-        pipeline->options.rules = SERVE_DEFAULT;
-        if (!run(pipeline, requests, &default_ns, err))
+        subject->options.rules = SERVE_DEFAULT;
+        if (!run(subject, requests, &default_ns, err))
             return false;
-        pipeline->options.rules = SERVE_ALPASERVE;
-        if (!run(pipeline, requests, &ns, err))
+        subject->options.rules = SERVE_ALPASERVE;
+        if (!run(subject, requests, &ns, err))
             return false;
         bench_row("alpaserve S=4 M=50 D=200", repeat, ns, default_ns, "ns");
         best_ns = ns < best_ns ? ns : best_ns;
@@ -44,11 +44,11 @@ static bool measure(struct pipeline *pipeline, int64_t requests, int repeats, st
 
 int main(int argc, char **argv)
 {
-    static const struct pipeline_shape shape = { 4, 50, 200, 0.7 };
+    static const struct subject_shape shape = { 4, 50, 200, 0.7 };
     struct arena *arena = arena_create();
     struct err err = ERR_INIT;
     int64_t requests = 2000000, repeats = 3;
-    struct pipeline pipeline;
+    struct subject subject;
     const char *folder;
     bool is_ok = false;
 
@@ -58,11 +58,11 @@ int main(int argc, char **argv)
         arena_destroy(arena);
         return 2;
     }
-    folder = pipeline_folder(arena, &err);
+    folder = subject_folder(arena, &err);
     if (folder) {
-        is_ok = pipeline_open(arena, folder, &shape, requests, false, &pipeline, &err) &&
-                measure(&pipeline, requests, (int)repeats, &err);
-        pipeline_remove(arena, folder);
+        is_ok = subject_open(arena, folder, &shape, requests, false, &subject, &err) &&
+                measure(&subject, requests, (int)repeats, &err);
+        subject_remove(arena, folder);
     }
     if (!is_ok)
         fprintf(stderr, "bench_alpaserve: %s\n", err.text);

@@ -1,4 +1,4 @@
-/* bench_files.c - the files of a pipeline (pipeline.h), for runs of orrery-sim itself.
+/* bench_files.c - the files of a pipeline (subject.h), for runs of orrery-sim itself.
  *
  *     bench_files FOLDER STAGES SERVICES DEVICES LOAD
  *
@@ -8,12 +8,12 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
-#include "tests/bench/pipeline.h"
+#include "tests/bench/subject.h"
 #include <stdio.h>
 
-static void put_options(struct arena *arena, const struct pipeline_shape *shape)
+static void put_options(struct arena *arena, const struct subject_shape *shape)
 {
-    const struct generate_options options = pipeline_requests(arena, shape, 1);
+    const struct generate_options options = subject_requests(arena, shape, 1);
 
     printf("--process\npoisson\n--merged\n--rate\n%.17g\n", options.rate_per_s);
     for (int i = 0; i < options.service_count; i++)
@@ -23,7 +23,7 @@ static void put_options(struct arena *arena, const struct pipeline_shape *shape)
 int main(int argc, char **argv)
 {
     struct arena *arena = arena_create();
-    struct pipeline_shape shape = { 0 };
+    struct subject_shape shape = { 0 };
     int64_t numbers[3] = { 0 };
     struct err err = ERR_INIT;
     bool is_ok = argc == 6;
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
         arena_destroy(arena);
         return 2;
     }
-    is_ok = pipeline_write(arena, argv[1], &shape, &err);
+    is_ok = subject_write(arena, argv[1], &shape, &err);
     if (is_ok)
         put_options(arena, &shape);
     else

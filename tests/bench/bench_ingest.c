@@ -13,7 +13,7 @@
 #include "lib/format/workload.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/child.h"
-#include "tests/bench/pipeline.h"
+#include "tests/bench/subject.h"
 #include <csv.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,7 +231,7 @@ int main(int argc, char **argv)
                 MAX_SERVICES);
         return 2;
     }
-    folder = pipeline_folder(arena, &err);
+    folder = subject_folder(arena, &err);
     if (folder) {
         path = arena_printf(arena, "%s/workload.csv", folder);
         is_ok = run(arena, path, rows, (uint64_t)services, (int)repeats, &err);

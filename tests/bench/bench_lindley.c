@@ -10,7 +10,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "tests/bench/bench.h"
-#include "tests/bench/pipeline.h"
+#include "tests/bench/subject.h"
 
 struct settings {
     struct arena *arena;
@@ -20,36 +20,36 @@ struct settings {
 };
 
 /* One run either way: 0 events, 1 closed form. */
-static bool run_both(struct arena *arena, struct pipeline *pipeline, bool has_ends,
-                     struct pipeline_simulate runs[2], struct err *err)
+static bool run_both(struct arena *arena, struct subject *subject, bool has_ends,
+                     struct subject_run runs[2], struct err *err)
 {
     for (int i = 0; i < 2; i++) {
-        pipeline->options.has_fast_path = i == 1;
-        if (!pipeline_simulate(arena, pipeline, has_ends, &runs[i], err))
+        subject->options.has_fast_path = i == 1;
+        if (!subject_run(arena, subject, has_ends, &runs[i], err))
             return false;
     }
     if (runs[0].result.has_fast_path || !runs[1].result.has_fast_path)
         return err_set(err, ERR_SYSTEM, "the closed form was not taken");
-    if (!pipeline_is_same(pipeline, &runs[0], &runs[1]))
+    if (!subject_is_same(subject, &runs[0], &runs[1]))
         return err_set(err, ERR_SYSTEM, "the closed form has another result");
     return true;
 }
 
-static bool compare(const struct settings *settings, const struct pipeline_shape *shape,
+static bool compare(const struct settings *settings, const struct subject_shape *shape,
                     bool is_stored, struct err *err)
 {
-    struct pipeline pipeline;
+    struct subject subject;
     char figure[64];
-    bool is_ok = pipeline_open(settings->arena, settings->folder, shape, settings->requests,
-                               is_stored, &pipeline, err);
+    bool is_ok = subject_open(settings->arena, settings->folder, shape, settings->requests,
+                              is_stored, &subject, err);
 
     (void)snprintf(figure, sizeof figure, "lindley S=%d M=%d D=%d%s", shape->stages,
                    shape->services, shape->devices, is_stored ? " stored" : "");
     for (int repeat = 0; is_ok && repeat <= settings->repeats; repeat++) {
         struct arena *arena = arena_create();
-        struct pipeline_simulate runs[2];
+        struct subject_run runs[2];
 
-        is_ok = run_both(arena, &pipeline, repeat == 0, runs, err);
+        is_ok = run_both(arena, &subject, repeat == 0, runs, err);
         if (is_ok && repeat > 0)
             bench_row(figure, repeat, runs[1].thread_ns / (double)settings->requests,
                       runs[0].thread_ns / (double)settings->requests, "ns");
@@ -60,7 +60,7 @@ static bool compare(const struct settings *settings, const struct pipeline_shape
 
 static bool bench(const struct settings *settings, struct err *err)
 {
-    static const struct pipeline_shape shapes[] = {
+    static const struct subject_shape shapes[] = {
         { 4, 2, 8, 0.7 }, { 8, 2, 16, 0.7 }, { 4, 50, 200, 0.7 }, { 8, 50, 256, 0.7 }
     };
 
@@ -86,10 +86,10 @@ int main(int argc, char **argv)
         return 2;
     }
     settings.repeats = (int)repeats;
-    settings.folder = pipeline_folder(arena, &err);
+    settings.folder = subject_folder(arena, &err);
     if (settings.folder) {
         is_ok = bench(&settings, &err);
-        pipeline_remove(arena, settings.folder);
+        subject_remove(arena, settings.folder);
     }
     if (!is_ok)
         fprintf(stderr, "bench_lindley: %s\n", err.text);

@@ -11,7 +11,7 @@
 #include "lib/base/units.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/hold.h"
-#include "tests/bench/pipeline.h"
+#include "tests/bench/subject.h"
 #include <stdlib.h>
 
 #define STEPS 2000000 /* of the hold model */
@@ -24,27 +24,26 @@ struct settings {
     const int64_t *draws_ps;
 };
 
-static bool run_once(const struct pipeline *pipeline, struct pipeline_simulate *run,
-                     struct err *err)
+static bool run_once(const struct subject *subject, struct subject_run *run, struct err *err)
 {
     struct arena *arena = arena_create();
-    bool is_ok = pipeline_simulate(arena, pipeline, false, run, err);
+    bool is_ok = subject_run(arena, subject, false, run, err);
 
     arena_destroy(arena);
     return is_ok;
 }
 
-static bool simulation(const struct settings *settings, const struct pipeline_shape *shape,
+static bool simulation(const struct settings *settings, const struct subject_shape *shape,
                        struct err *err)
 {
-    struct pipeline pipeline;
+    struct subject subject;
     double pending, pops = 0, best_ns[2] = { 1e300, 1e300 };
     char figure[64];
     int count;
 
-    if (!pipeline_open(settings->arena, settings->folder, shape, settings->requests, false,
-                       &pipeline, err) ||
-        !pipeline_pending(settings->arena, &pipeline, &pending, err))
+    if (!subject_open(settings->arena, settings->folder, shape, settings->requests, false, &subject,
+                      err) ||
+        !subject_pending(settings->arena, &subject, &pending, err))
         return false;
     count = pending < 1 ? 1 : (int)(pending + 0.5);
     (void)snprintf(figure, sizeof figure, "simulation S=%d M=%d D=%d", shape->stages,
@@ -52,9 +51,9 @@ static bool simulation(const struct settings *settings, const struct pipeline_sh
     for (int repeat = 1; repeat <= settings->repeats; repeat++) {
         uint64_t sum;
         double hold = hold_ns(HOLD_QUAD, count, settings->draws_ps, STEPS, &sum), ns;
-        struct pipeline_simulate run;
+        struct subject_run run;
 
-        if (!run_once(&pipeline, &run, err))
+        if (!run_once(&subject, &run, err))
             return false;
         ns = run.thread_ns / (double)settings->requests;
         pops = (double)(run.result.event_count - (int64_t)run.result.taken_count) /
@@ -71,36 +70,36 @@ static bool simulation(const struct settings *settings, const struct pipeline_sh
 
 static bool loads(const struct settings *settings, struct err *err)
 {
-    const struct pipeline_shape low = { 4, 50, 200, 0.7 }, high = { 4, 50, 200, 1.05 };
-    const char *folder = pipeline_folder(settings->arena, err);
-    struct pipeline pipelines[2];
+    const struct subject_shape low = { 4, 50, 200, 0.7 }, high = { 4, 50, 200, 1.05 };
+    const char *folder = subject_folder(settings->arena, err);
+    struct subject subjects[2];
     bool is_ok;
 
     if (!folder)
         return false;
-    is_ok = pipeline_open(settings->arena, settings->folder, &low, settings->requests, false,
-                          &pipelines[0], err) &&
-            pipeline_open(settings->arena, folder, &high, settings->requests, false, &pipelines[1],
-                          err);
+    is_ok =
+        subject_open(settings->arena, settings->folder, &low, settings->requests, false,
+                     &subjects[0], err) &&
+        subject_open(settings->arena, folder, &high, settings->requests, false, &subjects[1], err);
     for (int repeat = 1; is_ok && repeat <= settings->repeats; repeat++) {
         double ns[2];
 
         for (int i = 0; is_ok && i < 2; i++) {
-            struct pipeline_simulate run;
+            struct subject_run run;
 
-            is_ok = run_once(&pipelines[i], &run, err);
+            is_ok = run_once(&subjects[i], &run, err);
             ns[i] = is_ok ? run.thread_ns / (double)run.result.event_count : 0;
         }
         if (is_ok)
             bench_row("load", repeat, ns[1], ns[0], "ns");
     }
-    pipeline_remove(settings->arena, folder);
+    subject_remove(settings->arena, folder);
     return is_ok;
 }
 
 static bool bench(const struct settings *settings, struct err *err)
 {
-    static const struct pipeline_shape shapes[] = {
+    static const struct subject_shape shapes[] = {
         { 4, 50, 200, 0.7 }, { 2, 2, 2, 0.7 }, { 8, 1000, 256, 0.7 }, { 1, 50, 50, 0.7 }
     };
 
@@ -127,10 +126,10 @@ int main(int argc, char **argv)
     }
     settings.repeats = (int)repeats;
     settings.draws_ps = draws_ps;
-    settings.folder = pipeline_folder(arena, &err);
+    settings.folder = subject_folder(arena, &err);
     if (settings.folder && draws_ps) {
         is_ok = bench(&settings, &err);
-        pipeline_remove(arena, settings.folder);
+        subject_remove(arena, settings.folder);
     }
     if (!is_ok)
         fprintf(stderr, "bench_simulation: %s\n", err.text);

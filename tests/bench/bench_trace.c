@@ -14,7 +14,7 @@
 #include "sim/report/chrome.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/child.h"
-#include "tests/bench/pipeline.h"
+#include "tests/bench/subject.h"
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,7 +213,7 @@ static bool speed(struct job *job, int repeats, struct err *err)
 static bool bench(struct arena *arena, int64_t spans, int repeats, struct err *err)
 {
     struct job job = { NULL, spans };
-    const char *folder = pipeline_folder(arena, err);
+    const char *folder = subject_folder(arena, err);
     bool is_ok;
 
     if (!folder)

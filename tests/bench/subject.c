@@ -1,5 +1,5 @@
-/* pipeline.c - writes the files of a pipeline, runs it, and compares runs. */
-#include "tests/bench/pipeline.h"
+/* subject.c - writes the files of a pipeline, runs it, and compares runs. */
+#include "tests/bench/subject.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
@@ -22,7 +22,7 @@ static const char *const files[] = { "placement.csv", "cluster/devices.csv", "cl
                                      "cluster",       "costs/x/stages.csv",  "costs/x",
                                      "costs" };
 
-const char *pipeline_folder(struct arena *arena, struct err *err)
+const char *subject_folder(struct arena *arena, struct err *err)
 {
     const char *base = getenv("TMPDIR");
     char *folder = arena_printf(arena, "%s/orrery-bench-XXXXXX", base ? base : "/tmp");
@@ -33,7 +33,7 @@ const char *pipeline_folder(struct arena *arena, struct err *err)
     return NULL;
 }
 
-void pipeline_remove(struct arena *arena, const char *folder)
+void subject_remove(struct arena *arena, const char *folder)
 {
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         (void)remove(arena_printf(arena, "%s/%s", folder, files[i]));
@@ -41,7 +41,7 @@ void pipeline_remove(struct arena *arena, const char *folder)
 }
 
 /* Stage `stage` of service `service`: 5 to 15 ms. */
-static int64_t latency_us(const struct pipeline_shape *shape, int service, int stage)
+static int64_t latency_us(const struct subject_shape *shape, int service, int stage)
 {
     struct rng rng =
         rng_stream(1, RNG_TEST, (uint64_t)service * (uint64_t)shape->stages + (uint64_t)stage);
@@ -49,12 +49,12 @@ static int64_t latency_us(const struct pipeline_shape *shape, int service, int s
     return 5000 + (int64_t)rng_below(&rng, 10001);
 }
 
-static int device_of(const struct pipeline_shape *shape, int service, int stage)
+static int device_of(const struct subject_shape *shape, int service, int stage)
 {
     return (service * shape->stages + stage) % shape->devices;
 }
 
-static void put_placement(struct out *out, const struct pipeline_shape *shape)
+static void put_placement(struct out *out, const struct subject_shape *shape)
 {
     out_text(out, "# orrery: placement 1\nservice,replica,stage,device,executable,layers\n");
     for (int m = 0; m < shape->services; m++)
@@ -63,7 +63,7 @@ static void put_placement(struct out *out, const struct pipeline_shape *shape)
 }
 
 /* A message of 12500 bytes takes its port for 0.1 ms. */
-static void put_costs(struct out *out, const struct pipeline_shape *shape)
+static void put_costs(struct out *out, const struct subject_shape *shape)
 {
     out_text(out, "# orrery: stage-costs 1\nexecutable,stage,latency_s,output_bytes\n");
     for (int m = 0; m < shape->services; m++)
@@ -71,7 +71,7 @@ static void put_costs(struct out *out, const struct pipeline_shape *shape)
             out_printf(out, "x%d,%d,0.%06d,12500\n", m, s, (int)latency_us(shape, m, s));
 }
 
-static void put_devices(struct out *out, const struct pipeline_shape *shape)
+static void put_devices(struct out *out, const struct subject_shape *shape)
 {
     out_text(out, "# orrery: devices 1\ndevice,type\n");
     for (int d = 0; d < shape->devices; d++)
@@ -79,7 +79,7 @@ static void put_devices(struct out *out, const struct pipeline_shape *shape)
 }
 
 /* Nothing attaches the source: requests are at stage 0 when they arrive. */
-static void put_links(struct out *out, const struct pipeline_shape *shape)
+static void put_links(struct out *out, const struct subject_shape *shape)
 {
     out_text(out, "# orrery: links 1\nmedium,kind,node,bits_per_s,latency_s\n");
     for (int d = 0; d < shape->devices; d++)
@@ -87,8 +87,8 @@ static void put_links(struct out *out, const struct pipeline_shape *shape)
 }
 
 static bool put_file(struct arena *arena, const char *folder, const char *name,
-                     void (*put)(struct out *out, const struct pipeline_shape *shape),
-                     const struct pipeline_shape *shape, struct err *err)
+                     void (*put)(struct out *out, const struct subject_shape *shape),
+                     const struct subject_shape *shape, struct err *err)
 {
     struct out *out = out_open(arena, arena_printf(arena, "%s/%s", folder, name), err);
 
@@ -98,8 +98,8 @@ static bool put_file(struct arena *arena, const char *folder, const char *name,
     return out_commit(out, err);
 }
 
-bool pipeline_write(struct arena *arena, const char *folder, const struct pipeline_shape *shape,
-                    struct err *err)
+bool subject_write(struct arena *arena, const char *folder, const struct subject_shape *shape,
+                   struct err *err)
 {
     return out_make_folder(arena_printf(arena, "%s/cluster", folder), err) &&
            out_make_folder(arena_printf(arena, "%s/costs/x", folder), err) &&
@@ -109,8 +109,8 @@ bool pipeline_write(struct arena *arena, const char *folder, const struct pipeli
            put_file(arena, folder, "costs/x/stages.csv", put_costs, shape, err);
 }
 
-struct generate_options pipeline_requests(struct arena *arena, const struct pipeline_shape *shape,
-                                          int64_t requests)
+struct generate_options subject_requests(struct arena *arena, const struct subject_shape *shape,
+                                         int64_t requests)
 {
     struct generate_options options = { .is_merged = true,
                                         .process = GENERATE_POISSON,
@@ -136,21 +136,21 @@ struct generate_options pipeline_requests(struct arena *arena, const struct pipe
     return options;
 }
 
-bool pipeline_open(struct arena *arena, const char *folder, const struct pipeline_shape *shape,
-                   int64_t requests, bool is_stored, struct pipeline *pipeline, struct err *err)
+bool subject_open(struct arena *arena, const char *folder, const struct subject_shape *shape,
+                  int64_t requests, bool is_stored, struct subject *subject, struct err *err)
 {
-    *pipeline = (struct pipeline){ .folder = folder, .shape = *shape };
-    pipeline->files.placement = arena_printf(arena, "%s/placement.csv", folder);
-    pipeline->files.cluster = arena_printf(arena, "%s/cluster", folder);
-    pipeline->files.costs[0] = arena_printf(arena, "%s/costs", folder);
-    pipeline->files.cost_count = 1;
-    pipeline->files.needs_rows = is_stored;
-    pipeline->files.load.options = pipeline_requests(arena, shape, requests);
-    pipeline->options.seed = 1;
-    pipeline->options.until_ps = ENGINE_NEVER;
-    pipeline->options.max_requests = SIZE_MAX;
-    return pipeline_write(arena, folder, shape, err) &&
-           scenario_load(arena, &pipeline->files, &pipeline->scenario, err);
+    *subject = (struct subject){ .folder = folder, .shape = *shape };
+    subject->files.placement = arena_printf(arena, "%s/placement.csv", folder);
+    subject->files.cluster = arena_printf(arena, "%s/cluster", folder);
+    subject->files.costs[0] = arena_printf(arena, "%s/costs", folder);
+    subject->files.cost_count = 1;
+    subject->files.needs_rows = is_stored;
+    subject->files.load.options = subject_requests(arena, shape, requests);
+    subject->options.seed = 1;
+    subject->options.until_ps = ENGINE_NEVER;
+    subject->options.max_requests = SIZE_MAX;
+    return subject_write(arena, folder, shape, err) &&
+           scenario_load(arena, &subject->files, &subject->scenario, err);
 }
 
 /* ---- a run ---- */
@@ -175,17 +175,17 @@ static void on_end(void *arg, const struct serve_end *end)
 }
 
 /* A stream tells its requests once: every run opens one of its own. */
-static bool input_open(struct arena *arena, const struct pipeline *pipeline,
+static bool input_open(struct arena *arena, const struct subject *subject,
                        struct serve_input *input, struct err *err)
 {
-    *input = pipeline->scenario.input;
+    *input = subject->scenario.input;
     if (!input->workload)
-        input->stream = stream_open(arena, &pipeline->files.load.options, err);
+        input->stream = stream_open(arena, &subject->files.load.options, err);
     return input->workload || input->stream;
 }
 
-bool pipeline_simulate(struct arena *arena, const struct pipeline *pipeline, bool has_ends,
-                       struct pipeline_simulate *run, struct err *err)
+bool subject_run(struct arena *arena, const struct subject *subject, bool has_ends,
+                 struct subject_run *run, struct err *err)
 {
     const struct metrics_options options = { .samples = SAMPLES_EXACT };
     struct listener listener = { NULL, 0 };
@@ -193,16 +193,15 @@ bool pipeline_simulate(struct arena *arena, const struct pipeline *pipeline, boo
     struct serve_input input;
     double began_ns = bench_thread_ns();
 
-    *run =
-        (struct pipeline_simulate){ .service_count = pipeline->scenario.input.plan->service_count };
-    if (!input_open(arena, pipeline, &input, err))
+    *run = (struct subject_run){ .service_count = subject->scenario.input.plan->service_count };
+    if (!input_open(arena, subject, &input, err))
         return false;
     listener.meter = metrics_begin(arena, input.plan, &options);
     if (!has_ends)
         observer = (struct serve_observer){ .end_arg = listener.meter,
                                             .on_end = metrics_add,
                                             .on_block = metrics_add_block };
-    if (!serve_run(arena, &input, &pipeline->options, &observer, &run->result, err))
+    if (!serve_run(arena, &input, &subject->options, &observer, &run->result, err))
         return false;
     run->all = metrics_end(listener.meter, run->result.end_ps, &run->services);
     run->thread_ns = bench_thread_ns() - began_ns;
@@ -242,13 +241,13 @@ static bool is_same_result(const struct serve_result *a, const struct serve_resu
            a->link_count == b->link_count;
 }
 
-bool pipeline_is_same(const struct pipeline *pipeline, const struct pipeline_simulate *a,
-                      const struct pipeline_simulate *b)
+bool subject_is_same(const struct subject *subject, const struct subject_run *a,
+                     const struct subject_run *b)
 {
     bool is_same = a->ends == b->ends && is_same_result(&a->result, &b->result) &&
                    is_same_metrics(&a->all, &b->all);
 
-    for (int i = 0; is_same && i < pipeline->scenario.input.plan->cluster->device_count; i++)
+    for (int i = 0; is_same && i < subject->scenario.input.plan->cluster->device_count; i++)
         is_same = is_same_device(&a->result.devices[i], &b->result.devices[i]);
     for (int i = 0; is_same && i < a->result.link_count; i++)
         is_same = strcmp(a->result.links[i].name, b->result.links[i].name) == 0 &&
@@ -290,10 +289,10 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
     *end_ps = transfer->receive_ps;
 }
 
-bool pipeline_pending(struct arena *arena, const struct pipeline *pipeline, double *pending,
-                      struct err *err)
+bool subject_pending(struct arena *arena, const struct subject *subject, double *pending,
+                     struct err *err)
 {
-    struct pending sum = { .device_count = pipeline->shape.devices };
+    struct pending sum = { .device_count = subject->shape.devices };
     struct serve_observer observer = { .arg = &sum,
                                        .on_span = on_span,
                                        .on_transfer = on_transfer };
@@ -302,8 +301,8 @@ bool pipeline_pending(struct arena *arena, const struct pipeline *pipeline, doub
     struct serve_input input;
 
     sum.route_end_ps = arena_array(arena, ends * ends, sizeof *sum.route_end_ps);
-    if (!input_open(arena, pipeline, &input, err) ||
-        !serve_run(arena, &input, &pipeline->options, &observer, &result, err))
+    if (!input_open(arena, subject, &input, err) ||
+        !serve_run(arena, &input, &subject->options, &observer, &result, err))
         return false;
     *pending = sum.total_ps / (double)result.end_ps;
     return true;
