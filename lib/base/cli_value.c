@@ -35,7 +35,9 @@ int64_t cli_duration_ps(struct argp_state *state, const char *option, const char
 
     if (units_parse_duration(text, &time_ps) && time_ps >= 0 && time_ps <= UNITS_MAX_PS)
         return time_ps;
-    argp_error(state, "%s%s is '%.60s': expected a duration with its unit, such as 250us or 60s, of at most 9000000s",
+    argp_error(state,
+               "%s%s is '%.60s': expected a duration with its unit, such as 250us or 60s, of at "
+               "most 9000000s",
                dashes(option), option, text);
     return 0;
 }

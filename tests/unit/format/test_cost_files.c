@@ -183,7 +183,7 @@ static void batch_sizes_are_listed_and_found(void **state)
     assert_null(cost_stage_find_batch(table, "b", 0, 4));
     assert_null(cost_stage_find_batch(table, "b", 2, 8));
     assert_ptr_equal(cost_stage_find(table, "b", 1), cost_stage_find_batch(table, "b", 1, 1));
-    assert_null(cost_stage_find(table, "a", 0)); /* not profiled with batch 1 */
+    assert_null(cost_stage_find(table, "a", 0));      /* not profiled with batch 1 */
     assert_non_null(cost_stage_first(table, "a", 0)); /* the smallest that was */
     assert_true(cost_stage_count(table, "a") > 0);
     assert_int_equal(cost_stage_count(table, "d"), 0);

@@ -32,8 +32,8 @@
     OP("qkv", 24, 8, 30, 45)                                                                       \
     OP("oproj", 8, 8, 10, 10)                                                                      \
     OP("act", 16, 0, 10, 10)                                                                       \
-    OP("ffn_up", 16, 8, 5, 5) OP("ffn_down", 8, 16, 6, 6) OP("fnorm", 8, 0, 10, 160)               \
-        OP("lmhead", 32, 8, 6000, 21000)
+    OP("ffn_up", 16, 8, 5, 5)                                                                      \
+    OP("ffn_down", 8, 16, 6, 6) OP("fnorm", 8, 0, 10, 160) OP("lmhead", 32, 8, 6000, 21000)
 #define MIXED(chunk, kv, decodes, decode_kv, ns)                                                   \
     "attn_mixed,any,1,,0,0,1,1,8,,," #chunk "," #kv "," #decodes "," #decode_kv "," #ns "\n"
 #define ATTN(phase, m, kv, batch, ns)                                                              \
@@ -107,8 +107,9 @@ static const char *ask(struct scratch *scratch, struct step_price *price, const 
     MIXED(0, 0, 1, 30, 140)                                                                        \
     MIXED(0, 0, 4, 10, 190)                                                                        \
     MIXED(0, 0, 4, 30, 350)                                                                        \
-    MIXED(2, 0, 0, 0, 200) MIXED(2, 20, 0, 0, 260) MIXED(16, 0, 0, 0, 400)                         \
-        MIXED(16, 20, 0, 0, 500) MIXED(2, 0, 4, 10, 250) MIXED(16, 0, 4, 10, 800)
+    MIXED(2, 0, 0, 0, 200)                                                                         \
+    MIXED(2, 20, 0, 0, 260) MIXED(16, 0, 0, 0, 400) MIXED(16, 20, 0, 0, 500)                       \
+        MIXED(2, 0, 4, 10, 250) MIXED(16, 0, 4, 10, 800)
 
 static void an_engine_counts_all_rows_but_the_head_by_tokens(void **state)
 {
