@@ -38,7 +38,7 @@ static bool inputs_fill(struct scenario *scenario, const struct scenario_files *
         (files->models && !inputs_add(inputs, "models", files->models, err)) ||
         (files->events && !inputs_add(inputs, "events", files->events, err)) ||
         (files->overhead && !inputs_add(inputs, "overhead", files->overhead, err)) ||
-        (files->prefix_blocks && !inputs_add(inputs, "prefix-blocks", files->prefix_blocks, err)) ||
+        (files->prefix_blocks && !inputs_add(inputs, "prefixes", files->prefix_blocks, err)) ||
         (files->cluster &&
          !inputs_add_folder(inputs, "cluster", files->cluster, cluster_files, err)))
         return false;

@@ -1,8 +1,8 @@
 /* continuous.c - a run of continuous batches: this folder's arrivals, observers and results on one
  * side, sim/llm on the other.
  *
- * Instances know neither links nor failures, admission by objective nor kappa, and of overheads the
- * response alone: what they would pass over is refused, but for links, which a report warns of. */
+ * Instances know neither links nor failures nor kappa, and of overheads the response alone: what
+ * they would pass over is refused, but for links, which a report warns of. */
 #include "sim/serve/internal.h"
 
 #include "lib/base/err.h"
@@ -115,12 +115,6 @@ static bool check(const struct serve *serve, struct err *err)
     if (options->rules != SERVE_DEFAULT)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --rules %s",
                        serve_rules_names[options->rules]);
-    if (options->admission != ADMIT_NONE)
-        return err_set(
-            err, ERR_USAGE,
-            "--batch continuous: not with --admission %s: nobody knows beforehand when a "
-            "request would be done",
-            admit_names[options->admission]);
     if (options->has_kappa)
         return err_set(err, ERR_USAGE,
                        "--batch continuous: not with --kappa on: no anchor is of a step that mixes "

@@ -177,7 +177,7 @@ static void examples_of_placements_and_clusters_load(void **state)
 
 static void examples_of_costs_and_traces_load(void **state)
 {
-    check_readme(*state, "traces/README.md", 8);
+    check_readme(*state, "traces/README.md", 9);
 }
 
 int main(void)
