@@ -102,14 +102,20 @@ static const char *ask(struct scratch *scratch, struct step_price *price, const 
 
 #define ASK(price, ...) ask(scratch, price, (const int32_t[]){ __VA_ARGS__, 0 })
 
-#define GRID                                                                                       \
-    MIXED(0, 0, 1, 10, 100)                                                                        \
-    MIXED(0, 0, 1, 30, 140)                                                                        \
-    MIXED(0, 0, 4, 10, 190)                                                                        \
-    MIXED(0, 0, 4, 30, 350)                                                                        \
-    MIXED(2, 0, 0, 0, 200)                                                                         \
-    MIXED(2, 20, 0, 0, 260) MIXED(16, 0, 0, 0, 400) MIXED(16, 20, 0, 0, 500)                       \
-        MIXED(2, 0, 4, 10, 250) MIXED(16, 0, 4, 10, 800)
+/* One row to a line; clang-format does not settle on this. */
+/* clang-format off */
+#define GRID \
+    MIXED(0, 0, 1, 10, 100) \
+    MIXED(0, 0, 1, 30, 140) \
+    MIXED(0, 0, 4, 10, 190) \
+    MIXED(0, 0, 4, 30, 350) \
+    MIXED(2, 0, 0, 0, 200) \
+    MIXED(2, 20, 0, 0, 260) \
+    MIXED(16, 0, 0, 0, 400) \
+    MIXED(16, 20, 0, 0, 500) \
+    MIXED(2, 0, 4, 10, 250) \
+    MIXED(16, 0, 4, 10, 800)
+/* clang-format on */
 
 static void an_engine_counts_all_rows_but_the_head_by_tokens(void **state)
 {
