@@ -89,8 +89,8 @@ static bool all_came(const struct run_settings *settings, const struct serve_res
 }
 
 /* --rules kafetzis reads its own inputs. */
-static bool load(struct arena *arena, const struct run_settings *settings,
-                 struct scenario *scenario, struct run_kafetzis **kafetzis, struct err *err)
+static bool run_load(struct arena *arena, const struct run_settings *settings,
+                     struct scenario *scenario, struct run_kafetzis **kafetzis, struct err *err)
 {
     if (!settings->is_kafetzis)
         return scenario_load(arena, &settings->files, scenario, err);
@@ -111,7 +111,7 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     struct record *record;
     struct meter *meter;
 
-    if (!load(arena, settings, &scenario, &kafetzis, err) ||
+    if (!run_load(arena, settings, &scenario, &kafetzis, err) ||
         !open_outputs(arena, settings, &scenario.inputs, outs, err))
         return false;
     record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,

@@ -74,7 +74,7 @@ closed -p still.csv -w closed.csv -c costs --cluster cluster --dispatch least-ou
 sessions -p still.csv -w sessions.csv -c costs --cluster cluster --dispatch sticky
 dlsim -p still.csv -w open.csv -c costs/quick --rules dlsim
 alpaserve -p still.csv -w open.csv -c costs/quick --rules alpaserve --overhead response.csv
-alpaserve-batch -p still.csv -w single.csv -c costs/quick --rules alpaserve --batch fixed:4:3ms --dispatch least-last-stage
+alpaserve-batch -p still.csv -w single.csv -c costs/quick --rules alpaserve --batch fixed:4:3ms
 batch -p still.csv -w open.csv -c costs --cluster cluster --batch fixed:4:2ms --admission slo --slo 25ms
 random -p still.csv -w open.csv -c costs --cluster cluster --dispatch random --admission late --slo 30ms
 events -p still.csv -w open.csv -c costs --cluster cluster --events events.csv --dispatch round-robin
