@@ -2,7 +2,6 @@
 #include "sim/network/flow.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/hash.h"
 #include "lib/base/units.h"
 #include "sim/network/flow_internal.h"
 #include <assert.h>
@@ -26,17 +25,6 @@ struct flow_net *flow_create(struct arena *arena)
     return net;
 }
 
-/* Doubles the room of an array of the net when it is full. */
-#define MAKE_ROOM(net, items, count, room, first)                                                  \
-    do {                                                                                           \
-        if ((count) == (room)) {                                                                   \
-            int32_t larger = (room) ? 2 * (room) : (first);                                        \
-            (items) = arena_grow((net)->arena, (items), (size_t)(room), (size_t)larger,            \
-                                 sizeof(*(items)));                                                \
-            (room) = larger;                                                                       \
-        }                                                                                          \
-    } while (0)
-
 int32_t flow_add_resource(struct flow_net *net, double capacity, enum flow_policy policy)
 {
     int32_t old_room = net->resource_room;
@@ -51,178 +39,6 @@ int32_t flow_add_resource(struct flow_net *net, double capacity, enum flow_polic
     resource = &net->resources[net->resource_count];
     *resource = (struct resource){ .capacity = capacity, .is_pipe = policy == FLOW_FAT_PIPE };
     return net->resource_count++;
-}
-
-/* ---- routes ---- */
-
-/* A list of uses in order of resources, one for each, weights added up. Returns the length. */
-static int uses_merge(struct flow_use *merged, const struct flow_use *uses, int count)
-{
-    int used = 0;
-
-    for (int i = 0; i < count; i++) {
-        int at = used;
-
-        assert(uses[i].weight > 0 && isfinite(uses[i].weight));
-        while (at > 0 && merged[at - 1].resource > uses[i].resource)
-            at--;
-        if (at > 0 && merged[at - 1].resource == uses[i].resource) {
-            merged[at - 1].weight += uses[i].weight;
-            continue;
-        }
-        memmove(&merged[at + 1], &merged[at], (size_t)(used - at) * sizeof(*merged));
-        merged[at] = uses[i];
-        used++;
-    }
-    return used;
-}
-
-static uint64_t route_hash(const struct flow_use *uses, int count, double bound, double penalty)
-{
-    uint64_t hash = hash_bytes(HASH_START, &bound, sizeof(bound));
-
-    hash = hash_bytes(hash, &penalty, sizeof(penalty));
-    for (int i = 0; i < count; i++) {
-        hash = hash_bytes(hash, &uses[i].resource, sizeof(uses[i].resource));
-        hash = hash_bytes(hash, &uses[i].weight, sizeof(uses[i].weight));
-    }
-    return hash;
-}
-
-static bool is_same(double a, double b)
-{
-    return !(a < b) && !(a > b);
-}
-
-/* Whether the route is the one described; uses as uses_merge gives them. */
-static bool route_is(const struct flow_net *net, const struct route *route,
-                     const struct flow_use *uses, int count, double bound, double penalty)
-{
-    int32_t use = route->first_use, pipe = route->first_pipe;
-
-    if (route->use_count + route->pipe_count != count || !is_same(route->own_bound, bound) ||
-        !is_same(route->penalty, penalty))
-        return false;
-    for (int i = 0; i < count; i++) {
-        if (net->resources[uses[i].resource].is_pipe) {
-            if (pipe == route->first_pipe + route->pipe_count ||
-                net->pipes[pipe].resource != uses[i].resource ||
-                !is_same(net->pipes[pipe].weight, uses[i].weight))
-                return false;
-            pipe++;
-        } else {
-            if (use == route->first_use + route->use_count ||
-                net->uses[use].resource != uses[i].resource ||
-                !is_same(net->uses[use].weight, uses[i].weight))
-                return false;
-            use++;
-        }
-    }
-    return true;
-}
-
-static void bound_find(const struct flow_net *net, struct route *route)
-{
-    route->bound = route->own_bound;
-    for (int32_t i = route->first_pipe; i < route->first_pipe + route->pipe_count; i++) {
-        double limit = net->resources[net->pipes[i].resource].capacity / net->pipes[i].weight;
-
-        if (limit < route->bound)
-            route->bound = limit;
-    }
-}
-
-static void uses_keep(struct flow_net *net, int32_t index, const struct flow_use *uses, int count)
-{
-    struct route *route = &net->routes[index];
-
-    route->first_use = net->use_count;
-    route->first_pipe = net->pipe_count;
-    for (int i = 0; i < count; i++) {
-        if (net->resources[uses[i].resource].is_pipe) {
-            MAKE_ROOM(net, net->pipes, net->pipe_count, net->pipe_room, 16);
-            net->pipes[net->pipe_count++] = uses[i];
-            route->pipe_count++;
-        } else {
-            MAKE_ROOM(net, net->uses, net->use_count, net->use_room, 64);
-            net->uses[net->use_count++] = (struct use){
-                .resource = uses[i].resource,
-                .weight = uses[i].weight,
-                .ratio = uses[i].weight / route->penalty,
-            };
-            route->use_count++;
-        }
-    }
-}
-
-/* Where the route stands in the table, or would. */
-static uint32_t table_slot(const struct flow_net *net, uint64_t hash, const struct flow_use *uses,
-                           int count, double bound, double penalty)
-{
-    uint32_t slot = (uint32_t)hash & net->table_mask;
-
-    for (; net->table[slot] >= 0; slot = (slot + 1) & net->table_mask) {
-        const struct route *route = &net->routes[net->table[slot]];
-
-        if (route->hash == hash && route_is(net, route, uses, count, bound, penalty))
-            break;
-    }
-    return slot;
-}
-
-static void table_grow(struct flow_net *net)
-{
-    net->table_mask = 2 * net->table_mask + 1;
-    net->table = arena_array(net->arena, (size_t)net->table_mask + 1, sizeof(*net->table));
-    for (uint32_t i = 0; i <= net->table_mask; i++)
-        net->table[i] = -1;
-    for (int32_t i = 0; i < net->route_count; i++) {
-        uint32_t slot = (uint32_t)net->routes[i].hash & net->table_mask;
-
-        while (net->table[slot] >= 0)
-            slot = (slot + 1) & net->table_mask;
-        net->table[slot] = i;
-    }
-}
-
-/* Room for the end of one more route. */
-static void next_grow(struct flow_net *net)
-{
-    struct least larger;
-
-    if ((uint32_t)net->route_count < net->next.room)
-        return;
-    least_create(&larger, net->arena, 4 * net->next.room);
-    for (int32_t i = 0; i < net->route_count; i++)
-        least_set(&larger, (uint32_t)i, least_get(&net->next, (uint32_t)i));
-    net->next = larger;
-}
-
-int32_t flow_add_route(struct flow_net *net, const struct flow_use *uses, int count, double bound,
-                       double penalty)
-{
-    struct flow_use *merged = arena_array(net->arena, (size_t)count + 1, sizeof(*merged));
-    double own_bound = bound > 0 ? bound : INFINITY;
-    int merged_count = uses_merge(merged, uses, count);
-    uint64_t hash = route_hash(merged, merged_count, own_bound, penalty);
-    uint32_t slot = table_slot(net, hash, merged, merged_count, own_bound, penalty);
-    struct route *route;
-
-    assert(penalty > 0 && isfinite(penalty) && (count > 0 || bound > 0));
-    if (net->table[slot] >= 0)
-        return net->table[slot];
-    MAKE_ROOM(net, net->routes, net->route_count, net->route_room, 16);
-    next_grow(net);
-    route = &net->routes[net->route_count];
-    *route = (struct route){
-        .own_bound = own_bound, .penalty = penalty, .hash = hash, .since_ps = net->now_ps
-    };
-    uses_keep(net, net->route_count, merged, merged_count);
-    bound_find(net, route);
-    net->table[slot] = net->route_count++;
-    if (2 * (uint32_t)net->route_count > net->table_mask)
-        table_grow(net);
-    return net->route_count - 1;
 }
 
 /* ---- what a route has served ---- */
@@ -307,7 +123,7 @@ void flow_set_rate(struct flow_net *net, int32_t index, double rate)
 {
     struct route *route = &net->routes[index];
 
-    if (is_same(rate, route->rate))
+    if (flow_is_same(rate, route->rate))
         return;
     flow_settle(net, route);
     route->rate = rate;
@@ -437,13 +253,16 @@ int64_t flow_next_ps(struct flow_net *net)
 
 int flow_advance(struct flow_net *net, int64_t time_ps)
 {
+    uint64_t first_ps;
+
     assert(time_ps >= net->now_ps && time_ps != FLOW_NEVER);
     if (time_ps > net->now_ps && net->dirty_count > 0)
         flow_solve(net);
-    assert((uint64_t)time_ps <= top_ps(net));
+    first_ps = top_ps(net);
+    assert((uint64_t)time_ps <= first_ps);
     net->now_ps = time_ps;
     net->ended_count = 0;
-    while (top_ps(net) <= (uint64_t)time_ps)
+    for (; first_ps <= (uint64_t)time_ps; first_ps = top_ps(net))
         flow_take(net, (int32_t)net->top_route);
     if (net->ended_count > 1)
         qsort(net->ended, (size_t)net->ended_count, sizeof(*net->ended), by_start);
@@ -482,15 +301,22 @@ static double busy_find(const struct resource *resource, double moved)
                : resource->busy_s;
 }
 
+/* What comes is counted apart from what has been. */
+static void busy_cut(struct flow_net *net, int32_t index)
+{
+    struct resource *resource = &net->resources[index];
+    double moved = moved_find(net, index);
+
+    resource->busy_s = busy_find(resource, moved);
+    resource->counted = moved;
+}
+
 void flow_set_capacity(struct flow_net *net, int32_t index, double capacity)
 {
     struct resource *resource = &net->resources[index];
 
-    double moved = moved_find(net, index);
-
     assert(capacity >= 0 && isfinite(capacity));
-    resource->busy_s = busy_find(resource, moved);
-    resource->counted = moved;
+    busy_cut(net, index);
     resource->capacity = capacity;
     if (!resource->is_pipe) {
         flow_mark(net, index);
@@ -501,12 +327,31 @@ void flow_set_capacity(struct flow_net *net, int32_t index, double capacity)
 
         if (route->pipe_count == 0)
             continue;
-        bound_find(net, route);
+        flow_find_bound(net, route);
         if (route->use_count == 0 && route->count > 0)
             flow_set_rate(net, r, route->bound);
         else if (route->count > 0)
             flow_mark(net, net->uses[route->first_use].resource);
     }
+}
+
+void flow_set_weight(struct flow_net *net, int32_t index, int32_t number, double weight)
+{
+    struct route *route = &net->routes[index];
+    struct resource *resource = &net->resources[number];
+    struct use *use = &net->uses[route->first_use];
+
+    assert(route->hash == NO_HASH && weight > 0 && isfinite(weight) && !resource->is_pipe);
+    while (use->resource != number)
+        use++;
+    busy_cut(net, number);
+    use->weight = weight;
+    use->ratio = weight / route->penalty;
+    resource->counted = moved_find(net, number);
+    if (route->count == 0)
+        return;
+    resource->entries[entry_find(resource, index)].share = (double)route->count * use->ratio;
+    flow_mark(net, number);
 }
 
 /* ---- what can be asked ---- */

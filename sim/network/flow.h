@@ -46,6 +46,12 @@ int32_t flow_add_resource(struct flow_net *net, double capacity, enum flow_polic
 int32_t flow_add_route(struct flow_net *net, const struct flow_use *uses, int count, double bound,
                        double penalty);
 
+/* The same, but a number of its own even when another route is alike: its weights may change. */
+int32_t flow_add_own_route(struct flow_net *net, const struct flow_use *uses, int count,
+                           double bound, double penalty);
+/* Of a route of its own, on a shared resource that it uses; > 0. From now on. */
+void flow_set_weight(struct flow_net *net, int32_t route, int32_t resource, double weight);
+
 /* A flow begins now. bytes >= 0 and finite; tag is the caller's. */
 void flow_start(struct flow_net *net, int32_t route, double bytes, int32_t tag);
 /* A capacity changes now; 0 stops all that uses it. */

@@ -95,6 +95,27 @@ struct flow_net {
     int32_t solve_resources, solve_routes; /* room of the above */
 };
 
+/* Doubles the room of an array of the net when it is full. */
+#define MAKE_ROOM(net, items, count, room, first)                                                  \
+    do {                                                                                           \
+        if ((count) == (room)) {                                                                   \
+            int32_t larger = arena_wider(room, first);                                             \
+            (items) = arena_grow((net)->arena, (items), (size_t)(room), (size_t)larger,            \
+                                 sizeof(*(items)));                                                \
+            (room) = larger;                                                                       \
+        }                                                                                          \
+    } while (0)
+
+#define NO_HASH 0 /* of a route that is not to be found */
+
+/* Compilers may warn of ==. */
+static inline bool flow_is_same(double a, double b)
+{
+    return !(a < b) && !(a > b);
+}
+
+/* What the route's own bound and its fat pipes come to. */
+void flow_find_bound(const struct flow_net *net, struct route *route);
 /* Instant at which the route's first flow ends at its present rate, FLOW_NEVER when it does not. */
 int64_t flow_route_next_ps(const struct route *route);
 /* Counts what the route has served up to now. */

@@ -121,7 +121,7 @@ static bool read_resource(struct reader *reader, struct err *err)
         return false;
     resource.is_fat_pipe = policy == 1;
     if (scn->resource_count == reader->resource_room) {
-        int32_t larger = reader->resource_room ? 2 * reader->resource_room : 16;
+        int32_t larger = arena_wider(reader->resource_room, 16);
 
         scn->resources = arena_grow(reader->arena, scn->resources, (size_t)reader->resource_room,
                                     (size_t)larger, sizeof(*scn->resources));
@@ -151,7 +151,7 @@ static bool read_use(struct reader *reader, struct err *err)
         return false;
     use.resource = (int32_t)resource;
     if (reader->use_count == reader->use_room) {
-        int32_t larger = reader->use_room ? 2 * reader->use_room : 64;
+        int32_t larger = arena_wider(reader->use_room, 64);
 
         scn->uses = arena_grow(reader->arena, scn->uses, (size_t)reader->use_room, (size_t)larger,
                                sizeof(*scn->uses));
@@ -187,7 +187,7 @@ static bool read_flow(struct reader *reader, struct err *err)
         return false;
     flow.use_count = (int32_t)use_count;
     if (scn->flow_count == reader->flow_room) {
-        int32_t larger = reader->flow_room ? 2 * reader->flow_room : 64;
+        int32_t larger = arena_wider(reader->flow_room, 64);
 
         scn->flows = arena_grow(reader->arena, scn->flows, (size_t)reader->flow_room,
                                 (size_t)larger, sizeof(*scn->flows));

@@ -116,7 +116,7 @@ static void naive_rates(const struct naive_case *c, const double *capacity, cons
 /* Ends in seconds; NAN where a flow never ends. */
 static void naive_run(const struct naive_case *c, double *finish_s)
 {
-    double capacity[MAX_RESOURCES], left[MAX_FLOWS], now_s = 0;
+    double capacity[MAX_RESOURCES] = { 0 }, left[MAX_FLOWS] = { 0 }, now_s = 0;
     bool is_active[MAX_FLOWS] = { false }, is_done[MAX_FLOWS] = { false };
     int next_change = 0;
 
