@@ -2,37 +2,41 @@
  *
  * A port's occupation is known when a message is sent, so a message costs one event: its arrival.
  * Latency is constant on a route and ports are FIFO, so messages of a route arrive in the order of
- * sending and only the head of the ring needs the route's engine slot. */
+ * sending and only the head of the ring needs the route's engine slot. Routes that are more than
+ * one such port, and all routes under flows, are left to journey.c. */
 #include "sim/network/network.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/dmath.h"
 #include "lib/base/err.h"
 #include "lib/base/hash.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "lib/format/names.h"
 #include "sim/engine/engine.h"
+#include "sim/network/journey.h"
+#include "sim/network/leg.h"
+#include "sim/network/topology.h"
 #include <assert.h>
 #include <stddef.h>
-#include <string.h>
-
-struct link { /* a port: what one sender occupies */
-    const struct cluster_medium *medium;
-    const char *name;
-    int64_t free_ps, busy_ps, bytes;
-};
 
 struct message {
     int64_t arrival_ps;
     int32_t number;
 };
 
+enum route_kind {
+    ROUTE_FREE,
+    ROUTE_PORT,     /* one port, at a rate that never changes */
+    ROUTE_CHANGING, /* one port whose rate changes */
+    ROUTE_JOURNEY,  /* more than that, and all under flows */
+};
+
 struct route {
     int32_t from, to;
-    int link; /* -1 = free */
+    enum route_kind kind;
+    int link;                       /* the first; -1 = free */
+    const struct topology_leg *leg; /* the first */
     int64_t per_message_ps, latency_ps;
-    int64_t rate_millibits_per_s;
+    int64_t rate_millibits_per_s;     /* of a ROUTE_PORT */
     int64_t last_bytes, last_wire_ps; /* most messages of a route are as long as the one before */
     struct message *ring;             /* capacity is a power of two or 0 */
     uint32_t capacity, head, count;
@@ -41,104 +45,28 @@ struct route {
 struct network {
     struct arena *arena;
     const struct cluster *cluster;
+    enum network_model model;
     struct engine *engine;
     int first_slot;
+    int route_slots; /* then the journeys' one, if there are any */
     int link_count, route_count;
-    struct link *links;
-    struct names *ports; /* of medium and, on a switch, node: numbered as links */
+    struct network_link *links;
     struct route *routes;
-    int32_t *table; /* hash of (from, to) to route, -1 = empty */
+    struct network_pair *pairs; /* of the routes */
+    int32_t *table;             /* hash of (from, to) to route, -1 = empty */
     uint32_t table_mask;
     int64_t in_flight;
+    const struct topology *topology;
+    struct journeys *journeys; /* NULL = no route needs them */
+    struct network_received received;
 };
 
-static const char *node_of(const struct cluster *cluster, int32_t end)
-{
-    return end == NETWORK_SOURCE ? CLUSTER_SOURCE : cluster->devices[end].node;
-}
+const char *const network_model_names[NETWORK_MODEL_COUNT] = {
+    [NETWORK_FIFO] = "fifo",
+    [NETWORK_FLOWS] = "flows",
+};
 
-/* NULL when the kind is simulated, else its name. */
-static const char *unsupported(enum cluster_kind kind)
-{
-    switch (kind) {
-    case CLUSTER_SWITCH:
-    case CLUSTER_WIFI:
-    case CLUSTER_HUB:
-    case CLUSTER_BUS:
-        return NULL;
-    case CLUSTER_RING:
-        return "ring";
-    case CLUSTER_MESH:
-        return "mesh";
-    case CLUSTER_OPTICAL:
-        return "optical";
-    case CLUSTER_KIND_COUNT:
-        break;
-    }
-    return "unknown";
-}
-
-/* The port of a medium that a node sends through: its own on a switch, else everybody's. */
-static int port_of(struct network *network, const struct cluster_medium *medium, const char *node)
-{
-    int index = (int)(medium - network->cluster->media), port;
-    struct link *link;
-
-    if (medium->kind != CLUSTER_SWITCH)
-        node = NULL;
-    port =
-        names_put(network->ports, arena_printf(network->arena, "%d %s", index, node ? node : ""));
-    if (port < network->link_count)
-        return port;
-    link = &network->links[port];
-    link->medium = medium;
-    link->name = node ? arena_printf(network->arena, "%s/%s", medium->name, node) : medium->name;
-    return network->link_count++;
-}
-
-/* The lower of what the two sides reach, as an integer: rates then divide exactly everywhere. */
-static int64_t pair_rate(const struct cluster_attachment *from, const struct cluster_attachment *to)
-{
-    double a = from->efficiency_ratio * from->bits_per_s;
-    double b = to->efficiency_ratio * to->bits_per_s;
-    int64_t rate = dmath_round((a < b ? a : b) * 1000);
-
-    return rate < 1 ? 1 : rate;
-}
-
-static bool route_find(struct network *network, struct route *route, struct err *err)
-{
-    const struct cluster *cluster = network->cluster;
-    const struct cluster_attachment *from = NULL, *to = NULL;
-    const struct cluster_medium *medium;
-    const char *from_node, *to_node;
-    bool at_source = route->from == NETWORK_SOURCE || route->to == NETWORK_SOURCE;
-
-    route->link = -1;
-    if (!cluster->has_links || route->from == route->to || (at_source && !cluster->has_source))
-        return true;
-    from_node = node_of(cluster, route->from);
-    to_node = node_of(cluster, route->to);
-    medium = cluster_common_medium(cluster, from_node, to_node, &from, &to);
-    if (!medium && strcmp(from_node, to_node) == 0)
-        return true; /* inside a node all but a bus is free */
-    if (!medium)
-        return err_set(err, ERR_INPUT,
-                       "%s/links.csv: no medium joins nodes '%s' and '%s': this version does "
-                       "not simulate routes over several media",
-                       cluster->path, from_node, to_node);
-    if (unsupported(medium->kind))
-        return err_set(
-            err, ERR_INPUT,
-            "%s/links.csv:%ld: medium '%s' between nodes '%s' and '%s' is of kind %s: this "
-            "version simulates switch, wifi, hub and bus",
-            cluster->path, from->line, medium->name, from_node, to_node, unsupported(medium->kind));
-    route->link = port_of(network, medium, from_node);
-    route->per_message_ps = from->per_message_ps;
-    route->latency_ps = from->latency_ps > to->latency_ps ? from->latency_ps : to->latency_ps;
-    route->rate_millibits_per_s = pair_rate(from, to);
-    return true;
-}
+/* ---- pairs ---- */
 
 /* Where the pair stands in the table, or would. */
 static uint32_t table_slot(const struct network *network, int32_t from, int32_t to)
@@ -157,26 +85,13 @@ int network_route(const struct network *network, int32_t from, int32_t to)
     return network->table[table_slot(network, from, to)];
 }
 
-bool network_route_is_free(const struct network *network, int route)
+/* Each pair once, in order of first appearance. */
+static void pairs_keep(struct network *network, const struct network_pair *pairs, int pair_count)
 {
-    return network->routes[route].link < 0;
-}
+    struct arena *arena = network->arena;
 
-int network_route_link(const struct network *network, int route)
-{
-    return network->routes[route].link;
-}
-
-struct network *network_create(struct arena *arena, const struct cluster *cluster,
-                               const struct network_pair *pairs, int pair_count, struct err *err)
-{
-    struct network *network = arena_alloc(arena, sizeof(*network));
-
-    network->arena = arena;
-    network->cluster = cluster;
-    network->ports = names_create(arena);
-    network->links = arena_array(arena, (size_t)pair_count, sizeof(*network->links));
     network->routes = arena_array(arena, (size_t)pair_count, sizeof(*network->routes));
+    network->pairs = arena_array(arena, (size_t)pair_count, sizeof(*network->pairs));
     network->table_mask = 15;
     while (network->table_mask < 2 * (uint32_t)pair_count)
         network->table_mask = 2 * network->table_mask + 1;
@@ -184,30 +99,185 @@ struct network *network_create(struct arena *arena, const struct cluster *cluste
     for (uint32_t i = 0; i <= network->table_mask; i++)
         network->table[i] = -1;
     for (int i = 0; i < pair_count; i++) {
-        struct route *route = &network->routes[network->route_count];
         uint32_t slot = table_slot(network, pairs[i].from, pairs[i].to);
 
         if (network->table[slot] >= 0)
             continue;
-        route->from = pairs[i].from;
-        route->to = pairs[i].to;
-        if (!route_find(network, route, err))
-            return NULL;
+        network->routes[network->route_count].from = pairs[i].from;
+        network->routes[network->route_count].to = pairs[i].to;
+        network->pairs[network->route_count] = pairs[i];
         network->table[slot] = network->route_count++;
+    }
+}
+
+/* ---- creation ---- */
+
+static void route_fill(struct network *network, int index)
+{
+    const struct topology *topology = network->topology;
+    struct route *route = &network->routes[index];
+    const struct topology_leg *leg;
+
+    route->link = -1;
+    if (topology->routes[index].leg_count == 0)
+        return;
+    leg = &topology->legs[topology->routes[index].first_leg];
+    route->link = topology->steps[leg->first_step].link;
+    route->leg = leg;
+    route->per_message_ps = leg->per_message_ps;
+    route->latency_ps = leg->latency_ps;
+    route->rate_millibits_per_s = topology->rates[leg->first_rate].rate_millibits_per_s;
+    if (network->model == NETWORK_FLOWS || topology->routes[index].leg_count > 1 ||
+        leg->step_count > 1 || leg->circuit >= 0)
+        route->kind = ROUTE_JOURNEY;
+    else
+        route->kind = leg->rate_count > 1 ? ROUTE_CHANGING : ROUTE_PORT;
+}
+
+struct network *network_open(struct arena *arena, const struct cluster *cluster,
+                             const struct network_options *options,
+                             const struct network_pair *pairs, int pair_count, struct err *err)
+{
+    struct network *network = arena_alloc(arena, sizeof(*network));
+    bool has_journeys = false;
+
+    network->arena = arena;
+    network->cluster = cluster;
+    network->model = options->model;
+    pairs_keep(network, pairs, pair_count);
+    network->topology =
+        topology_build(arena, cluster, options->events, options->model == NETWORK_FLOWS,
+                       network->pairs, network->route_count, err);
+    if (!network->topology)
+        return NULL;
+    network->link_count = network->topology->link_count;
+    network->links = arena_array(arena, (size_t)network->link_count, sizeof(*network->links));
+    for (int i = 0; i < network->link_count; i++) {
+        network->links[i].name = network->topology->links[i].name;
+        network->links[i].medium = cluster->media[network->topology->links[i].medium].name;
+    }
+    for (int i = 0; i < network->route_count; i++) {
+        route_fill(network, i);
+        has_journeys = has_journeys || network->routes[i].kind == ROUTE_JOURNEY;
+    }
+    network->route_slots = options->model == NETWORK_FLOWS ? 0 : network->route_count;
+    if (has_journeys)
+        network->journeys = journeys_create(arena, network->topology, options->model,
+                                            options->events, network->links);
+    return network;
+}
+
+static const char *kind_name(enum cluster_kind kind)
+{
+    switch (kind) {
+    case CLUSTER_RING:
+        return "ring";
+    case CLUSTER_MESH:
+        return "mesh";
+    case CLUSTER_OPTICAL:
+        return "optical";
+    case CLUSTER_SWITCH:
+    case CLUSTER_WIFI:
+    case CLUSTER_HUB:
+    case CLUSTER_BUS:
+    case CLUSTER_KIND_COUNT:
+        break;
+    }
+    return NULL;
+}
+
+/* Says of a route that it is more than one port. */
+static bool refuse(const struct network *network, int index, struct err *err)
+{
+    const struct topology *topology = network->topology;
+    const struct topology_route *route = &topology->routes[index];
+    const struct topology_leg *leg = &topology->legs[route->first_leg];
+    const struct cluster_medium *medium = &network->cluster->media[leg->medium];
+    const char *from = topology->nodes[topology->ports[leg->from].node];
+    int32_t last = topology->legs[route->first_leg + route->leg_count - 1].to;
+    const char *to = topology->nodes[topology->ports[last].node];
+
+    if (route->leg_count > 1)
+        return err_set(err, ERR_INPUT,
+                       "%s/links.csv: no medium joins nodes '%s' and '%s': this version does "
+                       "not simulate routes over several media",
+                       network->cluster->path, from, to);
+    return err_set(err, ERR_INPUT,
+                   "%s/links.csv:%ld: medium '%s' between nodes '%s' and '%s' is of kind %s: this "
+                   "version simulates switch, wifi, hub and bus",
+                   network->cluster->path, topology->ports[leg->from].attachment->line,
+                   medium->name, from, to, kind_name(medium->kind));
+}
+
+struct network *network_create(struct arena *arena, const struct cluster *cluster,
+                               const struct network_pair *pairs, int pair_count, struct err *err)
+{
+    const struct network_options options = { NETWORK_FIFO, NULL };
+    struct network *network = network_open(arena, cluster, &options, pairs, pair_count, err);
+
+    for (int i = 0; network && i < network->route_count; i++) {
+        const struct route *route = &network->routes[i];
+
+        if (route->kind == ROUTE_JOURNEY ||
+            (route->kind != ROUTE_FREE && kind_name(cluster->media[route->leg->medium].kind))) {
+            (void)refuse(network, i, err);
+            return NULL;
+        }
     }
     return network;
 }
 
 int network_slot_count(const struct network *network)
 {
-    return network->route_count;
+    return network->route_slots + (network->journeys ? 1 : 0);
 }
 
 void network_attach(struct network *network, struct engine *engine, int first_slot)
 {
     network->engine = engine;
     network->first_slot = first_slot;
+    if (network->journeys)
+        journeys_attach(network->journeys, engine, first_slot + network->route_slots);
 }
+
+/* ---- routes ---- */
+
+bool network_route_is_free(const struct network *network, int route)
+{
+    return network->routes[route].kind == ROUTE_FREE;
+}
+
+int network_route_link(const struct network *network, int route)
+{
+    return network->routes[route].link;
+}
+
+bool network_is_bookable(const struct network *network)
+{
+    for (int i = 0; i < network->route_count; i++)
+        if (network->routes[i].kind > ROUTE_PORT)
+            return false;
+    return true;
+}
+
+int64_t network_alone_ps(const struct network *network, int index, int64_t bytes)
+{
+    const struct topology *topology = network->topology;
+    const struct topology_route *route = &topology->routes[index];
+    int64_t alone_ps = 0;
+
+    for (int32_t i = route->first_leg; i < route->first_leg + route->leg_count; i++) {
+        const struct topology_leg *leg = &topology->legs[i];
+        int64_t rate = topology->rates[leg->first_rate].rate_millibits_per_s;
+
+        alone_ps = engine_after_ps(alone_ps, leg->per_message_ps);
+        alone_ps = engine_after_ps(alone_ps, leg->latency_ps);
+        alone_ps = engine_after_ps(alone_ps, units_mul_div(bytes, 8 * UNITS_PS_PER_S * 1000, rate));
+    }
+    return alone_ps;
+}
+
+/* ---- messages over one port ---- */
 
 static void ring_widen(struct network *network, struct route *route)
 {
@@ -235,6 +305,7 @@ struct network_hop network_hop(struct network *network, int index, int64_t bytes
 {
     struct route *route = &network->routes[index];
 
+    assert(route->kind == ROUTE_PORT);
     return (struct network_hop){ route->link,
                                  engine_after_ps(route->per_message_ps, wire_ps(route, bytes)),
                                  route->latency_ps };
@@ -247,7 +318,7 @@ void network_account(struct network *network, int link, int64_t busy_ps, int64_t
 }
 
 /* Occupies the route's port; returns when the message is there. */
-static inline int64_t port_book(struct route *route, struct link *link, int64_t at_ps,
+static inline int64_t port_book(struct route *route, struct network_link *link, int64_t at_ps,
                                 int64_t bytes, int64_t *begin_ps)
 {
     int64_t end_ps;
@@ -261,17 +332,39 @@ static inline int64_t port_book(struct route *route, struct link *link, int64_t 
     return engine_after_ps(end_ps, route->latency_ps);
 }
 
+/* The same where the rate changes; ENGINE_NEVER when the port stays down. */
+static int64_t changing_book(struct network *network, const struct route *route, int64_t at_ps,
+                             int64_t bytes, int64_t *begin_ps)
+{
+    struct network_link *link = &network->links[route->link];
+    int64_t paid_ps, end_ps;
+
+    *begin_ps = link->free_ps > at_ps ? link->free_ps : at_ps;
+    paid_ps = *begin_ps == ENGINE_NEVER ? ENGINE_NEVER
+                                        : engine_after_ps(*begin_ps, route->per_message_ps);
+    end_ps = leg_end_ps(network->topology, route->leg, paid_ps, bytes);
+    link->free_ps = end_ps;
+    if (end_ps == ENGINE_NEVER)
+        return ENGINE_NEVER;
+    network_account(network, route->link, end_ps - *begin_ps, bytes);
+    return engine_after_ps(end_ps, route->latency_ps);
+}
+
 struct network_sent network_book(struct network *network, int index, int64_t at_ps, int64_t bytes)
 {
     struct route *route = &network->routes[index];
-    struct link *link = &network->links[route->link];
+    struct network_link *link = &network->links[route->link];
     struct network_sent sent = { .is_free = false, .link = route->link };
 
-    sent.arrival_ps = port_book(route, link, at_ps, bytes, &sent.begin_ps);
+    assert(route->kind == ROUTE_PORT || route->kind == ROUTE_CHANGING);
+    sent.arrival_ps = route->kind == ROUTE_PORT
+                          ? port_book(route, link, at_ps, bytes, &sent.begin_ps)
+                          : changing_book(network, route, at_ps, bytes, &sent.begin_ps);
     sent.end_ps = link->free_ps;
     return sent;
 }
 
+/* A message that never arrives, since its port stays down, is under way for ever. */
 static inline void message_send(struct network *network, int index, struct message message)
 {
     struct route *route = &network->routes[index];
@@ -280,10 +373,12 @@ static inline void message_send(struct network *network, int index, struct messa
         ring_widen(network, route);
     route->ring[(route->head + route->count) & (route->capacity - 1)] = message;
     network->in_flight++;
-    if (route->count++ == 0)
+    if (route->count++ == 0 && message.arrival_ps != ENGINE_NEVER)
         engine_set(network->engine, network->first_slot + index, message.arrival_ps,
                    ENGINE_LINK_ARRIVAL);
 }
+
+/* ---- messages ---- */
 
 void network_post(struct network *network, int index, int64_t bytes, int32_t number)
 {
@@ -291,6 +386,10 @@ void network_post(struct network *network, int index, int64_t bytes, int32_t num
     struct message message = { .number = number };
     int64_t begin_ps;
 
+    if (route->kind != ROUTE_PORT) {
+        (void)network_send(network, index, bytes, number);
+        return;
+    }
     message.arrival_ps = port_book(route, &network->links[route->link],
                                    engine_now_ps(network->engine), bytes, &begin_ps);
     message_send(network, index, message);
@@ -298,31 +397,66 @@ void network_post(struct network *network, int index, int64_t bytes, int32_t num
 
 struct network_sent network_send(struct network *network, int index, int64_t bytes, int32_t number)
 {
+    const struct route *route = &network->routes[index];
     int64_t now_ps = engine_now_ps(network->engine);
     struct network_sent sent = { true, -1, now_ps, now_ps, now_ps };
 
-    if (network->routes[index].link < 0)
+    if (route->kind == ROUTE_FREE)
         return sent;
+    if (route->kind == ROUTE_JOURNEY) {
+        network->in_flight++;
+        journeys_send(network->journeys, index, bytes, number);
+        return (struct network_sent){ false, route->link, NETWORK_LATER, NETWORK_LATER,
+                                      NETWORK_LATER };
+    }
     sent = network_book(network, index, now_ps, bytes);
     message_send(network, index, (struct message){ sent.arrival_ps, number });
     return sent;
 }
 
+static int32_t journey_receive(struct network *network)
+{
+    if (!journeys_receive(network->journeys, &network->received))
+        return NETWORK_NOTHING;
+    network->received.link = network->routes[network->received.route].link;
+    network->in_flight--;
+    return network->received.message;
+}
+
 int32_t network_receive(struct network *network, int slot)
 {
     int index = slot - network->first_slot;
-    struct route *route = &network->routes[index];
-    int32_t number = route->ring[route->head].number;
+    struct route *route;
+    int64_t next_ps;
+    int32_t number;
 
+    if (index == network->route_slots)
+        return journey_receive(network);
+    route = &network->routes[index];
+    number = route->ring[route->head].number;
     assert(route->count > 0 &&
            route->ring[route->head].arrival_ps == engine_now_ps(network->engine));
     route->head = (route->head + 1) & (route->capacity - 1);
     route->count--;
     network->in_flight--;
-    if (route->count > 0)
-        engine_set(network->engine, slot, route->ring[route->head].arrival_ps, ENGINE_LINK_ARRIVAL);
+    next_ps = route->ring[route->head].arrival_ps;
+    if (route->count > 0 && next_ps != ENGINE_NEVER)
+        engine_set(network->engine, slot, next_ps, ENGINE_LINK_ARRIVAL);
     return number;
 }
+
+struct network_received network_received(const struct network *network)
+{
+    return network->received;
+}
+
+void network_watch(struct network *network, network_use_fn *on_use, void *arg)
+{
+    if (network->journeys)
+        journeys_watch(network->journeys, on_use, arg);
+}
+
+/* ---- links ---- */
 
 int network_link_count(const struct network *network)
 {
@@ -336,12 +470,13 @@ const char *network_link_name(const struct network *network, int link)
 
 const char *network_link_medium(const struct network *network, int link)
 {
-    return network->links[link].medium->name;
+    return network->links[link].medium;
 }
 
 int64_t network_link_busy_ps(const struct network *network, int link)
 {
-    return network->links[link].busy_ps;
+    return network->model == NETWORK_FLOWS ? journeys_busy_ps(network->journeys, link)
+                                           : network->links[link].busy_ps;
 }
 
 int64_t network_link_bytes(const struct network *network, int link)
@@ -352,4 +487,10 @@ int64_t network_link_bytes(const struct network *network, int link)
 int64_t network_in_flight(const struct network *network)
 {
     return network->in_flight;
+}
+
+struct network_circuits network_circuits(const struct network *network)
+{
+    return network->journeys ? journeys_circuits(network->journeys)
+                             : (struct network_circuits){ 0, 0, 0 };
 }

@@ -1,9 +1,20 @@
 /* network.h - what a message costs between two nodes, and who waits for whom on a link.
  *
- * A message occupies its port for per_message + 8 B / rate and arrives one latency later. Ports are
- * FIFO: one for each sending node of a switch, one for the whole of a wifi, hub or bus. Within a
- * node messages are free unless the node has a bus. Only single-hop media so far: anything else is
- * refused when the network is built. */
+ * Two models of the same links (topology.h); which one applies when: sim/README.md.
+ *
+ * FIFO (the default): a message occupies its port for per_message + 8 B / rate and arrives one
+ * latency later. Ports are FIFO: one for each sending node of a switch, one for the whole of a
+ * wifi, hub or bus, one for each link of a ring or mesh, one for each direction of a circuit. On
+ * ring and mesh a message goes on as soon as its head has arrived, at the lowest rate of its way;
+ * between two media it is stored and forwarded.
+ *
+ * Flows: messages share links by max-min fairness (flow.h). per_message is the sender's: a node
+ * pays for its messages on a medium one after the other, each as a flow of per_message x rate over
+ * its port alone. Then the latency passes, then the bytes flow over all links of the medium at
+ * once.
+ *
+ * Alone, a message takes the same time under both, to 1 ps of rounding a medium:
+ * network_alone_ps. Within a node messages are free unless the node has a bus. */
 #ifndef ORRERY_SIM_NETWORK_NETWORK_H
 #define ORRERY_SIM_NETWORK_NETWORK_H
 
@@ -14,56 +25,93 @@ struct arena;
 struct cluster;
 struct engine;
 struct err;
+struct events;
 struct network;
 
-#define NETWORK_SOURCE (-1) /* the end that stands for the coordinator */
+#define NETWORK_SOURCE (-1)  /* the end that stands for the coordinator */
+#define NETWORK_NOTHING (-1) /* an event after which no message has arrived */
+#define NETWORK_LATER (-1)   /* an instant that is not known yet */
+
+enum network_model { NETWORK_FIFO, NETWORK_FLOWS, NETWORK_MODEL_COUNT };
+extern const char *const network_model_names[NETWORK_MODEL_COUNT]; /* as on the command line */
 
 /* Two ends that will talk: device indices of the cluster, or NETWORK_SOURCE. */
 struct network_pair {
     int32_t from, to;
 };
 
-struct network_sent {         /* what became of a message: all instants are known when it is sent */
-    bool is_free;             /* arrived at once: nothing was scheduled */
-    int link;                 /* index for network_link_*; -1 when free */
-    int64_t begin_ps, end_ps; /* of the port's occupation */
-    int64_t arrival_ps;
+struct network_options {
+    enum network_model model;
+    const struct events *events; /* of the cluster: media and ports that fail or change; NULL */
 };
 
-/* Finds the route of every pair, duplicates allowed. A pair with no common medium or over a kind
- * that this version cannot simulate is an error. */
+struct network_sent {         /* what is known of a message when it is sent */
+    bool is_free;             /* arrived at once: nothing was scheduled */
+    int link;                 /* the first that it occupies, for network_link_*; -1 when free */
+    int64_t begin_ps, end_ps; /* of the port's occupation; NETWORK_LATER */
+    int64_t arrival_ps;       /* NETWORK_LATER: network_received tells when it is there */
+};
+
+struct network_received { /* the message that network_receive gave last */
+    int32_t message, route;
+    int link; /* the first that it occupied */
+    int64_t bytes, send_ps;
+    int64_t begin_ps;   /* of its first occupation of a link */
+    int64_t arrival_ps; /* now */
+};
+
+/* Finds the route of every pair, duplicates allowed. A pair without a route is an error that names
+ * both nodes. */
+struct network *network_open(struct arena *arena, const struct cluster *cluster,
+                             const struct network_options *options,
+                             const struct network_pair *pairs, int pair_count, struct err *err);
+/* The FIFO model without events, of routes over one port alone: what is sent tells when it arrives.
+ * Any other route is an error. */
 struct network *network_create(struct arena *arena, const struct cluster *cluster,
                                const struct network_pair *pairs, int pair_count, struct err *err);
-/* Routes: each has an engine slot, also one whose messages are free. Slots first_slot .. first_slot
- * + count - 1 belong to the network from network_attach on. */
+/* Slots of the engine that the network needs. Slots first_slot .. first_slot + count - 1 belong to
+ * it from network_attach on. */
 int network_slot_count(const struct network *network);
 void network_attach(struct network *network, struct engine *engine, int first_slot);
 /* Index of the route of a pair given at creation; the caller keeps it. */
 int network_route(const struct network *network, int32_t from, int32_t to);
 /* Its messages arrive at once: nothing is scheduled for them. */
 bool network_route_is_free(const struct network *network, int route);
-/* The port that its messages occupy, an index for network_link_*; -1 when it is free. */
+/* The first link that its messages occupy, an index for network_link_*; -1 when it is free. */
 int network_route_link(const struct network *network, int route);
+/* Every route is free or books one FIFO port at a constant rate: network_book and network_hop may
+ * be used, and network_send knows all instants. */
+bool network_is_bookable(const struct network *network);
+/* What a message takes when it is alone on its way, its circuits up; without events. */
+int64_t network_alone_ps(const struct network *network, int route, int64_t bytes);
 
-/* Sends now. A free message is only counted; any other arrives as an event on the route's slot, in
- * the order of sending, and network_receive then gives its message number back. */
+/* Sends now. A free message is only counted; any other arrives as an event on one of the network's
+ * slots, and network_receive then gives its message number (>= 0) back. */
 struct network_sent network_send(struct network *network, int route, int64_t bytes,
                                  int32_t message);
 /* The same for a route that is not free, when nobody asks what became of the message. */
 void network_post(struct network *network, int route, int64_t bytes, int32_t message);
 /* Books the same without an event, at an instant not before any that was booked on its port: for
- * closed forms. The route must not be free. */
+ * closed forms. The route must not be free, the network be bookable. */
 struct network_sent network_book(struct network *network, int route, int64_t at_ps, int64_t bytes);
 /* What one message of so many bytes takes of its route, for closed forms that keep the ports
- * themselves and account for them at the end. The route must not be free. */
+ * themselves and account for them at the end. As for network_book. */
 struct network_hop {
     int link;
     int64_t occupy_ps, latency_ps;
 };
 struct network_hop network_hop(struct network *network, int route, int64_t bytes);
 void network_account(struct network *network, int link, int64_t busy_ps, int64_t bytes);
-/* The engine gave an event on this slot. */
+/* The engine gave an event on this slot: a message number, or NETWORK_NOTHING when none has arrived
+ * yet (never of a bookable network). */
 int32_t network_receive(struct network *network, int slot);
+struct network_received network_received(const struct network *network);
+
+/* Told of every link that a message occupies where network_send could not: when it is booked (FIFO)
+ * or over (flows: from the start of the flow to its end). */
+typedef void network_use_fn(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
+                            int64_t end_ps);
+void network_watch(struct network *network, network_use_fn *on_use, void *arg);
 
 /* Sums and multiples of sizes, at most INT64_MAX. */
 static inline int64_t network_add_bytes(int64_t a_bytes, int64_t b_bytes)
@@ -77,11 +125,17 @@ static inline int64_t network_times_bytes(int64_t count, int64_t bytes)
 }
 
 int network_link_count(const struct network *network);
-/* "medium" or "medium/node". */
+/* See topology.h: "medium", "medium/node", "medium/node/in", "medium/a>b". */
 const char *network_link_name(const struct network *network, int link);
 const char *network_link_medium(const struct network *network, int link);
+/* How long the link was occupied; under flows the integral of the share of it that was used. */
 int64_t network_link_busy_ps(const struct network *network, int link);
 int64_t network_link_bytes(const struct network *network, int link);
 int64_t network_in_flight(const struct network *network);
+
+struct network_circuits {
+    int64_t setups, evictions, waits; /* waits: messages that found no circuit up */
+};
+struct network_circuits network_circuits(const struct network *network);
 
 #endif
