@@ -1,0 +1,248 @@
+/* test_network_models.c - messages under both models of the network, FIFO ports and flows: alone
+ * they take the same; together they wait or share. */
+#include "tests/unit/sim/messages.h"
+
+/* ---- alone ---- */
+
+static void alone_a_message_takes_the_closed_form(void **state)
+{
+    static const int64_t sizes[] = { 0, 1, 4, 1500, 8192, 1000003, 123456789012 };
+    int seen = 0;
+
+    (void)state;
+    for (int kind = 0; kind < CLUSTER_KIND_COUNT; kind++)
+        for (int model = 0; model < NETWORK_MODEL_COUNT; model++)
+            for (uint64_t seed = 1; seed <= 3; seed++) {
+                struct rng rng = rng_stream(seed, RNG_TEST, (uint64_t)kind);
+
+                cluster = linked_create(arena, NODES);
+                draw_medium(&rng, (enum cluster_kind)kind);
+                build((enum network_model)model, NULL);
+                for (int32_t i = 0; i < 60; i++) {
+                    int from = (int)rng_below(&rng, NODES + 1) - 1;
+                    int to = (int)rng_below(&rng, NODES + 1) - 1;
+                    int64_t begin_ps = engine_now_ps(engine);
+                    int64_t bytes = sizes[rng_below(&rng, 7)];
+
+                    if (from == to)
+                        continue;
+                    (void)send(from, to, bytes, i);
+                    run();
+                    assert_near(arrival_ps[i] - begin_ps,
+                                network_alone_ps(network, network_route(network, from, to), bytes),
+                                model == NETWORK_FLOWS);
+                    seen++;
+                }
+            }
+    assert_in_range(seen, 2000, 2520);
+}
+
+static void alone_over_several_media_each_leg_takes_its_closed_form(void **state)
+{
+    (void)state;
+    for (int model = 0; model < NETWORK_MODEL_COUNT; model++) {
+        cluster = linked_create(arena, NODES);
+        linked_medium(arena, cluster, "a", CLUSTER_SWITCH, "n0 n1")->attachments[0].per_message_ps =
+            10 * US;
+        linked_medium(arena, cluster, "loop", CLUSTER_RING, "n1 n2 n3 n4 n5 n6 n7")
+            ->attachments[0]
+            .per_message_ps = 7 * US;
+        linked_medium(arena, cluster, "air", CLUSTER_WIFI, "n3 n8");
+        linked_medium(arena, cluster, "all", CLUSTER_BUS, "n0 n4 n5 n6 n7 n2 n8");
+        cluster->media[3].attachments[0].latency_ps = 0;
+        build((enum network_model)model, NULL);
+        (void)send(0, 3, 1000, 1); /* a, loop: n1 to n3 */
+        run();
+        assert_near(arrival_ps[1], (10 + 1000 + 100 + 7 + 1000 + 200) * US, 2 * model);
+        assert_int_equal(network_alone_ps(network, network_route(network, 0, 3), 1000),
+                         (10 + 1000 + 100 + 7 + 1000 + 200) * US);
+        assert_int_equal(network_received(network).message, 1);
+        assert_int_equal(network_received(network).send_ps, 0);
+        assert_int_equal(network_received(network).begin_ps, 0);
+        assert_int_equal(network_received(network).arrival_ps, arrival_ps[1]);
+        assert_int_equal(network_received(network).bytes, 1000);
+        assert_string_equal(network_link_name(network, network_received(network).link), "a/n0");
+        assert_int_equal(network_link_bytes(network, link_named("loop/n1>n2")), 1000);
+        assert_int_equal(network_link_bytes(network, link_named("loop/n2>n3")), 1000);
+    }
+}
+
+/* ---- flows ---- */
+
+static void flows_into_one_node_share_its_port(void **state)
+{
+    (void)state;
+    linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+    build(NETWORK_FLOWS, NULL);
+    (void)send(0, 3, 1000, 0);
+    (void)send(1, 3, 1000, 1);
+    (void)send(2, 4, 1000, 2);
+    run();
+    assert_int_equal(arrival_ps[0], 2100 * US);
+    assert_int_equal(arrival_ps[1], 2100 * US);
+    assert_int_equal(arrival_ps[2], 1100 * US);
+    assert_int_equal(arrived[1], 0); /* at one instant in order of sending */
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n3/in")), 2000 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n0")), 1000 * US);
+    assert_int_equal(network_link_bytes(network, link_named("lan/n3/in")), 2000);
+}
+
+static void the_two_directions_of_a_switch_port_are_apart(void **state)
+{
+    (void)state;
+    linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+    build(NETWORK_FLOWS, NULL);
+    (void)send(0, 1, 1000, 0);
+    (void)send(1, 0, 1000, 1);
+    run();
+    assert_int_equal(arrival_ps[0], 1100 * US);
+    assert_int_equal(arrival_ps[1], 1100 * US);
+}
+
+static void what_one_receiver_cannot_take_others_get(void **state)
+{
+    (void)state;
+    cluster = linked_create(arena, 3);
+    linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "n0 n1 n2")->attachments[1].bits_per_s =
+        2e6;
+    build(NETWORK_FLOWS, NULL); /* n1 takes 1/4, n2 gets 3/4 of n0's port */
+    (void)send(0, 1, 250, 0);
+    (void)send(0, 2, 750, 1);
+    run();
+    assert_int_equal(arrival_ps[0], 1100 * US);
+    assert_int_equal(arrival_ps[1], 1100 * US);
+}
+
+static void a_slow_station_takes_the_air_from_all(void **state)
+{
+    (void)state;
+    cluster = linked_create(arena, 4);
+    linked_medium(arena, cluster, "air", CLUSTER_WIFI, "n0 n1 n2 n3")->attachments[3].bits_per_s =
+        1e6; /* an eighth */
+    build(NETWORK_FLOWS, NULL);
+    (void)send(0, 1, 1000, 0);
+    (void)send(2, 3, 1000, 1); /* both at 1/9 of a byte a us: 1 / (1 + 8) */
+    run();
+    assert_near(arrival_ps[0], 9100 * US, 1);
+    assert_near(arrival_ps[1], 9100 * US, 1);
+    assert_near(network_link_busy_ps(network, link_named("air")), 9000 * US, 1);
+}
+
+static void a_hub_is_shared_by_both_directions(void **state)
+{
+    (void)state;
+    cluster = linked_create(arena, 3);
+    linked_medium(arena, cluster, "hub", CLUSTER_HUB, "n0 n1 n2");
+    build(NETWORK_FLOWS, NULL);
+    (void)send(0, 1, 1000, 0);
+    (void)send(1, 0, 1000, 1);
+    run();
+    assert_int_equal(arrival_ps[0], 2100 * US);
+    assert_int_equal(arrival_ps[1], 2100 * US);
+}
+
+static void a_sender_pays_for_one_message_after_the_other(void **state)
+{
+    struct cluster_medium *lan = linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+
+    (void)state;
+    lan->attachments[0].per_message_ps = 50 * US;
+    build(NETWORK_FLOWS, NULL);
+    for (int32_t i = 0; i < 8; i++)
+        (void)send(0, 1 + i, 0, i);
+    run();
+    for (int32_t i = 0; i < 8; i++)
+        assert_near(arrival_ps[i], (50 * (i + 1) + 100) * US, 4);
+}
+
+/* While it pays for the second message, the bytes of the first one have half of the port. */
+static void what_a_message_costs_is_taken_from_the_port(void **state)
+{
+    struct cluster_medium *lan = linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+
+    (void)state;
+    lan->attachments[0].per_message_ps = 100 * US;
+    lan->attachments[0].latency_ps = 0;
+    build(NETWORK_FLOWS, NULL);
+    (void)send(0, 1, 1000, 0);
+    (void)send(0, 2, 0, 1);
+    run();
+    assert_int_equal(arrival_ps[1], 300 * US); /* 100, then 100 at half the port */
+    assert_int_equal(arrival_ps[0], 1200 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n0")), 1200 * US);
+}
+
+static void without_latency_a_burst_is_solved_as_one(void **state)
+{
+    struct cluster_medium *lan = linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+
+    (void)state;
+    lan->attachments[0].latency_ps = 0;
+    build(NETWORK_FLOWS, NULL);
+    for (int32_t i = 0; i < 8; i++)
+        (void)send(0, 1 + i, 100, i);
+    assert_int_equal(engine_peek_ps(engine), 0); /* rates are found when all have been sent */
+    run();
+    for (int32_t i = 0; i < 8; i++) {
+        assert_int_equal(arrival_ps[i], 800 * US);
+        assert_int_equal(arrived[i], i);
+    }
+}
+
+/* ---- FIFO over several links ---- */
+
+static void a_ring_link_serves_messages_in_the_order_in_which_they_come(void **state)
+{
+    (void)state;
+    cluster = linked_create(arena, 7);
+    linked_medium(arena, cluster, "loop", CLUSTER_RING, "n0 n1 n2 n3 n4 n5 n6");
+    build(NETWORK_FIFO, NULL);
+    (void)send(0, 2, 1000, 0); /* n0>n1 until 1000; its head is at n1 at 100 */
+    (void)send(1, 2, 50, 1);   /* n1>n2 until 50 */
+    (void)send(0, 1, 10, 2);   /* waits until 1000 */
+    run_until(120 * US);
+    (void)send(1, 2, 50, 3); /* n1>n2 is taken from 100 to 1100 */
+    run();
+    assert_int_equal(arrival_ps[1], 150 * US);
+    assert_int_equal(arrival_ps[0], 1200 * US);
+    assert_int_equal(arrival_ps[2], 1110 * US);
+    assert_int_equal(arrival_ps[3], 1250 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("loop/n1>n2")), 1100 * US);
+}
+
+static void a_gateway_forwards_what_it_has_received(void **state)
+{
+    (void)state;
+    cluster = linked_create(arena, 3);
+    linked_medium(arena, cluster, "a", CLUSTER_SWITCH, "n0 n1");
+    linked_medium(arena, cluster, "b", CLUSTER_SWITCH, "n1 n2");
+    build(NETWORK_FIFO, NULL);
+    (void)send(0, 2, 100, 0); /* at n1 at 200, forwarded until 300 */
+    run_until(150 * US);
+    (void)send(1, 2, 100, 1); /* has the port until 250 */
+    run();
+    assert_int_equal(arrival_ps[1], 350 * US);
+    assert_int_equal(arrival_ps[0], 450 * US);
+    assert_false(network_is_bookable(network));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(alone_a_message_takes_the_closed_form),
+        TEST(alone_over_several_media_each_leg_takes_its_closed_form),
+        TEST(flows_into_one_node_share_its_port),
+        TEST(the_two_directions_of_a_switch_port_are_apart),
+        TEST(what_one_receiver_cannot_take_others_get),
+        TEST(a_slow_station_takes_the_air_from_all),
+        TEST(a_hub_is_shared_by_both_directions),
+        TEST(a_sender_pays_for_one_message_after_the_other),
+        TEST(what_a_message_costs_is_taken_from_the_port),
+        TEST(without_latency_a_burst_is_solved_as_one),
+        TEST(a_ring_link_serves_messages_in_the_order_in_which_they_come),
+        TEST(a_gateway_forwards_what_it_has_received),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
