@@ -40,7 +40,24 @@ draw() { # PROGRAM FOLDER
         "$program" generate --process $process --duration 60s --services 7 --split power-law --prompt gamma:50:2 \
             --output normal:30:20 --items uniform:1:3 -o "${process//[ \/:]/_}.csv" --describe --json || return
     done > described.json
-    "$program" workload scale pareto_*.csv --cv 2.5 --rate 44/s -o scaled.csv
+    "$program" workload scale pareto_*.csv --cv 2.5 --rate 44/s -o scaled.csv || return
+    flows > case.scn
+    "$program" network case.scn --json > network.json
+}
+
+# 500 flows over 12 resources, of awkward rates, weights and sizes.
+flows() {
+    awk 'function next_of(n) { x = (x * 16807) % 2147483647; return x % n }
+        BEGIN {
+            x = 5
+            for (i = 0; i < 12; i++) print "R r" i, (1 + next_of(1000)) * 12345.678, i % 5 == 4
+            for (i = 0; i < 500; i++) {
+                line = "F " next_of(5000) / 1000 " " next_of(3000000) / 7 " " next_of(9) / 1000 " "
+                line = line (next_of(4) ? 0 : 54321.1) " " (1 + next_of(3)) / 2 " " 1 + (n = next_of(4))
+                for (k = 0; k <= n; k++) line = line " " next_of(12) " " (1 + next_of(7)) / 3
+                print line
+            }
+        }'
 }
 
 permuted() { # FILE: the same table with its columns in another order (last first)

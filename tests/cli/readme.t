@@ -36,7 +36,7 @@ copy_tree() { # FOLDER: what a user has after make
 }
 
 readmes=(README.md)
-for folder in profiler sim runner traces placements workloads tests lib tools; do
+for folder in profiler sim sim/network runner traces placements workloads tests lib tools; do
     [ ! -f "$root/$folder/README.md" ] || readmes+=("$folder/README.md")
 done
 
