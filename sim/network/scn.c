@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define MAX_QUANTITY 1e18
+#define MIN_RATIO 1e-18
 #define MAX_USES 1000000
 
 struct reader {
@@ -56,13 +57,12 @@ static bool bad(const struct reader *reader, const char *name, const char *field
                   "%s is '%.60s': expected %s", name, field, expected);
 }
 
-static bool read_double(struct reader *reader, const char *name, double min, bool is_above,
-                        double *value, const char *expected, struct err *err)
+static bool read_double(struct reader *reader, const char *name, double min, double *value,
+                        const char *expected, struct err *err)
 {
     const char *field = field_next(reader);
 
-    if (!units_parse_double(field, value) || *value < min || (is_above && !(*value > min)) ||
-        *value > MAX_QUANTITY)
+    if (!units_parse_double(field, value) || *value < min || *value > MAX_QUANTITY)
         return bad(reader, name, field, expected, err);
     return true;
 }
@@ -114,8 +114,8 @@ static bool read_resource(struct reader *reader, struct err *err)
                       scn->resources[before].line);
     (void)names_put(reader->names, name);
     resource.name = names_list(reader->names)[scn->resource_count];
-    if (!read_double(reader, "capacity", 0, false, &resource.capacity,
-                     "bytes a second from 0 to 1e18", err) ||
+    if (!read_double(reader, "capacity", 0, &resource.capacity, "bytes a second from 0 to 1e18",
+                     err) ||
         !read_whole(reader, "policy", 1, &policy, "0 (shared) or 1 (fat pipe)", err) ||
         !read_end(reader, "R name capacity policy", err))
         return false;
@@ -147,7 +147,7 @@ static bool read_use(struct reader *reader, struct err *err)
                        scn->resource_count - 1);
     if (!read_whole(reader, "resource", (int64_t)scn->resource_count - 1, &resource, expected,
                     err) ||
-        !read_double(reader, "weight", 0, true, &use.weight, "a number above 0, up to 1e18", err))
+        !read_double(reader, "weight", MIN_RATIO, &use.weight, "a number from 1e-18 to 1e18", err))
         return false;
     use.resource = (int32_t)resource;
     if (reader->use_count == reader->use_room) {
@@ -168,11 +168,11 @@ static bool read_flow(struct reader *reader, struct err *err)
     int64_t use_count;
 
     if (!read_seconds(reader, "start", &flow.start_ps, err) ||
-        !read_double(reader, "bytes", 0, false, &flow.bytes, "bytes from 0 to 1e18", err) ||
+        !read_double(reader, "bytes", 0, &flow.bytes, "bytes from 0 to 1e18", err) ||
         !read_seconds(reader, "latency", &flow.latency_ps, err) ||
-        !read_double(reader, "bound", 0, false, &flow.bound_bytes_per_s,
+        !read_double(reader, "bound", 0, &flow.bound_bytes_per_s,
                      "bytes a second from 0 (none) to 1e18", err) ||
-        !read_double(reader, "penalty", 0, true, &flow.penalty, "a number above 0, up to 1e18",
+        !read_double(reader, "penalty", MIN_RATIO, &flow.penalty, "a number from 1e-18 to 1e18",
                      err) ||
         !read_whole(reader, "n", MAX_USES, &use_count, "how many resources, 0 to 1000000", err))
         return false;

@@ -94,7 +94,7 @@ static void what_is_wrong_is_named_with_its_place(void **state)
     assert_refused(scratch, L "F 0 1 0 -2 1 1 0 1\n",
                    ":2:5: bound is '-2': expected bytes a second from 0 (none) to 1e18");
     assert_refused(scratch, L "F 0 1 0 0 0 1 0 1\n",
-                   ":2:6: penalty is '0': expected a number above 0, up to 1e18");
+                   ":2:6: penalty is '0': expected a number from 1e-18 to 1e18");
     assert_refused(scratch, L "F 0 1 0 0 1 -1\n",
                    ":2:7: n is '-1': expected how many resources, 0 to 1000000");
     assert_refused(scratch, L "F 0 1 0 0 1 0\n",
@@ -106,7 +106,7 @@ static void what_is_wrong_is_named_with_its_place(void **state)
                    ":1:8: resource is '0': expected a resource: R lines stand before the flows "
                    "that use them");
     assert_refused(scratch, L "F 0 1 0 0 1 1 0 0\n",
-                   ":2:9: weight is '0': expected a number above 0, up to 1e18");
+                   ":2:9: weight is '0': expected a number from 1e-18 to 1e18");
     assert_refused(scratch, L "F 0 1 0 0 1 2 0 1\n",
                    ":2:10: resource is '': expected the number of a resource of a line above, 0 "
                    "to 0");
