@@ -260,21 +260,30 @@ bool network_is_bookable(const struct network *network)
     return true;
 }
 
-int64_t network_alone_ps(const struct network *network, int index, int64_t bytes)
+/* Leg after leg, at the rates before the first event. */
+static struct network_hop route_alone(const struct network *network, int index, int64_t bytes)
 {
     const struct topology *topology = network->topology;
     const struct topology_route *route = &topology->routes[index];
-    int64_t alone_ps = 0;
+    struct network_hop alone = { network->routes[index].link, 0, 0 };
 
     for (int32_t i = route->first_leg; i < route->first_leg + route->leg_count; i++) {
         const struct topology_leg *leg = &topology->legs[i];
         int64_t rate = topology->rates[leg->first_rate].rate_millibits_per_s;
 
-        alone_ps = engine_after_ps(alone_ps, leg->per_message_ps);
-        alone_ps = engine_after_ps(alone_ps, leg->latency_ps);
-        alone_ps = engine_after_ps(alone_ps, units_mul_div(bytes, 8 * UNITS_PS_PER_S * 1000, rate));
+        alone.occupy_ps = engine_after_ps(alone.occupy_ps, leg->per_message_ps);
+        alone.occupy_ps =
+            engine_after_ps(alone.occupy_ps, units_mul_div(bytes, 8 * UNITS_PS_PER_S * 1000, rate));
+        alone.latency_ps = engine_after_ps(alone.latency_ps, leg->latency_ps);
     }
-    return alone_ps;
+    return alone;
+}
+
+int64_t network_alone_ps(const struct network *network, int index, int64_t bytes)
+{
+    struct network_hop alone = route_alone(network, index, bytes);
+
+    return engine_after_ps(alone.occupy_ps, alone.latency_ps);
 }
 
 /* ---- messages over one port ---- */
@@ -305,7 +314,8 @@ struct network_hop network_hop(struct network *network, int index, int64_t bytes
 {
     struct route *route = &network->routes[index];
 
-    assert(route->kind == ROUTE_PORT);
+    if (route->kind != ROUTE_PORT)
+        return route_alone(network, index, bytes);
     return (struct network_hop){ route->link,
                                  engine_after_ps(route->per_message_ps, wire_ps(route, bytes)),
                                  route->latency_ps };

@@ -95,7 +95,8 @@ void network_post(struct network *network, int route, int64_t bytes, int32_t mes
  * closed forms. The route must not be free, the network be bookable. */
 struct network_sent network_book(struct network *network, int route, int64_t at_ps, int64_t bytes);
 /* What one message of so many bytes takes of its route, for closed forms that keep the ports
- * themselves and account for them at the end. As for network_book. */
+ * themselves and account for them at the end. The route must not be free; where the network is not
+ * bookable this is what the message takes when it is alone, and an estimate otherwise. */
 struct network_hop {
     int link;
     int64_t occupy_ps, latency_ps;
