@@ -214,7 +214,8 @@ static int distinct(int32_t *points, int count)
 {
     int kept = 0;
 
-    qsort(points, (size_t)count, sizeof *points, compare_points);
+    if (count > 1)
+        qsort(points, (size_t)count, sizeof *points, compare_points);
     for (int i = 0; i < count; i++)
         if (kept == 0 || points[kept - 1] != points[i])
             points[kept++] = points[i];

@@ -138,7 +138,7 @@ static void scan_rows(struct csv *csv, struct arena *arena, const struct workloa
     long first_line = csv_line(csv), line = first_line;
 
     while (end && at <= end && rows->count < MAX_ROWS) {
-        int64_t values[COLUMN_COUNT];
+        int64_t values[COLUMN_COUNT] = { 0 };
         const char *next = scan_row(at, fields, values);
         struct row row = { .line = line + 1 };
 

@@ -21,10 +21,22 @@ static const char *const size_names[] = { "layers",   "hidden",   "ffn_hidden", 
 
 static int32_t *size_at(struct llmservingsim_meta *meta, int index)
 {
-    int32_t *const sizes[] = { &meta->layers,   &meta->hidden,   &meta->ffn_hidden, &meta->heads,
-                               &meta->kv_heads, &meta->head_dim, &meta->vocab };
-
-    return sizes[index];
+    switch (index) {
+    case 0:
+        return &meta->layers;
+    case 1:
+        return &meta->hidden;
+    case 2:
+        return &meta->ffn_hidden;
+    case 3:
+        return &meta->heads;
+    case 4:
+        return &meta->kv_heads;
+    case 5:
+        return &meta->head_dim;
+    default:
+        return &meta->vocab;
+    }
 }
 
 static bool read_memory(const struct csv *csv, int64_t *size_bytes, struct err *err)

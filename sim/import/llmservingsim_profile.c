@@ -101,12 +101,14 @@ static int compare_points(const void *left, const void *right)
 
 static bool points_check(struct points *points, struct err *err)
 {
+    if (points->count == 0)
+        return err_at(err, points->path, 0, 0, "no rows");
     qsort(points->list, (size_t)points->count, sizeof *points->list, compare_points);
     for (int i = 1; i < points->count; i++)
         if (compare_places(&points->list[i - 1], &points->list[i]) == 0)
             return err_at(err, points->path, points->list[i].line, 0, "same point as line %ld",
                           points->list[i - 1].line);
-    return points->count > 0 || err_at(err, points->path, 0, 0, "no rows");
+    return true;
 }
 
 /* ---- rows ---- */
@@ -224,9 +226,9 @@ static bool read_layers(struct reader *reader, const char *path, enum layer firs
     for (int i = 0; i < count; i++)
         names[i] = layers[(int)first + i].name;
     while (csv && csv_next(csv, err)) {
-        int64_t time_ps;
-        int32_t size;
-        int name;
+        int64_t time_ps = 0;
+        int32_t size = 0;
+        int name = 0;
 
         if (!csv_choice(csv, LAYER, names, count, &name, err) ||
             !csv_int32(csv, SIZE, 1, INT32_MAX, &size, err) ||
@@ -258,7 +260,8 @@ static bool join_ropes(struct llmservingsim_profile *profile, const char *path, 
 {
     int first = 0, kept, pairs = 0;
 
-    qsort(profile->rows, (size_t)profile->row_count, sizeof *profile->rows, compare_ropes);
+    if (profile->row_count > 0)
+        qsort(profile->rows, (size_t)profile->row_count, sizeof *profile->rows, compare_ropes);
     while (first < profile->row_count && profile->rows[first].op != OP_ROPE)
         first++;
     kept = first;

@@ -146,7 +146,7 @@ static bool read_chains(struct trace *trace, const struct json *object, struct r
 static bool read_line(struct trace *trace, const struct json *object, long line, struct err *err)
 {
     struct request request = { .line = line };
-    int64_t arrival_ns, prompt, output;
+    int64_t arrival_ns = 0, prompt = 0, output = 0;
 
     if (!json_is_object(object))
         return err_at(err, trace->path, line, 0, "expected an object");
@@ -233,7 +233,7 @@ struct workload *llmservingsim_read_trace(struct import_job *job, const char *pa
     struct workload_builder *builder;
     struct workload_request row = { .client = -1, .session = -1, .batch = 1 };
 
-    if (!read_lines(&trace, err))
+    if (!read_lines(&trace, err) || trace.count == 0)
         return NULL;
     qsort(trace.requests, trace.count, sizeof *trace.requests, compare_requests);
     builder = workload_build(job->arena, path);

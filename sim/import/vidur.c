@@ -346,7 +346,7 @@ static bool add_attention(struct reader *reader, const char *name, const struct 
 
 static bool read_attention(struct reader *reader, struct err *err)
 {
-    int32_t batch, chunk, past;
+    int32_t batch = 0, chunk = 0, past = 0;
     struct cost_row row, append;
     bool is_prefill = false;
 
