@@ -1,13 +1,12 @@
 /* bench_llm.c - what an iteration of continuous batching costs, one by one and many at once.
  *
- *     bench_llm [REQUESTS [DATA]]     (default 100000, ../shared/data)
+ *     bench_llm [REQUESTS [REPEATS [DATA]]]     (default 100000, 3, ../shared/data)
  *
- * Times are of the thread's processor, the best of three. First a line a case of one instance of at
- * most 8 requests, with Poisson arrivals and exponential outputs of a mean length, at a share of
- * what it can serve: iterations, their mean batch, million iterations a second one by one and many
- * at once, and the gain. Then, where the folder DATA is there: the measured run of an RTX 4090 and
- * the first 600 s of Azure's conversations on four of them, in milliseconds for loading and for
- * simulating. */
+ * `llm OUTPUT LOAD` is one instance of at most 8 requests, with Poisson arrivals and exponential
+ * outputs of a mean length, at a share of what it can serve: ns an iteration with many at once
+ * against one by one. Where the folder DATA is there: `llm rtx4090`, a measured run of 300
+ * requests, and `llm azure`, the first 600 s of Azure's conversations on four such devices, each in
+ * ms to simulate against ms to load. Fails when one by one and many at once differ. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
@@ -20,25 +19,18 @@
 #include "sim/engine/engine.h"
 #include "sim/import/llmservingsim.h"
 #include "sim/llm/llm.h"
+#include "tests/bench/bench.h"
+#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define REPEATS 3
 #define MAX_SEQS 8
 #define RTX "llm/rtx4090_llama3.1-8b_tp1"
 #define AZURE "workloads/azure_llm_2023_conv_first600s.csv"
-
-static double cpu_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
 
 static void give_up(const struct err *err)
 {
@@ -163,42 +155,39 @@ static const struct plan *plan_one(struct arena *arena, const char *folder, stru
 }
 
 struct timed {
-    double ns;
+    double ns; /* an iteration */
     int64_t iterations, sequences, end_ps;
 };
 
 static struct timed time_one(const char *folder, size_t count, double mean_output, double load,
                              bool is_stepped)
 {
-    struct timed best = { .ns = 1e18 };
+    struct arena *arena = arena_create();
+    struct cost_set costs;
+    const struct plan *plan = plan_one(arena, folder, &costs);
+    struct arrivals arrivals = draw(arena, count, mean_output, load);
+    struct llm_input input = { .plan = plan, .costs = &costs };
+    struct llm_options options = {
+        .max_seqs = MAX_SEQS, .block_tokens = 16, .has_chunks = true, .is_stepped = is_stepped
+    };
+    struct llm_source source = { .arg = &arrivals, .take = take };
+    struct llm_result result;
+    struct err err = ERR_INIT;
+    double began = bench_thread_ns();
+    struct timed timed;
 
-    for (int repeat = 0; repeat < REPEATS; repeat++) {
-        struct arena *arena = arena_create();
-        struct cost_set costs;
-        const struct plan *plan = plan_one(arena, folder, &costs);
-        struct arrivals arrivals = draw(arena, count, mean_output, load);
-        struct llm_input input = { .plan = plan, .costs = &costs };
-        struct llm_options options = {
-            .max_seqs = MAX_SEQS, .block_tokens = 16, .has_chunks = true, .is_stepped = is_stepped
-        };
-        struct llm_source source = { .arg = &arrivals, .take = take };
-        struct llm_result result;
-        struct err err = ERR_INIT;
-        double began = cpu_ns(), ns;
-
-        if (!llm_run(arena, &input, &options, &source, NULL, &result, &err))
-            give_up(&err);
-        ns = cpu_ns() - began;
-        best.ns = ns < best.ns ? ns : best.ns;
-        best.iterations = llm_counts(&result).steps;
-        best.sequences = llm_counts(&result).sequences;
-        best.end_ps = result.end_ps;
-        arena_destroy(arena);
-    }
-    return best;
+    if (!llm_run(arena, &input, &options, &source, NULL, &result, &err))
+        give_up(&err);
+    timed.ns = bench_thread_ns() - began;
+    timed.iterations = llm_counts(&result).steps;
+    timed.sequences = llm_counts(&result).sequences;
+    timed.end_ps = result.end_ps;
+    timed.ns /= (double)timed.iterations;
+    arena_destroy(arena);
+    return timed;
 }
 
-static bool bench_one(const char *folder, size_t requests)
+static bool bench_one(struct arena *arena, const char *folder, size_t requests, int repeats)
 {
     static const struct {
         double mean_output, load;
@@ -206,19 +195,23 @@ static bool bench_one(const char *folder, size_t requests)
                   { 128, 1.5 }, { 1000, 0.5 }, { 1000, 0.9 } };
     bool is_same = true;
 
-    printf("mean_output,load,iterations,mean_batch,stepped_m_per_s,fast_m_per_s,gain\n");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         double mean_output = cases[i].mean_output, load = cases[i].load;
+        const char *figure = arena_printf(arena, "llm %g %g", mean_output, load);
         /* as many tokens in each case */
-        size_t count = (size_t)((double)requests * 128 / mean_output);
-        struct timed stepped = time_one(folder, count, mean_output, load, true);
-        struct timed fast = time_one(folder, count, mean_output, load, false);
+        size_t count = (size_t)((double)requests * 128 / mean_output) + 1;
 
-        is_same = is_same && stepped.end_ps == fast.end_ps && stepped.iterations == fast.iterations;
-        printf("%g,%g,%" PRId64 ",%.2f,%.1f,%.1f,%.2f\n", mean_output, load, stepped.iterations,
-               (double)stepped.sequences / (double)stepped.iterations,
-               (double)stepped.iterations / stepped.ns * 1e3,
-               (double)fast.iterations / fast.ns * 1e3, stepped.ns / fast.ns);
+        for (int repeat = 1; repeat <= repeats; repeat++) {
+            struct timed stepped = time_one(folder, count, mean_output, load, true);
+            struct timed fast = time_one(folder, count, mean_output, load, false);
+
+            is_same =
+                is_same && stepped.end_ps == fast.end_ps && stepped.iterations == fast.iterations;
+            bench_row(figure, repeat, fast.ns, stepped.ns, "ns");
+            if (repeat == 1)
+                printf("# %s: %" PRId64 " iterations of %.2f requests in the mean\n", figure,
+                       stepped.iterations, (double)stepped.sequences / (double)stepped.iterations);
+        }
     }
     return is_same;
 }
@@ -241,31 +234,27 @@ static void import(struct arena *arena, const char *data, const char *folder)
         give_up(&err);
 }
 
-static void time_run(const char *name, const struct scenario_files *files,
-                     struct serve_options options)
+static void time_run(const char *figure, const struct scenario_files *files,
+                     struct serve_options options, int repeats)
 {
-    double load_ns = 1e18, run_ns = 1e18;
-    int64_t iterations = 0;
-
-    for (int repeat = 0; repeat < REPEATS; repeat++) {
+    for (int repeat = 1; repeat <= repeats; repeat++) {
         struct arena *arena = arena_create();
         struct scenario scenario;
         struct serve_result result;
         struct err err = ERR_INIT;
-        double began = cpu_ns(), loaded, ended;
+        double began = bench_thread_ns(), loaded, ended;
 
         if (!scenario_load(arena, files, &scenario, &err))
             give_up(&err);
-        loaded = cpu_ns();
+        loaded = bench_thread_ns();
         if (!serve_run(arena, &scenario.input, &options, NULL, &result, &err))
             give_up(&err);
-        ended = cpu_ns();
-        load_ns = loaded - began < load_ns ? loaded - began : load_ns;
-        run_ns = ended - loaded < run_ns ? ended - loaded : run_ns;
-        iterations = llm_counts(result.continuous).steps;
+        ended = bench_thread_ns();
+        bench_row(figure, repeat, (ended - loaded) / 1e6, (loaded - began) / 1e6, "ms");
+        if (repeat == 1)
+            printf("# %s: %" PRId64 " iterations\n", figure, llm_counts(result.continuous).steps);
         arena_destroy(arena);
     }
-    printf("%s,%" PRId64 ",%.2f,%.2f\n", name, iterations, load_ns / 1e6, run_ns / 1e6);
 }
 
 static struct serve_options options_of(int32_t max_seqs, int32_t budget, int32_t blocks)
@@ -282,10 +271,12 @@ static struct serve_options options_of(int32_t max_seqs, int32_t budget, int32_t
     };
 }
 
-static void bench_measured(struct arena *arena, const char *data, const char *folder)
+static void bench_measured(struct arena *arena, const char *data, const char *scratch, int repeats)
 {
     struct scenario_files files = { .cost_count = 1 };
     struct serve_options options = options_of(256, 2048, 2588);
+    /* beside the table of the first part */
+    const char *folder = arena_printf(arena, "%s/rtx4090", scratch);
 
     import(arena, data, folder);
     files.costs[0] = arena_printf(arena, "%s/costs", folder);
@@ -294,11 +285,7 @@ static void bench_measured(struct arena *arena, const char *data, const char *fo
     files.cluster = arena_printf(arena, "%s/cluster", folder);
     files.workload = arena_printf(arena, "%s/workload.csv", folder);
     files.prefix_blocks = arena_printf(arena, "%s/prefix-blocks.csv", folder);
-    printf("run,iterations,load_ms,run_ms\n");
-    time_run("rtx4090", &files, options);
-    options.has_fast_path = false;
-    time_run("rtx4090 stepped", &files, options);
-
+    time_run("llm rtx4090", &files, options, repeats);
     files.placement = write_file(arena, folder, "four.csv",
                                  "service,replica,stage,device,model,layers,block\n"
                                  "conv,0,0,g0,llama-3.1-8b-bf16,,all\n"
@@ -308,30 +295,37 @@ static void bench_measured(struct arena *arena, const char *data, const char *fo
     files.cluster = NULL;
     files.workload = arena_printf(arena, "%s/%s", data, AZURE);
     files.prefix_blocks = NULL;
-    options = options_of(128, 512, 2588);
-    time_run("azure 600 s on 4", &files, options);
-    options.has_fast_path = false;
-    time_run("azure 600 s on 4 stepped", &files, options);
+    time_run("llm azure", &files, options_of(128, 512, 2588), repeats);
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
 }
 
 int main(int argc, char **argv)
 {
     size_t requests = argc > 1 ? (size_t)strtoull(argv[1], NULL, 10) : 100000;
-    const char *data = argc > 2 ? argv[2] : "../shared/data";
+    int repeats = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 3;
+    const char *data = argc > 3 ? argv[3] : "../shared/data";
     char folder[] = "/tmp/orrery-bench-llm-XXXXXX";
-    struct arena *arena = arena_create();
+    struct arena *arena;
     bool is_same;
 
-    if (requests < 1 || !mkdtemp(folder)) {
-        fprintf(stderr, "usage: bench_llm [REQUESTS [DATA]]\n");
+    if (requests < 1 || repeats < 1 || argc > 4 || !mkdtemp(folder)) {
+        fprintf(stderr, "usage: bench_llm [REQUESTS [REPEATS [DATA]]]\n");
         return 2;
     }
-    is_same = bench_one(folder, requests);
+    arena = arena_create();
+    bench_head();
+    is_same = bench_one(arena, folder, requests, repeats);
     if (access(arena_printf(arena, "%s/%s", data, RTX), R_OK) == 0)
-        bench_measured(arena, data, folder);
-    else
-        fprintf(stderr, "bench_llm: %s is not there: measured tables are left out\n", data);
+        bench_measured(arena, data, folder, repeats);
     arena_destroy(arena);
+    (void)nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     if (!is_same)
         fprintf(stderr, "bench_llm: many at once are not what one by one are\n");
     return is_same ? 0 : 1;
