@@ -45,7 +45,8 @@ void engine_widen(struct engine *engine)
     for (unsigned i = 0; i < half; i++)
         engine->node[engine->width + i] = old[half + i];
     for (unsigned i = engine->width - 1; i > 0; i--)
-        engine->node[i] = engine_smaller(engine->node[2 * i], engine->node[2 * i + 1]);
+        engine->node[i] =
+            engine_smaller(engine->node[2 * (size_t)i], engine->node[2 * (size_t)i + 1]);
     for (unsigned leaf = engine->width; leaf > half; leaf--)
         engine->free_leaves[engine->free_count++] = (int32_t)leaf - 1;
 }
