@@ -185,6 +185,10 @@ static void dlsim_meets_ends_of_the_same_instant_alike(void **state)
 static void long_jobs_are_left_to_events(void **state)
 {
     (void)state;
+    fixture_stages(STAGES "x,0,100000,0\n"); /* one by one: sums over blocks might not fit */
+    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n");
+    assert_true(same_both_ways());
     fixture_stages(STAGES "x,0,5000000,5000000\n");
     fixture_write("p.csv", PLACED "s,0,0,a,x\n");
     fixture_write("w.csv", REQUESTS "0,0,s\n");
@@ -296,6 +300,26 @@ static void blocks_are_no_matter(void **state)
     }
 }
 
+static void blocks_know_objectives_of_requests_and_the_end_of_time(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.010,0\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
+    fixture_write("w.csv",
+                  "request_id,arrival_s,service,slo_s\n0,0,s,0.010\n1,0,s,0.010\n2,0,s,\n");
+    fixture.metrics.slo_ps = 30 * MS;
+    assert_same_report(3);
+    assert_non_null(strstr(report_of(true), "\"goodput_ratio\": 0.6666666666666666"));
+    fixture_write("w.csv", REQUESTS "0,8999999.995,s\n");
+    for (int fast = 0; fast < 2; fast++) {
+        fixture.options.has_fast_path = fast == 1;
+        assert_true(fixture_load());
+        assert_false(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, NULL,
+                               &fixture.result, &fixture.err));
+        assert_non_null(strstr(fixture.err.text, "simulated time passes 9000000 s"));
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -310,6 +334,7 @@ int main(void)
         TEST(long_jobs_are_left_to_events),
         TEST(refused_requests_are_told_alike),
         TEST(blocks_are_no_matter),
+        TEST(blocks_know_objectives_of_requests_and_the_end_of_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

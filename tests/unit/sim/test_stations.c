@@ -234,6 +234,45 @@ static void a_stage_of_several_types_sends_what_its_first_device_makes(void **st
     assert_int_equal(fixture.result.moved_bytes, 2000);
 }
 
+static void a_stage_of_several_types_needs_a_batch_size_of_them_all(void **state)
+{
+    (void)state;
+    fixture_write("costs/t/stages.csv",
+                  "executable,stage,latency_s,batch\nx,0,0.010,1\nx,0,0.012,4\n");
+    fixture_write("costs/u/stages.csv", "executable,stage,latency_s,batch\nx,0,0.004,2\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,0,b,x\n");
+    fixture_cluster("device,type\na,t\nb,u\n", NULL);
+    fixture_write("w.csv", REQUESTS "0,0,s\n");
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "'x' have no batch size in common"));
+    fixture_write("costs/u/stages.csv",
+                  "executable,stage,latency_s,batch\nx,0,0.004,2\nx,0,0.1,4\n");
+    fixture_must_run();
+    assert_request_ms(0, 0, 0, 100); /* 4 is the only one */
+}
+
+static void alpaserve_refuses_what_it_does_not_know(void **state)
+{
+    (void)state;
+    fixture_stages(STAGES "x,0,0.010,0\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n");
+    fixture.options.rules = SERVE_ALPASERVE;
+    fixture.files.events = fixture_path("e.csv");
+    fixture_write("e.csv", "time_s,target,event,value\n1,a,down,\n");
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "--rules alpaserve: knows no events"));
+    fixture.files.events = NULL;
+    fixture.files.overhead = fixture_path("o.csv");
+    fixture_write("o.csv", "where,dist,mean_s\nworker,constant,1\n");
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "knows the overhead of the response alone"));
+    fixture_write("o.csv", "where,dist,mean_s\nresponse,constant,9000000\n");
+    fixture_write("w.csv", REQUESTS "0,1,s\n");
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "simulated time passes 9000000 s"));
+}
+
 /* ---- the end of the calendar ---- */
 
 static void a_gap_may_go_beyond_the_calendar_and_a_job_may_not(void **state)
@@ -305,6 +344,8 @@ int main(void)
         TEST(dlsim_devices_have_work_while_anything_waits_there),
         TEST(ends_of_one_instant_go_by_the_names_of_devices),
         TEST(a_stage_of_several_types_sends_what_its_first_device_makes),
+        TEST(a_stage_of_several_types_needs_a_batch_size_of_them_all),
+        TEST(alpaserve_refuses_what_it_does_not_know),
         TEST(a_gap_may_go_beyond_the_calendar_and_a_job_may_not),
         TEST(offered_work_saturates),
         TEST(bytes_moved_saturate),
