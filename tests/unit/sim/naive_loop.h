@@ -290,21 +290,20 @@ static inline int64_t control_ps(void)
 
 static inline void control(void)
 {
-    const struct case_event *event = &random_case.events[naive.next_event];
-    struct naive_device *device = &naive.devices[event->device];
+    const struct case_event *event;
 
     if (naive.epoch + 1 < random_case.epoch_count &&
         random_case.epoch_ps[naive.epoch + 1] == naive.now_ps) {
         epoch_begins();
         return;
     }
-    naive.next_event++;
+    event = &random_case.events[naive.next_event++];
     if (event->kind == EVENT_DOWN)
         device_fails(event->device);
     else if (event->kind == EVENT_SPEED_RATIO)
-        device->halves = event->halves;
+        naive.devices[event->device].halves = event->halves;
     else
-        device->is_down = false;
+        naive.devices[event->device].is_down = false;
 }
 
 /* ---- the order of events ---- */
@@ -357,26 +356,25 @@ static inline int next_completion(void)
     return best;
 }
 
+static inline int rank_of(const struct naive_request *r)
+{
+    return r->state == NAIVE_ON_LINK ? r->route : INT32_MAX;
+}
+
 /* Messages by route and sending, then what overheads hold by the order of holding. */
 static inline int next_flying(void)
 {
-    int best = -1;
+    const struct naive_request *best = NULL;
 
     for (int i = 0; i < random_case.request_count; i++) {
-        const struct naive_request *r = &naive.requests[i], *b = &naive.requests[best];
-        int rank = r->state == NAIVE_ON_LINK ? r->route : INT32_MAX, best_rank;
+        const struct naive_request *r = &naive.requests[i];
 
-        if (!is_flying(r) || r->event_ps != naive.now_ps)
-            continue;
-        if (best < 0) {
-            best = i;
-            continue;
-        }
-        best_rank = b->state == NAIVE_ON_LINK ? b->route : INT32_MAX;
-        if (rank < best_rank || (rank == best_rank && r->order < b->order))
-            best = i;
+        if (is_flying(r) && r->event_ps == naive.now_ps &&
+            (!best || rank_of(r) < rank_of(best) ||
+             (rank_of(r) == rank_of(best) && r->order < best->order)))
+            best = r;
     }
-    return best;
+    return best ? (int)(best - naive.requests) : -1;
 }
 
 static inline void land(int request)
