@@ -71,7 +71,7 @@ static inline void order_draw(int *order, int count, struct rng *rng)
 /* rng NULL: as they were made. */
 static inline void cells_write(const char *name, struct rng *columns, struct rng *rows)
 {
-    int column_order[CELLS_COLUMNS], row_order[CELLS_ROWS];
+    int column_order[CELLS_COLUMNS] = { 0 }, row_order[CELLS_ROWS] = { 0 };
     struct out *out = out_open_memory(fixture.arena);
 
     order_draw(column_order, cells.column_count, columns);

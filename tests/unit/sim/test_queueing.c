@@ -239,7 +239,7 @@ static void erlang_loss(void **state)
 /* Whatever the load, what one stage lets in is in time; and the more patience, the fewer lost. */
 static void an_objective_bounds_the_latency_at_any_load(void **state)
 {
-    double lost_before = 1;
+    double lost_before;
 
     (void)state;
     fixture_stages(STAGES "x,0,0.010\n");
