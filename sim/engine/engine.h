@@ -75,7 +75,7 @@ static inline struct engine_key engine_smaller(struct engine_key a, struct engin
  * tree is walked in words of 64 bits, two a node, which processors address without arithmetic. */
 static inline void engine_replay(struct engine *engine, int32_t leaf, struct engine_key key)
 {
-    uint64_t *word = &engine->node[0].time_ps;
+    uint64_t *word = (uint64_t *)engine->node;
     size_t i = 2 * (engine->width + (size_t)leaf);
 
     word[i] = key.time_ps;
