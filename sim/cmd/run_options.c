@@ -98,8 +98,10 @@ static const struct argp_option run_options[] = {
       3 },
     { "switch-cost", KEY_SWITCH_COST, "TIME", 0,
       "How long a device is taken when an epoch of the placement brings it something new (0s)", 3 },
-    { "fast-path", KEY_FAST_PATH, "on|off", 0,
-      "on (default): closed form instead of events where it gives the same result", 3 },
+    { "fast-path", KEY_FAST_PATH, "NAME", 0,
+      "on (default): closed form instead of events where it gives the same result; events: always "
+      "events, in a shorter loop where that does; off: events in the one loop that knows all",
+      3 },
     { "kappa", KEY_KAPPA, "on|off", 0,
       "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
       "default)",
@@ -300,7 +302,8 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         serve->switch_cost_ps = cli_duration_ps(state, "--switch-cost", text);
         return 0;
     case KEY_FAST_PATH:
-        serve->has_fast_path = cli_choice(state, "--fast-path", text, on_off_names, 2) == 0;
+        serve->fast_path = (enum serve_fast)cli_choice(state, "--fast-path", text, serve_fast_names,
+                                                       SERVE_FAST_COUNT);
         return 0;
     case KEY_KAPPA:
         serve->has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
@@ -404,7 +407,7 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
         .paths = { [OUT_REPORT] = "-" },
         .serve = { .until_ps = ENGINE_NEVER,
                    .max_requests = SIZE_MAX,
-                   .has_fast_path = true,
+                   .fast_path = SERVE_FAST_ON,
                    .kv = { .block_tokens = 16, .has_chunks = true, .has_prefix_cache = true } }
     };
     settings->files.load.arena = arena;

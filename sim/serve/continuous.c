@@ -200,7 +200,7 @@ bool continuous_run(struct serve *serve, struct err *err)
                                .block_count = kv->block_count,
                                .has_chunks = kv->has_chunks,
                                .has_prefix_cache = kv->has_prefix_cache,
-                               .is_stepped = !options->has_fast_path,
+                               .is_stepped = options->fast_path != SERVE_FAST_ON,
                                .dispatch = options->dispatch,
                                .seed = options->seed,
                                .longest_tokens = longest_tokens(serve->input->workload) };

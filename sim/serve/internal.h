@@ -310,6 +310,10 @@ bool lindley_run(struct serve *serve, struct err *err);
 bool lindley_block_applies(const struct serve *serve);
 bool lindley_block_run(struct serve *serve, struct err *err);
 
+/* express.c: the events of plain pipelines. True when it is exact for this plan and these options. */
+bool express_applies(struct serve *serve);
+bool express_run(struct serve *serve, struct err *err);
+
 /* book.c: the run under --rules alpaserve. */
 bool book_run(struct serve *serve, struct err *err);
 

@@ -90,7 +90,7 @@ bool lindley_applies(const struct serve *serve)
     size_t link_count = (size_t)network_link_count(serve->network);
     struct guard guard;
 
-    if (!serve->options->has_fast_path || serve->has_queue_form || serve->has_models ||
+    if (serve->options->fast_path != SERVE_FAST_ON || serve->has_queue_form || serve->has_models ||
         serve->delays || serve->arrivals.source || plan->epoch_count > 1 ||
         serve->options->admission != ADMIT_NONE || serve->observer.on_span ||
         serve->observer.on_transfer || !dispatch_is_plain(serve))
@@ -282,7 +282,7 @@ bool lindley_run(struct serve *serve, struct err *err)
 {
     struct pass pass;
 
-    serve->result->has_fast_path = true;
+    serve->result->fast_path = SERVE_FAST_ON;
     if (lindley_block_applies(serve))
         return lindley_block_run(serve, err);
     pass = pass_begin(serve);

@@ -19,6 +19,12 @@ const char *const serve_memory_names[SERVE_MEMORY_COUNT] = {
     [SERVE_MEMORY_REFUSE] = "refuse",
 };
 
+const char *const serve_fast_names[SERVE_FAST_COUNT] = {
+    [SERVE_FAST_OFF] = "off",
+    [SERVE_FAST_EVENTS] = "events",
+    [SERVE_FAST_ON] = "on",
+};
+
 void serve_tell_end(struct serve *serve, const struct serve_end *end)
 {
     serve->told_count++;
@@ -380,6 +386,14 @@ static bool begin(struct serve *serve, struct err *err)
     return control_begin(serve, err);
 }
 
+/* The shortest way that is exact. */
+static bool run_plainest(struct serve *serve, struct err *err)
+{
+    if (lindley_applies(serve))
+        return lindley_run(serve, err);
+    return express_applies(serve) ? express_run(serve, err) : loop(serve, err);
+}
+
 bool serve_run(struct arena *arena, const struct serve_input *input,
                const struct serve_options *options, const struct serve_observer *observer,
                struct serve_result *result, struct err *err)
@@ -402,7 +416,7 @@ bool serve_run(struct arena *arena, const struct serve_input *input,
     } else if (options->rules == SERVE_ALPASERVE) {
         if (!book_run(serve, err))
             return false;
-    } else if (lindley_applies(serve) ? !lindley_run(serve, err) : !loop(serve, err)) {
+    } else if (!run_plainest(serve, err)) {
         return false;
     }
     result_fill(serve);

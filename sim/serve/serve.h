@@ -41,6 +41,15 @@ enum serve_memory {
 };
 extern const char *const serve_memory_names[SERVE_MEMORY_COUNT];
 
+/* Where a shorter way is exact it gives the same result, to the bit. */
+enum serve_fast {
+    SERVE_FAST_OFF,    /* events in the loop that knows everything */
+    SERVE_FAST_EVENTS, /* events, in the tight loop of plain pipelines where that is exact */
+    SERVE_FAST_ON,     /* the closed form where it is exact, else as EVENTS */
+    SERVE_FAST_COUNT
+};
+extern const char *const serve_fast_names[SERVE_FAST_COUNT]; /* as on the command line */
+
 struct serve_kv {         /* caches of keys and values, in blocks */
     int32_t block_tokens; /* >= 1 */
     int32_t block_count;  /* of each replica; 0 = what its device has memory for */
@@ -55,9 +64,9 @@ struct serve_options {
     enum admit_kind admission;
     enum serve_memory memory;
     struct batch_options batch;
-    struct serve_kv kv;     /* of continuous batches */
-    bool has_kappa;         /* multiply computed steps by the kappa of the nearest anchor */
-    bool has_fast_path;     /* the closed form where it is exact; the result is the same */
+    struct serve_kv kv; /* of continuous batches */
+    bool has_kappa;     /* multiply computed steps by the kappa of the nearest anchor */
+    enum serve_fast fast_path;
     bool keeps_requests;    /* fill serve_result.requests */
     int64_t slo_ps;         /* objective of requests without one of their own, 0 = none */
     int64_t switch_cost_ps; /* how long a device is taken when an epoch brings it new slices */
@@ -168,7 +177,7 @@ struct serve_result {
     const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
     int64_t migrations;      /* devices that an epoch brought new slices to */
     bool lacks_kappa;        /* wanted, and no anchor told that of some step */
-    bool has_fast_path;      /* the closed form made this result */
+    enum serve_fast fast_path;    /* what made this result: ON = the closed form */
     struct serve_device *devices; /* as in the cluster */
     int link_count;
     struct serve_link *links;

@@ -24,11 +24,11 @@ static bool run_both(struct arena *arena, struct subject *subject, bool has_ends
                      struct subject_run runs[2], struct err *err)
 {
     for (int i = 0; i < 2; i++) {
-        subject->options.has_fast_path = i == 1;
+        subject->options.fast_path = i == 1 ? SERVE_FAST_ON : SERVE_FAST_EVENTS;
         if (!subject_run(arena, subject, has_ends, &runs[i], err))
             return false;
     }
-    if (runs[0].result.has_fast_path || !runs[1].result.has_fast_path)
+    if (runs[0].result.fast_path == SERVE_FAST_ON || runs[1].result.fast_path != SERVE_FAST_ON)
         return err_set(err, ERR_SYSTEM, "the closed form was not taken");
     if (!subject_is_same(subject, &runs[0], &runs[1]))
         return err_set(err, ERR_SYSTEM, "the closed form has another result");

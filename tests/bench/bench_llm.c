@@ -265,7 +265,7 @@ static struct serve_options options_of(int32_t max_seqs, int32_t budget, int32_t
                 .block_count = blocks,
                 .has_chunks = true,
                 .has_prefix_cache = true },
-        .has_fast_path = true,
+        .fast_path = SERVE_FAST_ON,
         .until_ps = ENGINE_NEVER,
         .max_requests = SIZE_MAX
     };

@@ -147,6 +147,7 @@ bool subject_open(struct arena *arena, const char *folder, const struct subject_
     subject->files.needs_rows = is_stored;
     subject->files.load.options = subject_requests(arena, shape, requests);
     subject->options.seed = 1;
+    subject->options.fast_path = SERVE_FAST_EVENTS;
     subject->options.until_ps = ENGINE_NEVER;
     subject->options.max_requests = SIZE_MAX;
     return subject_write(arena, folder, shape, err) &&

@@ -68,7 +68,7 @@ static inline void llm_setup_files(int32_t max_seqs, int32_t budget, int32_t blo
     fixture.options.kv = (struct serve_kv){
         .block_tokens = 4, .block_count = block_count, .has_chunks = true, .has_prefix_cache = true
     };
-    fixture.options.has_fast_path = true;
+    fixture.options.fast_path = SERVE_FAST_ON;
 }
 
 /* Without spans, so that many steps may be one event. */

@@ -11,13 +11,13 @@
 #define LINKS "medium,kind,node,bits_per_s,latency_s\n"
 
 /* Runs without spans, as the closed form needs it. */
-static void run(bool has_fast_path)
+static void run(enum serve_fast fast_path)
 {
     struct serve_observer observer;
 
     if (!fixture_load())
         fail_msg("%s", fixture.err.text);
-    fixture.options.has_fast_path = has_fast_path;
+    fixture.options.fast_path = fast_path;
     fixture.meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
     observer = (struct serve_observer){ .end_arg = fixture.meter, .on_end = metrics_add };
     if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
@@ -25,19 +25,18 @@ static void run(bool has_fast_path)
         fail_msg("%s", fixture.err.text);
 }
 
-/* Both ways give the same in all that a report is made of. Returns whether the fast one was taken.
- */
-static bool same_both_ways(void)
+/* That way gives the same as events in all that a report is made of. */
+static void same_as_events(enum serve_fast fast_path)
 {
     const char *requests;
     struct serve_result events;
     int device_count;
 
-    run(false);
-    assert_false(fixture.result.has_fast_path);
+    run(SERVE_FAST_OFF);
+    assert_int_equal(fixture.result.fast_path, SERVE_FAST_OFF);
     requests = fixture_requests();
     events = fixture.result;
-    run(true);
+    run(fast_path);
     assert_string_equal(fixture_requests(), requests);
     assert_int_equal(fixture.result.end_ps, events.end_ps);
     assert_int_equal(fixture.result.event_count, events.event_count);
@@ -52,7 +51,14 @@ static bool same_both_ways(void)
         assert_int_equal(fixture.result.links[i].busy_ps, events.links[i].busy_ps);
         assert_int_equal(fixture.result.links[i].bytes, events.links[i].bytes);
     }
-    return fixture.result.has_fast_path;
+}
+
+/* All ways give the same. Returns whether the closed form was taken. */
+static bool same_both_ways(void)
+{
+    same_as_events(SERVE_FAST_EVENTS);
+    same_as_events(SERVE_FAST_ON);
+    return fixture.result.fast_path == SERVE_FAST_ON;
 }
 
 static void pipeline(void)
@@ -139,7 +145,7 @@ static void closed_loops_delays_epochs_and_spans_are_not(void **state)
     observer = record_observer(fixture.record);
     assert_true(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                           &fixture.result, &fixture.err));
-    assert_false(fixture.result.has_fast_path);
+    assert_int_not_equal(fixture.result.fast_path, SERVE_FAST_ON);
 }
 
 /* Of two ways into one device the shorter one overtakes. */
@@ -214,7 +220,7 @@ static void refused_requests_are_told_alike(void **state)
 /* ---- in blocks of 1024 requests ---- */
 
 /* The report of a run that keeps no request. */
-static const char *report_of(bool has_fast_path)
+static const char *report_of(enum serve_fast fast_path)
 {
     struct report report = { .options = fixture.metrics };
     struct serve_observer observer = { .on_end = metrics_add, .on_block = metrics_add_block };
@@ -224,13 +230,13 @@ static const char *report_of(bool has_fast_path)
     if (!fixture_load())
         fail_msg("%s", fixture.err.text);
     fixture.options.keeps_requests = false;
-    fixture.options.has_fast_path = has_fast_path;
+    fixture.options.fast_path = fast_path;
     meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
     observer.end_arg = meter;
     if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                    &fixture.result, &fixture.err))
         fail_msg("%s", fixture.err.text);
-    assert_int_equal(fixture.result.has_fast_path, has_fast_path);
+    assert_int_equal(fixture.result.fast_path, fast_path);
     report.inputs = &fixture.scenario.inputs;
     report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, meter);
     report_json(fixture.arena, &report, out);
@@ -239,10 +245,10 @@ static const char *report_of(bool has_fast_path)
 
 static void assert_same_report(size_t taken)
 {
-    const char *events = report_of(false);
+    const char *events = report_of(SERVE_FAST_OFF);
 
     assert_int_equal(fixture.result.taken_count, taken);
-    assert_string_equal(report_of(true), events);
+    assert_string_equal(report_of(SERVE_FAST_ON), events);
 }
 
 static void draw(int64_t requests)
@@ -309,10 +315,10 @@ static void blocks_know_objectives_of_requests_and_the_end_of_time(void **state)
                   "request_id,arrival_s,service,slo_s\n0,0,s,0.010\n1,0,s,0.010\n2,0,s,\n");
     fixture.metrics.slo_ps = 30 * MS;
     assert_same_report(3);
-    assert_non_null(strstr(report_of(true), "\"goodput_ratio\": 0.6666666666666666"));
+    assert_non_null(strstr(report_of(SERVE_FAST_ON), "\"goodput_ratio\": 0.6666666666666666"));
     fixture_write("w.csv", REQUESTS "0,8999999.995,s\n");
-    for (int fast = 0; fast < 2; fast++) {
-        fixture.options.has_fast_path = fast == 1;
+    for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
+        fixture.options.fast_path = (enum serve_fast)fast;
         assert_true(fixture_load());
         assert_false(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, NULL,
                                &fixture.result, &fixture.err));

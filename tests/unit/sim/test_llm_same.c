@@ -114,7 +114,7 @@ static void one_by_one_and_many_at_once_are_the_same(void **state)
         fast = outcome(false);
         preemptions += llm_counts(fixture.result.continuous).preemptions;
         hits += llm_counts(fixture.result.continuous).hit_tokens;
-        fixture.options.has_fast_path = false;
+        fixture.options.fast_path = SERVE_FAST_OFF;
         stepped = outcome(false);
         assert_string_equal(fast, stepped);
         assert_string_equal(fast, outcome(true));
@@ -158,7 +158,7 @@ static void import_run_of_rtx(void)
     fixture.options.kv = (struct serve_kv){
         .block_tokens = 16, .block_count = 2588, .has_chunks = true, .has_prefix_cache = true
     };
-    fixture.options.has_fast_path = true;
+    fixture.options.fast_path = SERVE_FAST_ON;
 }
 
 struct errors { /* of means, and mean of the absolute errors of requests; in percent */

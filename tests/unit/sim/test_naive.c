@@ -50,15 +50,15 @@ static void run_case(uint64_t seed, const struct case_may *may)
     if (getenv("ORACLE_SEED"))
         case_show();
     naive_run();
-    for (int fast = 0; fast < 2; fast++) {
-        fixture.options.has_fast_path = fast == 1;
+    for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
+        fixture.options.fast_path = (enum serve_fast)fast;
         fixture.err = (struct err)ERR_INIT;
         if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, NULL,
                        &fixture.result, &fixture.err))
             fail_msg("case %llu: %s", (unsigned long long)seed, fixture.err.text);
         if (getenv("ORACLE_SEED"))
             show_both();
-        assert_as_naive(seed, fixture.result.has_fast_path ? "fast path" : "events");
+        assert_as_naive(seed, serve_fast_names[fixture.result.fast_path]);
     }
 }
 

@@ -30,8 +30,8 @@ static void md1(void **state)
     for (int load = 3; load <= 9; load += 2) {
         double rho = load / 10.0;
 
-        for (int fast = 0; fast < 2; fast++) {
-            fixture.options.has_fast_path = fast == 1;
+        for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
+            fixture.options.fast_path = (enum serve_fast)fast;
             open_load(10.0 * load, 20000);
             assert_latency("M/D/1: latency", 0.010 + rho * 0.010 / (2 * (1 - rho)), 0.2);
             assert_theory("M/D/1: wait", oracle.figures[1], rho * 0.010 / (2 * (1 - rho)), 0.2);
@@ -150,8 +150,8 @@ static void mdc(void **state)
         double rate = 80.0 * c, wait = mdc_wait(c, rate, 0.010);
 
         replicas(c);
-        for (int fast = 0; fast < 2; fast++) {
-            fixture.options.has_fast_path = fast == 1;
+        for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
+            fixture.options.fast_path = (enum serve_fast)fast;
             open_load(rate, 20000);
             assert_latency("M/D/c: latency", 0.010 + wait, 0.1);
             assert_theory("M/D/c: wait", oracle.figures[1], wait, 0.2);
@@ -206,7 +206,7 @@ static void least_idle_is_the_central_queue(void **state)
     servers_seen = 0;
     open_load(500, 20000);
     fixture.files.load.texts[LOAD_ITEMS] = "uniform:1:3";
-    fixture.options.has_fast_path = true; /* which tells of ends in order of arrival */
+    fixture.options.fast_path = SERVE_FAST_ON; /* which tells of ends in order of arrival */
     assert_true(load_finish(&fixture.files.load, &fixture.err) && fixture_load());
     assert_true(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                           &fixture.result, &fixture.err));
@@ -337,7 +337,7 @@ static void tandems_wait_as_their_slowest_server_alone(void **state)
     fixture.options.keeps_requests = false;
     fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\ns,0,2,c,x\ns,0,3,d,x\n");
     for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
-        for (int fast = 0; fast < 2; fast++) {
+        for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
             const char *rows = STAGES;
 
             for (int k = 0; k < 4; k++)
@@ -345,7 +345,7 @@ static void tandems_wait_as_their_slowest_server_alone(void **state)
             fixture_stages(rows);
             slowest_free_ps = 0;
             open_load(75, 20000);
-            fixture.options.has_fast_path = fast == 1;
+            fixture.options.fast_path = (enum serve_fast)fast;
             assert_true(load_finish(&fixture.files.load, &fixture.err) && fixture_load());
             assert_true(serve_run(fixture.arena, &fixture.scenario.input, &fixture.options,
                                   &observer, &fixture.result, &fixture.err));
