@@ -25,6 +25,7 @@ enum {
     KEY_PREFIX_BLOCKS,
     KEY_MEMORY,
     KEY_EVENTS,
+    KEY_NETWORK,
     KEY_OVERHEAD,
     KEY_SWITCH_COST,
     KEY_FAST_PATH,
@@ -56,7 +57,8 @@ static const struct argp_option run_options[] = {
       "type of the only cost table",
       1 },
     { "models", KEY_MODELS, "FILE", 0, "Models beside the built-in catalogue", 1 },
-    { "events", KEY_EVENTS, "FILE", 0, "Devices that fail, recover or change their speed", 1 },
+    { "events", KEY_EVENTS, "FILE", 0, "Devices and links that fail, recover or change their speed",
+      1 },
     { "overhead", KEY_OVERHEAD, "FILE", 0,
       "Latencies of software that requests wait for and no device is busy for", 1 },
     { "prefix-blocks", KEY_PREFIX_BLOCKS, "FILE", 0,
@@ -95,6 +97,10 @@ static const struct argp_option run_options[] = {
     { "memory", KEY_MEMORY, "NAME", 0,
       "error (default): weights that do not fit end the run before it starts; refuse: replicas "
       "that do not fit are left out, requests without room are refused",
+      3 },
+    { "network", KEY_NETWORK, "NAME", 0,
+      "fifo (default): a port serves one message after the other; flows: messages share links by "
+      "max-min fairness",
       3 },
     { "switch-cost", KEY_SWITCH_COST, "TIME", 0,
       "How long a device is taken when an epoch of the placement brings it something new (0s)", 3 },
@@ -300,6 +306,10 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_SWITCH_COST:
         serve->switch_cost_ps = cli_duration_ps(state, "--switch-cost", text);
+        return 0;
+    case KEY_NETWORK:
+        serve->network = (enum network_model)cli_choice(state, "--network", text,
+                                                        network_model_names, NETWORK_MODEL_COUNT);
         return 0;
     case KEY_FAST_PATH:
         serve->fast_path = (enum serve_fast)cli_choice(state, "--fast-path", text, serve_fast_names,

@@ -388,6 +388,23 @@ double flow_rate(struct flow_net *net, int32_t route)
     return net->routes[route].rate;
 }
 
+double flow_used_ratio(struct flow_net *net, int32_t index)
+{
+    const struct resource *resource = &net->resources[index];
+    double used = 0;
+
+    if (net->dirty_count > 0)
+        flow_solve(net);
+    for (int32_t i = 0; i < resource->entry_count; i++) {
+        const struct route *route = &net->routes[resource->entries[i].route];
+
+        used += route->rate * resource->entries[i].share * route->penalty;
+    }
+    if (!(resource->capacity > 0))
+        return 0;
+    return used < resource->capacity ? used / resource->capacity : 1;
+}
+
 int64_t flow_busy_ps(const struct flow_net *net, int32_t index)
 {
     double busy_ps = busy_find(&net->resources[index], moved_find(net, index)) * PS_PER_S + 0.5;

@@ -76,6 +76,8 @@ double flow_capacity(const struct flow_net *net, int32_t resource);
 /* Bytes a second of each flow of the route, 0 when it has none. */
 double flow_rate(struct flow_net *net, int32_t route);
 
+/* Share of a shared resource's capacity that flows take now, 0 to 1. */
+double flow_used_ratio(struct flow_net *net, int32_t resource);
 /* Of a shared resource, up to now: the integral of the share of its capacity that was in use. */
 int64_t flow_busy_ps(const struct flow_net *net, int32_t resource);
 /* Bytes of all flows that have begun on the resource. */

@@ -89,10 +89,9 @@ void journeys_attach(struct journeys *journeys, struct engine *engine, int slot)
     journeys->slot = slot;
 }
 
-void journeys_watch(struct journeys *journeys, network_use_fn *on_use, void *arg)
+void journeys_watch(struct journeys *journeys, const struct network_watcher *watcher)
 {
-    journeys->on_use = on_use;
-    journeys->on_use_arg = arg;
+    journeys->watcher = *watcher;
 }
 
 /* ---- messages ---- */
@@ -127,9 +126,9 @@ void journeys_use(struct journeys *journeys, int32_t index, int32_t link, int64_
     struct message *message = &journeys->messages[index];
 
     journeys->links[link].bytes = network_add_bytes(journeys->links[link].bytes, message->bytes);
-    if (journeys->on_use)
-        journeys->on_use(journeys->on_use_arg, link, message->number, message->bytes, begin_ps,
-                         end_ps);
+    if (journeys->watcher.on_use)
+        journeys->watcher.on_use(journeys->watcher.arg, link, message->number, message->bytes,
+                                 begin_ps, end_ps);
 }
 
 /* ---- FIFO ---- */
@@ -156,6 +155,9 @@ static void step_book(struct journeys *journeys, int32_t index)
     if (message->begin_ps == NETWORK_LATER)
         message->begin_ps = begin_ps;
     journeys_use(journeys, index, step->link, begin_ps, end_ps);
+    if (journeys->watcher.on_busy)
+        journeys->watcher.on_busy(journeys->watcher.arg, step->link, begin_ps, end_ps,
+                                  end_ps - begin_ps);
     if (++message->step < leg->step_count) {
         head_ps = leg_up_ps(journeys->topology, leg, head_ps);
         journeys_timer(journeys, engine_after_ps(head_ps, step->latency_ps), TIMER_STEP, index);

@@ -27,7 +27,7 @@ struct journeys *journeys_create(struct arena *arena, const struct topology *top
                                  enum network_model model, const struct events *events,
                                  struct network_link *links);
 void journeys_attach(struct journeys *journeys, struct engine *engine, int slot);
-void journeys_watch(struct journeys *journeys, network_use_fn *on_use, void *arg);
+void journeys_watch(struct journeys *journeys, const struct network_watcher *watcher);
 /* A message begins its way now; route of the topology, number is the caller's, >= 0. */
 void journeys_send(struct journeys *journeys, int32_t route, int64_t bytes, int32_t number);
 /* The slot's event. Fills received and returns true when a message has arrived. */

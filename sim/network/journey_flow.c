@@ -221,9 +221,37 @@ static int64_t event_ps(const struct journeys *journeys)
                : ENGINE_NEVER;
 }
 
+/* Tells of links that were in use since the last change. */
+static void busy_tell(struct journeys *journeys, int64_t time_ps)
+{
+    int64_t begin_ps = flow_now_ps(journeys->net);
+    size_t count = (size_t)journeys->topology->link_count;
+
+    if (!journeys->busy_ps) {
+        journeys->busy_ps = arena_array(journeys->arena, count, sizeof(*journeys->busy_ps));
+        journeys->told_ps = arena_array(journeys->arena, count, sizeof(*journeys->told_ps));
+    }
+    for (int32_t i = 0; i < journeys->topology->link_count; i++) {
+        double ratio = flow_used_ratio(journeys->net, i);
+        int64_t busy_ps;
+
+        if (!(ratio > 0))
+            continue;
+        journeys->busy_ps[i] += ratio * (double)(time_ps - begin_ps);
+        busy_ps = (int64_t)(journeys->busy_ps[i] + 0.5) - journeys->told_ps[i];
+        busy_ps = busy_ps < time_ps - begin_ps ? busy_ps : time_ps - begin_ps;
+        journeys->told_ps[i] += busy_ps;
+        journeys->watcher.on_busy(journeys->watcher.arg, i, begin_ps, time_ps, busy_ps);
+    }
+}
+
 static void flows_advance(struct journeys *journeys, int64_t time_ps)
 {
-    int ended = flow_advance(journeys->net, time_ps);
+    int ended;
+
+    if (journeys->watcher.on_busy && time_ps > flow_now_ps(journeys->net))
+        busy_tell(journeys, time_ps);
+    ended = flow_advance(journeys->net, time_ps);
 
     for (int i = 0; i < ended; i++) {
         int32_t index = flow_ended(journeys->net, i);

@@ -49,8 +49,7 @@ struct journeys {
     struct network_link *links;
     struct engine *engine;
     int slot;
-    network_use_fn *on_use;
-    void *on_use_arg;
+    struct network_watcher watcher;
     struct message *messages;
     int32_t message_count, message_room, free_message; /* -1 = none free */
     struct timer *timers;                              /* binary heap on (time, seq) */
@@ -68,6 +67,8 @@ struct journeys {
     const struct events *events; /* NULL = none */
     size_t next_event;
     struct topology_state *state;
+    double *busy_ps;  /* of each link, for the watcher; NULL before the first change */
+    int64_t *told_ps; /* how much of it the watcher was told */
 };
 
 const struct topology_leg *journeys_leg(const struct journeys *journeys, int32_t message);

@@ -7,7 +7,6 @@
 #include "sim/network/network.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/err.h"
 #include "lib/base/hash.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
@@ -164,66 +163,6 @@ struct network *network_open(struct arena *arena, const struct cluster *cluster,
     if (has_journeys)
         network->journeys = journeys_create(arena, network->topology, options->model,
                                             options->events, network->links);
-    return network;
-}
-
-static const char *kind_name(enum cluster_kind kind)
-{
-    switch (kind) {
-    case CLUSTER_RING:
-        return "ring";
-    case CLUSTER_MESH:
-        return "mesh";
-    case CLUSTER_OPTICAL:
-        return "optical";
-    case CLUSTER_SWITCH:
-    case CLUSTER_WIFI:
-    case CLUSTER_HUB:
-    case CLUSTER_BUS:
-    case CLUSTER_KIND_COUNT:
-        break;
-    }
-    return NULL;
-}
-
-/* Says of a route that it is more than one port. */
-static bool refuse(const struct network *network, int index, struct err *err)
-{
-    const struct topology *topology = network->topology;
-    const struct topology_route *route = &topology->routes[index];
-    const struct topology_leg *leg = &topology->legs[route->first_leg];
-    const struct cluster_medium *medium = &network->cluster->media[leg->medium];
-    const char *from = topology->nodes[topology->ports[leg->from].node];
-    int32_t last = topology->legs[route->first_leg + route->leg_count - 1].to;
-    const char *to = topology->nodes[topology->ports[last].node];
-
-    if (route->leg_count > 1)
-        return err_set(err, ERR_INPUT,
-                       "%s/links.csv: no medium joins nodes '%s' and '%s': this version does "
-                       "not simulate routes over several media",
-                       network->cluster->path, from, to);
-    return err_set(err, ERR_INPUT,
-                   "%s/links.csv:%ld: medium '%s' between nodes '%s' and '%s' is of kind %s: this "
-                   "version simulates switch, wifi, hub and bus",
-                   network->cluster->path, topology->ports[leg->from].attachment->line,
-                   medium->name, from, to, kind_name(medium->kind));
-}
-
-struct network *network_create(struct arena *arena, const struct cluster *cluster,
-                               const struct network_pair *pairs, int pair_count, struct err *err)
-{
-    const struct network_options options = { NETWORK_FIFO, NULL };
-    struct network *network = network_open(arena, cluster, &options, pairs, pair_count, err);
-
-    for (int i = 0; network && i < network->route_count; i++) {
-        const struct route *route = &network->routes[i];
-
-        if (route->kind == ROUTE_JOURNEY ||
-            (route->kind != ROUTE_FREE && kind_name(cluster->media[route->leg->medium].kind))) {
-            (void)refuse(network, i, err);
-            return NULL;
-        }
-    }
     return network;
 }
 
@@ -433,6 +372,11 @@ static int32_t journey_receive(struct network *network)
     return network->received.message;
 }
 
+bool network_slot_is_late(const struct network *network, int slot)
+{
+    return slot - network->first_slot == network->route_slots;
+}
+
 int32_t network_receive(struct network *network, int slot)
 {
     int index = slot - network->first_slot;
@@ -460,10 +404,10 @@ struct network_received network_received(const struct network *network)
     return network->received;
 }
 
-void network_watch(struct network *network, network_use_fn *on_use, void *arg)
+void network_watch(struct network *network, const struct network_watcher *watcher)
 {
     if (network->journeys)
-        journeys_watch(network->journeys, on_use, arg);
+        journeys_watch(network->journeys, watcher);
 }
 
 /* ---- links ---- */

@@ -65,10 +65,6 @@ struct network_received { /* the message that network_receive gave last */
 struct network *network_open(struct arena *arena, const struct cluster *cluster,
                              const struct network_options *options,
                              const struct network_pair *pairs, int pair_count, struct err *err);
-/* The FIFO model without events, of routes over one port alone: what is sent tells when it arrives.
- * Any other route is an error. */
-struct network *network_create(struct arena *arena, const struct cluster *cluster,
-                               const struct network_pair *pairs, int pair_count, struct err *err);
 /* Slots of the engine that the network needs. Slots first_slot .. first_slot + count - 1 belong to
  * it from network_attach on. */
 int network_slot_count(const struct network *network);
@@ -107,12 +103,21 @@ void network_account(struct network *network, int link, int64_t busy_ps, int64_t
  * yet (never of a bookable network). */
 int32_t network_receive(struct network *network, int slot);
 struct network_received network_received(const struct network *network);
+/* What arrives on this slot was sent with NETWORK_LATER: network_received tells of it. */
+bool network_slot_is_late(const struct network *network, int slot);
 
-/* Told of every link that a message occupies where network_send could not: when it is booked (FIFO)
- * or over (flows: from the start of the flow to its end). */
-typedef void network_use_fn(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
-                            int64_t end_ps);
-void network_watch(struct network *network, network_use_fn *on_use, void *arg);
+/* Told of links where network_send could not; functions may be NULL. */
+struct network_watcher {
+    void *arg;
+    /* A message occupies a link: told when it is booked (FIFO) or over (flows: from the start of
+     * the flow to its end). */
+    void (*on_use)(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
+                   int64_t end_ps);
+    /* A link was busy for busy_ps between two instants, evenly. In order of time for each link;
+     * their sum is network_link_busy_ps, but for rounding by 1 ps each under flows. */
+    void (*on_busy)(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64_t busy_ps);
+};
+void network_watch(struct network *network, const struct network_watcher *watcher);
 
 /* Sums and multiples of sizes, at most INT64_MAX. */
 static inline int64_t network_add_bytes(int64_t a_bytes, int64_t b_bytes)

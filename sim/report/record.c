@@ -11,6 +11,14 @@
 #include "sim/serve/serve.h"
 #include <stdlib.h>
 
+#define LINK_LANES 16
+
+struct link_lanes { /* messages may share a link: those of one lane do not overlap */
+    int count;
+    int tracks[LINK_LANES];
+    int64_t ends_ps[LINK_LANES];
+};
+
 struct record {
     struct arena *arena;
     const struct serve_input *input;
@@ -21,8 +29,9 @@ struct record {
     struct serve_transfer *transfers;
     struct chrome *chrome;
     const char **services; /* of the plan, quoted */
-    int link_track;        /* of link 0 */
-    bool *has_track;       /* by link: named when first used */
+    int next_track;        /* of links, named when first used */
+    int link_count;
+    struct link_lanes *links; /* by link */
 };
 
 struct record *record_create(struct arena *arena, const struct serve_input *input, bool keeps_spans,
@@ -43,9 +52,7 @@ struct record *record_create(struct arena *arena, const struct serve_input *inpu
     for (int i = 0; i < cluster->device_count; i++)
         chrome_track(record->chrome, CHROME_FIRST_DEVICE + i, "device",
                      chrome_quote(arena, cluster->devices[i].name));
-    record->link_track = CHROME_FIRST_DEVICE + cluster->device_count;
-    record->has_track =
-        arena_array(arena, (size_t)plan->stage_count + (size_t)plan->replica_count, sizeof(bool));
+    record->next_track = CHROME_FIRST_DEVICE + cluster->device_count;
     record->services = arena_array(arena, (size_t)plan->service_count, sizeof(char *));
     for (int i = 0; i < plan->service_count; i++)
         record->services[i] = chrome_quote(arena, plan->services[i].name);
@@ -117,23 +124,70 @@ static void on_span(void *arg, const struct serve_span *span)
     record->spans[record->span_count++] = *span;
 }
 
+static struct link_lanes *lanes_of(struct record *record, int link)
+{
+    if (link >= record->link_count) {
+        int wider = 2 * link + 8;
+
+        record->links = arena_grow(record->arena, record->links, (size_t)record->link_count,
+                                   (size_t)wider, sizeof(*record->links));
+        record->link_count = wider;
+    }
+    return &record->links[link];
+}
+
+/* A lane of the link that is free from begin_ps on, of those the one used last; with all lanes
+ * taken that which is free first. */
+static int lane_take(struct record *record, const struct serve_use *use)
+{
+    struct link_lanes *lanes = lanes_of(record, use->link);
+    int best = -1, first = 0;
+
+    for (int i = 0; i < lanes->count; i++) {
+        if (lanes->ends_ps[i] <= use->begin_ps &&
+            (best < 0 || lanes->ends_ps[i] > lanes->ends_ps[best]))
+            best = i;
+        first = lanes->ends_ps[i] < lanes->ends_ps[first] ? i : first;
+    }
+    if (best < 0 && lanes->count == LINK_LANES)
+        best = first;
+    if (best < 0) {
+        const char *name = chrome_quote(record->arena, use->link_name);
+
+        best = lanes->count++;
+        lanes->tracks[best] = record->next_track++;
+        chrome_track(record->chrome, lanes->tracks[best], "link",
+                     best == 0 ? name : arena_printf(record->arena, "%s (%d)", name, best + 1));
+    }
+    lanes->ends_ps[best] = use->end_ps;
+    return lanes->tracks[best];
+}
+
+static void on_use(void *arg, const struct serve_use *use)
+{
+    struct record *record = arg;
+    struct chrome_slice slice = slice_of(record, use->service, use->request_id);
+
+    slice.track = lane_take(record, use);
+    slice.step = use->step;
+    slice.start_ps = use->begin_ps;
+    slice.finish_ps = use->end_ps;
+    chrome_message(record->chrome, &slice, use->bytes);
+}
+
 static void on_transfer(void *arg, const struct serve_transfer *transfer)
 {
     struct record *record = arg;
 
-    if (record->chrome && transfer->share == 0) {
-        struct chrome_slice slice = slice_of(record, transfer->service, transfer->request_id);
-
-        slice.track = record->link_track + transfer->link;
-        if (!record->has_track[transfer->link])
-            chrome_track(record->chrome, slice.track, "link",
-                         chrome_quote(record->arena, transfer->link_name));
-        record->has_track[transfer->link] = true;
-        slice.step = transfer->step;
-        slice.start_ps = transfer->begin_ps;
-        slice.finish_ps = transfer->end_ps;
-        chrome_message(record->chrome, &slice, transfer->bytes);
-    }
+    if (record->chrome && transfer->share == 0 && !transfer->is_late)
+        on_use(record, &(struct serve_use){ .request_id = transfer->request_id,
+                                            .service = transfer->service,
+                                            .step = transfer->step,
+                                            .link = transfer->link,
+                                            .link_name = transfer->link_name,
+                                            .bytes = transfer->bytes,
+                                            .begin_ps = transfer->begin_ps,
+                                            .end_ps = transfer->end_ps });
     if (!record->keeps_transfers)
         return;
     if (record->transfer_count == record->transfer_capacity) {
@@ -168,6 +222,7 @@ struct serve_observer record_observer(struct record *record)
         .end_arg = record,
         .on_span = has_chrome || record->keeps_spans ? on_span : NULL,
         .on_transfer = has_chrome || record->keeps_transfers ? on_transfer : NULL,
+        .on_use = has_chrome ? on_use : NULL,
         .on_end = has_chrome ? on_end : NULL,
     };
 }

@@ -171,6 +171,42 @@ static void links_widen(struct utilisation *utilisation, int count)
     utilisation->link_count = count;
 }
 
+/* The busy share of an interval, spread evenly: parts are told apart by where they end, so that
+ * their sum is all of it. */
+static void share_add(struct utilisation *utilisation, struct track *track,
+                      const struct serve_busy *busy)
+{
+    int64_t window_ps = utilisation->window_ps, at_ps = busy->begin_ps, told_ps = 0;
+
+    while (at_ps < busy->end_ps) {
+        int64_t window = at_ps / window_ps, end_ps = busy->end_ps, upto_ps;
+        struct cell *cell = cell_of(utilisation, track, window);
+
+        if (!cell)
+            return;
+        if (window_ps - at_ps % window_ps < end_ps - at_ps)
+            end_ps = at_ps + (window_ps - at_ps % window_ps);
+        upto_ps =
+            units_mul_div(busy->busy_ps, end_ps - busy->begin_ps, busy->end_ps - busy->begin_ps);
+        part_add(cell, BUSY, upto_ps - told_ps);
+        told_ps = upto_ps;
+        at_ps = end_ps;
+    }
+}
+
+static void on_busy(void *arg, const struct serve_busy *busy)
+{
+    struct utilisation *utilisation = arg;
+    struct track *track;
+
+    links_widen(utilisation, busy->link + 1);
+    track = &utilisation->links[busy->link];
+    if (busy->busy_ps == busy->end_ps - busy->begin_ps)
+        interval_add(utilisation, track, BUSY, busy->begin_ps, busy->end_ps);
+    else
+        share_add(utilisation, track, busy);
+}
+
 static void on_transfer(void *arg, const struct serve_transfer *transfer)
 {
     struct utilisation *utilisation = arg;
@@ -181,14 +217,15 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
     if (transfer->share > 0)
         return;
     interval_add(utilisation, track, WAITING, transfer->send_ps, transfer->begin_ps);
-    interval_add(utilisation, track, BUSY, transfer->begin_ps, transfer->end_ps);
+    if (!transfer->is_late)
+        interval_add(utilisation, track, BUSY, transfer->begin_ps, transfer->end_ps);
 }
 
 struct serve_observer utilisation_observer(struct utilisation *utilisation)
 {
-    return (struct serve_observer){ .arg = utilisation,
-                                    .on_span = on_span,
-                                    .on_transfer = on_transfer };
+    return (struct serve_observer){
+        .arg = utilisation, .on_span = on_span, .on_transfer = on_transfer, .on_busy = on_busy
+    };
 }
 
 bool utilisation_end(struct utilisation *utilisation, const struct serve_result *result,

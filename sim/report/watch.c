@@ -28,6 +28,29 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
             watch->observers[i].on_transfer(watch->observers[i].arg, transfer);
 }
 
+static void on_use(void *arg, const struct serve_use *use)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_use)
+            watch->observers[i].on_use(watch->observers[i].arg, use);
+}
+
+static void on_busy(void *arg, const struct serve_busy *busy)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_busy)
+            watch->observers[i].on_busy(watch->observers[i].arg, busy);
+}
+
+static bool has_parts(const struct serve_observer *one)
+{
+    return one->on_span || one->on_transfer || one->on_use || one->on_busy;
+}
+
 static void on_end(void *arg, const struct serve_end *end)
 {
     const struct watch *watch = arg;
@@ -50,19 +73,23 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
         const struct serve_observer *one = &observers[i];
 
         watch->observers[i] = *one;
-        parts += one->on_span || one->on_transfer;
+        parts += has_parts(one);
         ends += one->on_end != NULL;
         joined.on_span = one->on_span ? on_span : joined.on_span;
         joined.on_transfer = one->on_transfer ? on_transfer : joined.on_transfer;
+        joined.on_use = one->on_use ? on_use : joined.on_use;
+        joined.on_busy = one->on_busy ? on_busy : joined.on_busy;
         joined.on_end = one->on_end ? on_end : joined.on_end;
     }
     for (int i = 0; i < count; i++) {
         const struct serve_observer *one = &observers[i];
 
-        if (parts == 1 && (one->on_span || one->on_transfer)) {
+        if (parts == 1 && has_parts(one)) {
             joined.arg = one->arg;
             joined.on_span = one->on_span;
             joined.on_transfer = one->on_transfer;
+            joined.on_use = one->on_use;
+            joined.on_busy = one->on_busy;
         }
         if (ends == 1 && one->on_end) {
             joined.end_arg = one->end_arg;

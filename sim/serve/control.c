@@ -5,7 +5,6 @@
  * starts at the instant of an event comes first. */
 #include "sim/serve/internal.h"
 
-#include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/format/events.h"
 #include <string.h>
@@ -18,10 +17,14 @@ static int64_t epoch_ps(const struct serve *serve)
                                                 : ENGINE_NEVER;
 }
 
-static int64_t event_ps(const struct serve *serve)
+/* Events of media and ports are the network's. */
+static int64_t event_ps(struct serve *serve)
 {
     const struct events *events = serve->input->events;
 
+    while (events && serve->next_event < events->count &&
+           events->events[serve->next_event].target != EVENT_DEVICE)
+        serve->next_event++;
     return events && serve->next_event < events->count ? events->events[serve->next_event].time_ps
                                                        : ENGINE_NEVER;
 }
@@ -35,17 +38,9 @@ static void next_plan(struct serve *serve)
         engine_set(serve->engine, serve->control_slot, next_ps, ENGINE_EXOGENOUS);
 }
 
-bool control_begin(struct serve *serve, struct err *err)
+void control_begin(struct serve *serve)
 {
-    const struct events *events = serve->input->events;
-
-    for (size_t i = 0; events && i < events->count; i++)
-        if (events->events[i].target != EVENT_DEVICE)
-            return err_at(err, events->path, events->events[i].line, 0,
-                          "target is '%s': this version simulates events of devices",
-                          events->events[i].name);
     next_plan(serve);
-    return true;
 }
 
 /* ---- epochs ---- */

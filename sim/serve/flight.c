@@ -160,8 +160,8 @@ static int64_t hop_bytes(const struct serve *serve, int32_t index)
                                            : flight->prompt_tokens);
 }
 
-static void transfer_tell(const struct serve *serve, int32_t index, int64_t bytes,
-                          const struct network_sent *sent)
+static void transfer_tell(const struct serve *serve, int32_t index, int64_t bytes, int64_t send_ps,
+                          bool is_late, const struct network_sent *sent)
 {
     const struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
@@ -172,11 +172,12 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
         .to = NETWORK_SOURCE,
         .step = site->is_model ? serve->decodes[index].step : 0,
         .hop = site->stage->number + flight->is_back,
+        .is_late = is_late,
         .link = sent->link,
         .link_name = network_link_name(serve->network, sent->link),
         .medium = network_link_medium(serve->network, sent->link),
         .bytes = bytes,
-        .send_ps = engine_now_ps(serve->engine),
+        .send_ps = send_ps,
         .begin_ps = sent->begin_ps,
         .end_ps = sent->end_ps,
         .receive_ps = sent->arrival_ps,
@@ -202,10 +203,59 @@ static void hop_send(struct serve *serve, int32_t index, int route)
     if (serve->observer.on_transfer) {
         struct network_sent sent = network_send(serve->network, route, bytes, index);
 
-        transfer_tell(serve, index, bytes, &sent);
+        if (sent.arrival_ps != NETWORK_LATER)
+            transfer_tell(serve, index, bytes, engine_now_ps(serve->engine), false, &sent);
     } else {
         network_post(serve->network, route, bytes, index);
     }
+}
+
+void flight_tell_received(const struct serve *serve, int32_t index)
+{
+    struct network_received received = network_received(serve->network);
+    struct network_sent sent = { .link = received.link,
+                                 .begin_ps = received.begin_ps,
+                                 .end_ps = received.arrival_ps,
+                                 .arrival_ps = received.arrival_ps };
+
+    transfer_tell(serve, index, received.bytes, received.send_ps, true, &sent);
+}
+
+static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
+                   int64_t end_ps)
+{
+    const struct serve *serve = arg;
+    const struct flight *flight = &serve->flights[message];
+
+    serve->observer.on_use(
+        serve->observer.arg,
+        &(struct serve_use){ .request_id = arrivals_id(&serve->arrivals, flight->request),
+                             .service = flight->site->service,
+                             .step = flight->site->is_model ? serve->decodes[message].step : 0,
+                             .link = link,
+                             .link_name = network_link_name(serve->network, link),
+                             .bytes = bytes,
+                             .begin_ps = begin_ps,
+                             .end_ps = end_ps });
+}
+
+static void on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64_t busy_ps)
+{
+    const struct serve *serve = arg;
+
+    serve->observer.on_busy(serve->observer.arg,
+                            &(struct serve_busy){ link, begin_ps, end_ps, busy_ps });
+}
+
+void flight_watch(struct serve *serve)
+{
+    const struct serve_observer *observer = &serve->observer;
+
+    if (observer->on_use || observer->on_busy)
+        network_watch(serve->network,
+                      &(struct network_watcher){ .arg = serve,
+                                                 .on_use = observer->on_use ? on_use : NULL,
+                                                 .on_busy = observer->on_busy ? on_busy : NULL });
 }
 
 bool flight_launch(struct serve *serve, int32_t index, struct err *err)

@@ -188,6 +188,10 @@ bool flight_enter(struct serve *serve, int32_t index, struct err *err);
 bool flight_leave(struct serve *serve, int32_t index, struct err *err);
 /* It has reached the end of its hop. */
 bool flight_arrive(struct serve *serve, int32_t index, struct err *err);
+/* Tells observers of the message that network_received tells of; before flight_arrive. */
+void flight_tell_received(const struct serve *serve, int32_t index);
+/* Observers are told of links from now on. */
+void flight_watch(struct serve *serve);
 /* Ends it and all its batch, before the last stage. */
 void flight_lose(struct serve *serve, int32_t index, enum trace_status status);
 /* Ends a flight that no replica has taken yet. */
@@ -272,7 +276,7 @@ bool coming_reprice(struct serve *serve, struct err *err);
 int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps);
 
 /* control.c: epochs, failures, speeds. */
-bool control_begin(struct serve *serve, struct err *err);
+void control_begin(struct serve *serve);
 bool control_event(struct serve *serve, struct err *err);
 /* By device: whether the epoch brings it slices that the one before did not have there. */
 void control_switched(const struct serve *serve, int32_t epoch, bool *is_switched);

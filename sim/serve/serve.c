@@ -257,12 +257,23 @@ static bool on_arrival(struct serve *serve, struct err *err)
 
 /* ---- the loop ---- */
 
+static bool on_network(struct serve *serve, int slot, struct err *err)
+{
+    int32_t index = network_receive(serve->network, slot);
+
+    if (index == NETWORK_NOTHING)
+        return true;
+    if (serve->observer.on_transfer && network_slot_is_late(serve->network, slot))
+        flight_tell_received(serve, index);
+    return flight_arrive(serve, index, err);
+}
+
 static bool on_slot(struct serve *serve, int slot, struct err *err)
 {
     if (slot < serve->network_slot)
         return station_event(serve, serve->slot_devices[slot], err);
     if (slot < serve->control_slot)
-        return flight_arrive(serve, network_receive(serve->network, slot), err);
+        return on_network(serve, slot, err);
     if (slot == serve->control_slot)
         return control_event(serve, err);
     if (slot == serve->delay_slot)
@@ -383,7 +394,9 @@ static bool begin(struct serve *serve, struct err *err)
         serve->sites[i].is_plain = !serve->has_queue_form && !serve->delays &&
                                    !serve->observer.on_span && !serve->sites[i].is_model &&
                                    serve->sites[i].device_count == 1;
-    return control_begin(serve, err);
+    control_begin(serve);
+    flight_watch(serve);
+    return true;
 }
 
 /* The shortest way that is exact. */

@@ -11,6 +11,7 @@
 #include "lib/policy/admit.h"
 #include "lib/policy/batch.h"
 #include "lib/policy/dispatch.h"
+#include "sim/network/network.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,6 +64,7 @@ struct serve_options {
     enum dispatch_kind dispatch;
     enum admit_kind admission;
     enum serve_memory memory;
+    enum network_model network;
     struct batch_options batch;
     struct serve_kv kv; /* of continuous batches */
     bool has_kappa;     /* multiply computed steps by the kappa of the nearest anchor */
@@ -118,7 +120,7 @@ struct serve_span { /* one step of one request in one stage, on one of its devic
     int64_t wait_ps; /* how long the request had waited for the device before start_ps */
 };
 
-struct serve_transfer { /* a message that occupied a link */
+struct serve_transfer { /* a message that occupied a link, or several: then is_late */
     size_t request;
     int64_t request_id;
     int32_t service;   /* of the plan */
@@ -126,12 +128,26 @@ struct serve_transfer { /* a message that occupied a link */
     int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
     int32_t step, hop; /* hop k leads into stage k, the last one back to the source */
     int32_t share;     /* as in serve_span: one message carries the batch */
-    int link;
+    bool is_late;      /* told when it is received; its links are told of by on_use and on_busy */
+    int link;          /* the first */
     const char *link_name, *medium;
     int64_t bytes;            /* of the whole message */
     int64_t send_ps;          /* handed to the link */
-    int64_t begin_ps, end_ps; /* of the port's occupation */
+    int64_t begin_ps, end_ps; /* of the port's occupation; is_late: until it is received */
     int64_t receive_ps;
+};
+
+struct serve_use { /* of a link by a message that is_late */
+    int64_t request_id;
+    int32_t service, step;
+    int link;
+    const char *link_name;
+    int64_t bytes, begin_ps, end_ps;
+};
+
+struct serve_busy { /* a link was busy for busy_ps of that time, evenly */
+    int link;
+    int64_t begin_ps, end_ps, busy_ps;
 };
 
 struct serve_end { /* times are TRACE_NONE when they never came */
@@ -154,16 +170,20 @@ struct serve_block { /* requests that ended ok, of executables, in order of arri
 
 typedef void serve_span_fn(void *arg, const struct serve_span *span);
 typedef void serve_transfer_fn(void *arg, const struct serve_transfer *transfer);
+typedef void serve_use_fn(void *arg, const struct serve_use *use);
+typedef void serve_busy_fn(void *arg, const struct serve_busy *busy);
 typedef void serve_end_fn(void *arg, const struct serve_end *end); /* in order of ending */
 
 struct serve_observer { /* told what happens while it happens; functions may be NULL */
     void *arg, *end_arg;
     serve_span_fn *on_span;         /* at its end; of a switch when it is known when it begins */
-    serve_transfer_fn *on_transfer; /* when it is sent */
+    serve_transfer_fn *on_transfer; /* when it is sent; is_late: when it is received */
     serve_end_fn *on_end;           /* called with end_arg */
     /* Called with end_arg in place of on_end where the closed form has many ends at hand: NULL =
      * always on_end. */
     void (*on_block)(void *end_arg, const struct serve_block *block);
+    serve_use_fn *on_use;   /* with on_transfer alone; when it is booked, or over */
+    serve_busy_fn *on_busy; /* likewise */
 };
 
 struct serve_result {

@@ -154,6 +154,7 @@ static bool routes_build(struct serve *serve, struct err *err)
     const struct plan *plan = serve->input->plan;
     struct network_pair *pairs = arena_array(
         serve->arena, (size_t)plan->stage_count + (size_t)plan->replica_count, sizeof(*pairs));
+    const struct network_options options = { serve->options->network, serve->input->events };
     int count = 0;
 
     for (int r = 0; r < plan->replica_count; r++) {
@@ -166,7 +167,7 @@ static bool routes_build(struct serve *serve, struct err *err)
         }
         pairs[count++] = (struct network_pair){ from, NETWORK_SOURCE };
     }
-    serve->network = network_create(serve->arena, plan->cluster, pairs, count, err);
+    serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);
     if (!serve->network)
         return false;
     count = 0;

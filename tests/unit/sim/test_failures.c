@@ -273,20 +273,6 @@ static void events_after_the_last_request_change_nothing(void **state)
     assert_int_equal(fixture.result.end_ps, 10 * MS);
 }
 
-static void events_of_links_are_refused(void **state)
-{
-    (void)state;
-    fixture_stages(STAGES "x,0,0.010,0\n");
-    fixture_write("p.csv", PLACED "s,0,0,a,x\n");
-    fixture_cluster("device,type\na,t\n", "medium,kind,node,bits_per_s,latency_s\n"
-                                          "lan,switch,*,1e9,0\n");
-    fixture_write("w.csv", REQUESTS "0,0,s\n");
-    events(EVENTS "1,a,speed_ratio,2\n2,lan,bits_per_s,1e6\n");
-    assert_false(fixture_run());
-    assert_non_null(strstr(fixture.err.text, "e.csv:3"));
-    assert_non_null(strstr(fixture.err.text, "target is 'lan'"));
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -309,7 +295,6 @@ int main(void)
         TEST(a_speed_changes_what_is_booked),
         TEST(a_failure_takes_back_what_was_booked),
         TEST(events_after_the_last_request_change_nothing),
-        TEST(events_of_links_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

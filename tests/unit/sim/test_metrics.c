@@ -313,7 +313,7 @@ static void memory_is_eight_bytes_a_request_or_none(void **state)
 /* ---- several observers ---- */
 
 struct ear {
-    int spans, transfers, ends;
+    int spans, transfers, uses, ends;
 };
 
 static void hear_span(void *arg, const struct serve_span *span)
@@ -328,6 +328,18 @@ static void hear_transfer(void *arg, const struct serve_transfer *transfer)
     ((struct ear *)arg)->transfers++;
 }
 
+static void hear_use(void *arg, const struct serve_use *use)
+{
+    (void)use;
+    ((struct ear *)arg)->uses++;
+}
+
+static void hear_busy(void *arg, const struct serve_busy *busy)
+{
+    (void)busy;
+    ((struct ear *)arg)->uses += 10;
+}
+
 static void hear_end(void *arg, const struct serve_end *end)
 {
     (void)end;
@@ -338,12 +350,18 @@ static void tell(const struct serve_observer *observer)
 {
     struct serve_span span = { 0 };
     struct serve_transfer transfer = { 0 };
+    struct serve_use use = { 0 };
+    struct serve_busy busy = { 0 };
     struct serve_end end = { 0 };
 
     if (observer->on_span)
         observer->on_span(observer->arg, &span);
     if (observer->on_transfer)
         observer->on_transfer(observer->arg, &transfer);
+    if (observer->on_use)
+        observer->on_use(observer->arg, &use);
+    if (observer->on_busy)
+        observer->on_busy(observer->arg, &busy);
     if (observer->on_end)
         observer->on_end(observer->end_arg, &end);
 }
@@ -352,14 +370,21 @@ static void each_observer_is_told(void **state)
 {
     struct ear a = { 0 }, a_end = { 0 }, b = { 0 };
     struct serve_observer list[] = {
-        { &a, &a_end, hear_span, NULL, hear_end, NULL },
-        { NULL, NULL, NULL, NULL, NULL, NULL },
-        { &b, &b, hear_span, hear_transfer, hear_end, NULL },
+        { .arg = &a, .end_arg = &a_end, .on_span = hear_span, .on_end = hear_end },
+        { .arg = NULL },
+        { .arg = &b,
+          .end_arg = &b,
+          .on_span = hear_span,
+          .on_transfer = hear_transfer,
+          .on_end = hear_end,
+          .on_use = hear_use,
+          .on_busy = hear_busy },
     };
     struct serve_observer joined = watch_join(*state, list, 3);
 
     tell(&joined);
     assert_true(a.spans == 1 && a.transfers == 0 && a.ends == 0 && a_end.ends == 1);
+    assert_true(a.uses == 0 && b.uses == 11);
     assert_true(b.spans == 1 && b.transfers == 1 && b.ends == 1);
 }
 
@@ -367,8 +392,8 @@ static void a_lone_observer_is_told_directly(void **state)
 {
     struct ear a = { 0 }, b = { 0 };
     struct serve_observer list[] = {
-        { &a, NULL, NULL, hear_transfer, NULL, NULL },
-        { NULL, &b, NULL, NULL, hear_end, NULL },
+        { .arg = &a, .on_transfer = hear_transfer, .on_use = hear_use, .on_busy = hear_busy },
+        { .end_arg = &b, .on_end = hear_end },
     };
     struct serve_observer joined = watch_join(*state, list, 2);
 
@@ -377,7 +402,8 @@ static void a_lone_observer_is_told_directly(void **state)
     assert_null(joined.on_span);
     assert_true(joined.on_transfer == hear_transfer && joined.on_end == hear_end);
     tell(&joined);
-    assert_true(a.transfers == 1 && b.ends == 1);
+    assert_true(a.transfers == 1 && a.uses == 11 && b.ends == 1);
+    assert_true(joined.on_use == hear_use && joined.on_busy == hear_busy);
     joined = watch_join(*state, list, 0);
     assert_true(!joined.on_span && !joined.on_transfer && !joined.on_end);
 }
