@@ -47,6 +47,7 @@ static bool check_options(const struct run_settings *settings, struct err *err)
     } unknown[] = { { serve->dispatch != DISPATCH_LEAST_IDLE, "dispatch" },
                     { serve->admission != ADMIT_NONE, "admission" },
                     { serve->batch.kind != BATCH_NONE, "batch" },
+                    { serve->network != SERVE_NETWORK_AUTO, "network" },
                     { serve->switch_cost_ps > 0, "switch-cost" },
                     { serve->has_kappa, "kappa" },
                     { settings->files.events != NULL, "events" },

@@ -99,8 +99,9 @@ static const struct argp_option run_options[] = {
       "that do not fit are left out, requests without room are refused",
       3 },
     { "network", KEY_NETWORK, "NAME", 0,
-      "fifo (default): a port serves one message after the other; flows: messages share links by "
-      "max-min fairness",
+      "flows: messages that meet on a link share it by max-min fairness; fifo: a port serves one "
+      "message after the other; auto (default): flows, by way of fifo where no two routes meet and "
+      "both give the same",
       3 },
     { "switch-cost", KEY_SWITCH_COST, "TIME", 0,
       "How long a device is taken when an epoch of the placement brings it something new (0s)", 3 },
@@ -308,8 +309,8 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         serve->switch_cost_ps = cli_duration_ps(state, "--switch-cost", text);
         return 0;
     case KEY_NETWORK:
-        serve->network = (enum network_model)cli_choice(state, "--network", text,
-                                                        network_model_names, NETWORK_MODEL_COUNT);
+        serve->network = (enum serve_network)cli_choice(state, "--network", text,
+                                                        serve_network_names, SERVE_NETWORK_COUNT);
         return 0;
     case KEY_FAST_PATH:
         serve->fast_path = (enum serve_fast)cli_choice(state, "--fast-path", text, serve_fast_names,

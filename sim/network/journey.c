@@ -125,6 +125,7 @@ void journeys_use(struct journeys *journeys, int32_t index, int32_t link, int64_
 {
     struct message *message = &journeys->messages[index];
 
+    journeys->link_bytes = network_add_bytes(journeys->link_bytes, message->bytes);
     journeys->links[link].bytes = network_add_bytes(journeys->links[link].bytes, message->bytes);
     if (journeys->watcher.on_use)
         journeys->watcher.on_use(journeys->watcher.arg, link, message->number, message->bytes,
@@ -219,9 +220,6 @@ static void timer_fire(struct journeys *journeys, const struct timer *timer)
     case TIMER_LEG:
         journeys_leg_end(journeys, timer->index);
         break;
-    case TIMER_FLOW:
-        journeys_flow_begin(journeys, timer->index);
-        break;
     case TIMER_CIRCUIT:
         circuit_begin(journeys, timer->index);
         break;
@@ -266,6 +264,7 @@ void journeys_send(struct journeys *journeys, int32_t route, int64_t bytes, int3
         .send_ps = engine_now_ps(journeys->engine),
         .begin_ps = NETWORK_LATER,
     };
+    journeys->sent_bytes = network_add_bytes(journeys->sent_bytes, bytes);
     leg_begin(journeys, index);
     next_plan(journeys, false);
 }
@@ -300,10 +299,40 @@ bool journeys_receive(struct journeys *journeys, struct network_received *receiv
         .arrival_ps = now_ps,
         .route = message->route,
     };
+    journeys->received_bytes = network_add_bytes(journeys->received_bytes, message->bytes);
+    journeys->messages[index].number = -1;
     journeys->messages[index].next_free = journeys->free_message;
     journeys->free_message = index;
     next_plan(journeys, false);
     return true;
+}
+
+int32_t journeys_where(const struct journeys *journeys, int32_t number)
+{
+    for (int32_t i = 0; i < journeys->message_count; i++)
+        if (journeys->messages[i].number == number)
+            return journeys->topology->steps[journeys_leg(journeys, i)->first_step].link;
+    return -1;
+}
+
+int64_t journeys_sent_bytes(const struct journeys *journeys)
+{
+    return journeys->sent_bytes;
+}
+
+int64_t journeys_received_bytes(const struct journeys *journeys)
+{
+    return journeys->received_bytes;
+}
+
+int64_t journeys_link_bytes(const struct journeys *journeys)
+{
+    return journeys->link_bytes;
+}
+
+bool journeys_have_circuits(const struct journeys *journeys)
+{
+    return journeys->circuits != NULL;
 }
 
 struct network_circuits journeys_circuits(const struct journeys *journeys)

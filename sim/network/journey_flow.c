@@ -90,11 +90,14 @@ void journeys_flow_create(struct journeys *journeys)
     for (int32_t i = 0; i < topology->leg_count; i++)
         leg_create(journeys, i);
     journeys->senders = arena_array(journeys->arena, port_count, sizeof(*journeys->senders));
+    journeys->streams =
+        arena_array(journeys->arena, (size_t)topology->leg_count, sizeof(*journeys->streams));
 }
 
 /* ---- a message on its leg ---- */
 
-void journeys_flow_begin(struct journeys *journeys, int32_t index)
+/* Its bytes begin to flow. */
+static void bytes_begin(struct journeys *journeys, int32_t index)
 {
     struct message *message = &journeys->messages[index];
     int64_t now_ps = engine_now_ps(journeys->engine);
@@ -105,28 +108,15 @@ void journeys_flow_begin(struct journeys *journeys, int32_t index)
     flow_start(journeys->net, journeys->legs[message->leg].route, (double)message->bytes, index);
 }
 
-static void latency_begin(struct journeys *journeys, int32_t index)
+/* The sender pays for a message: per_message_ps of its port, whatever the rate of the port is now.
+ */
+static void payment_begin(struct journeys *journeys, int32_t index)
 {
-    const struct topology_leg *leg = journeys_leg(journeys, index);
-
-    if (leg->latency_ps > 0)
-        journeys_timer(journeys, engine_after_ps(engine_now_ps(journeys->engine), leg->latency_ps),
-                       TIMER_FLOW, index);
-    else
-        journeys_flow_begin(journeys, index);
-}
-
-/* The sender pays for the first message that waits: per_message_ps of its port, whatever the rate
- * of the port is now. */
-static void sender_next(struct journeys *journeys, struct sender *sender)
-{
-    int32_t index = ring_take(&sender->waiting);
     struct message *message = &journeys->messages[index];
     const struct topology_leg *leg = journeys_leg(journeys, index);
     int32_t link = journeys->topology->steps[leg->first_step].link;
     double rate = flow_capacity(journeys->net, link);
 
-    sender->is_busy = true;
     message->is_paying = true;
     if (message->begin_ps == NETWORK_LATER)
         message->begin_ps = engine_now_ps(journeys->engine);
@@ -136,45 +126,71 @@ static void sender_next(struct journeys *journeys, struct sender *sender)
                (double)leg->per_message_ps / PS_PER_S * rate, index);
 }
 
-void journeys_flow_go(struct journeys *journeys, int32_t index)
+/* Takes the line, or waits in it: then false. */
+static bool line_join(struct journeys *journeys, struct line *line, int32_t index)
+{
+    if (line->is_busy)
+        ring_push(&line->waiting, journeys->arena, index);
+    else
+        line->is_busy = true;
+    return line->waiting.count == 0;
+}
+
+/* Leaves the line; returns who takes it next, -1 = nobody. */
+static int32_t line_leave(struct line *line)
+{
+    line->is_busy = line->waiting.count > 0;
+    return line->is_busy ? ring_take(&line->waiting) : -1;
+}
+
+/* It is first in its stream. */
+static void stream_go(struct journeys *journeys, int32_t index)
 {
     const struct topology_leg *leg = journeys_leg(journeys, index);
-    struct sender *sender = &journeys->senders[leg->from];
 
-    if (leg->per_message_ps == 0) {
-        latency_begin(journeys, index);
-        return;
-    }
-    ring_push(&sender->waiting, journeys->arena, index);
-    if (!sender->is_busy)
-        sender_next(journeys, sender);
+    if (leg->per_message_ps == 0)
+        bytes_begin(journeys, index);
+    else if (line_join(journeys, &journeys->senders[leg->from], index))
+        payment_begin(journeys, index);
+}
+
+void journeys_flow_go(struct journeys *journeys, int32_t index)
+{
+    if (line_join(journeys, &journeys->streams[journeys->messages[index].leg], index))
+        stream_go(journeys, index);
 }
 
 static void payment_end(struct journeys *journeys, int32_t index)
 {
-    struct sender *sender = &journeys->senders[journeys_leg(journeys, index)->from];
+    int32_t next = line_leave(&journeys->senders[journeys_leg(journeys, index)->from]);
 
     journeys->messages[index].is_paying = false;
-    sender->is_busy = false;
-    if (sender->waiting.count > 0)
-        sender_next(journeys, sender);
-    latency_begin(journeys, index);
+    if (next >= 0)
+        payment_begin(journeys, next);
+    bytes_begin(journeys, index);
 }
 
-static void flow_end(struct journeys *journeys, int32_t index)
+/* Its last byte has left: the next one of its stream goes, and it is there one latency later. */
+static void bytes_end(struct journeys *journeys, int32_t index)
 {
     const struct topology_leg *leg = journeys_leg(journeys, index);
     int64_t begin_ps = journeys->messages[index].flow_ps;
     int64_t now_ps = engine_now_ps(journeys->engine);
+    int32_t next = line_leave(&journeys->streams[journeys->messages[index].leg]);
 
     for (int32_t i = 0; i < leg->step_count; i++)
         journeys_use(journeys, index, journeys->topology->steps[leg->first_step + i].link, begin_ps,
                      now_ps);
     if (leg->in_link >= 0)
         journeys_use(journeys, index, leg->in_link, begin_ps, now_ps);
+    if (next >= 0)
+        stream_go(journeys, next);
     if (leg->circuit >= 0)
         circuit_release(journeys->circuits, leg->circuit);
-    journeys_leg_end(journeys, index);
+    if (leg->latency_ps > 0)
+        journeys_timer(journeys, engine_after_ps(now_ps, leg->latency_ps), TIMER_LEG, index);
+    else
+        journeys_leg_end(journeys, index);
 }
 
 /* ---- time ---- */
@@ -259,7 +275,7 @@ static void flows_advance(struct journeys *journeys, int64_t time_ps)
         if (journeys->messages[index].is_paying)
             payment_end(journeys, index);
         else
-            flow_end(journeys, index);
+            bytes_end(journeys, index);
     }
 }
 

@@ -11,8 +11,7 @@ struct flow_net;
 
 enum timer_kind {
     TIMER_STEP,    /* FIFO: a message's head is at the next link of its leg */
-    TIMER_LEG,     /* FIFO: a message has passed its leg */
-    TIMER_FLOW,    /* flows: a message's latency has passed */
+    TIMER_LEG,     /* a message has passed its leg */
     TIMER_CIRCUIT, /* a circuit is set up */
     TIMER_RELEASE, /* FIFO: a message's last byte has left its circuit */
 };
@@ -33,7 +32,7 @@ struct message {
     int64_t flow_ps; /* when its bytes began to flow over the present leg */
 };
 
-struct sender { /* a port: pays for one message after the other */
+struct line { /* messages that wait for the one before them */
     struct ring waiting;
     bool is_busy;
 };
@@ -57,11 +56,13 @@ struct journeys {
     uint64_t next_seq;
     struct ring arrived; /* messages that network_receive has not given yet */
     struct circuits *circuits;
+    int64_t sent_bytes, received_bytes, link_bytes;
 
     /* Flows: */
     struct flow_net *net; /* its resources: the links, then the pipes */
     struct flow_leg *legs;
-    struct sender *senders;
+    struct line *streams;        /* of each leg: its messages keep their order */
+    struct line *senders;        /* of each port: pays for one message after the other */
     double *nominal;             /* of each link: its capacity before the first event, bytes/s */
     int32_t *pipes;              /* by port: resource that stops it, -1 = none */
     const struct events *events; /* NULL = none */
@@ -84,7 +85,6 @@ void journeys_use(struct journeys *journeys, int32_t message, int32_t link, int6
 void journeys_flow_create(struct journeys *journeys);
 /* The message begins its leg, on its circuit if it needs one. */
 void journeys_flow_go(struct journeys *journeys, int32_t message);
-void journeys_flow_begin(struct journeys *journeys, int32_t message);
 /* Brings flows and rates to the present instant: what ends, ends. */
 void journeys_flow_sync(struct journeys *journeys);
 /* When anything happens next, ENGINE_NEVER when nothing. */

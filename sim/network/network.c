@@ -3,7 +3,7 @@
  * A port's occupation is known when a message is sent, so a message costs one event: its arrival.
  * Latency is constant on a route and ports are FIFO, so messages of a route arrive in the order of
  * sending and only the head of the ring needs the route's engine slot. Routes that are more than
- * one such port, and all routes under flows, are left to journey.c. */
+ * one such port, and under flows all that may meet others, are left to journey.c. */
 #include "sim/network/network.h"
 
 #include "lib/base/arena.h"
@@ -20,6 +20,7 @@
 struct message {
     int64_t arrival_ps;
     int32_t number;
+    uint32_t bytes; /* modulo 2^32 */
 };
 
 enum route_kind {
@@ -47,7 +48,7 @@ struct network {
     enum network_model model;
     struct engine *engine;
     int first_slot;
-    int route_slots; /* then the journeys' one, if there are any */
+    int route_slots; /* 0 when no route needs one; then the journeys' one, if there are any */
     int link_count, route_count;
     struct network_link *links;
     struct route *routes;
@@ -55,7 +56,10 @@ struct network {
     int32_t *table;             /* hash of (from, to) to route, -1 = empty */
     uint32_t table_mask;
     int64_t in_flight;
+    uint32_t balance_bytes; /* sent over ports and not arrived, modulo 2^32 */
     const struct topology *topology;
+    const struct topology_state *first_state; /* before the first event */
+    bool has_journeys;
     struct journeys *journeys; /* NULL = no route needs them */
     struct network_received received;
 };
@@ -111,7 +115,63 @@ static void pairs_keep(struct network *network, const struct network_pair *pairs
 
 /* ---- creation ---- */
 
-static void route_fill(struct network *network, int index)
+/* How many legs use what; only whether it is one matters. */
+struct users {
+    int32_t *links, *senders; /* by link; by port that pays for messages */
+};
+
+static void users_count(const struct network *network, struct users *users)
+{
+    const struct topology *topology = network->topology;
+
+    users->links = arena_array(network->arena, (size_t)topology->link_count, sizeof(*users->links));
+    users->senders =
+        arena_array(network->arena, (size_t)topology->port_count, sizeof(*users->senders));
+    for (int32_t i = 0; i < topology->leg_count; i++) {
+        const struct topology_leg *leg = &topology->legs[i];
+
+        for (int32_t k = 0; k < leg->step_count; k++)
+            users->links[topology->steps[leg->first_step + k].link]++;
+        if (leg->in_link >= 0)
+            users->links[leg->in_link]++;
+        users->senders[leg->from]++;
+    }
+}
+
+/* Whether messages of the route, which is one leg over one link, meet nobody's: the links are its
+ * own, as fast as itself, and its sender pays for no other. */
+static bool is_alone(const struct network *network, const struct users *users,
+                     const struct topology_leg *leg)
+{
+    const struct topology *topology = network->topology;
+    int32_t link = topology->steps[leg->first_step].link;
+    int64_t rate = topology->rates[leg->first_rate].rate_millibits_per_s;
+
+    return users->links[link] == 1 &&
+           topology_state_link_rate(network->first_state, &topology->links[link]) == rate &&
+           (leg->in_link < 0 ||
+            (users->links[leg->in_link] == 1 &&
+             topology_state_link_rate(network->first_state, &topology->links[leg->in_link]) ==
+                 rate)) &&
+           (leg->per_message_ps == 0 || users->senders[leg->from] == 1);
+}
+
+/* Of a route that is not free. Under flows messages of one route follow each other: where they meet
+ * no others the link is a FIFO port. */
+static enum route_kind kind_of(const struct network *network, const struct users *users, int index)
+{
+    const struct topology *topology = network->topology;
+    const struct topology_leg *leg = &topology->legs[topology->routes[index].first_leg];
+
+    if (topology->routes[index].leg_count > 1 || leg->step_count > 1 || leg->circuit >= 0)
+        return ROUTE_JOURNEY;
+    if (network->model == NETWORK_FLOWS)
+        return users && leg->rate_count == 1 && is_alone(network, users, leg) ? ROUTE_PORT
+                                                                              : ROUTE_JOURNEY;
+    return leg->rate_count > 1 ? ROUTE_CHANGING : ROUTE_PORT;
+}
+
+static void route_fill(struct network *network, const struct users *users, int index)
 {
     const struct topology *topology = network->topology;
     struct route *route = &network->routes[index];
@@ -126,11 +186,29 @@ static void route_fill(struct network *network, int index)
     route->per_message_ps = leg->per_message_ps;
     route->latency_ps = leg->latency_ps;
     route->rate_millibits_per_s = topology->rates[leg->first_rate].rate_millibits_per_s;
-    if (network->model == NETWORK_FLOWS || topology->routes[index].leg_count > 1 ||
-        leg->step_count > 1 || leg->circuit >= 0)
-        route->kind = ROUTE_JOURNEY;
-    else
-        route->kind = leg->rate_count > 1 ? ROUTE_CHANGING : ROUTE_PORT;
+    route->kind = kind_of(network, users, index);
+    if (route->kind == ROUTE_JOURNEY) {
+        network->has_journeys = true;
+        return;
+    }
+    network->route_slots = network->route_count;
+    network->links[route->link].port_route = index;
+    if (leg->in_link >= 0)
+        network->links[leg->in_link].port_route = index;
+}
+
+static void links_fill(struct network *network)
+{
+    const struct topology *topology = network->topology;
+
+    network->link_count = topology->link_count;
+    network->links =
+        arena_array(network->arena, (size_t)network->link_count, sizeof(*network->links));
+    for (int i = 0; i < network->link_count; i++) {
+        network->links[i].name = topology->links[i].name;
+        network->links[i].medium = network->cluster->media[topology->links[i].medium].name;
+        network->links[i].port_route = -1;
+    }
 }
 
 struct network *network_open(struct arena *arena, const struct cluster *cluster,
@@ -138,7 +216,8 @@ struct network *network_open(struct arena *arena, const struct cluster *cluster,
                              const struct network_pair *pairs, int pair_count, struct err *err)
 {
     struct network *network = arena_alloc(arena, sizeof(*network));
-    bool has_journeys = false;
+    bool has_shortcut = options->model == NETWORK_FLOWS && options->has_shortcut;
+    struct users users;
 
     network->arena = arena;
     network->cluster = cluster;
@@ -149,18 +228,13 @@ struct network *network_open(struct arena *arena, const struct cluster *cluster,
                        network->pairs, network->route_count, err);
     if (!network->topology)
         return NULL;
-    network->link_count = network->topology->link_count;
-    network->links = arena_array(arena, (size_t)network->link_count, sizeof(*network->links));
-    for (int i = 0; i < network->link_count; i++) {
-        network->links[i].name = network->topology->links[i].name;
-        network->links[i].medium = cluster->media[network->topology->links[i].medium].name;
-    }
-    for (int i = 0; i < network->route_count; i++) {
-        route_fill(network, i);
-        has_journeys = has_journeys || network->routes[i].kind == ROUTE_JOURNEY;
-    }
-    network->route_slots = options->model == NETWORK_FLOWS ? 0 : network->route_count;
-    if (has_journeys)
+    network->first_state = topology_state_create(arena, network->topology);
+    links_fill(network);
+    if (has_shortcut)
+        users_count(network, &users);
+    for (int i = 0; i < network->route_count; i++)
+        route_fill(network, has_shortcut ? &users : NULL, i);
+    if (network->has_journeys)
         network->journeys = journeys_create(arena, network->topology, options->model,
                                             options->events, network->links);
     return network;
@@ -310,6 +384,8 @@ struct network_sent network_book(struct network *network, int index, int64_t at_
                           ? port_book(route, link, at_ps, bytes, &sent.begin_ps)
                           : changing_book(network, route, at_ps, bytes, &sent.begin_ps);
     sent.end_ps = link->free_ps;
+    sent.in_link = route->leg->in_link;
+    sent.flow_ps = engine_after_ps(sent.begin_ps, route->per_message_ps);
     return sent;
 }
 
@@ -322,6 +398,7 @@ static inline void message_send(struct network *network, int index, struct messa
         ring_widen(network, route);
     route->ring[(route->head + route->count) & (route->capacity - 1)] = message;
     network->in_flight++;
+    network->balance_bytes += message.bytes;
     if (route->count++ == 0 && message.arrival_ps != ENGINE_NEVER)
         engine_set(network->engine, network->first_slot + index, message.arrival_ps,
                    ENGINE_LINK_ARRIVAL);
@@ -332,7 +409,7 @@ static inline void message_send(struct network *network, int index, struct messa
 void network_post(struct network *network, int index, int64_t bytes, int32_t number)
 {
     struct route *route = &network->routes[index];
-    struct message message = { .number = number };
+    struct message message = { .number = number, .bytes = (uint32_t)bytes };
     int64_t begin_ps;
 
     if (route->kind != ROUTE_PORT) {
@@ -348,18 +425,22 @@ struct network_sent network_send(struct network *network, int index, int64_t byt
 {
     const struct route *route = &network->routes[index];
     int64_t now_ps = engine_now_ps(network->engine);
-    struct network_sent sent = { true, -1, now_ps, now_ps, now_ps };
+    struct network_sent sent = { true, -1, -1, now_ps, now_ps, now_ps, now_ps };
 
     if (route->kind == ROUTE_FREE)
         return sent;
     if (route->kind == ROUTE_JOURNEY) {
         network->in_flight++;
         journeys_send(network->journeys, index, bytes, number);
-        return (struct network_sent){ false, route->link, NETWORK_LATER, NETWORK_LATER,
-                                      NETWORK_LATER };
+        return (struct network_sent){ .link = route->link,
+                                      .in_link = -1,
+                                      .begin_ps = NETWORK_LATER,
+                                      .flow_ps = NETWORK_LATER,
+                                      .end_ps = NETWORK_LATER,
+                                      .arrival_ps = NETWORK_LATER };
     }
     sent = network_book(network, index, now_ps, bytes);
-    message_send(network, index, (struct message){ sent.arrival_ps, number });
+    message_send(network, index, (struct message){ sent.arrival_ps, number, (uint32_t)bytes });
     return sent;
 }
 
@@ -388,6 +469,7 @@ int32_t network_receive(struct network *network, int slot)
         return journey_receive(network);
     route = &network->routes[index];
     number = route->ring[route->head].number;
+    network->balance_bytes -= route->ring[route->head].bytes;
     assert(route->count > 0 &&
            route->ring[route->head].arrival_ps == engine_now_ps(network->engine));
     route->head = (route->head + 1) & (route->capacity - 1);
@@ -427,20 +509,79 @@ const char *network_link_medium(const struct network *network, int link)
     return network->links[link].medium;
 }
 
+/* The port out of the sender, for a link that is the port into the receiver; NULL = another link.
+ */
+static const struct network_link *port_before(const struct network *network, int link)
+{
+    int route = network->links[link].port_route;
+
+    return network->model == NETWORK_FLOWS && route >= 0 && network->routes[route].link != link
+               ? &network->links[network->routes[route].link]
+               : NULL;
+}
+
 int64_t network_link_busy_ps(const struct network *network, int link)
 {
-    return network->model == NETWORK_FLOWS ? journeys_busy_ps(network->journeys, link)
-                                           : network->links[link].busy_ps;
+    const struct network_link *before = port_before(network, link);
+    const struct route *route;
+
+    if (network->links[link].port_route < 0 && network->model == NETWORK_FLOWS)
+        return journeys_busy_ps(network->journeys, link);
+    if (!before)
+        return network->links[link].busy_ps;
+    route = &network->routes[before->port_route];
+    if (route->per_message_ps == 0)
+        return before->busy_ps;
+    return units_mul_div(before->bytes, 8 * UNITS_PS_PER_S * 1000, route->rate_millibits_per_s);
 }
 
 int64_t network_link_bytes(const struct network *network, int link)
 {
-    return network->links[link].bytes;
+    const struct network_link *before = port_before(network, link);
+
+    return before ? before->bytes : network->links[link].bytes;
 }
 
 int64_t network_in_flight(const struct network *network)
 {
     return network->in_flight;
+}
+
+int network_where(const struct network *network, int32_t message)
+{
+    for (int i = 0; i < network->route_count; i++) {
+        const struct route *route = &network->routes[i];
+
+        for (uint32_t k = 0; k < route->count; k++)
+            if (route->ring[(route->head + k) & (route->capacity - 1)].number == message)
+                return route->link;
+    }
+    return network->journeys ? journeys_where(network->journeys, message) : -1;
+}
+
+int64_t network_moved_bytes(const struct network *network)
+{
+    const struct journeys *journeys = network->journeys;
+    int64_t bytes = 0;
+
+    for (int i = 0; i < network->link_count; i++)
+        bytes = network_add_bytes(bytes, network->links[i].bytes);
+    if (!journeys)
+        return bytes;
+    return network_add_bytes(bytes - journeys_link_bytes(journeys), journeys_sent_bytes(journeys));
+}
+
+bool network_is_balanced(const struct network *network)
+{
+    const struct journeys *journeys = network->journeys;
+
+    return network->balance_bytes == 0 &&
+           (!journeys || journeys_sent_bytes(journeys) == journeys_received_bytes(journeys));
+}
+
+bool network_has_circuits(const struct network *network)
+{
+    return network->journeys && journeys_have_circuits(network->journeys);
 }
 
 struct network_circuits network_circuits(const struct network *network)

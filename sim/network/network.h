@@ -2,16 +2,17 @@
  *
  * Two models of the same links (topology.h); which one applies when: sim/README.md.
  *
- * FIFO (the default): a message occupies its port for per_message + 8 B / rate and arrives one
- * latency later. Ports are FIFO: one for each sending node of a switch, one for the whole of a
- * wifi, hub or bus, one for each link of a ring or mesh, one for each direction of a circuit. On
- * ring and mesh a message goes on as soon as its head has arrived, at the lowest rate of its way;
- * between two media it is stored and forwarded.
+ * FIFO: a message occupies its port for per_message + 8 B / rate and arrives one latency later.
+ * Ports are FIFO: one for each sending node of a switch, one for the whole of a wifi, hub or bus,
+ * one for each link of a ring or mesh, one for each direction of a circuit. On ring and mesh a
+ * message goes on as soon as its head has arrived, at the lowest rate of its way; between two media
+ * it is stored and forwarded.
  *
- * Flows: messages share links by max-min fairness (flow.h). per_message is the sender's: a node
- * pays for its messages on a medium one after the other, each as a flow of per_message x rate over
- * its port alone. Then the latency passes, then the bytes flow over all links of the medium at
- * once.
+ * Flows: messages of a route are a stream, one after the other; streams share links by max-min
+ * fairness (flow.h). per_message is the sender's: a node pays for its messages on a medium one
+ * after the other, each as a flow of per_message x rate over its port alone. Then the bytes flow
+ * over all links of the medium at once, and are there one latency later. So a route that shares
+ * nothing with others is a FIFO port.
  *
  * Alone, a message takes the same time under both, to 1 ps of rounding a medium:
  * network_alone_ps. Within a node messages are free unless the node has a bus. */
@@ -43,13 +44,17 @@ struct network_pair {
 struct network_options {
     enum network_model model;
     const struct events *events; /* of the cluster: media and ports that fail or change; NULL */
+    /* Flows: routes that share nothing with others, and whose rates never change, are FIFO ports.
+     * That gives the same, to 1 ps for each message that waited for another, and is fast. */
+    bool has_shortcut;
 };
 
-struct network_sent {         /* what is known of a message when it is sent */
-    bool is_free;             /* arrived at once: nothing was scheduled */
-    int link;                 /* the first that it occupies, for network_link_*; -1 when free */
-    int64_t begin_ps, end_ps; /* of the port's occupation; NETWORK_LATER */
-    int64_t arrival_ps;       /* NETWORK_LATER: network_received tells when it is there */
+struct network_sent { /* what is known of a message when it is sent */
+    bool is_free;     /* arrived at once: nothing was scheduled */
+    int link;         /* the first that it occupies, for network_link_*; -1 when free */
+    int in_link;      /* that it occupies too, from flow_ps to end_ps; -1 = none */
+    int64_t begin_ps, flow_ps, end_ps; /* of the port's occupation; NETWORK_LATER */
+    int64_t arrival_ps;                /* NETWORK_LATER: network_received tells when it is there */
 };
 
 struct network_received { /* the message that network_receive gave last */
@@ -138,10 +143,19 @@ const char *network_link_medium(const struct network *network, int link);
 int64_t network_link_busy_ps(const struct network *network, int link);
 int64_t network_link_bytes(const struct network *network, int link);
 int64_t network_in_flight(const struct network *network);
+/* The first link of the medium that a message is on, or waits to be on; -1 when no message of that
+ * number is under way. Slow: for reports. */
+int network_where(const struct network *network, int32_t message);
+/* Bytes of all messages that were not free, each counted once, whatever number of links it took. */
+int64_t network_moved_bytes(const struct network *network);
+/* What has arrived is what was sent, to the byte (modulo 2^32 for messages over one port). When
+ * nothing is under way this must be so. */
+bool network_is_balanced(const struct network *network);
 
 struct network_circuits {
     int64_t setups, evictions, waits; /* waits: messages that found no circuit up */
 };
+bool network_has_circuits(const struct network *network);
 struct network_circuits network_circuits(const struct network *network);
 
 #endif

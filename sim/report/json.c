@@ -122,6 +122,13 @@ static void put_devices(struct json_writer *json, const struct report *report)
         json_end_object(json);
     }
     json_end_array(json);
+    if (!result->has_circuits)
+        return;
+    json_begin_object(json, "circuits");
+    json_put_int(json, "setups", result->circuits.setups);
+    json_put_int(json, "evictions", result->circuits.evictions);
+    json_put_int(json, "waits", result->circuits.waits);
+    json_end_object(json);
 }
 
 /* Of all replicas together. */

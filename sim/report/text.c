@@ -163,6 +163,11 @@ static void put_devices(const struct report *report, struct out *out)
         out_printf(out, "%8.2f %%%20s\n", percent(result->links[i].busy_ps, result->end_ps),
                    units_format_bytes(result->links[i].bytes, sent));
     }
+    if (result->has_circuits)
+        out_printf(out,
+                   "\ncircuits   %" PRId64 " set up, %" PRId64 " taken away, %" PRId64
+                   " messages waited for one\n",
+                   result->circuits.setups, result->circuits.evictions, result->circuits.waits);
 }
 
 static void put_definitions(const struct report *report, struct out *out)

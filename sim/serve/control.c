@@ -38,6 +38,16 @@ static void next_plan(struct serve *serve)
         engine_set(serve->engine, serve->control_slot, next_ps, ENGINE_EXOGENOUS);
 }
 
+bool control_changes_devices(const struct serve *serve)
+{
+    const struct events *events = serve->input->events;
+
+    for (size_t i = 0; events && i < events->count; i++)
+        if (events->events[i].target == EVENT_DEVICE)
+            return true;
+    return false;
+}
+
 void control_begin(struct serve *serve)
 {
     next_plan(serve);

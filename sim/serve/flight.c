@@ -196,31 +196,6 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
     }
 }
 
-static void hop_send(struct serve *serve, int32_t index, int route)
-{
-    int64_t bytes = hop_bytes(serve, index);
-
-    if (serve->observer.on_transfer) {
-        struct network_sent sent = network_send(serve->network, route, bytes, index);
-
-        if (sent.arrival_ps != NETWORK_LATER)
-            transfer_tell(serve, index, bytes, engine_now_ps(serve->engine), false, &sent);
-    } else {
-        network_post(serve->network, route, bytes, index);
-    }
-}
-
-void flight_tell_received(const struct serve *serve, int32_t index)
-{
-    struct network_received received = network_received(serve->network);
-    struct network_sent sent = { .link = received.link,
-                                 .begin_ps = received.begin_ps,
-                                 .end_ps = received.arrival_ps,
-                                 .arrival_ps = received.arrival_ps };
-
-    transfer_tell(serve, index, received.bytes, received.send_ps, true, &sent);
-}
-
 static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
                    int64_t end_ps)
 {
@@ -245,6 +220,44 @@ static void on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64
 
     serve->observer.on_busy(serve->observer.arg,
                             &(struct serve_busy){ link, begin_ps, end_ps, busy_ps });
+}
+
+/* A message over one port: into the receiver's it goes as it leaves the sender's. */
+static void sent_tell(struct serve *serve, int32_t index, int64_t bytes,
+                      const struct network_sent *sent)
+{
+    transfer_tell(serve, index, bytes, engine_now_ps(serve->engine), false, sent);
+    if (sent->in_link < 0)
+        return;
+    if (serve->observer.on_use)
+        on_use(serve, sent->in_link, index, bytes, sent->flow_ps, sent->end_ps);
+    if (serve->observer.on_busy)
+        on_busy(serve, sent->in_link, sent->flow_ps, sent->end_ps, sent->end_ps - sent->flow_ps);
+}
+
+static void hop_send(struct serve *serve, int32_t index, int route)
+{
+    int64_t bytes = hop_bytes(serve, index);
+
+    if (serve->observer.on_transfer) {
+        struct network_sent sent = network_send(serve->network, route, bytes, index);
+
+        if (sent.arrival_ps != NETWORK_LATER)
+            sent_tell(serve, index, bytes, &sent);
+    } else {
+        network_post(serve->network, route, bytes, index);
+    }
+}
+
+void flight_tell_received(const struct serve *serve, int32_t index)
+{
+    struct network_received received = network_received(serve->network);
+    struct network_sent sent = { .link = received.link,
+                                 .begin_ps = received.begin_ps,
+                                 .end_ps = received.arrival_ps,
+                                 .arrival_ps = received.arrival_ps };
+
+    transfer_tell(serve, index, received.bytes, received.send_ps, true, &sent);
 }
 
 void flight_watch(struct serve *serve)

@@ -276,6 +276,7 @@ bool coming_reprice(struct serve *serve, struct err *err);
 int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps);
 
 /* control.c: epochs, failures, speeds. */
+bool control_changes_devices(const struct serve *serve); /* has events of devices */
 void control_begin(struct serve *serve);
 bool control_event(struct serve *serve, struct err *err);
 /* By device: whether the epoch brings it slices that the one before did not have there. */

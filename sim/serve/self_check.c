@@ -2,6 +2,7 @@
  *
  * A failure here is a defect of the simulator, never of the input: the run's numbers must not be
  * shown. */
+#include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "sim/network/network.h"
@@ -10,17 +11,25 @@
 
 #define BLOCKED_SHOWN 5
 
-static const char *place_of(const struct serve *serve, const struct flight *flight)
+/* What the request waits for. */
+static const char *place_of(const struct serve *serve, int32_t index)
 {
+    const struct flight *flight = &serve->flights[index];
+    int link = network_where(serve->network, index);
+
+    if (link >= 0)
+        return arena_printf(serve->arena, "%s link %.64s", flight->is_back ? "back over" : "over",
+                            network_link_name(serve->network, link));
     if (flight->is_back)
-        return "the way back";
-    return serve->input->plan->cluster->devices[flight->site->device].name;
+        return "on the way back";
+    return arena_printf(serve->arena, "on device %.64s",
+                        serve->input->plan->cluster->devices[flight->site->device].name);
 }
 
 /* Names the first few requests that neither ended nor will, and where they are. */
 static bool blocked(const struct serve *serve, struct err *err)
 {
-    char list[400] = "";
+    char list[500] = "";
     size_t used = 0;
     int shown = 0;
 
@@ -30,10 +39,10 @@ static bool blocked(const struct serve *serve, struct err *err)
 
         if (!flight->site)
             continue;
-        n = snprintf(list + used, sizeof(list) - used, "%s%lld (step %d, stage %d, %.32s)",
+        n = snprintf(list + used, sizeof(list) - used, "%s%lld (step %d, stage %d, %s)",
                      shown ? ", " : "", (long long)arrivals_id(&serve->arrivals, flight->request),
                      flight->site->is_model ? (int)serve->decodes[i].step : 0,
-                     (int)flight->site->stage->number, place_of(serve, flight));
+                     (int)flight->site->stage->number, place_of(serve, i));
         used += n > 0 && (size_t)n < sizeof(list) - used ? (size_t)n : 0;
         shown++;
     }
@@ -77,6 +86,9 @@ bool self_check_end(const struct serve *serve, struct err *err)
     if (serve->in_system != 0 || network_in_flight(serve->network) != 0 ||
         (!is_limited && arrivals_left(&serve->arrivals) != 0))
         return blocked(serve, err);
+    if (!network_is_balanced(serve->network))
+        return err_set(err, ERR_SYSTEM,
+                       "self-check failed: the bytes that arrived are not those that were sent");
     if ((uint64_t)serve->told_count != serve->result->taken_count || serve->retold_count != 0)
         return err_set(err, ERR_SYSTEM,
                        "self-check failed: %zu requests have arrived and %lld have ended, %lld of "

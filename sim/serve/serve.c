@@ -14,6 +14,11 @@ const char *const serve_rules_names[SERVE_RULES_COUNT] = {
     [SERVE_DLSIM] = "dlsim",
     [SERVE_ALPASERVE] = "alpaserve",
 };
+const char *const serve_network_names[SERVE_NETWORK_COUNT] = {
+    [SERVE_NETWORK_AUTO] = "auto",
+    [SERVE_NETWORK_FIFO] = "fifo",
+    [SERVE_NETWORK_FLOWS] = "flows",
+};
 const char *const serve_memory_names[SERVE_MEMORY_COUNT] = {
     [SERVE_MEMORY_ERROR] = "error",
     [SERVE_MEMORY_REFUSE] = "refuse",
@@ -366,8 +371,10 @@ static void result_fill(const struct serve *serve)
         result->links[i].name = network_link_name(serve->network, i);
         result->links[i].busy_ps = network_link_busy_ps(serve->network, i);
         result->links[i].bytes = network_link_bytes(serve->network, i);
-        result->moved_bytes = network_add_bytes(result->moved_bytes, result->links[i].bytes);
     }
+    result->moved_bytes = network_moved_bytes(serve->network);
+    result->has_circuits = network_has_circuits(serve->network);
+    result->circuits = network_circuits(serve->network);
 }
 
 static bool begin(struct serve *serve, struct err *err)
@@ -380,7 +387,8 @@ static bool begin(struct serve *serve, struct err *err)
     if (!setup_build(serve, err))
         return false;
     serve->has_late_drop = options->admission == ADMIT_LATE;
-    serve->has_queue_form = serve->has_batchers || serve->has_late_drop || input->events ||
+    serve->has_queue_form = serve->has_batchers || serve->has_late_drop ||
+                            control_changes_devices(serve) ||
                             (input->plan->epoch_count > 1 && options->switch_cost_ps > 0);
     if (options->keeps_requests)
         serve->result->requests =

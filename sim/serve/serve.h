@@ -35,6 +35,14 @@ enum serve_rules {
 };
 extern const char *const serve_rules_names[SERVE_RULES_COUNT]; /* as on the command line */
 
+enum serve_network {
+    SERVE_NETWORK_AUTO, /* flows; FIFO ports where they give the same */
+    SERVE_NETWORK_FIFO,
+    SERVE_NETWORK_FLOWS,
+    SERVE_NETWORK_COUNT
+};
+extern const char *const serve_network_names[SERVE_NETWORK_COUNT];
+
 enum serve_memory {
     SERVE_MEMORY_ERROR,  /* a device whose weights do not fit is an error before the run */
     SERVE_MEMORY_REFUSE, /* what does not fit is left out, and its requests are refused */
@@ -64,7 +72,7 @@ struct serve_options {
     enum dispatch_kind dispatch;
     enum admit_kind admission;
     enum serve_memory memory;
-    enum network_model network;
+    enum serve_network network;
     struct batch_options batch;
     struct serve_kv kv; /* of continuous batches */
     bool has_kappa;     /* multiply computed steps by the kappa of the nearest anchor */
@@ -192,13 +200,15 @@ struct serve_result {
     int64_t end_ps;          /* instant of the last event */
     int64_t arrival_span_ps; /* from the first arrival to the last */
     int64_t event_count;
-    int64_t moved_bytes; /* sent over links */
+    int64_t moved_bytes; /* sent over links; of a message once */
     int64_t extrapolated_costs;
     const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
     int64_t migrations;      /* devices that an epoch brought new slices to */
     bool lacks_kappa;        /* wanted, and no anchor told that of some step */
     enum serve_fast fast_path;    /* what made this result: ON = the closed form */
     struct serve_device *devices; /* as in the cluster */
+    bool has_circuits;
+    struct network_circuits circuits;
     int link_count;
     struct serve_link *links;
     const struct llm_result *continuous; /* NULL: no continuous batches */

@@ -154,7 +154,11 @@ static bool routes_build(struct serve *serve, struct err *err)
     const struct plan *plan = serve->input->plan;
     struct network_pair *pairs = arena_array(
         serve->arena, (size_t)plan->stage_count + (size_t)plan->replica_count, sizeof(*pairs));
-    const struct network_options options = { serve->options->network, serve->input->events };
+    const struct network_options options = {
+        .model = serve->options->network == SERVE_NETWORK_FIFO ? NETWORK_FIFO : NETWORK_FLOWS,
+        .events = serve->input->events,
+        .has_shortcut = serve->options->network == SERVE_NETWORK_AUTO,
+    };
     int count = 0;
 
     for (int r = 0; r < plan->replica_count; r++) {

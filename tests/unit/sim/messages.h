@@ -45,23 +45,29 @@ static inline int tear_down(void **state)
     return 0;
 }
 
+static inline void build_pairs(const struct network_options *options,
+                               const struct network_pair *pairs, int count)
+{
+    cluster_index(arena, cluster);
+    network = network_open(arena, cluster, options, pairs, count, &err);
+    assert_non_null(network);
+    engine = engine_create(arena, 5 + network_slot_count(network));
+    network_attach(network, engine, 5);
+    memset(arrival_ps, 0xff, sizeof arrival_ps);
+    arrived_count = 0;
+}
+
 /* Routes between all nodes, and the source when there is one. */
 static inline void build(enum network_model model, const struct events *events)
 {
-    const struct network_options options = { model, events };
+    const struct network_options options = { .model = model, .events = events };
     struct network_pair pairs[(NODES + 1) * (NODES + 1)];
     int count = 0, first = cluster->has_source ? NETWORK_SOURCE : 0;
 
     for (int from = first; from < cluster->device_count; from++)
         for (int to = first; to < cluster->device_count; to++)
             pairs[count++] = (struct network_pair){ from, to };
-    cluster_index(arena, cluster);
-    network = network_open(arena, cluster, &options, pairs, count, &err);
-    assert_non_null(network);
-    engine = engine_create(arena, 5 + network_slot_count(network));
-    network_attach(network, engine, 5);
-    memset(arrival_ps, 0xff, sizeof arrival_ps);
-    arrived_count = 0;
+    build_pairs(&options, pairs, count);
 }
 
 static inline struct network_sent send(int from, int to, int64_t bytes, int32_t message)
@@ -89,6 +95,7 @@ static inline void run(void)
 {
     run_until(ENGINE_NEVER);
     assert_int_equal(network_in_flight(network), 0);
+    assert_true(network_is_balanced(network));
 }
 
 static inline int link_named(const char *name)

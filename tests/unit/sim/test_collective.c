@@ -189,7 +189,7 @@ static void parts_are_as_even_as_can_be(void **state)
 static int64_t run(const struct collective *collective, struct cluster *cluster,
                    enum network_model model)
 {
-    const struct network_options options = { model, NULL };
+    const struct network_options options = { .model = model };
     size_t count = (size_t)collective->step_count;
     struct network_pair *pairs = arena_array(arena, count, sizeof *pairs);
     int32_t *waits = arena_array(arena, count, sizeof *waits), arrived = 0;

@@ -81,6 +81,24 @@ static void a_pipeline_is_run_by_the_closed_form(void **state)
     assert_int_equal(fixture.result.devices[0].gap_ps, 9 * MS);
 }
 
+static void messages_that_may_meet_are_left_to_flows(void **state)
+{
+    (void)state;
+    pipeline();
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\nr,0,0,c,x\nr,0,1,e,x\n");
+    fixture_cluster("device,type\na,t\nb,t\nc,t\ne,t\n", LINKS "l,switch,*,1e6,0.001\n");
+    assert_false(same_both_ways()); /* the source's ports */
+    fixture.options.network = SERVE_NETWORK_FIFO;
+    assert_true(same_both_ways()); /* ports know no receivers */
+    fixture_cluster("device,type\na,t\nb,t\nc,t\ne,t\n",
+                    LINKS "l,switch,a,1e6,0.001\nl,switch,b,1e6,0.001\n"
+                          "l,switch,c,1e6,0.001\nl,switch,e,1e6,0.001\n");
+    fixture.options.network = SERVE_NETWORK_AUTO;
+    assert_true(same_both_ways()); /* nothing meets */
+    fixture.options.network = SERVE_NETWORK_FLOWS;
+    assert_false(same_both_ways());
+}
+
 static void whatever_looks_at_a_state_that_may_change_is_not(void **state)
 {
     static const enum dispatch_kind by_state[] = { DISPATCH_LEAST_OUTSTANDING,
@@ -102,6 +120,7 @@ static void whatever_looks_at_a_state_that_may_change_is_not(void **state)
     assert_true(same_both_ways());
     /* by the time that a message arrives, others have been sent */
     fixture_cluster("device,type\na,t\nb,t\nc,t\ne,t\n", LINKS "l,switch,*,1e6,0.001\n");
+    fixture.options.network = SERVE_NETWORK_FIFO;
     assert_true(same_both_ways());
     fixture.options.dispatch = DISPATCH_LEAST_IDLE;
     assert_false(same_both_ways());
@@ -332,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_pipeline_is_run_by_the_closed_form),
+        TEST(messages_that_may_meet_are_left_to_flows),
         TEST(whatever_looks_at_a_state_that_may_change_is_not),
         TEST(devices_and_channels_that_meet_jobs_of_two_senders_are_not),
         TEST(closed_loops_delays_epochs_and_spans_are_not),

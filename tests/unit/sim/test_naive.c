@@ -50,6 +50,7 @@ static void run_case(uint64_t seed, const struct case_may *may)
     if (getenv("ORACLE_SEED"))
         case_show();
     naive_run();
+    fixture.options.network = SERVE_NETWORK_FIFO; /* as naive.h */
     for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
         fixture.options.fast_path = (enum serve_fast)fast;
         fixture.err = (struct err)ERR_INIT;

@@ -78,7 +78,7 @@ static const char *const everyone[] = { "na", "nb", "nc", CLUSTER_SOURCE };
 
 static struct network *build(const struct network_pair *pairs, int count)
 {
-    const struct network_options options = { NETWORK_FIFO, NULL };
+    const struct network_options options = { .model = NETWORK_FIFO };
     struct network *network;
 
     cluster_index(arena, &cluster);

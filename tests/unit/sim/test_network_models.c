@@ -189,6 +189,116 @@ static void without_latency_a_burst_is_solved_as_one(void **state)
     }
 }
 
+static void messages_of_one_stream_follow_each_other(void **state)
+{
+    (void)state;
+    linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+    build(NETWORK_FLOWS, NULL);
+    (void)send(0, 1, 1000, 0);
+    (void)send(0, 1, 500, 1);
+    (void)send(0, 2, 1000, 2); /* with the stream to n1 half the port each, 500 of it at 1000 */
+    run();
+    assert_int_equal(arrival_ps[0], 2100 * US);
+    assert_int_equal(arrival_ps[2], 2100 * US);
+    assert_int_equal(arrival_ps[1], 2600 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n0")), 2500 * US);
+}
+
+/* ---- ports in place of flows ---- */
+
+/* Sends the same messages over routes that share nothing. */
+static void send_apart(bool has_shortcut, bool has_slow_node)
+{
+    static const struct network_pair pairs[] = { { 0, 1 }, { 1, 2 }, { 2, 0 }, { 4, 3 }, { 8, 8 } };
+    const struct network_options options = { .model = NETWORK_FLOWS, .has_shortcut = has_shortcut };
+    struct cluster_medium *lan;
+    struct rng rng = rng_stream(11, RNG_TEST, 3);
+
+    cluster = linked_create(arena, NODES);
+    lan = linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "n0 n1 n2 n3 n4");
+    for (int i = 0; i < 5; i++) {
+        lan->attachments[i].bits_per_s = has_slow_node && i == 3 ? 7e5 : 9.41e7;
+        lan->attachments[i].latency_ps = (i + 1) * 12345678;
+        lan->attachments[i].per_message_ps = i < 3 ? 7654321 : 0;
+    }
+    build_pairs(&options, pairs, 5);
+    assert_int_equal(network_is_bookable(network), has_shortcut && !has_slow_node);
+    for (int32_t i = 0; i < 900; i++) {
+        const struct network_pair *pair = &pairs[rng_below(&rng, 4)];
+
+        (void)send(pair->from, pair->to, (int64_t)rng_below(&rng, 20000), i);
+        run_until(engine_now_ps(engine) + (int64_t)rng_below(&rng, 900) * US);
+    }
+    run();
+}
+
+static void ports_stand_for_flows_where_nothing_meets(void **state)
+{
+    int64_t by_flows_ps[900], busy_ps[64], bytes[64], moved_bytes;
+
+    (void)state;
+    for (int slow = 0; slow < 2; slow++) {
+        send_apart(false, slow == 1);
+        memcpy(by_flows_ps, arrival_ps, sizeof by_flows_ps);
+        moved_bytes = network_moved_bytes(network);
+        for (int i = 0; i < network_link_count(network); i++) {
+            busy_ps[i] = network_link_busy_ps(network, i);
+            bytes[i] = network_link_bytes(network, i);
+        }
+        send_apart(true, slow == 1);
+        for (int i = 0; i < 900; i++) /* a stream's roundings add up until it is idle */
+            assert_near(arrival_ps[i], by_flows_ps[i], 20);
+        assert_int_equal(network_moved_bytes(network), moved_bytes);
+        for (int i = 0; i < network_link_count(network); i++) {
+            assert_near(network_link_busy_ps(network, i), busy_ps[i], 1000);
+            assert_int_equal(network_link_bytes(network, i), bytes[i]);
+        }
+    }
+}
+
+static void what_shares_a_port_is_no_port(void **state)
+{
+    static const struct network_pair pairs[] = { { 0, 1 }, { 2, 1 }, { 3, 4 } };
+    const struct network_options options = { .model = NETWORK_FLOWS, .has_shortcut = true };
+
+    (void)state;
+    linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+    build_pairs(&options, pairs, 3);
+    assert_int_equal(send(0, 1, 1000, 0).arrival_ps, NETWORK_LATER);
+    assert_int_equal(send(3, 4, 1000, 1).arrival_ps, 1100 * US);
+    assert_int_equal(send(3, 4, 1000, 2).arrival_ps, 2100 * US);
+    (void)send(2, 1, 1000, 3);
+    run();
+    assert_int_equal(arrival_ps[0], 2100 * US);
+    assert_int_equal(arrival_ps[3], 2100 * US);
+    assert_int_equal(network_moved_bytes(network), 4000);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n4/in")), 2000 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n1/in")), 2000 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n2")), 1000 * US);
+}
+
+/* A node pays for its messages one after the other, over whatever link they go. */
+static void a_sender_that_pays_for_two_routes_is_no_port(void **state)
+{
+    static const struct network_pair pairs[] = { { 0, 1 }, { 0, 8 }, { 4, 5 } };
+    const struct network_options options = { .model = NETWORK_FLOWS, .has_shortcut = true };
+    struct cluster_medium *loop =
+        linked_medium(arena, cluster, "loop", CLUSTER_RING, "n0 n1 n2 n3 n4 n5 n6 n7 n8");
+
+    (void)state;
+    for (int i = 0; i < 9; i++)
+        loop->attachments[i].per_message_ps = 50 * US;
+    build_pairs(&options, pairs, 3);
+    (void)send(0, 1, 1000, 0);
+    (void)send(0, 8, 1000, 1);
+    (void)send(4, 5, 1000, 2);
+    run();
+    assert_int_equal(arrival_ps[0], 1150 * US);
+    assert_int_equal(arrival_ps[1], 1200 * US);
+    assert_int_equal(arrival_ps[2], 1150 * US);
+    assert_false(network_is_bookable(network));
+}
+
 /* ---- FIFO over several links ---- */
 
 static void a_ring_link_serves_messages_in_the_order_in_which_they_come(void **state)
@@ -240,6 +350,10 @@ int main(void)
         TEST(a_sender_pays_for_one_message_after_the_other),
         TEST(what_a_message_costs_is_taken_from_the_port),
         TEST(without_latency_a_burst_is_solved_as_one),
+        TEST(messages_of_one_stream_follow_each_other),
+        TEST(ports_stand_for_flows_where_nothing_meets),
+        TEST(what_shares_a_port_is_no_port),
+        TEST(a_sender_that_pays_for_two_routes_is_no_port),
         TEST(a_ring_link_serves_messages_in_the_order_in_which_they_come),
         TEST(a_gateway_forwards_what_it_has_received),
     };

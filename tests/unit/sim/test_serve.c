@@ -69,9 +69,14 @@ static void results_count_when_the_source_holds_them(void **state)
     assert_request_ms(0, 0, 1, 20); /* 1 in, 10 compute, 8 on the wire, 1 back */
     assert_request_ms(1, 100, 101, 120);
     assert_int_equal(fixture.result.moved_bytes, 2000);
-    assert_int_equal(fixture.result.link_count, 2);
-    assert_string_equal(fixture.result.links[1].name, "lan/a");
-    assert_int_equal(fixture.result.links[1].busy_ps, 16 * MS);
+    assert_int_equal(fixture.result.link_count, 4);
+    assert_string_equal(fixture.result.links[1].name, "lan/a/in");
+    assert_string_equal(fixture.result.links[2].name, "lan/a");
+    assert_string_equal(fixture.result.links[3].name, "lan/source/in");
+    assert_int_equal(fixture.result.links[1].busy_ps, 0);
+    assert_int_equal(fixture.result.links[2].busy_ps, 16 * MS);
+    assert_int_equal(fixture.result.links[3].busy_ps, 16 * MS);
+    assert_int_equal(fixture.result.links[3].bytes, 2000);
 }
 
 static void a_stage_on_two_devices_waits_for_both(void **state)
@@ -304,8 +309,9 @@ static void blocked_requests_are_listed(void **state)
     serve.flight_count = 4;
     serve.in_system = 2;
     assert_check_fails("blocked: 2 requests in the system");
-    assert_non_null(strstr(fixture.err.text, "41 (step 0, stage 0, a), 40 (step 0, stage 0, the "
-                                             "way back)"));
+    assert_non_null(strstr(fixture.err.text,
+                           "41 (step 0, stage 0, on device a), 40 (step 0, stage 0, on the "
+                           "way back)"));
     serve.in_system = 0;
     serve.flight_count = 0;
     fixture.options.max_requests = SIZE_MAX;

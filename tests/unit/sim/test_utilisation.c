@@ -74,6 +74,7 @@ static void links_have_rows_of_their_own(void **state)
     fixture_stages("executable,stage,latency_s,output_bytes\nx,0,0.010,1250\nx,1,0.010,0\n");
     fixture_cluster("device,type\na,t\nb,t\n", "medium,kind,node,bits_per_s,latency_s\n"
                                                "lan,wifi,*,5e5,0\n");
+    fixture.options.network = SERVE_NETWORK_FIFO;
     /* 1250 bytes take 20 ms: 10-30, 30-50, the second message waits from 20 on, and the first
      * request's empty result from 40 to 50. */
     assert_string_equal(written(run(30 * MS)), HEAD "0,0.03,device,a,0.666667,0,0.333333\n"
