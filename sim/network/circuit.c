@@ -9,10 +9,11 @@
 #include <assert.h>
 #include <stddef.h>
 
-enum circuit_state { CIRCUIT_DOWN, CIRCUIT_QUEUED, CIRCUIT_RISING, CIRCUIT_UP };
+enum circuit_state { CIRCUIT_DOWN, CIRCUIT_RISING, CIRCUIT_UP };
 
 struct circuit {
     enum circuit_state state;
+    bool is_queued;
     int32_t wavelength; /* while rising or up */
     int32_t users;
     int64_t idle_since; /* number of the release that left it idle */
@@ -27,8 +28,9 @@ struct circuits {
     struct circuit *circuits;
     int32_t *used_ports; /* by port of the topology */
     int32_t *users; /* of fibre f and wavelength w at f x wavelengths + w: circuit, -1 = none */
-    int32_t wavelengths; /* room for each fibre */
-    struct ring queue;   /* circuits that could not be set up yet */
+    int32_t wavelengths;                 /* room for each fibre */
+    struct ring queue;                   /* circuits that messages wait for, in order of asking */
+    int32_t *port_claims, *fibre_claims; /* how many of the queue need them */
     int64_t release_count;
     struct network_circuits count;
 };
@@ -51,6 +53,10 @@ struct circuits *circuits_create(struct arena *arena, const struct topology *top
         arena_array(arena, (size_t)topology->circuit_count, sizeof(*circuits->circuits));
     circuits->used_ports =
         arena_array(arena, (size_t)topology->port_count, sizeof(*circuits->used_ports));
+    circuits->port_claims =
+        arena_array(arena, (size_t)topology->port_count, sizeof(*circuits->port_claims));
+    circuits->fibre_claims =
+        arena_array(arena, (size_t)topology->fibre_count, sizeof(*circuits->fibre_claims));
     user_count = (size_t)topology->fibre_count * (size_t)circuits->wavelengths;
     circuits->users = arena_array(arena, user_count, sizeof(*circuits->users));
     for (size_t i = 0; i < user_count; i++)
@@ -182,22 +188,92 @@ static bool set_up(struct circuits *circuits, int32_t index)
     return true;
 }
 
+/* ---- the queue ---- */
+
+/* What is scarce of all that the circuit needs is claimed, or no longer. */
+static void claim(struct circuits *circuits, int32_t index, int change)
+{
+    const struct topology *topology = circuits->topology;
+    const struct topology_circuit *circuit = &topology->circuits[index];
+    const struct cluster_medium *medium = medium_of(circuits, index);
+
+    for (int end = 0; end < 2 && medium->ports > 0; end++)
+        circuits->port_claims[circuit->ports[end]] += change;
+    for (int32_t hop = 0; hop < circuit->hop_count && medium->wavelengths > 0; hop++)
+        circuits->fibre_claims[topology->hops[circuit->first_hop + hop]] += change;
+}
+
+/* Whether somebody claims what the circuit needs. */
+static bool is_claimed(const struct circuits *circuits, int32_t index)
+{
+    const struct topology *topology = circuits->topology;
+    const struct topology_circuit *circuit = &topology->circuits[index];
+    int32_t claims =
+        circuits->port_claims[circuit->ports[0]] + circuits->port_claims[circuit->ports[1]];
+
+    for (int32_t hop = 0; hop < circuit->hop_count; hop++)
+        claims += circuits->fibre_claims[topology->hops[circuit->first_hop + hop]];
+    return claims > 0;
+}
+
+static void queue_join(struct circuits *circuits, int32_t index)
+{
+    circuits->circuits[index].is_queued = true;
+    claim(circuits, index, 1);
+    ring_push(&circuits->queue, circuits->arena, index);
+}
+
+/* One that is up already, and let others go first, goes on. */
+static bool go_on(struct circuits *circuits, int32_t index)
+{
+    struct circuit *circuit = &circuits->circuits[index];
+
+    if (circuit->state != CIRCUIT_UP)
+        return set_up(circuits, index);
+    circuit->state = CIRCUIT_RISING;
+    circuits->on_setup(circuits->arg, index, 0);
+    return true;
+}
+
+/* Once round the queue, the oldest first; what one that must wait on needs is not for those behind
+ * it. */
+static void queue_serve(struct circuits *circuits)
+{
+    uint32_t count = circuits->queue.count;
+
+    for (uint32_t i = 0; i < count; i++) { /* claims are of those that have been looked at alone */
+        int32_t next = ring_take(&circuits->queue);
+
+        claim(circuits, next, -1);
+        ring_push(&circuits->queue, circuits->arena, next);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t next = ring_take(&circuits->queue);
+
+        if (!is_claimed(circuits, next) && go_on(circuits, next))
+            circuits->circuits[next].is_queued = false;
+        else
+            queue_join(circuits, next);
+    }
+}
+
 /* ---- messages ---- */
 
 bool circuit_acquire(struct circuits *circuits, int32_t index, int32_t message)
 {
     struct circuit *circuit = &circuits->circuits[index];
+    bool is_first = !circuit->is_queued && !is_claimed(circuits, index);
 
-    if (circuit->state == CIRCUIT_UP) {
+    if (circuit->state == CIRCUIT_UP && is_first) {
         circuit->users++;
         return true;
     }
     circuits->count.waits++;
     ring_push(&circuit->waiting, circuits->arena, message);
-    if (circuit->state == CIRCUIT_DOWN && !set_up(circuits, index)) {
-        circuit->state = CIRCUIT_QUEUED;
-        ring_push(&circuits->queue, circuits->arena, index);
-    }
+    if (circuit->state == CIRCUIT_RISING || circuit->is_queued)
+        return false;
+    if (!is_first || !set_up(circuits, index))
+        queue_join(circuits, index);
     return false;
 }
 
@@ -221,16 +297,11 @@ void circuit_release(struct circuits *circuits, int32_t index)
 {
     struct circuit *circuit = &circuits->circuits[index];
 
-    assert(circuit->state == CIRCUIT_UP && circuit->users > 0);
+    assert(circuit->state != CIRCUIT_DOWN && circuit->users > 0);
     if (--circuit->users > 0)
         return;
     circuit->idle_since = circuits->release_count++;
-    for (uint32_t i = circuits->queue.count; i > 0; i--) { /* once round the queue */
-        int32_t next = ring_take(&circuits->queue);
-
-        if (!set_up(circuits, next))
-            ring_push(&circuits->queue, circuits->arena, next);
-    }
+    queue_serve(circuits);
 }
 
 struct network_circuits circuits_count(const struct circuits *circuits)

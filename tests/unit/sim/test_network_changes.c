@@ -64,6 +64,48 @@ static void without_a_free_port_the_circuit_that_was_idle_longest_goes(void **st
     }
 }
 
+static void a_busy_circuit_lets_those_go_first_who_have_waited_longer(void **state)
+{
+    (void)state;
+    for (int model = 0; model < NETWORK_MODEL_COUNT; model++) {
+        cluster = linked_create(arena, 4);
+        (void)add_light(1, 0);
+        build((enum network_model)model, NULL);
+        (void)send(0, 1, 900, 0); /* up at 5000, until 5900 */
+        run_until(5100 * US);
+        (void)send(0, 2, 100, 1); /* set up from 5900 on */
+        run_until(5200 * US);
+        (void)send(0, 1, 900, 2); /* the circuit is up, and not for it */
+        (void)send(3, 1, 100, 3); /* n1 is claimed, too */
+        run();
+        assert_int_equal(arrival_ps[0], 6000 * US);
+        assert_int_equal(arrival_ps[1], 11100 * US);
+        assert_int_equal(arrival_ps[2], 17000 * US);
+        assert_int_equal(arrival_ps[3], 22100 * US);
+        assert_int_equal(network_circuits(network).setups, 4);
+        assert_int_equal(network_circuits(network).evictions, 3);
+    }
+}
+
+static void a_circuit_that_let_others_go_first_goes_on_without_a_set_up(void **state)
+{
+    (void)state;
+    for (int model = 0; model < NETWORK_MODEL_COUNT; model++) {
+        cluster = linked_create(arena, 4);
+        (void)add_light(2, 0);
+        build((enum network_model)model, NULL);
+        (void)send(0, 1, 900, 0); /* until 5900 */
+        (void)send(0, 3, 300, 1); /* until 5300: then n2 gets its port */
+        run_until(5100 * US);
+        (void)send(0, 2, 100, 2);
+        (void)send(0, 1, 100, 3); /* waits until then */
+        run();
+        assert_int_equal(arrival_ps[2], 10500 * US);
+        assert_int_equal(arrival_ps[3], 6100 * US);
+        assert_int_equal(network_circuits(network).setups, 3);
+    }
+}
+
 static void wavelengths_are_taken_on_every_fibre_of_the_way(void **state)
 {
     (void)state;
@@ -253,6 +295,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_circuit_is_set_up_once_for_both_directions),
         TEST(without_a_free_port_the_circuit_that_was_idle_longest_goes),
+        TEST(a_busy_circuit_lets_those_go_first_who_have_waited_longer),
+        TEST(a_circuit_that_let_others_go_first_goes_on_without_a_set_up),
         TEST(wavelengths_are_taken_on_every_fibre_of_the_way),
         TEST(one_fibre_carries_as_many_circuits_as_wavelengths),
         TEST(a_port_that_is_down_holds_messages_up),
