@@ -142,9 +142,11 @@ static inline void cells_devices(void)
 
 static inline void cells_links(void)
 {
-    static const char *const names[] = { "medium",    "kind",          "node", "bits_per_s",
-                                         "latency_s", "per_message_s", NULL };
-    static const char *const kinds[] = { "switch", "wifi", "bus" };
+    static const char *const names[] = {
+        "medium",        "kind",         "node",  "bits_per_s", "latency_s",
+        "per_message_s", "mesh_columns", "ports", "setup_s",    NULL
+    };
+    static const char *const kinds[] = { "switch", "wifi", "bus", "ring", "mesh", "optical" };
 
     cells_begin(names);
     for (int i = 0; i < random_case.link_count; i++) {
@@ -155,7 +157,8 @@ static inline void cells_links(void)
                   : link->node == CASE_SOURCE ? "source"
                                               : text_int("n", link->node),
                   text_int("", 8 * link->bytes_per_s), text_s(link->latency_ps),
-                  text_s(link->per_message_ps));
+                  text_s(link->per_message_ps), link->kind == CASE_MESH ? "2" : "",
+                  link->kind == CASE_OPTICAL ? "1" : "", link->kind == CASE_OPTICAL ? "0.002" : "");
     }
 }
 

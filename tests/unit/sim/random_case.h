@@ -49,7 +49,7 @@ struct case_device {
     int type, node;
     int halves; /* speed ratio times 2: 1, 2 or 4 */
 };
-enum case_medium { CASE_SWITCH, CASE_WIFI, CASE_BUS };
+enum case_medium { CASE_SWITCH, CASE_WIFI, CASE_BUS, CASE_RING, CASE_MESH, CASE_OPTICAL };
 struct case_link {
     int medium; /* number: in file order */
     enum case_medium kind;

@@ -21,11 +21,40 @@ static uint64_t seed_now;
             fail_msg("case %llu: not so: %s", (unsigned long long)seed_now, #condition);           \
     } while (0)
 
+/* The first medium, if it is not for all nodes, becomes a network of many ways between them. */
+static void draw_network(uint64_t seed)
+{
+    static const enum case_medium kinds[] = { CASE_SWITCH, CASE_RING, CASE_MESH, CASE_OPTICAL };
+    struct rng rng = rng_stream(seed, RNG_TEST, 77);
+    enum case_medium kind = kinds[rng_below(&rng, 4)];
+    bool lacks_node[CASE_NODES] = { false };
+
+    fixture.options.network = (enum serve_network)rng_below(&rng, SERVE_NETWORK_COUNT);
+    if (random_case.link_count == 0 || kind == CASE_SWITCH)
+        return;
+    for (int i = 0; i < random_case.link_count; i++)
+        if (random_case.links[i].medium == 0 && random_case.links[i].node == CASE_EVERY)
+            return;
+    for (int i = 0; i < random_case.device_count; i++)
+        lacks_node[random_case.devices[i].node] = true;
+    for (int i = 0; i < random_case.link_count; i++) {
+        if (random_case.links[i].medium != 0)
+            continue;
+        random_case.links[i].kind = kind;
+        if (random_case.links[i].node >= 0)
+            lacks_node[random_case.links[i].node] = false;
+    }
+    for (int node = 0; node < CASE_NODES; node++)
+        if (lacks_node[node])
+            case_draw_link(0, kind, node);
+}
+
 static void case_load(uint64_t seed, const struct case_may *may)
 {
     seed_now = seed;
     case_draw(seed, may);
     case_begin();
+    draw_network(seed);
     case_write(NULL);
     if (getenv("ORACLE_SEED"))
         case_show();
@@ -235,6 +264,8 @@ static void shorter_ways_write_the_same_bytes(void **state)
             make_pipelines(seed % 4 == 1);
         case_write(NULL);
         load_files();
+        if (seed % 3 > 0)
+            fixture.options.network = SERVE_NETWORK_FIFO;
         for (int keeps = 0; keeps < 2; keeps++) { /* in blocks where nobody keeps requests */
             struct outcome events;
 
