@@ -29,6 +29,8 @@ enum device_column {
     IDLE_W,
     BUSY_W,
     FLOP_PER_S,
+    ENCODE_VALUE_NS,
+    DECODE_VALUE_NS,
     DEVICE_COLUMN_COUNT
 };
 static const struct csv_column device_columns[DEVICE_COLUMN_COUNT] = {
@@ -43,6 +45,8 @@ static const struct csv_column device_columns[DEVICE_COLUMN_COUNT] = {
     [IDLE_W] = { "idle_w", false },
     [BUSY_W] = { "busy_w", false },
     [FLOP_PER_S] = { "flop_per_s", false },
+    [ENCODE_VALUE_NS] = { "encode_value_ns", false },
+    [DECODE_VALUE_NS] = { "decode_value_ns", false },
 };
 
 enum link_column {
@@ -80,6 +84,7 @@ static const char *const kind_names[CLUSTER_KIND_COUNT] = {
 };
 
 #define ANY_NODE "*"
+#define MAX_VALUE_PS (1000000 * UNITS_PS_PER_NS)
 
 /* ---- devices.csv ---- */
 
@@ -114,6 +119,15 @@ static bool read_optional_double(const struct csv *csv, int column, double min, 
     return !csv_has(csv, column) || csv_double(csv, column, min, max, value, err);
 }
 
+static bool read_codec(const struct csv *csv, int column, int64_t *value_ps, struct err *err)
+{
+    *value_ps = -1;
+    if (!csv_has(csv, column))
+        return true;
+    return csv_ns(csv, column, 0, value_ps, err) &&
+           (*value_ps <= MAX_VALUE_PS || csv_bad(csv, column, err, "expected at most 1000000 ns"));
+}
+
 static bool read_device(const struct csv *csv, struct arena *arena, struct names *devices,
                         struct cluster_device *device, struct err *err)
 {
@@ -139,7 +153,9 @@ static bool read_device(const struct csv *csv, struct arena *arena, struct names
            read_optional_double(csv, SPEED_RATIO, 1e-6, 1e6, 1, &device->speed_ratio, err) &&
            read_optional_double(csv, IDLE_W, 0, 1e6, -1, &device->idle_w, err) &&
            read_optional_double(csv, BUSY_W, 0, 1e6, -1, &device->busy_w, err) &&
-           read_optional_double(csv, FLOP_PER_S, 1, 1e21, -1, &device->flop_per_s, err);
+           read_optional_double(csv, FLOP_PER_S, 1, 1e21, -1, &device->flop_per_s, err) &&
+           read_codec(csv, ENCODE_VALUE_NS, &device->encode_value_ps, err) &&
+           read_codec(csv, DECODE_VALUE_NS, &device->decode_value_ps, err);
 }
 
 static bool load_devices(struct arena *arena, struct cluster *cluster, struct err *err)
@@ -385,6 +401,7 @@ struct cluster *cluster_implied(struct arena *arena, const char *const *names, i
         device->address = "";
         device->speed_ratio = 1;
         device->idle_w = device->busy_w = device->flop_per_s = -1;
+        device->encode_value_ps = device->decode_value_ps = -1;
     }
     cluster_index(arena, cluster);
     return cluster;
@@ -416,6 +433,10 @@ static bool is_device_given(const struct cluster_device *device, int column)
         return device->busy_w >= 0;
     case FLOP_PER_S:
         return device->flop_per_s >= 0;
+    case ENCODE_VALUE_NS:
+        return device->encode_value_ps >= 0;
+    case DECODE_VALUE_NS:
+        return device->decode_value_ps >= 0;
     case DEVICE_COLUMN_COUNT:
         break;
     }
@@ -457,6 +478,12 @@ static void write_device_field(struct out *out, const struct cluster_device *dev
         break;
     case FLOP_PER_S:
         out_double(out, device->flop_per_s);
+        break;
+    case ENCODE_VALUE_NS:
+        out_ns(out, device->encode_value_ps);
+        break;
+    case DECODE_VALUE_NS:
+        out_ns(out, device->decode_value_ps);
         break;
     case DEVICE_COLUMN_COUNT:
         break;

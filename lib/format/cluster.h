@@ -20,6 +20,8 @@ struct cluster_device {
     double speed_ratio;                   /* divides every time; 1 when not given */
     const char *address;                  /* host:port of the worker, "" when not given */
     double idle_w, busy_w, flop_per_s;    /* -1 = not given */
+    /* a value that is sent in fewer bits: to code it, to restore it; -1 = not given */
+    int64_t encode_value_ps, decode_value_ps;
     long line;
 };
 

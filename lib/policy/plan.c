@@ -10,6 +10,7 @@
 #include "lib/format/cost.h"
 #include "lib/format/names.h"
 #include "lib/format/placement.h"
+#include "lib/policy/quantise.h"
 #include "lib/policy/slices.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,9 +57,9 @@ static bool check_supported(const struct builder *b, const struct placement_row 
     if (row->max_batch > 1 && row->model[0] != '\0')
         return placement_bad(b->placement, row, PLACEMENT_MAX_BATCH, err,
                              "this version computes one request of a model at a time");
-    if (row->wire_bits != 0 && row->wire_bits != 32)
+    if (quantise_applies(row->wire_bits) && !b->costs)
         return placement_bad(b->placement, row, PLACEMENT_WIRE_BITS, err,
-                             "this version sends activations with 32 bits");
+                             "this can be simulated, not run: expected 32");
     return true;
 }
 
@@ -347,6 +348,11 @@ static bool check_same(const struct builder *b, const struct placement_row *row,
                              "a row above of the same stage says %d", stage->max_batch);
     if (row->max_batch != 0)
         stage->max_batch = row->max_batch;
+    if (row->wire_bits != 0 && stage->wire_bits != 0 && row->wire_bits != stage->wire_bits)
+        return placement_bad(b->placement, row, PLACEMENT_WIRE_BITS, err,
+                             "a row above of the same stage says %d", stage->wire_bits);
+    if (row->wire_bits != 0)
+        stage->wire_bits = row->wire_bits;
     return true;
 }
 
@@ -447,6 +453,21 @@ static bool check_model(const struct builder *b, const struct plan_replica *repl
     return slices_build(b->arena, &slices, err);
 }
 
+/* What each stage sends to the next one in few bits, and what that takes their devices. */
+static void link_stages(const struct builder *b, struct plan_stage *stages, int count)
+{
+    for (int s = 0; s + 1 < count; s++) {
+        const struct cluster_device *from = &b->cluster->devices[stages[s].devices[0]];
+        const struct cluster_device *to = &b->cluster->devices[stages[s + 1].devices[0]];
+
+        if (!quantise_applies(stages[s].wire_bits))
+            continue;
+        stages[s + 1].wire_bits_in = stages[s].wire_bits;
+        stages[s].encode_value_ps = from->encode_value_ps > 0 ? from->encode_value_ps : 0;
+        stages[s + 1].decode_value_ps = to->decode_value_ps > 0 ? to->decode_value_ps : 0;
+    }
+}
+
 /* Rows placed[0..count) are one replica; its stages go to b->stages from b->stage_count on. */
 static bool build_replica(struct builder *b, const struct placed *placed, int count,
                           struct err *err)
@@ -470,6 +491,7 @@ static bool build_replica(struct builder *b, const struct placed *placed, int co
         if (!build_stage(b, &stages[replica->stage_count++], &placed[begin], end - begin, err))
             return false;
     }
+    link_stages(b, stages, replica->stage_count);
     if (b->services[replica->service].model)
         return check_model(b, replica, stages, placed, count, err);
     return check_executable(b, replica, err);

@@ -44,6 +44,10 @@ struct plan_stage {
     int32_t exec_first, exec_last;
     int32_t queue_depth; /* 0 = unbounded */
     int32_t max_batch;   /* 0 = as --batch says */
+    /* Bits of a value that it sends to the next stage, and that it receives; 0 = as it is. What
+     * coding and restoring one takes its first device: 0 where nothing is, or nothing is known. */
+    int32_t wire_bits, wire_bits_in;
+    int64_t encode_value_ps, decode_value_ps;
 };
 
 struct plan_replica {
@@ -106,8 +110,8 @@ int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage
 /* KV cache of one token in this stage. */
 int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage);
 /* Bytes that a stage receives for a step of new_tokens: token ids (4 bytes each) into stage 0, else
- * f32 activations; and what the last stage sends back (one token id). 0 behind a stage of
- * an executable: its cost table states output_bytes. */
+ * activations, in the bits of the stage before it; and what the last stage sends back (one token
+ * id). 0 behind a stage of an executable: its cost table states output_bytes. */
 int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage,
                          int32_t new_tokens);
 int64_t plan_result_bytes(const struct plan *plan, const struct plan_replica *replica);

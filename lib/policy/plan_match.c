@@ -5,6 +5,7 @@
 #include "lib/format/model.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
+#include "lib/policy/quantise.h"
 
 #define TOKEN_BYTES 4
 
@@ -151,7 +152,9 @@ int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage
 
     if (stage->number == 0)
         return (int64_t)TOKEN_BYTES * new_tokens;
-    return model ? model_activation_bytes(model, new_tokens) : 0;
+    return model ? quantise_bytes(model_activation_bytes(model, new_tokens) / QUANTISE_VALUE_BYTES,
+                                  stage->wire_bits_in)
+                 : 0;
 }
 
 int64_t plan_result_bytes(const struct plan *plan, const struct plan_replica *replica)

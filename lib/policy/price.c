@@ -195,6 +195,14 @@ static bool add_slices(const struct owner *owner, const struct plan_stage *stage
     return true;
 }
 
+/* What the stage receives and what it sends has a value for each element of the hidden state. */
+static bool add_codec(const struct model *model, const struct plan_stage *stage, int32_t new_tokens,
+                      struct sum *sum, struct err *err)
+{
+    return add_product(stage->encode_value_ps + stage->decode_value_ps,
+                       (int64_t)new_tokens * model->hidden, &sum->time_ps, err);
+}
+
 void price_use_kappa(struct price *price)
 {
     price->has_kappa = true;
@@ -234,6 +242,8 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
             return false;
         if (price->has_kappa)
             apply_kappa(price, &owner, &sum.key, &sum.time_ps);
+        if (!add_codec(model, stage, new_tokens, &sum, err))
+            return false;
         make_room(price);
         slot = find_slot(price, &sum.key);
         *slot = sum;

@@ -21,7 +21,9 @@ struct price *price_create(struct arena *arena);
 
 /* Time of one step of a stage for one sequence: new_tokens tokens on top of past_tokens in the
  * cache, on a device with the given table, threads (0: the table's only count, else 1) and
- * speed_ratio. *extrapolated counts the operators whose cost lies outside the measured range. */
+ * speed_ratio, with the coding of what it sends and receives in few
+ * bits (plan_stage.encode_value_ps). *extrapolated counts the operators whose cost lies outside the
+ * measured range. */
 bool price_step(struct price *price, const struct plan_stage *stage, const struct model *model,
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err);

@@ -138,6 +138,8 @@ static void write_devices(struct arena *arena, const struct kafetzis_environment
                                               .speed_ratio = 1,
                                               .address = "",
                                               .idle_w = -1,
+                                              .encode_value_ps = -1,
+                                              .decode_value_ps = -1,
                                               .busy_w = -1,
                                               .flop_per_s = from->flop_per_s };
     }

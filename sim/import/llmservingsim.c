@@ -213,6 +213,8 @@ static bool write_cluster(struct import_job *job, const struct llmservingsim_met
                                      .speed_ratio = 1,
                                      .address = "",
                                      .idle_w = -1,
+                                     .encode_value_ps = -1,
+                                     .decode_value_ps = -1,
                                      .busy_w = -1,
                                      .flop_per_s = -1 };
     struct out *out = bundle_open(job, "cluster", "devices.csv", err);

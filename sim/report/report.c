@@ -7,6 +7,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/policy/plan.h"
+#include "lib/policy/quantise.h"
 #include "sim/llm/llm.h"
 #include "sim/serve/serve.h"
 #include <stdio.h>
@@ -42,6 +43,32 @@ static void warn_of_network(struct report *report)
     else if (report->result->continuous)
         warn(report,
              "continuous batches: requests and results travel free, whatever links.csv says");
+}
+
+/* Coding of values that is not known counts for nothing, and says so. */
+static void warn_of_codec(struct arena *arena, struct report *report)
+{
+    const struct plan *plan = report->input->plan;
+    const char *device = NULL, *column = NULL;
+
+    for (int i = 0; i < plan->stage_count && !device; i++) {
+        const struct plan_stage *stage = plan->stages[i];
+        const struct cluster_device *first = &plan->cluster->devices[stage->devices[0]];
+        bool is_last = stage->number + 1 == plan->replicas[stage->replica].stage_count;
+
+        if (quantise_applies(stage->wire_bits) && !is_last && first->encode_value_ps < 0)
+            column = "encode_value_ns";
+        else if (quantise_applies(stage->wire_bits_in) && first->decode_value_ps < 0)
+            column = "decode_value_ns";
+        if (column)
+            device = first->name;
+    }
+    if (device)
+        warn(report,
+             arena_printf(arena,
+                          "wire_bits: devices.csv gives no %s of '%s': what is not known of "
+                          "coding counts as free",
+                          column, device));
 }
 
 /* Whether a device of the table's type computes slices of the model (NULL: anything), with these
@@ -252,7 +279,7 @@ static void warn_of_trim(struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 7 + 3 * input->plan->cluster->device_count + input->plan->replica_count;
+    int most = 8 + 3 * input->plan->cluster->device_count + input->plan->replica_count;
 
     report->input = input;
     report->result = result;
@@ -275,6 +302,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   "%lld operator costs lie outside the measured range: "
                                   "extrapolated",
                                   (long long)result->extrapolated_costs));
+    warn_of_codec(arena, report);
     warn_of_trim(report);
     warn_of_kv(report);
     warn_of_overload(arena, report);

@@ -10,6 +10,7 @@
 #include "lib/format/cost.h"
 #include "lib/format/overhead.h"
 #include "lib/policy/price.h"
+#include "lib/policy/quantise.h"
 
 static const struct cost_table *table_of(const struct serve *serve, int32_t device, struct err *err)
 {
@@ -159,6 +160,40 @@ void costs_scale(const struct serve *serve, const struct lane *lane, struct site
     site->is_sized = lane->size_count > 1;
 }
 
+/* At most what passes the calendar. */
+static int64_t times_ps(int64_t count, int64_t each_ps)
+{
+    return each_ps > 0 && count > ENGINE_LAST_PS / each_ps ? ENGINE_LAST_PS : count * each_ps;
+}
+
+/* Coding on the device that sends, restoring on the one that receives, and the fewer bytes between
+ * them: what a stage sends is taken for f32 values. */
+static bool codec_fill(struct serve *serve, const struct lane *lane, struct err *err)
+{
+    for (int s = 0; s + 1 < lane->stage_count; s++) {
+        struct site *from = &lane->sites[s], *to = from + 1;
+        const struct plan_stage *stage = from->stage;
+
+        for (int b = 0; b < lane->size_count && quantise_applies(stage->wire_bits); b++) {
+            int64_t values = from->output_bytes[b] / QUANTISE_VALUE_BYTES;
+
+            if (from->output_bytes[b] % QUANTISE_VALUE_BYTES != 0)
+                return err_set(err, ERR_INPUT,
+                               "%s: output_bytes of stage %d of '%s' is '%lld': with wire_bits %d "
+                               "expected a multiple of %d, the bytes of a value",
+                               cost_path(table_of(serve, from->device, err)), stage->exec_last,
+                               stage->executable, (long long)from->output_bytes[b],
+                               stage->wire_bits, QUANTISE_VALUE_BYTES);
+            from->raw_jobs[b].cost_ps = engine_after_ps(from->raw_jobs[b].cost_ps,
+                                                        times_ps(values, stage->encode_value_ps));
+            to->raw_jobs[b].cost_ps = engine_after_ps(to->raw_jobs[b].cost_ps,
+                                                      times_ps(values, to->stage->decode_value_ps));
+            from->output_bytes[b] = quantise_bytes(values, stage->wire_bits);
+        }
+    }
+    return true;
+}
+
 static bool executable_fill(struct serve *serve, struct lane *lane, struct err *err)
 {
     int32_t most = serve->most_items;
@@ -177,10 +212,13 @@ static bool executable_fill(struct serve *serve, struct lane *lane, struct err *
         for (int i = 0; i < site->device_count; i++)
             if (!device_jobs(serve, lane, site, i, err))
                 return false;
-        costs_scale(serve, lane, site);
         if (serve->options->rules == SERVE_DLSIM)
             site->queued_ps = lane->stage_count > 1 ? 3 * UNITS_PS_PER_MS : 4 * UNITS_PS_PER_MS;
     }
+    if (!codec_fill(serve, lane, err))
+        return false;
+    for (int s = 0; s < lane->stage_count; s++)
+        costs_scale(serve, lane, &lane->sites[s]);
     return true;
 }
 

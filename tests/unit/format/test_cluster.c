@@ -41,9 +41,9 @@ static void every_device_column_is_read(void **state)
     const struct cluster *k = load(
         *state,
         "flop_per_s,busy_w,idle_w,address,speed_ratio,threads,reserved_bytes,memory_bytes,node,"
-        "type,device,x_room\n"
-        "1e9,6.5,2.5,10.0.0.1:5555,0.5,4,100,1000,n0,pi,a,attic\n"
-        ",,,,,,,,,nano,b,\n",
+        "type,device,x_room,decode_value_ns,encode_value_ns\n"
+        "1e9,6.5,2.5,10.0.0.1:5555,0.5,4,100,1000,n0,pi,a,attic,0.25,1.5\n"
+        ",,,,,,,,,nano,b,,0,\n",
         NULL);
 
     assert_non_null(k);
@@ -58,6 +58,10 @@ static void every_device_column_is_read(void **state)
     assert_string_equal(k->devices[0].address, "10.0.0.1:5555");
     assert_true(k->devices[0].idle_w == 2.5 && k->devices[0].busy_w == 6.5);
     assert_true(k->devices[0].flop_per_s == 1e9);
+    assert_int_equal(k->devices[0].encode_value_ps, 1500);
+    assert_int_equal(k->devices[0].decode_value_ps, 250);
+    assert_int_equal(k->devices[1].encode_value_ps, -1);
+    assert_int_equal(k->devices[1].decode_value_ps, 0);
     assert_int_equal(k->devices[0].line, 2);
     assert_string_equal(k->devices[1].node, "b");
     assert_string_equal(k->devices[1].address, "");
@@ -75,11 +79,23 @@ static void bad_devices_are_named(void **state)
     static const struct {
         const char *column, *value;
     } bad[] = {
-        { "memory_bytes", "0" },  { "memory_bytes", "4GB" },  { "reserved_bytes", "-1" },
-        { "threads", "0" },       { "threads", "two" },       { "speed_ratio", "0" },
-        { "speed_ratio", "nan" }, { "speed_ratio", "1e999" }, { "address", "10.0.0.1" },
-        { "address", ":5555" },   { "address", "pi:0" },      { "address", "pi:65536" },
-        { "idle_w", "-1" },       { "busy_w", "inf" },        { "flop_per_s", "0" },
+        { "memory_bytes", "0" },
+        { "memory_bytes", "4GB" },
+        { "reserved_bytes", "-1" },
+        { "threads", "0" },
+        { "threads", "two" },
+        { "speed_ratio", "0" },
+        { "speed_ratio", "nan" },
+        { "speed_ratio", "1e999" },
+        { "address", "10.0.0.1" },
+        { "address", ":5555" },
+        { "address", "pi:0" },
+        { "address", "pi:65536" },
+        { "idle_w", "-1" },
+        { "busy_w", "inf" },
+        { "flop_per_s", "0" },
+        { "encode_value_ns", "-1" },
+        { "decode_value_ns", "1000000.001" },
     };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

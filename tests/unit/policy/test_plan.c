@@ -224,7 +224,7 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
         { "phase", "decode", "this version runs prefill and decode in the same place" },
         { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
         { "max_batch", "2", "this version computes one request of a model at a time" },
-        { "wire_bits", "8", "this version sends activations with 32 bits" },
+        { "wire_bits", "8", "this can be simulated, not run: expected 32" },
     };
     struct scratch *scratch = *state;
 
@@ -439,6 +439,9 @@ static void profiled_stages_are_covered_once_and_in_order(void **state)
         "p.csv:3:5: executable is 'four': line 2 says 'two': one executable a replica");
     expect_box_error(scratch, BOX "c,0,0,x,two,\nc,0,0,y,one,\n",
                      "p.csv:3:5: executable is 'one': line 2 of the same stage says 'two'");
+    expect_box_error(scratch,
+                     HEAD "executable,wire_bits\nc,0,0,x,two,\nc,0,0,y,two,8\nc,0,0,z,two,16\n",
+                     "p.csv:4:6: wire_bits is '16': a row above of the same stage says 8");
     expect_box_error(scratch, BOX "c,0,0,x,two,0-1\nc,0,0,y,two,\n",
                      "p.csv:3:6: layers is '': line 2 of the same stage says otherwise");
     expect_error(scratch, BOX "c,0,0,x,one,\n",
