@@ -118,7 +118,34 @@ static void pairs_keep(struct network *network, const struct network_pair *pairs
 /* How many legs use what; only whether it is one matters. */
 struct users {
     int32_t *links, *senders; /* by link; by port that pays for messages */
+    bool *are_empty; /* by route: its messages use nothing, but for what their sender pays */
 };
+
+/* A route is empty when all its pairs are. */
+static void empties_find(const struct network *network, const struct network_options *options,
+                         const struct network_pair *pairs, int pair_count, struct users *users)
+{
+    users->are_empty =
+        arena_array(network->arena, (size_t)network->route_count, sizeof(*users->are_empty));
+    for (int i = 0; i < network->route_count; i++)
+        users->are_empty[i] = options->are_empty != NULL;
+    for (int i = 0; options->are_empty && i < pair_count; i++)
+        if (!options->are_empty[i])
+            users->are_empty[network_route(network, pairs[i].from, pairs[i].to)] = false;
+}
+
+static void leg_count(const struct topology *topology, const struct topology_leg *leg,
+                      bool is_empty, struct users *users)
+{
+    if (leg->per_message_ps > 0)
+        users->senders[leg->from]++;
+    if (is_empty && leg->per_message_ps == 0)
+        return;
+    for (int32_t k = 0; k < leg->step_count; k++)
+        users->links[topology->steps[leg->first_step + k].link]++;
+    if (leg->in_link >= 0)
+        users->links[leg->in_link]++;
+}
 
 static void users_count(const struct network *network, struct users *users)
 {
@@ -127,26 +154,23 @@ static void users_count(const struct network *network, struct users *users)
     users->links = arena_array(network->arena, (size_t)topology->link_count, sizeof(*users->links));
     users->senders =
         arena_array(network->arena, (size_t)topology->port_count, sizeof(*users->senders));
-    for (int32_t i = 0; i < topology->leg_count; i++) {
-        const struct topology_leg *leg = &topology->legs[i];
-
-        for (int32_t k = 0; k < leg->step_count; k++)
-            users->links[topology->steps[leg->first_step + k].link]++;
-        if (leg->in_link >= 0)
-            users->links[leg->in_link]++;
-        users->senders[leg->from]++;
-    }
+    for (int32_t i = 0; i < topology->route_count; i++)
+        for (int32_t k = 0; k < topology->routes[i].leg_count; k++)
+            leg_count(topology, &topology->legs[topology->routes[i].first_leg + k],
+                      users->are_empty[i], users);
 }
 
 /* Whether messages of the route, which is one leg over one link, meet nobody's: the links are its
- * own, as fast as itself, and its sender pays for no other. */
-static bool is_alone(const struct network *network, const struct users *users,
+ * own, as fast as itself, and its sender pays for no other. Empty messages meet no empty ones. */
+static bool is_alone(const struct network *network, const struct users *users, int index,
                      const struct topology_leg *leg)
 {
     const struct topology *topology = network->topology;
     int32_t link = topology->steps[leg->first_step].link;
     int64_t rate = topology->rates[leg->first_rate].rate_millibits_per_s;
 
+    if (users->are_empty[index] && leg->per_message_ps == 0)
+        return users->links[link] == 0 && (leg->in_link < 0 || users->links[leg->in_link] == 0);
     return users->links[link] == 1 &&
            topology_state_link_rate(network->first_state, &topology->links[link]) == rate &&
            (leg->in_link < 0 ||
@@ -166,8 +190,9 @@ static enum route_kind kind_of(const struct network *network, const struct users
     if (topology->routes[index].leg_count > 1 || leg->step_count > 1 || leg->circuit >= 0)
         return ROUTE_JOURNEY;
     if (network->model == NETWORK_FLOWS)
-        return users && leg->rate_count == 1 && is_alone(network, users, leg) ? ROUTE_PORT
-                                                                              : ROUTE_JOURNEY;
+        return users && leg->rate_count == 1 && is_alone(network, users, index, leg)
+                   ? ROUTE_PORT
+                   : ROUTE_JOURNEY;
     return leg->rate_count > 1 ? ROUTE_CHANGING : ROUTE_PORT;
 }
 
@@ -230,8 +255,10 @@ struct network *network_open(struct arena *arena, const struct cluster *cluster,
         return NULL;
     network->first_state = topology_state_create(arena, network->topology);
     links_fill(network);
-    if (has_shortcut)
+    if (has_shortcut) {
+        empties_find(network, options, pairs, pair_count, &users);
         users_count(network, &users);
+    }
     for (int i = 0; i < network->route_count; i++)
         route_fill(network, has_shortcut ? &users : NULL, i);
     if (network->has_journeys)

@@ -47,6 +47,7 @@ struct network_options {
     /* Flows: routes that share nothing with others, and whose rates never change, are FIFO ports.
      * That gives the same, to 1 ps for each message that waited for another, and is fast. */
     bool has_shortcut;
+    const bool *are_empty; /* by pair: its messages will have no bytes. NULL = they may */
 };
 
 struct network_sent { /* what is known of a message when it is sent */

@@ -4,6 +4,7 @@
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
+#include "sim/generate/stream.h"
 #include "sim/network/network.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -148,16 +149,33 @@ static int route_of(const struct serve *serve, const struct network_pair *pair)
     return network_route_is_free(serve->network, route) ? -1 : route;
 }
 
+/* Whether no message into the lane's stage, or behind the last one, will have bytes. */
+static bool is_empty_into(const struct serve *serve, const struct lane *lane, int stage)
+{
+    const struct serve_input *input = serve->input;
+
+    if (lane->sites[0].is_model)
+        return false;
+    if (stage == 0)
+        return input->workload ? !input->workload->prompt_tokens : stream_is_plain(input->stream);
+    for (int b = 0; b < lane->size_count; b++)
+        if (lane->sites[stage - 1].output_bytes[b] > 0)
+            return false;
+    return true;
+}
+
 /* A stage on several devices talks through its first one. */
 static bool routes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    struct network_pair *pairs = arena_array(
-        serve->arena, (size_t)plan->stage_count + (size_t)plan->replica_count, sizeof(*pairs));
+    size_t most = (size_t)plan->stage_count + (size_t)plan->replica_count;
+    struct network_pair *pairs = arena_array(serve->arena, most, sizeof(*pairs));
+    bool *are_empty = arena_array(serve->arena, most, sizeof(*are_empty));
     const struct network_options options = {
         .model = serve->options->network == SERVE_NETWORK_FIFO ? NETWORK_FIFO : NETWORK_FLOWS,
         .events = serve->input->events,
         .has_shortcut = serve->options->network == SERVE_NETWORK_AUTO,
+        .are_empty = are_empty,
     };
     int count = 0;
 
@@ -166,9 +184,11 @@ static bool routes_build(struct serve *serve, struct err *err)
         int32_t from = NETWORK_SOURCE;
 
         for (int s = 0; s < lane->stage_count; s++) {
+            are_empty[count] = is_empty_into(serve, lane, s);
             pairs[count++] = (struct network_pair){ from, lane->sites[s].device };
             from = lane->sites[s].device;
         }
+        are_empty[count] = is_empty_into(serve, lane, lane->stage_count);
         pairs[count++] = (struct network_pair){ from, NETWORK_SOURCE };
     }
     serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);

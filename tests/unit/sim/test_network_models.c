@@ -277,6 +277,32 @@ static void what_shares_a_port_is_no_port(void **state)
     assert_int_equal(network_link_busy_ps(network, link_named("lan/n2")), 1000 * US);
 }
 
+static void empty_messages_meet_nobody(void **state)
+{
+    static const struct network_pair pairs[] = { { 0, 1 }, { 0, 2 }, { 3, 1 },
+                                                 { 4, 5 }, { 4, 6 }, { 7, 6 } };
+    static const bool are_empty[] = { true, true, true, false, true, true };
+    const struct network_options options = { .model = NETWORK_FLOWS,
+                                             .has_shortcut = true,
+                                             .are_empty = are_empty };
+
+    (void)state;
+    linked_medium(arena, cluster, "lan", CLUSTER_SWITCH, "*");
+    build_pairs(&options, pairs, 6);
+    assert_int_equal(send(0, 1, 0, 0).arrival_ps, 100 * US);
+    assert_int_equal(send(0, 2, 0, 1).arrival_ps, 100 * US);
+    assert_int_equal(send(3, 1, 0, 2).arrival_ps, 100 * US);
+    assert_int_equal(send(4, 5, 1000, 3).arrival_ps, 1100 * US);
+    assert_int_equal(send(4, 6, 0, 4).arrival_ps, NETWORK_LATER); /* not behind the one to n5 */
+    assert_int_equal(send(7, 6, 0, 5).arrival_ps, 100 * US);
+    run();
+    assert_int_equal(arrival_ps[4], 100 * US);
+    assert_int_equal(network_moved_bytes(network), 1000);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n4")), 1000 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n5/in")), 1000 * US);
+    assert_int_equal(network_link_busy_ps(network, link_named("lan/n6/in")), 0);
+}
+
 /* A node pays for its messages one after the other, over whatever link they go. */
 static void a_sender_that_pays_for_two_routes_is_no_port(void **state)
 {
@@ -353,6 +379,7 @@ int main(void)
         TEST(messages_of_one_stream_follow_each_other),
         TEST(ports_stand_for_flows_where_nothing_meets),
         TEST(what_shares_a_port_is_no_port),
+        TEST(empty_messages_meet_nobody),
         TEST(a_sender_that_pays_for_two_routes_is_no_port),
         TEST(a_ring_link_serves_messages_in_the_order_in_which_they_come),
         TEST(a_gateway_forwards_what_it_has_received),
