@@ -27,6 +27,16 @@ air,wifi,right,2e7,0.0004,0.0001
 air,wifi,middle,3e7,0.0005,0.0001
 lan,switch,*,1e8,0.0002,0.00003
 END
+    mkdir ways && cp cluster/devices.csv ways && cat > ways/links.csv << 'END'
+medium,kind,node,bits_per_s,latency_s,per_message_s,setup_s,ports
+loop,ring,left,3.3e6,0.0003,0.0001,,
+loop,ring,middle,2.9e6,0.0003,0.0001,,
+loop,ring,source,7.1e6,0.0002,0,,
+light,optical,middle,1e7,0.0001,,0.0013,1
+light,optical,right,0.9e7,0.0001,,0.0013,1
+END
+    printf 'time_s,target,event,value\n0.3,loop,bits_per_s,2.1e6\n0.4,b,down,\n0.5,light,down,\n0.7,b,up,\n' > changes.csv
+    printf '0.8,light,up,\n1,loop/middle,bits_per_s,4.7e6\n1.2,loop/left,down,\n1.25,loop/left,up,\n' >> changes.csv
     cat > placement.csv << 'END'
 service,replica,stage,device,executable,epoch,from_s
 p,0,0,a,pipe,0,
@@ -80,6 +90,9 @@ random -p still.csv -w open.csv -c costs --cluster cluster --dispatch random --a
 events -p still.csv -w open.csv -c costs --cluster cluster --events events.csv --dispatch round-robin
 epochs -p placement.csv -w open.csv -c costs --cluster cluster --switch-cost 30ms --dispatch least-last-stage
 overheads -p still.csv -w open.csv -c costs --cluster cluster --overhead overhead.csv
+fifo -p still.csv -w open.csv -c costs --cluster cluster --network fifo
+ways -p still.csv -w open.csv -c costs --cluster ways --events changes.csv --utilisation-out ways-utilisation.csv
+ways-fifo -p still.csv -w open.csv -c costs --cluster ways --events changes.csv --network fifo --utilisation-out ways-fifo-utilisation.csv
 all -p placement.csv -w closed.csv -c costs --cluster cluster --events events.csv --overhead overhead.csv --batch fixed:4:1ms --switch-cost 7ms
 END
         # Without files: closed form, in blocks and one by one, against events.
