@@ -87,22 +87,31 @@ static int64_t layer_bytes(const struct forward_shape *shape)
            forward_ffn_down_bytes(shape) + 4 * forward_small_floats(shape);
 }
 
-/* A tied lm_head shares the embedding's matrix when both are in the stage. */
-static bool shares_embedding(const struct setup_model *model, const struct setup_stage *stage)
+#define NOBODY (-1)
+
+/* Whose embedding a stage's tied lm_head shares: that of the first stage here, its own included,
+ * which has one of the same model. */
+static int embedding_of(const struct setup *setup, int index)
 {
-    return stage->has_embed && stage->has_lm_head && model->model.tied_lm_head;
+    const struct setup_stage *stage = &setup->stages[index];
+
+    for (int i = 0; i <= index && setup->models[stage->model].model.tied_lm_head; i++)
+        if (setup->stages[i].model == stage->model && setup->stages[i].has_embed)
+            return i;
+    return NOBODY;
 }
 
-static int64_t stage_weight_bytes(const struct setup_model *model, const struct setup_stage *stage)
+static int64_t stage_weight_bytes(const struct setup *setup, int index)
 {
-    struct forward_shape shape = shape_of(model);
+    const struct setup_stage *stage = &setup->stages[index];
+    struct forward_shape shape = shape_of(&setup->models[stage->model]);
     int64_t bytes = stage->layer_count * layer_bytes(&shape);
 
     if (stage->has_embed)
         bytes += forward_embed_bytes(&shape) + 4 * forward_positions_floats(&shape);
     if (stage->has_lm_head)
         bytes += 4 * forward_small_floats(&shape) +
-                 (shares_embedding(model, stage) ? 0 : forward_lm_head_bytes(&shape));
+                 (embedding_of(setup, index) != NOBODY ? 0 : forward_lm_head_bytes(&shape));
     return bytes;
 }
 
@@ -111,7 +120,7 @@ int64_t shard_weight_bytes(const struct setup *setup)
     int64_t bytes = 0;
 
     for (int i = 0; i < setup->stage_count; i++)
-        bytes += stage_weight_bytes(&setup->models[setup->stages[i].model], &setup->stages[i]);
+        bytes += stage_weight_bytes(setup, i);
     return bytes;
 }
 
@@ -223,10 +232,14 @@ static bool fill_layer(struct shard *shard, const struct forward_shape *shape, i
     return err->kind == ERR_NONE;
 }
 
-static bool fill_ends(struct shard *shard, const struct setup_model *model,
-                      const struct setup_stage *stage, const struct forward_shape *shape,
-                      struct forward_ends *ends, struct err *err)
+static bool fill_ends(struct shard *shard, int index, struct err *err)
 {
+    const struct setup_stage *stage = &shard->setup->stages[index];
+    const struct setup_model *model = &shard->setup->models[stage->model];
+    const struct forward_shape *shape = &shard->stages[index].model->shape;
+    struct forward_ends *ends = &shard->stages[index].ends;
+    int embedding = embedding_of(shard->setup, index);
+
     if (stage->has_embed) {
         ends->embed =
             fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, PART_EMBED, err);
@@ -235,8 +248,8 @@ static bool fill_ends(struct shard *shard, const struct setup_model *model,
     }
     if (stage->has_lm_head) {
         ends->small = fill(shard, forward_small_floats(shape), -1, PART_END_SMALL, err);
-        if (shares_embedding(model, stage))
-            ends->lm_head = ends->embed;
+        if (embedding != NOBODY)
+            ends->lm_head = shard->stages[embedding].ends.embed;
         else /* tied but elsewhere: the same values */
             ends->lm_head = fill_typed(shard, shape->dtype, forward_lm_head_bytes(shape), -1,
                                        model->model.tied_lm_head ? PART_EMBED : PART_LM_HEAD, err);
@@ -291,7 +304,7 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
         if (!fill_layer(shard, &stage->model->shape, setup->layer_first + i, &stage->layers[i],
                         err))
             return false;
-    if (!fill_ends(shard, model, setup, &stage->model->shape, &stage->ends, err))
+    if (!fill_ends(shard, index, err))
         return false;
     if (setup->layer_count > 0) {
         stage->kv =

@@ -125,6 +125,12 @@ int cost_stage_count(const struct cost_table *table, const char *executable);
 /* How many batch sizes an executable was profiled with (0: unknown executable), and these sizes,
  * ascending, in *sizes. All of its stages have a row of each: else the table does not load. */
 int cost_batch_sizes(const struct cost_table *table, const char *executable, const int32_t **sizes);
+/* What stages first to last of an executable hold on a device: their weights, summed, and the
+ * largest activations of any of them in batches up to the smallest profiled one of `items`. False
+ * when so many were never profiled, or such stages. */
+bool cost_stage_memory(const struct cost_table *table, const char *executable, int32_t first,
+                       int32_t last, int32_t items, int64_t *weight_bytes,
+                       int64_t *activation_bytes);
 
 /* ---- rows, for the profiler's writer and the reader alike ---- */
 

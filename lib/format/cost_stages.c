@@ -262,3 +262,26 @@ int cost_batch_sizes(const struct cost_table *table, const char *executable, con
     *sizes = &table->batches[table->executables[low].first_batch];
     return table->executables[low].batch_count;
 }
+
+bool cost_stage_memory(const struct cost_table *table, const char *executable, int32_t first,
+                       int32_t last, int32_t items, int64_t *weight_bytes,
+                       int64_t *activation_bytes)
+{
+    const int32_t *sizes;
+    int count = cost_batch_sizes(table, executable, &sizes);
+
+    *weight_bytes = *activation_bytes = 0;
+    if (count == 0 || items > sizes[count - 1])
+        return false;
+    for (int b = 0; b < count && (b == 0 || sizes[b - 1] < items); b++)
+        for (int32_t k = first; k <= last; k++) {
+            const struct cost_stage *row = cost_stage_find_batch(table, executable, k, sizes[b]);
+
+            if (!row)
+                return false;
+            *weight_bytes += b == 0 ? row->weight_bytes : 0;
+            if (row->activation_bytes > *activation_bytes)
+                *activation_bytes = row->activation_bytes;
+        }
+    return true;
+}

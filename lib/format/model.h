@@ -100,6 +100,35 @@ int64_t model_weight_bytes(const struct model *model);                     /* th
 int64_t model_kv_bytes_per_token(const struct model *model);               /* of one layer */
 int64_t model_activation_bytes(const struct model *model, int32_t tokens); /* hidden, f32 */
 
+/* ---- what a slice holds (model_memory.c) ---- */
+
+struct model_part { /* slices first to last of `of` equal ones; { 0, 0, 1 } = the whole block */
+    int32_t first, last, of;
+};
+/* Into how many slices the block may be cut: only divisors of the KV heads (attn), of the heads
+ * (proj), of ffn_hidden (ffn_up, ffn_down); any number up to the vocabulary (lm_head; an encoder's
+ * pooler stays whole), any number at all (conn, along the sequence); embed stays whole. */
+bool model_can_cut(const struct model *model, enum model_block block, int32_t of);
+/* In exact proportion; the parts of a block add up to it. Norms (conn) are needed whole by every
+ * device that has a part of the sequence. */
+int64_t model_part_weight_bytes(const struct model *model, enum model_block block,
+                                struct model_part part);
+/* Of the matrix of a tied model that a device with embed and this part of lm_head has twice. */
+int64_t model_part_tied_bytes(const struct model *model, struct model_part part);
+/* KV cache of one token in one layer, of this part of attn. */
+int64_t model_part_kv_bytes_per_token(const struct model *model, struct model_part part);
+
+struct model_step {
+    int64_t rows;      /* new tokens of all sequences, >= 1 */
+    int64_t sequences; /* >= 1 */
+    int64_t kv_len;    /* keys of the longest, new ones included */
+};
+/* Activations that are alive at once while this part of a block is computed: f32, the residual
+ * stream, what the block reads and makes, and the scores of one head at a time, as
+ * lib/kernels/forward.c does it. Saturates at INT64_MAX, as sums of these do. */
+int64_t model_part_work_bytes(const struct model *model, enum model_block block,
+                              struct model_part part, const struct model_step *step);
+
 /* Writes the rows as a catalogue file. */
 void model_write(struct out *out, const struct model *const *models, int count);
 /* Writes layers.csv (profiling study, section 10): a row for embed, each layer and lm_head; layer

@@ -37,6 +37,7 @@ struct builder {
     int epoch_count;
     struct plan_stage *stages;
     int stage_count;
+    bool is_outline; /* takes what this version neither simulates nor runs; no slices */
 };
 
 /* ---- one row ---- */
@@ -187,7 +188,8 @@ static bool resolve_rows(struct builder *b, struct err *err)
         struct placed *placed = &b->placed[i];
 
         placed->row = row;
-        if (!check_supported(b, row, err) || !find_device(b, row, &placed->device, err))
+        if ((!b->is_outline && !check_supported(b, row, err)) ||
+            !find_device(b, row, &placed->device, err))
             return false;
         if (service == known ? !add_service(b, row, service, err)
                              : !check_service(b, row, b->first_rows[service], err))
@@ -285,10 +287,14 @@ static bool check_costs(const struct builder *b, const struct placement_row *row
     const struct cluster_device *d = &b->cluster->devices[device];
     const struct cost_table *table;
 
+    if (row->executable[0] == '\0' && b->is_outline)
+        return true;
     if (!b->costs)
         return row->executable[0] == '\0' ||
                placement_bad(b->placement, row, PLACEMENT_EXECUTABLE, err,
-                             "a black box can be simulated, not run");
+                             b->is_outline ? "what a black box holds stands in stages.csv of "
+                                             "its --costs, which are missing"
+                                           : "a black box can be simulated, not run");
     table = cost_set_find(b->costs, d->type);
     if (!table)
         return err_at(err, arena_printf(b->arena, "%s/devices.csv", b->cluster->path), d->line, 0,
@@ -315,7 +321,7 @@ static bool add_device(const struct builder *b, struct plan_stage *stage, int32_
         return placement_bad(b->placement, row, PLACEMENT_DEVICE, err,
                              "stage %d of replica %d of '%s' has this device already", row->stage,
                              row->replica, row->service);
-    if (!is_known && stage->device_count > 0 && row->model[0] != '\0')
+    if (!is_known && stage->device_count > 0 && row->model[0] != '\0' && !b->is_outline)
         return placement_bad(b->placement, row, PLACEMENT_DEVICE, err,
                              "this version runs a stage of a model on one device, and line %ld "
                              "says '%s'",
@@ -493,7 +499,7 @@ static bool build_replica(struct builder *b, const struct placed *placed, int co
     }
     link_stages(b, stages, replica->stage_count);
     if (b->services[replica->service].model)
-        return check_model(b, replica, stages, placed, count, err);
+        return b->is_outline || check_model(b, replica, stages, placed, count, err);
     return check_executable(b, replica, err);
 }
 
@@ -540,9 +546,9 @@ static const struct cluster *imply_cluster(struct arena *arena, const struct pla
                            costs ? cost_type(costs->tables[0]) : "");
 }
 
-const struct plan *plan_build(struct arena *arena, const struct placement *placement,
-                              const struct cluster *cluster, const struct cost_set *costs,
-                              struct model_catalogue *catalogue, struct err *err)
+static const struct plan *build(struct arena *arena, const struct placement *placement,
+                                const struct cluster *cluster, const struct cost_set *costs,
+                                struct model_catalogue *catalogue, bool is_outline, struct err *err)
 {
     size_t count = (size_t)placement->count;
     struct plan *plan = arena_alloc(arena, sizeof *plan);
@@ -556,6 +562,7 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
         return NULL;
     b.costs = costs;
     b.catalogue = catalogue;
+    b.is_outline = is_outline;
     b.service_names = names_create(arena);
     b.services = arena_array(arena, count, sizeof *b.services);
     b.first_rows = arena_array(arena, count, sizeof *b.first_rows);
@@ -579,6 +586,20 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
     plan->replicas = b.replicas;
     plan->stages = stages;
     return plan;
+}
+
+const struct plan *plan_build(struct arena *arena, const struct placement *placement,
+                              const struct cluster *cluster, const struct cost_set *costs,
+                              struct model_catalogue *catalogue, struct err *err)
+{
+    return build(arena, placement, cluster, costs, catalogue, false, err);
+}
+
+const struct plan *plan_outline(struct arena *arena, const struct placement *placement,
+                                const struct cluster *cluster, const struct cost_set *costs,
+                                struct model_catalogue *catalogue, struct err *err)
+{
+    return build(arena, placement, cluster, costs, catalogue, true, err);
 }
 
 int32_t plan_find_service(const struct plan *plan, const char *name)

@@ -94,6 +94,14 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
                               const struct cluster *cluster, const struct cost_set *costs,
                               struct model_catalogue *catalogue, struct err *err);
 
+/* The same for what asks about memory alone (footprint.h): it takes all that a placement may say,
+ * also what this version neither simulates nor runs (parts, several devices a stage, phases,
+ * copies), and needs no measured kernels. Its stages have no slices: what models hold is in the
+ * rows. */
+const struct plan *plan_outline(struct arena *arena, const struct placement *placement,
+                                const struct cluster *cluster, const struct cost_set *costs,
+                                struct model_catalogue *catalogue, struct err *err);
+
 int32_t plan_find_service(const struct plan *plan, const char *name); /* -1 = not placed */
 
 /* Index of the plan's service for each service of the workload; checks that it is placed and that
@@ -103,8 +111,13 @@ int32_t plan_find_service(const struct plan *plan, const char *name); /* -1 = no
 bool plan_match_workload(struct arena *arena, const struct plan *plan, struct workload *workload,
                          const int32_t **service_of, struct err *err);
 
-/* Weights of the stage's slices on one device. A stage that holds both ends of a tied model counts
- * the shared matrix once; two stages on one device have a copy each, in the runner as well. */
+/* The most requests (items of an executable) that a replica computes at once: the least of its
+ * stages, each of which has its rows' max_batch, else what is common to all. */
+int32_t plan_replica_batch(const struct plan_replica *replica, int32_t common);
+
+/* Weights of the stage's slices on one device. A replica that has both ends of a tied model on one
+ * device holds the shared matrix there once, in the runner as well: the lm_head's stage is without
+ * it. */
 int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage *stage,
                                 int32_t device);
 /* KV cache of one token in this stage. */

@@ -99,6 +99,20 @@ bool plan_match_workload(struct arena *arena, const struct plan *plan, struct wo
     return true;
 }
 
+/* ---- batches ---- */
+
+int32_t plan_replica_batch(const struct plan_replica *replica, int32_t common)
+{
+    int32_t most = INT32_MAX;
+
+    for (int s = 0; s < replica->stage_count; s++) {
+        int32_t own = replica->stages[s].max_batch > 0 ? replica->stages[s].max_batch : common;
+
+        most = own < most ? own : most;
+    }
+    return most;
+}
+
 /* ---- bytes ---- */
 
 static const struct model *model_of(const struct plan *plan, const struct plan_stage *stage)
@@ -117,21 +131,30 @@ static int64_t slice_weight_bytes(const struct model *model, const struct plan_s
     return bytes;
 }
 
+static unsigned blocks_on(const struct plan_stage *stage, int32_t device)
+{
+    unsigned here = 0;
+
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].device == device)
+            here |= stage->slices[i].blocks;
+    return here;
+}
+
 int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage *stage,
                                 int32_t device)
 {
-    const unsigned ends = 1u << BLOCK_EMBED | 1u << BLOCK_LM_HEAD;
     const struct model *model = model_of(plan, stage);
-    unsigned here = 0;
+    const struct plan_replica *replica = &plan->replicas[stage->replica];
+    bool has_embed = false;
     int64_t bytes = 0;
 
-    for (int i = 0; i < stage->slice_count; i++) {
-        if (stage->slices[i].device != device)
-            continue;
-        bytes += slice_weight_bytes(model, &stage->slices[i]);
-        here |= stage->slices[i].blocks;
-    }
-    if (model && (here & ends) == ends)
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].device == device)
+            bytes += slice_weight_bytes(model, &stage->slices[i]);
+    for (int s = 0; s < replica->stage_count; s++)
+        has_embed = has_embed || blocks_on(&replica->stages[s], device) & 1u << BLOCK_EMBED;
+    if (has_embed && blocks_on(stage, device) & 1u << BLOCK_LM_HEAD)
         bytes -= model_tied_bytes(model);
     return bytes;
 }

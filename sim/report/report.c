@@ -196,13 +196,15 @@ static const int64_t *streamed_bytes(struct arena *arena, const struct plan *pla
 
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = plan->stages[i];
-        const struct model *model = plan->services[plan->replicas[stage->replica].service].model;
+        const struct plan_replica *replica = &plan->replicas[stage->replica];
+        const struct model *model = plan->services[replica->service].model;
         int32_t device = stage->devices[0];
 
         if (!model)
             continue;
         sums_bytes[device] += plan_stage_weight_bytes(plan, stage, device);
-        if (stage->has_embed && !(stage->has_lm_head && model->tied_lm_head))
+        if (stage->has_embed && !(replica->stages[replica->stage_count - 1].devices[0] == device &&
+                                  model->tied_lm_head))
             sums_bytes[device] -= model_block_weight_bytes(model, BLOCK_EMBED);
     }
     return sums_bytes;

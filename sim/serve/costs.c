@@ -102,7 +102,7 @@ static bool device_jobs(struct serve *serve, const struct lane *lane, struct sit
 {
     const struct plan_stage *stage = site->stage;
     const struct cost_table *table = table_of(serve, stage->devices[position], err);
-    int64_t weight_bytes = 0;
+    int64_t weight_bytes, activation_bytes;
 
     if (!table)
         return false;
@@ -118,9 +118,6 @@ static bool device_jobs(struct serve *serve, const struct lane *lane, struct sit
                                cost_path(table), (int)k, stage->executable);
             job->cost_ps = engine_after_ps(job->cost_ps, row->latency_ps);
             job->gap_ps = row->gap_ps;
-            weight_bytes += b == 0 ? row->weight_bytes : 0;
-            if (row->activation_bytes > site->activation_bytes)
-                site->activation_bytes = row->activation_bytes;
             if (position == 0) /* the device that sends */
                 site->output_bytes[b] = row->output_bytes;
         }
@@ -130,8 +127,12 @@ static bool device_jobs(struct serve *serve, const struct lane *lane, struct sit
         if (serve->options->rules == SERVE_DLSIM)
             job->gap_ps = 0;
     }
+    (void)cost_stage_memory(table, stage->executable, stage->exec_first, stage->exec_last,
+                            lane->sizes[lane->size_count - 1], &weight_bytes, &activation_bytes);
     if (weight_bytes > site->weight_bytes)
         site->weight_bytes = weight_bytes;
+    if (activation_bytes > site->activation_bytes)
+        site->activation_bytes = activation_bytes;
     return true;
 }
 

@@ -10,21 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The most items that a replica computes at once: the least of its stages, each of which has its
- * rows' max_batch, else --batch. */
-static int32_t largest_batch(const struct serve *serve, const struct plan_replica *replica)
-{
-    const struct batch_options *batch = &serve->options->batch;
-    int32_t common = batch->kind == BATCH_FIXED ? batch->max_size : 1, most = INT32_MAX;
-
-    for (int s = 0; s < replica->stage_count; s++) {
-        int32_t own = replica->stages[s].max_batch > 0 ? replica->stages[s].max_batch : common;
-
-        most = own < most ? own : most;
-    }
-    return most;
-}
-
 static void site_fill(const struct serve *serve, int32_t replica, const struct plan_stage *stage,
                       struct site *site)
 {
@@ -56,6 +41,8 @@ static struct lane *same_lane(const struct serve *serve, int32_t r)
 static bool lanes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
+    const struct batch_options *batch = &serve->options->batch;
+    int32_t common_batch = batch->kind == BATCH_FIXED ? batch->max_size : 1;
 
     serve->sites = arena_array(serve->arena, (size_t)plan->stage_count, sizeof(*serve->sites));
     serve->lanes = arena_array(serve->arena, (size_t)plan->replica_count, sizeof(*serve->lanes));
@@ -68,7 +55,7 @@ static bool lanes_build(struct serve *serve, struct err *err)
         lane->service = replica->service;
         lane->number = replica->number;
         lane->same = same_lane(serve, r);
-        lane->max_batch = largest_batch(serve, replica);
+        lane->max_batch = plan_replica_batch(replica, common_batch);
         for (int s = 0; s < replica->stage_count; s++)
             site_fill(serve, r, &replica->stages[s], &lane->sites[s]);
         if (lane->sites[0].is_model && serve->options->batch.kind == BATCH_FIXED)

@@ -135,6 +135,20 @@ static void a_tied_matrix_that_is_split_is_there_twice(void **state)
                      model_weight_bytes(gpt2) + model_tied_bytes(gpt2));
 }
 
+static void a_tied_matrix_of_two_stages_on_one_device_is_there_once(void **state)
+{
+    const struct plan *plan = build(*state, MODEL "g,0,0,a,gpt2,,embed\ng,0,0,a,gpt2,0-5,\n"
+                                                  "g,0,1,b,gpt2,6-11,\ng,0,2,a,gpt2,,lm_head\n"
+                                                  "g,1,0,b,gpt2,,\n");
+    const struct model *gpt2 = plan->services[0].model;
+    int64_t sum = 0;
+
+    for (int i = 0; i < 3; i++)
+        sum += plan_stage_weight_bytes(plan, plan->stages[i], plan->stages[i]->devices[0]);
+    assert_int_equal(sum, model_weight_bytes(gpt2));
+    assert_int_equal(plan_stage_weight_bytes(plan, plan->stages[3], 1), model_weight_bytes(gpt2));
+}
+
 static void caches_and_messages_follow_the_model(void **state)
 {
     const struct plan *plan = build(*state, MODEL "g,0,0,a,gpt2,,embed\ng,0,0,a,gpt2,0-4,\n"
@@ -169,6 +183,7 @@ int main(void)
         scratch_test(an_executable_asks_for_no_tokens_and_a_generated_workload_has_no_file),
         scratch_test(weights_of_the_stages_add_up_to_the_model),
         scratch_test(a_tied_matrix_that_is_split_is_there_twice),
+        scratch_test(a_tied_matrix_of_two_stages_on_one_device_is_there_once),
         scratch_test(caches_and_messages_follow_the_model),
         scratch_test(a_black_box_weighs_and_sends_what_its_table_says_not_what_the_plan_knows),
     };

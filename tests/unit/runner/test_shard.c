@@ -388,6 +388,47 @@ static void tied_weights_are_counted_once(void **state)
     assert_int_equal(shard_weight_bytes(&apart) - shard_weight_bytes(&tied), 300 * 64 * 4);
 }
 
+/* embed and layers in one stage, lm_head in another one of the same worker. */
+static struct setup in_two_stages(struct arena *arena, const struct model *model)
+{
+    struct setup setup = tiny_setup(arena, model, 0, 0, 3);
+    struct setup end = tiny_setup(arena, model, 1, 3, 1);
+    struct setup_stage *stages = arena_array(arena, 2, sizeof *stages);
+
+    stages[0] = setup.stages[0];
+    stages[1] = end.stages[0];
+    setup.stages = stages;
+    setup.stage_count = 2;
+    return setup;
+}
+
+static void two_stages_of_a_worker_share_a_tied_matrix(void **state)
+{
+    struct arena *arena = *state;
+    struct model model = tiny_model();
+    struct setup both = in_two_stages(arena, &model), whole = tiny_setup(arena, &model, 0, 0, 4);
+    struct shard *one[1] = { cut(arena, &model, 0, 0, 4) };
+    struct frame frame = { .request = 1, .new_tokens = PROMPT, .total_tokens = PROMPT + 1 };
+    const int32_t prompt[PROMPT] = { 5, 4, 3, 2, 1 };
+    unsigned char words[PROMPT * 64 * 4];
+    struct shard_output output;
+    struct err err = ERR_INIT;
+    struct shard *shard = shard_create(arena, &both, &err);
+    size_t bytes;
+
+    assert_int_equal(shard_weight_bytes(&both), shard_weight_bytes(&whole));
+    assert_non_null(shard);
+    frame_put_words(words, prompt, PROMPT);
+    frame.payload_bytes = (int64_t)sizeof prompt;
+    assert_int_equal(shard_step(shard, 0, &frame, words, &output, &err), SHARD_DONE);
+    assert_int_equal(output.bytes, sizeof words);
+    frame_put_words(words, output.words, output.bytes / 4);
+    frame.payload_bytes = (int64_t)output.bytes;
+    frame.stage = 1;
+    assert_int_equal(shard_step(shard, 1, &frame, words, &output, &err), SHARD_DONE);
+    assert_memory_equal(output.words, pass_through(arena, one, 1, &frame, prompt, &bytes), 4);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -406,6 +447,7 @@ int main(void)
         TEST(threads_that_the_blas_does_not_use_are_an_error),
         TEST(stages_are_found_by_their_number_in_the_plan),
         TEST(tied_weights_are_counted_once),
+        TEST(two_stages_of_a_worker_share_a_tied_matrix),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
