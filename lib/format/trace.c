@@ -423,7 +423,8 @@ void trace_transfer_put(struct out *out, const struct trace_transfer *transfer)
 void trace_utilisation_begin(struct out *out, const char *const *meta)
 {
     table_begin(out, "utilisation", meta);
-    out_text(out, "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean\n");
+    out_text(out, "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean,"
+                  "kv_peak_bytes\n");
 }
 
 /* As a decimal without needless zeros. */
@@ -455,5 +456,6 @@ void trace_utilisation_put(struct out *out, const struct trace_utilisation *row)
     else
         put_millionths(out, units_mul_div(row->gap_ps, 1000000, length_ps));
     put_millionths(out, row->queue_millionths);
+    put_number(out, row->kv_peak_bytes, 0);
     out_char(out, '\n');
 }

@@ -77,6 +77,7 @@ struct trace_utilisation { /* a device or link in a window */
     const char *kind, *target;
     int64_t busy_ps, gap_ps;  /* gap TRACE_NONE = empty */
     int64_t queue_millionths; /* mean number that wait */
+    int64_t kv_peak_bytes;    /* TRACE_NONE = empty */
 };
 void trace_utilisation_begin(struct out *out, const char *const *meta);
 void trace_utilisation_put(struct out *out, const struct trace_utilisation *row);

@@ -27,6 +27,15 @@ static void create_cache(struct continuous *c)
         c->phase_heads[i] = NO_REQUEST;
 }
 
+#define DEFAULT_BUDGET 2048
+
+int32_t continuous_default_budget(int32_t max_seqs, bool has_chunks, int32_t max_context)
+{
+    int32_t budget = max_seqs > DEFAULT_BUDGET ? max_seqs : DEFAULT_BUDGET;
+
+    return !has_chunks && max_context > budget ? max_context : budget;
+}
+
 struct continuous *continuous_create(struct arena *arena, const struct continuous_options *options)
 {
     struct continuous *c = arena_alloc(arena, sizeof *c);

@@ -44,6 +44,10 @@ struct continuous_options {
     void *key_arg;
 };
 
+/* The token budget of those who give none: 2048, or max_seqs if that is more; without chunks the
+ * model's context if that is more, so that any prompt fits into a step. */
+int32_t continuous_default_budget(int32_t max_seqs, bool has_chunks, int32_t max_context);
+
 struct continuous_entry {
     int64_t tag;
     int32_t tokens, past_tokens; /* to compute now, on top of those in the cache */

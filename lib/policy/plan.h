@@ -120,6 +120,9 @@ int32_t plan_replica_batch(const struct plan_replica *replica, int32_t common);
  * it. */
 int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage *stage,
                                 int32_t device);
+/* Activations that the stage's slices on the device have at once in such a step. */
+int64_t plan_stage_work_bytes(const struct plan *plan, const struct plan_stage *stage,
+                              int32_t device, const struct model_step *step);
 /* KV cache of one token in this stage. */
 int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage);
 /* Bytes that a stage receives for a step of new_tokens: token ids (4 bytes each) into stage 0, else

@@ -159,6 +159,23 @@ int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage
     return bytes;
 }
 
+int64_t plan_stage_work_bytes(const struct plan *plan, const struct plan_stage *stage,
+                              int32_t device, const struct model_step *step)
+{
+    const struct model_part whole = { 0, 0, 1 };
+    const struct model *model = model_of(plan, stage);
+    unsigned here = blocks_on(stage, device);
+    int64_t most = 0;
+
+    for (int block = 0; block < BLOCK_COUNT; block++)
+        if (here & 1u << block) {
+            int64_t bytes = model_part_work_bytes(model, (enum model_block)block, whole, step);
+
+            most = bytes > most ? bytes : most;
+        }
+    return most;
+}
+
 int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage)
 {
     const struct model *model = model_of(plan, stage);

@@ -305,6 +305,9 @@ static void end_request(struct run_kafetzis *run, const struct request *request,
                                    .output_tokens = request->row.output_tokens };
     int64_t end_ps = is_ok ? finish_ps : request->arrival_ps;
 
+    if (!is_ok)
+        serve_note_refused(run->result, SERVE_REFUSAL_MEMORY, request->row.request_id,
+                           (int64_t)request->row.prompt_tokens + request->row.output_tokens);
     if (run->result->requests)
         run->result->requests[request->index] =
             (struct serve_request){ .is_taken = true,

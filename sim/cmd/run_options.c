@@ -85,7 +85,7 @@ static const struct argp_option run_options[] = {
       "Continuous batches: tokens in a block of the cache of keys and values (16)", 3 },
     { "kv-blocks", KEY_KV_BLOCKS, "N", 0,
       "Continuous batches: blocks of each replica, as measured (default: what memory_bytes leaves "
-      "beside weights and reserved_bytes)",
+      "beside weights, activations and reserved_bytes)",
       3 },
     { "chunked-prefill", KEY_CHUNKS, "on|off", 0,
       "Continuous batches: on (default): a prompt may take several iterations", 3 },
@@ -95,8 +95,10 @@ static const struct argp_option run_options[] = {
       "by --prefix-blocks, else by prefix_tokens of sessions",
       3 },
     { "memory", KEY_MEMORY, "NAME", 0,
-      "error (default): weights that do not fit end the run before it starts; refuse: replicas "
-      "that do not fit are left out, requests without room are refused",
+      "error (default): what does not fit into memory_bytes ends the run, weights before it "
+      "starts; "
+      "refuse: replicas that do not fit are left out, requests without room are refused; warn: the "
+      "run goes on as if all fitted, and the report says what did not",
       3 },
     { "network", KEY_NETWORK, "NAME", 0,
       "flows: messages that meet on a link share it by max-min fairness; fifo: a port serves one "
@@ -131,8 +133,8 @@ static const struct argp_option run_options[] = {
     { "stages-out", KEY_STAGES_OUT, "FILE", 0, "A row a request, step, stage and device", 4 },
     { "transfers-out", KEY_TRANSFERS_OUT, "FILE", 0, "A row a message on a link", 4 },
     { "utilisation-out", KEY_UTILISATION_OUT, "FILE", 0,
-      "A row a window of time and device, then link: how busy it was, how many waited; the report "
-      "then shows it as well",
+      "A row a window of time and device, then link: how busy it was, how many waited, what KV "
+      "caches held; the report then shows it as well",
       4 },
     { "window", KEY_WINDOW, "TIME", 0, "Length of a window of --utilisation-out (1s)", 4 },
     { "chrome-trace", KEY_CHROME, "FILE", 0, "Time line for Perfetto", 4 },

@@ -51,10 +51,12 @@ struct instance { /* of a replica; its index is its slot in the engine. Hot memb
     int32_t extrapolated; /* of the planned step */
     struct continuous_options options;
     int64_t block_bytes;
+    int64_t told_bytes; /* of its KV cache, to an observer */
 };
 
-struct device {    /* when several instances share it: one has it at a time */
-    int32_t owner; /* -1 = nobody */
+struct device {         /* when several instances share it: one has it at a time */
+    int32_t owner;      /* -1 = nobody */
+    int64_t told_bytes; /* KV caches of all its instances, to an observer */
     struct ring waiting;
 };
 

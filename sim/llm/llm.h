@@ -23,7 +23,6 @@ struct err;
 struct plan;
 
 #define LLM_NEVER INT64_MAX
-#define LLM_DEFAULT_BUDGET 2048
 
 struct llm_input {
     const struct plan *plan; /* of decoders alone, each replica whole on one device */
@@ -36,8 +35,7 @@ struct llm_input {
 
 struct llm_options {
     int32_t max_seqs;
-    int32_t token_budget; /* 0 = not given: LLM_DEFAULT_BUDGET, max_seqs if that is more; without
-                             chunks: the model's context if that is more */
+    int32_t token_budget; /* 0 = not given: continuous_default_budget */
     int32_t block_tokens;
     int32_t block_count; /* of each instance; 0 = what its device has memory for, or, where that is
                             not stated, as many as max_seqs requests of any length take */
@@ -94,6 +92,8 @@ struct llm_end { /* times are TRACE_NONE when they never came */
 
 struct llm_observer { /* functions may be NULL */
     void *arg, *end_arg;
+    /* Blocks in use on a device, as bytes, from now on; when on_span is there, too. */
+    void (*on_cache)(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes);
     void (*on_span)(void *arg, const struct llm_span *span);  /* makes every iteration an event */
     void (*on_end)(void *end_arg, const struct llm_end *end); /* in order of ending */
 };

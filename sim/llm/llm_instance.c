@@ -193,6 +193,19 @@ static void tell_span(struct run *run, const struct instance *instance,
     flight->left_ps = instance->end_ps;
 }
 
+/* A step was planned, or has ended: other blocks are in use. */
+static void tell_cache(struct run *run, struct instance *instance)
+{
+    struct device *device = &run->devices[instance->device];
+    int64_t bytes = instance->block_bytes * continuous_used_blocks(instance->batcher);
+
+    if (!run->observer.on_cache || bytes == instance->told_bytes)
+        return;
+    device->told_bytes += bytes - instance->told_bytes;
+    instance->told_bytes = bytes;
+    run->observer.on_cache(run->observer.arg, instance->device, run->now_ps, device->told_bytes);
+}
+
 /* Requests that are computed for the first time. */
 static void note_starts(struct run *run, const struct instance *instance,
                         const struct continuous_batch *batch)
@@ -223,6 +236,7 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
     instance->end_ps = engine_after_ps(run->now_ps, time_ps);
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
     note_starts(run, instance, batch);
+    tell_cache(run, instance);
     if (run->observer.on_span) {
         for (int32_t i = 0; i < batch->count; i++)
             tell_span(run, instance, &batch->entries[i], i);
@@ -306,6 +320,7 @@ bool instance_done(struct run *run, int32_t index, struct err *err)
         ends = end_steady(run, instance);
     }
     tell_ends(run, instance, ends);
+    tell_cache(run, instance);
     go_on(run, index);
     return true;
 }

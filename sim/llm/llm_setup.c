@@ -43,11 +43,9 @@ static bool budget_of(const struct run *run, const struct instance *instance, in
     int32_t max_seqs = instance->options.max_seqs;
 
     *budget = options->token_budget;
-    if (*budget == 0) {
-        *budget = largest(LLM_DEFAULT_BUDGET, max_seqs);
-        if (!options->has_chunks)
-            *budget = largest(*budget, instance->model->max_context);
-    }
+    if (*budget == 0)
+        *budget =
+            continuous_default_budget(max_seqs, options->has_chunks, instance->model->max_context);
     if (*budget < max_seqs)
         return err_set(err, ERR_USAGE,
                        "--batch continuous: TOKEN_BUDGET is %d: expected at least MAX_SEQS, %d",

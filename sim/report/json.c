@@ -7,6 +7,7 @@
 #include "lib/policy/plan.h"
 #include "sim/llm/llm.h"
 #include "sim/report/phases.h"
+#include "sim/report/refused.h"
 #include "sim/report/report.h"
 #include "sim/serve/serve.h"
 
@@ -187,6 +188,7 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     put_metrics(json, &report->all);
     put_services(json, report);
     put_devices(json, report);
+    refused_json(result, json);
     if (report->phases)
         phases_json(report->phases, json);
     json_put_int(json, "moved_bytes", result->moved_bytes);

@@ -9,6 +9,7 @@
 #include "lib/policy/plan.h"
 #include "lib/policy/quantise.h"
 #include "sim/llm/llm.h"
+#include "sim/report/refused.h"
 #include "sim/serve/serve.h"
 #include <stdio.h>
 #include <string.h>
@@ -174,6 +175,16 @@ static void warn_of_left_out(struct arena *arena, struct report *report)
                                       plan->services[plan->replicas[r].service].name));
 }
 
+static void warn_of_refused(struct arena *arena, struct report *report)
+{
+    for (int why = 0; why < SERVE_REFUSAL_COUNT; why++) {
+        const char *text = refused_text(arena, report->result, (enum serve_refusal)why);
+
+        if (text)
+            warn(report, text);
+    }
+}
+
 static void warn_of_memory(struct arena *arena, struct report *report)
 {
     const struct cluster *cluster = report->input->plan->cluster;
@@ -281,7 +292,8 @@ static void warn_of_trim(struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 8 + 3 * input->plan->cluster->device_count + input->plan->replica_count;
+    int most = 8 + SERVE_REFUSAL_COUNT + 3 * input->plan->cluster->device_count +
+               input->plan->replica_count;
 
     report->input = input;
     report->result = result;
@@ -309,6 +321,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
     warn_of_kv(report);
     warn_of_overload(arena, report);
     warn_of_left_out(arena, report);
+    warn_of_refused(arena, report);
     warn_of_memory(arena, report);
     warn_of_cache(arena, report);
 }

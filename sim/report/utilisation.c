@@ -22,6 +22,8 @@ struct cell { /* a window of a track */
     int64_t busy_ps, gap_ps;
     struct wide waited_ps; /* sum over all that waited */
     int32_t busy_change, gap_change;
+    /* KV caches: what the window adds in all, and the most that it ever had added */
+    int64_t kv_change_bytes, kv_most_bytes;
     int64_t waiting_change; /* how many more are busy, in a gap, waiting throughout from here on */
 };
 
@@ -30,6 +32,7 @@ struct track { /* a device or a link */
     size_t chunk_count;
     struct cell **chunks;           /* NULL where nothing happened */
     int64_t gap_from_ps, gap_to_ps; /* behind the last span: the run may end before it */
+    int64_t kv_bytes;               /* of now */
 };
 
 struct utilisation {
@@ -221,10 +224,28 @@ static void on_transfer(void *arg, const struct serve_transfer *transfer)
         interval_add(utilisation, track, BUSY, transfer->begin_ps, transfer->end_ps);
 }
 
+static void on_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes)
+{
+    struct utilisation *utilisation = arg;
+    struct track *track = &utilisation->devices[device];
+    struct cell *cell = cell_of(utilisation, track, now_ps / utilisation->window_ps);
+
+    if (!cell)
+        return;
+    cell->kv_change_bytes += kv_bytes - track->kv_bytes;
+    if (cell->kv_change_bytes > cell->kv_most_bytes)
+        cell->kv_most_bytes = cell->kv_change_bytes;
+    track->kv_bytes = kv_bytes;
+}
+
 struct serve_observer utilisation_observer(struct utilisation *utilisation)
 {
     return (struct serve_observer){
-        .arg = utilisation, .on_span = on_span, .on_transfer = on_transfer, .on_busy = on_busy
+        .arg = utilisation,
+        .on_span = on_span,
+        .on_transfer = on_transfer,
+        .on_busy = on_busy,
+        .on_cache = on_cache,
     };
 }
 
@@ -262,11 +283,13 @@ bool utilisation_end(struct utilisation *utilisation, const struct serve_result 
 
 struct level { /* of a track: how many are busy, in a gap, waiting throughout a window */
     int64_t busy, gap, waiting;
+    int64_t kv_bytes; /* when the window begins */
 };
 
 struct sums { /* of one window */
     int64_t busy_ps, gap_ps;
     int64_t queue_millionths; /* mean number of those that waited */
+    int64_t kv_peak_bytes;
 };
 
 static int64_t length_ps(const struct utilisation *utilisation, int64_t window)
@@ -283,7 +306,7 @@ static struct sums window_sums(const struct utilisation *utilisation, const stru
     const struct cell *chunk = NULL, *cell;
     int64_t length = length_ps(utilisation, window);
     uint64_t rest = 0, mean = 0;
-    struct sums sums;
+    struct sums sums = { .kv_peak_bytes = level->kv_bytes };
 
     if ((size_t)(window / CHUNK) < track->chunk_count)
         chunk = track->chunks[window / CHUNK];
@@ -293,6 +316,8 @@ static struct sums window_sums(const struct utilisation *utilisation, const stru
         level->gap += cell->gap_change;
         level->waiting += cell->waiting_change;
         mean = wide_div(cell->waited_ps, (uint64_t)length, &rest);
+        sums.kv_peak_bytes += cell->kv_most_bytes;
+        level->kv_bytes += cell->kv_change_bytes;
     }
     sums.busy_ps = level->busy * length + (cell ? cell->busy_ps : 0);
     sums.gap_ps = level->gap * length + (cell ? cell->gap_ps : 0);
@@ -323,6 +348,7 @@ void utilisation_write(const struct utilisation *utilisation, struct out *out,
                 .busy_ps = sums.busy_ps,
                 .gap_ps = is_link ? TRACE_NONE : sums.gap_ps,
                 .queue_millionths = sums.queue_millionths,
+                .kv_peak_bytes = is_link ? TRACE_NONE : sums.kv_peak_bytes,
             };
 
             trace_utilisation_put(out, &row);
@@ -334,7 +360,7 @@ void utilisation_write(const struct utilisation *utilisation, struct out *out,
 static void plot(const struct utilisation *utilisation, const struct track *track, int columns,
                  struct out *out)
 {
-    struct level level = { 0, 0, 0 };
+    struct level level = { 0, 0, 0, 0 };
     int64_t window = 0;
 
     out_column(out, track->name, 24);

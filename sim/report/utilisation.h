@@ -1,6 +1,6 @@
 /* utilisation.h - what devices and links did over time, in windows of equal length.
  *
- * Told of jobs and messages by the simulator; memory is 48 bytes for each window and each device or
+ * Told of jobs and messages by the simulator; memory is 64 bytes for each window and each device or
  * link that did something in it. Sums are exact: those of all windows are what the whole run says,
  * except for what no span tells of: the part of a job that a failure cut off, and switches between
  * epochs. Format: traces/README.md. */

@@ -46,9 +46,19 @@ static void on_busy(void *arg, const struct serve_busy *busy)
             watch->observers[i].on_busy(watch->observers[i].arg, busy);
 }
 
+static void on_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_cache)
+            watch->observers[i].on_cache(watch->observers[i].arg, device, now_ps, kv_bytes);
+}
+
 static bool has_parts(const struct serve_observer *one)
 {
-    return one->on_span || one->on_transfer || one->on_use || one->on_busy;
+    return one->on_span || one->on_transfer || one->on_use || one->on_busy ||
+           one->on_cache;
 }
 
 static void on_end(void *arg, const struct serve_end *end)
@@ -79,6 +89,7 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
         joined.on_transfer = one->on_transfer ? on_transfer : joined.on_transfer;
         joined.on_use = one->on_use ? on_use : joined.on_use;
         joined.on_busy = one->on_busy ? on_busy : joined.on_busy;
+        joined.on_cache = one->on_cache ? on_cache : joined.on_cache;
         joined.on_end = one->on_end ? on_end : joined.on_end;
     }
     for (int i = 0; i < count; i++) {
@@ -90,6 +101,7 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
             joined.on_transfer = one->on_transfer;
             joined.on_use = one->on_use;
             joined.on_busy = one->on_busy;
+            joined.on_cache = one->on_cache;
         }
         if (ends == 1 && one->on_end) {
             joined.end_arg = one->end_arg;

@@ -76,6 +76,8 @@ static void on_end(void *arg, const struct alpaserve_end *end)
     struct serve *serve = arg;
     bool is_ok = end->status == TRACE_OK;
 
+    if (end->status == TRACE_REFUSED)
+        serve_note_refused(serve->result, SERVE_REFUSAL_PLACEMENT, end->request_id, 0);
     serve_tell_end(
         serve, &(struct serve_end){ .index = end->index,
                                     .request_id = end->request_id,

@@ -9,6 +9,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/overhead.h"
 #include "lib/format/prefix_blocks.h"
+#include "lib/policy/footprint.h"
 #include "sim/llm/llm.h"
 #include "sim/llm/prefix.h"
 
@@ -80,12 +81,40 @@ static void on_span(void *arg, const struct llm_span *span)
                                                   .wait_ps = span->wait_ps });
 }
 
+static void on_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes)
+{
+    const struct serve *serve = arg;
+
+    serve->observer.on_cache(serve->observer.arg, device, now_ps, kv_bytes);
+}
+
+/* What fits the model's context and is refused all the same finds no replica that could hold it. */
+static void refused_note(struct serve *serve, const struct llm_end *end)
+{
+    const struct plan_service *service = &serve->input->plan->services[end->service];
+    bool is_long = !admit_context_ok(service->model, end->prompt_tokens, end->output_tokens);
+    const struct plan *plan = serve->input->plan;
+    bool is_placed;
+    int epoch = 0;
+
+    while (epoch + 1 < plan->epoch_count && plan->epochs[epoch + 1].from_ps <= end->arrival_ps)
+        epoch++;
+    is_placed = service->epoch_first[epoch] < service->epoch_first[epoch + 1];
+    serve_note_refused(serve->result,
+                       is_long     ? SERVE_REFUSAL_CONTEXT
+                       : is_placed ? SERVE_REFUSAL_MEMORY
+                                   : SERVE_REFUSAL_PLACEMENT,
+                       end->request_id, (int64_t)end->prompt_tokens + end->output_tokens);
+}
+
 static void on_end(void *arg, const struct llm_end *end)
 {
     struct serve *serve = arg;
     bool has_response = end->status == TRACE_OK && serve->input->overheads;
     int64_t response_ps = has_response ? delays_response_ps(serve, end->index) : 0;
 
+    if (end->status == TRACE_REFUSED)
+        refused_note(serve, end);
     serve_tell_end(
         serve,
         &(struct serve_end){
@@ -162,6 +191,30 @@ static void stations_fill(struct serve *serve, const struct llm_result *done)
     }
 }
 
+/* Activations of the largest step of each replica that is there: they leave less for its cache. */
+static void activations_expect(struct serve *serve, const struct llm_options *own)
+{
+    const struct plan *plan = serve->input->plan;
+
+    for (int r = 0; r < plan->replica_count; r++) {
+        const struct lane *lane = &serve->lanes[r];
+        const struct model *model = lane->sites[0].model;
+        int32_t max_seqs = plan_replica_batch(&plan->replicas[r], own->max_seqs);
+        int32_t budget = own->token_budget, longest = own->longest_tokens;
+        struct model_step step;
+
+        if (!model || lane->is_left_out)
+            continue;
+        if (budget == 0)
+            budget = continuous_default_budget(max_seqs, own->has_chunks, model->max_context);
+        if (longest == 0 || (model->max_context > 0 && longest > model->max_context))
+            longest = model->max_context > 0 ? model->max_context : budget;
+        step = footprint_step(
+            model, &(struct footprint_load){ longest, max_seqs, budget, own->block_tokens });
+        memory_expect(serve, lane, &step);
+    }
+}
+
 static void *input_fill(struct serve *serve, struct llm_input *input)
 {
     const struct plan *plan = serve->input->plan;
@@ -210,6 +263,7 @@ bool continuous_run(struct serve *serve, struct err *err)
                                !prefix_blocks_fit(serve->input->prefix_blocks,
                                                   serve->input->workload, kv->block_tokens, err)))
         return false;
+    activations_expect(serve, &own);
     serve->result->lacks_prefixes = !input_fill(serve, &input) && kv->must_share;
     if (serve->arrivals.source) {
         source.peek_ps = peek;
@@ -217,6 +271,8 @@ bool continuous_run(struct serve *serve, struct err *err)
     }
     if (serve->observer.on_span)
         observer.on_span = on_span;
+    if (serve->observer.on_cache)
+        observer.on_cache = on_cache;
     if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))
         return false;
     serve->result->continuous = done;

@@ -45,6 +45,9 @@ struct site {
     int64_t kv_bytes_per_token;
     int threads;
     int64_t weight_bytes, activation_bytes; /* executables, on each of its devices */
+    /* slices: the longest prompt and request so far, whose activations are known */
+    int32_t longest_prompt_tokens;
+    int64_t longest_tokens;
 };
 
 struct lane {           /* a replica as requests see it */
@@ -115,8 +118,9 @@ struct station {
     struct batcher **batchers;
 };
 
-struct memory {         /* of a device */
-    int64_t base_bytes; /* weights, largest activation, reserved */
+struct memory {               /* of a device */
+    int64_t base_bytes;       /* weights, largest activation so far, reserved */
+    int64_t activation_bytes; /* of it */
     int64_t kv_bytes, peak_bytes;
 };
 
@@ -176,7 +180,14 @@ int32_t costs_most_items(const struct serve_input *input);
 /* memory.c: which replicas fit where, and the KV caches of a run. */
 bool memory_check(struct serve *serve, struct err *err);
 void memory_keep(struct serve *serve, int32_t index, int sign);
-bool memory_has_room(const struct serve *serve, const struct lane *lane, int64_t tokens);
+/* Whether all devices of the lane have room for the request's cache and activations, beside what
+ * they hold now; else err says where not, and what would help. */
+bool memory_has_room(const struct serve *serve, const struct lane *lane, int32_t index,
+                     struct err *err);
+/* Activations of steps of so many rows at once may come to any device of the replica. */
+void memory_expect(struct serve *serve, const struct lane *lane, const struct model_step *step);
+/* Ends a flight that no replica has taken, and counts why. */
+void memory_refuse(struct serve *serve, int32_t index, enum serve_refusal why);
 
 /* flight.c: the pool of flights, and their way from hop to hop. */
 int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site);

@@ -5,6 +5,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
+#include "lib/format/workload.h"
 
 struct need { /* of a device in one epoch */
     int64_t weight_bytes, activation_bytes;
@@ -84,9 +85,12 @@ static bool device_settle(struct serve *serve, int32_t index, const struct need 
     struct memory *memory = &serve->memories[index];
     int64_t bytes = bytes_of(need, device);
 
-    if (bytes > memory->base_bytes)
+    if (bytes > memory->base_bytes) {
         memory->base_bytes = memory->peak_bytes = bytes;
-    return device->memory_bytes == 0 || bytes <= device->memory_bytes;
+        memory->activation_bytes = need->activation_bytes;
+    }
+    return device->memory_bytes == 0 || bytes <= device->memory_bytes ||
+           serve->options->memory == SERVE_MEMORY_WARN;
 }
 
 /* *worst becomes the first device of the lane, by index, that does not fit and comes before it. */
@@ -165,38 +169,168 @@ bool memory_check(struct serve *serve, struct err *err)
     return true;
 }
 
+/* ---- while it runs ---- */
+
+static void peak_note(struct memory *memory)
+{
+    int64_t used_bytes = memory->base_bytes + memory->kv_bytes;
+
+    if (used_bytes > memory->peak_bytes)
+        memory->peak_bytes = used_bytes;
+}
+
+static void activations_grow(struct memory *memory, int64_t activation_bytes)
+{
+    if (activation_bytes <= memory->activation_bytes)
+        return;
+    memory->base_bytes += activation_bytes - memory->activation_bytes;
+    memory->activation_bytes = activation_bytes;
+    peak_note(memory);
+}
+
+/* Of a request alone: its prompt, or its last token behind all others, whichever needs more. */
+static int64_t work_bytes(const struct serve *serve, const struct site *site, int32_t prompt_tokens,
+                          int64_t tokens)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct model_step prefill = { prompt_tokens, 1, prompt_tokens };
+    const struct model_step last = { 1, 1, tokens };
+    int64_t first_bytes = plan_stage_work_bytes(plan, site->stage, site->device, &prefill);
+    int64_t last_bytes = plan_stage_work_bytes(plan, site->stage, site->device, &last);
+
+    return first_bytes > last_bytes ? first_bytes : last_bytes;
+}
+
+static int64_t tokens_of(const struct serve *serve, int32_t index)
+{
+    return (int64_t)serve->flights[index].prompt_tokens + serve->decodes[index].output_tokens;
+}
+
+void memory_expect(struct serve *serve, const struct lane *lane, const struct model_step *step)
+{
+    for (int s = 0; s < lane->stage_count; s++) {
+        const struct site *site = &lane->sites[s];
+
+        activations_grow(
+            &serve->memories[site->device],
+            plan_stage_work_bytes(serve->input->plan, site->stage, site->device, step));
+    }
+}
+
 /* The cache of all tokens that the request will ever have, on every stage of its replica. */
 void memory_keep(struct serve *serve, int32_t index, int sign)
 {
     const struct flight *flight = &serve->flights[index];
     const struct lane *lane = &serve->lanes[flight->site->replica];
-    int64_t tokens = (int64_t)flight->prompt_tokens + serve->decodes[index].output_tokens;
+    int64_t tokens = tokens_of(serve, index);
 
     for (int s = 0; s < lane->stage_count; s++) {
-        const struct site *site = &lane->sites[s];
+        struct site *site = &lane->sites[s];
         struct memory *memory = &serve->memories[site->device];
-        int64_t used_bytes;
 
+        if (flight->prompt_tokens > site->longest_prompt_tokens || tokens > site->longest_tokens) {
+            activations_grow(memory, work_bytes(serve, site, flight->prompt_tokens, tokens));
+            if (flight->prompt_tokens > site->longest_prompt_tokens)
+                site->longest_prompt_tokens = flight->prompt_tokens;
+            if (tokens > site->longest_tokens)
+                site->longest_tokens = tokens;
+        }
         memory->kv_bytes += sign * tokens * site->kv_bytes_per_token;
-        used_bytes = memory->base_bytes + memory->kv_bytes;
-        if (used_bytes > memory->peak_bytes)
-            memory->peak_bytes = used_bytes;
+        peak_note(memory);
+        if (serve->observer.on_cache && site->kv_bytes_per_token > 0)
+            serve->observer.on_cache(serve->observer.arg, site->device,
+                                     engine_now_ps(serve->engine), memory->kv_bytes);
     }
 }
 
-bool memory_has_room(const struct serve *serve, const struct lane *lane, int64_t tokens)
+/* What the device of one stage would hold if the request came: all its stages there count. */
+static int64_t would_hold_bytes(const struct serve *serve, const struct lane *lane, int32_t device,
+                                int32_t prompt_tokens, int64_t tokens)
 {
+    const struct memory *memory = &serve->memories[device];
+    int64_t activation_bytes = memory->activation_bytes, kv_bytes = memory->kv_bytes;
+
     for (int s = 0; s < lane->stage_count; s++) {
         const struct site *site = &lane->sites[s];
-        const struct memory *memory = &serve->memories[site->device];
-        int64_t have_bytes = serve->input->plan->cluster->devices[site->device].memory_bytes;
-        int64_t need_bytes = memory->base_bytes + memory->kv_bytes;
+        int64_t bytes;
 
-        for (int k = 0; k < lane->stage_count; k++) /* all its stages on this device */
-            if (lane->sites[k].device == site->device)
-                need_bytes += tokens * lane->sites[k].kv_bytes_per_token;
-        if (have_bytes > 0 && need_bytes > have_bytes)
-            return false;
+        if (site->device != device)
+            continue;
+        kv_bytes += tokens * site->kv_bytes_per_token;
+        bytes = work_bytes(serve, site, prompt_tokens, tokens);
+        activation_bytes = bytes > activation_bytes ? bytes : activation_bytes;
+    }
+    return memory->base_bytes - memory->activation_bytes + activation_bytes + kv_bytes;
+}
+
+static bool has_no_room(const struct serve *serve, int32_t index, int32_t device,
+                        int64_t would_bytes, struct err *err)
+{
+    const struct cluster_device *d = &serve->input->plan->cluster->devices[device];
+    const struct workload *workload = serve->input->workload;
+    uint64_t request = serve->flights[index].request;
+    char now[UNITS_TEXT_BYTES], would[UNITS_TEXT_BYTES], have[UNITS_TEXT_BYTES];
+    const char *text = arena_printf(
+        serve->arena,
+        "request %lld with %lld tokens comes to its replica at %s s, and device '%s' would then "
+        "hold %s (%lld bytes) of %s (%lld bytes): --memory refuse turns such requests away, "
+        "--memory warn goes on",
+        (long long)arrivals_id(&serve->arrivals, request), (long long)tokens_of(serve, index),
+        units_format_seconds(engine_now_ps(serve->engine), now), d->name,
+        units_format_bytes(would_bytes, would), (long long)would_bytes,
+        units_format_bytes(d->memory_bytes, have), (long long)d->memory_bytes);
+
+    if (workload && workload->path)
+        return err_at(err, workload->path, workload_line(workload, (size_t)request),
+                      workload->prompt_column, "%s", text);
+    return err_set(err, ERR_INPUT, "%s", text);
+}
+
+bool memory_has_room(const struct serve *serve, const struct lane *lane, int32_t index,
+                     struct err *err)
+{
+    int64_t tokens = tokens_of(serve, index);
+
+    for (int s = 0; s < lane->stage_count; s++) {
+        int32_t device = lane->sites[s].device;
+        int64_t have_bytes = serve->input->plan->cluster->devices[device].memory_bytes;
+        int64_t would_bytes;
+
+        if (have_bytes == 0)
+            continue;
+        would_bytes =
+            would_hold_bytes(serve, lane, device, serve->flights[index].prompt_tokens, tokens);
+        if (would_bytes > have_bytes)
+            return serve->options->memory == SERVE_MEMORY_ERROR &&
+                   has_no_room(serve, index, device, would_bytes, err);
     }
     return true;
+}
+
+/* ---- refusals ---- */
+
+const char *const serve_refusal_names[SERVE_REFUSAL_COUNT] = {
+    [SERVE_REFUSAL_PLACEMENT] = "placement",
+    [SERVE_REFUSAL_CONTEXT] = "context",
+    [SERVE_REFUSAL_MEMORY] = "memory",
+};
+
+void serve_note_refused(struct serve_result *result, enum serve_refusal why, int64_t request_id,
+                        int64_t tokens)
+{
+    struct serve_refused *refused = &result->refused[why];
+
+    if (refused->count++ == 0) {
+        refused->first_id = request_id;
+        refused->first_tokens = tokens;
+    }
+}
+
+void memory_refuse(struct serve *serve, int32_t index, enum serve_refusal why)
+{
+    const struct flight *flight = &serve->flights[index];
+
+    serve_note_refused(serve->result, why, arrivals_id(&serve->arrivals, flight->request),
+                       flight->site->is_model ? tokens_of(serve, index) : 0);
+    flight_turn_away(serve, index, TRACE_REFUSED);
 }

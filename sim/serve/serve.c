@@ -22,6 +22,7 @@ const char *const serve_network_names[SERVE_NETWORK_COUNT] = {
 const char *const serve_memory_names[SERVE_MEMORY_COUNT] = {
     [SERVE_MEMORY_ERROR] = "error",
     [SERVE_MEMORY_REFUSE] = "refuse",
+    [SERVE_MEMORY_WARN] = "warn",
 };
 
 const char *const serve_fast_names[SERVE_FAST_COUNT] = {
@@ -211,7 +212,10 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
     bool is_model;
 
     if (!lane) {
-        flight_turn_away(serve, index, why);
+        if (why == TRACE_REFUSED)
+            memory_refuse(serve, index, SERVE_REFUSAL_PLACEMENT);
+        else
+            flight_turn_away(serve, index, why);
         return true;
     }
     flight->site = lane->sites;
@@ -221,10 +225,11 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
         flight_turn_away(serve, index, TRACE_DROPPED);
         return true;
     }
-    if (is_model && serve->options->memory == SERVE_MEMORY_REFUSE &&
-        !memory_has_room(serve, lane,
-                         (int64_t)flight->prompt_tokens + serve->decodes[index].output_tokens)) {
-        flight_turn_away(serve, index, TRACE_REFUSED);
+    if (is_model && serve->options->memory != SERVE_MEMORY_WARN &&
+        !memory_has_room(serve, lane, index, err)) {
+        if (serve->options->memory == SERVE_MEMORY_ERROR)
+            return false;
+        memory_refuse(serve, index, SERVE_REFUSAL_MEMORY);
         return true;
     }
     lane->same->outstanding++;
@@ -252,7 +257,7 @@ static bool on_arrival(struct serve *serve, struct err *err)
     index = flight_create(serve, &arrival, serve->lanes[service->replicas[0]].sites);
     if (service->model && !admit_context_ok(service->model, arrival.request.prompt_tokens,
                                             arrival.request.output_tokens)) {
-        flight_turn_away(serve, index, TRACE_REFUSED);
+        memory_refuse(serve, index, SERVE_REFUSAL_CONTEXT);
         return true;
     }
     if (serve->delays && delays_hold(serve, DELAY_SUBMIT, index))

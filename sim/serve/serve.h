@@ -44,8 +44,9 @@ enum serve_network {
 extern const char *const serve_network_names[SERVE_NETWORK_COUNT];
 
 enum serve_memory {
-    SERVE_MEMORY_ERROR,  /* a device whose weights do not fit is an error before the run */
+    SERVE_MEMORY_ERROR,  /* what does not fit ends the run: weights before it begins */
     SERVE_MEMORY_REFUSE, /* what does not fit is left out, and its requests are refused */
+    SERVE_MEMORY_WARN,   /* the run goes on as if it did, and the report says so */
     SERVE_MEMORY_COUNT
 };
 extern const char *const serve_memory_names[SERVE_MEMORY_COUNT];
@@ -91,6 +92,18 @@ struct serve_request { /* what became of a request; times are TRACE_NONE when th
     int32_t replica; /* index into plan.replicas, -1 = never dispatched */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps;
     int64_t e2e_ps; /* seen by the client; TRACE_NONE without a table of overheads */
+};
+
+enum serve_refusal {
+    SERVE_REFUSAL_PLACEMENT, /* no replica is there, or all were left out */
+    SERVE_REFUSAL_CONTEXT,   /* prompt and output are longer than the model's max_context */
+    SERVE_REFUSAL_MEMORY,    /* no room for its KV cache, or for the activations of its prompt */
+    SERVE_REFUSAL_COUNT
+};
+extern const char *const serve_refusal_names[SERVE_REFUSAL_COUNT]; /* as in the JSON */
+struct serve_refused { /* requests that were refused for one reason */
+    int64_t count;
+    int64_t first_id, first_tokens; /* of the first of them; tokens 0 = not known */
 };
 
 struct serve_device {
@@ -182,6 +195,9 @@ typedef void serve_use_fn(void *arg, const struct serve_use *use);
 typedef void serve_busy_fn(void *arg, const struct serve_busy *busy);
 typedef void serve_end_fn(void *arg, const struct serve_end *end); /* in order of ending */
 
+/* KV caches on a device hold kv_bytes from now_ps on. */
+typedef void serve_cache_fn(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes);
+
 struct serve_observer { /* told what happens while it happens; functions may be NULL */
     void *arg, *end_arg;
     serve_span_fn *on_span;         /* at its end; of a switch when it is known when it begins */
@@ -192,6 +208,7 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     void (*on_block)(void *end_arg, const struct serve_block *block);
     serve_use_fn *on_use;   /* with on_transfer alone; when it is booked, or over */
     serve_busy_fn *on_busy; /* likewise */
+    serve_cache_fn *on_cache; /* called with arg, in order of time */
 };
 
 struct serve_result {
@@ -204,6 +221,7 @@ struct serve_result {
     int64_t extrapolated_costs;
     const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
     int64_t migrations;      /* devices that an epoch brought new slices to */
+    struct serve_refused refused[SERVE_REFUSAL_COUNT];
     bool lacks_kappa;        /* wanted, and no anchor told that of some step */
     enum serve_fast fast_path;    /* what made this result: ON = the closed form */
     struct serve_device *devices; /* as in the cluster */
@@ -225,6 +243,10 @@ struct serve_input {
     const struct overheads *overheads;         /* NULL = none */
     const struct prefix_blocks *prefix_blocks; /* of the workload; NULL = what its sessions say */
 };
+
+/* One more request was refused; tokens 0 = not known. */
+void serve_note_refused(struct serve_result *result, enum serve_refusal why, int64_t request_id,
+                        int64_t tokens);
 
 /* Runs until every request has ended. observer may be NULL. */
 bool serve_run(struct arena *arena, const struct serve_input *input,

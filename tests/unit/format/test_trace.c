@@ -268,11 +268,12 @@ static void transfers_are_written_with_their_times(void **state)
 static void utilisation_is_written_to_six_decimals(void **state)
 {
     static const struct trace_utilisation rows[] = {
-        { 0, UNITS_PS_PER_S, "device", "a", UNITS_PS_PER_S, 0, 0 },
-        { 0, 3, "device", "b,c", 1, 2, 12000000 },
+        { 0, UNITS_PS_PER_S, "device", "a", UNITS_PS_PER_S, 0, 0, 0 },
+        { 0, 3, "device", "b,c", 1, 2, 12000000, 4096 },
         { 7 * UNITS_PS_PER_S, 8 * UNITS_PS_PER_S, "link", "lan/a", UNITS_PS_PER_S / 1000000 * 50300,
-          TRACE_NONE, 1500001 },
-        { 0, 2000000, "device", "d", 1, 3, INT64_C(9000000000000000000) }, /* halves to even */
+          TRACE_NONE, 1500001, TRACE_NONE },
+        { 0, 2000000, "device", "d", 1, 3, INT64_C(9000000000000000000),
+          TRACE_NONE }, /* halves to even */
     };
     struct scratch *scratch = *state;
     struct out *out = out_open_memory(scratch->arena);
@@ -282,11 +283,12 @@ static void utilisation_is_written_to_six_decimals(void **state)
         trace_utilisation_put(out, &rows[i]);
     assert_string_equal(scratch_text(out),
                         "# orrery: utilisation 1\n"
-                        "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean\n"
-                        "0,1,device,a,1,0,0\n"
-                        "0,0.000000000003,device,\"b,c\",0.333333,0.666667,12\n"
-                        "7,8,link,lan/a,0.0503,,1.500001\n"
-                        "0,0.000002,device,d,0,0.000002,9000000000000\n");
+                        "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean,"
+                        "kv_peak_bytes\n"
+                        "0,1,device,a,1,0,0,0\n"
+                        "0,0.000000000003,device,\"b,c\",0.333333,0.666667,12,4096\n"
+                        "7,8,link,lan/a,0.0503,,1.500001,\n"
+                        "0,0.000002,device,d,0,0.000002,9000000000000,\n");
 }
 
 static void long_traces_are_read_whole(void **state)

@@ -62,6 +62,21 @@ static void metrics_of_tokens_follow_their_definitions(void **state)
     assert_int_equal(report.warning_count, 0);
 }
 
+/* Activations of a prompt, of the widest block. */
+static int64_t widest_bytes(const struct model *model, int64_t prompt_tokens)
+{
+    const struct model_step step = { prompt_tokens, 1, prompt_tokens };
+    int64_t most = 0;
+
+    for (int block = 0; block < BLOCK_COUNT; block++) {
+        int64_t bytes = model_part_work_bytes(model, (enum model_block)block,
+                                              (struct model_part){ 0, 0, 1 }, &step);
+
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
 static void the_cache_is_held_from_dispatch_to_end(void **state)
 {
     const struct model *model;
@@ -76,7 +91,7 @@ static void the_cache_is_held_from_dispatch_to_end(void **state)
     kv_bytes_per_token = 2 * model_kv_bytes_per_token(model);
     assert_int_equal(kv_bytes_per_token, 2 * 2 * 8 * 4);
     assert_int_equal(fixture.result.devices[0].peak_bytes,
-                     weight_bytes + (6 + 10) * kv_bytes_per_token);
+                     weight_bytes + (6 + 10) * kv_bytes_per_token + widest_bytes(model, 8));
     fixture_cluster(arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n",
                                  (long long)weight_bytes - 1),
                     NULL);
@@ -84,23 +99,46 @@ static void the_cache_is_held_from_dispatch_to_end(void **state)
     assert_non_null(strstr(fixture.err.text, "devices.csv:2: device 'a'"));
 }
 
-static void a_peak_over_memory_is_warned_of(void **state)
+/* One byte less than a run needs: an error, a refusal, or a warning. */
+static void what_memory_lacks_is_an_error_a_refusal_or_a_warning(void **state)
 {
     struct report report = { .inputs = &fixture.scenario.inputs };
     int64_t peak_bytes;
 
     (void)state;
     place_on_one_device();
-    fixture_write("w.csv", W "0,0,chat,4,2\n");
+    fixture_write("w.csv", W "7,0,chat,4,2\n9,5,chat,3,2\n");
     fixture_must_run();
     peak_bytes = fixture.result.devices[0].peak_bytes;
+    fixture_cluster(
+        arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n", (long long)peak_bytes),
+        NULL);
+    fixture_must_run();
     fixture_cluster(arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n",
                                  (long long)peak_bytes - 1),
                     NULL);
+    assert_false(fixture_run());
+    assert_int_equal(fixture.err.kind, ERR_INPUT);
+    assert_non_null(strstr(fixture.err.text, "w.csv:2:4: request 7 with 6 tokens comes to its "
+                                             "replica at 0 s, and device 'a' would then hold"));
+    fixture.options.memory = SERVE_MEMORY_REFUSE;
     fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.requests[1].status, TRACE_OK);
+    report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
+    assert_string_equal(report.warnings[1],
+                        "1 request refused: memory has no room for KV cache and "
+                        "activations (request 7, with 6 tokens)");
+    fixture.options.memory = SERVE_MEMORY_WARN;
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    assert_int_equal(fixture.result.devices[0].peak_bytes, peak_bytes);
     report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.warning_count, 2);
     assert_non_null(strstr(report.warnings[1], "device 'a' would need"));
+    fixture_cluster("device,type,memory_bytes\na,t,1\n", NULL); /* not even the weights */
+    fixture_must_run();
+    assert_int_equal(fixture.result.devices[0].peak_bytes, peak_bytes);
 }
 
 static void a_context_that_does_not_fit_is_refused(void **state)
@@ -311,7 +349,7 @@ int main(void)
         TEST(steps_of_requests_interleave_in_order_of_becoming_ready),
         TEST(metrics_of_tokens_follow_their_definitions),
         TEST(the_cache_is_held_from_dispatch_to_end),
-        TEST(a_peak_over_memory_is_warned_of),
+        TEST(what_memory_lacks_is_an_error_a_refusal_or_a_warning),
         TEST(a_context_that_does_not_fit_is_refused),
         TEST(extrapolated_costs_are_counted_and_warned_of),
         TEST(anchors_off_by_more_than_3_percent_are_warned_of),

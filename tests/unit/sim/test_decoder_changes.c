@@ -112,10 +112,12 @@ static void a_cache_without_room_is_refused(void **state)
     (void)state;
     place_on_one_device();
     fixture_write("w.csv",
-                  W "0,0,chat,4,2\n1,0,chat,4,3\n2,0,chat,2,2\n3,1,chat,4,6\n4,2,chat,5,6\n");
+                  W "0,0,chat,4,2\n1,0,chat,4,3\n2,0,chat,2,2\n3,1,chat,4,6\n4,2,chat,4,7\n");
     assert_true(fixture_load());
     model = fixture.scenario.input.plan->services[0].model;
     room_bytes = model_weight_bytes(model) + (int64_t)10 * 2 * model_kv_bytes_per_token(model);
+    room_bytes += model_part_work_bytes(model, BLOCK_ATTN, (struct model_part){ 0, 0, 1 },
+                                        &(struct model_step){ 4, 1, 4 });
     fixture_cluster(
         arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n", (long long)room_bytes),
         NULL);

@@ -313,7 +313,7 @@ static void memory_is_eight_bytes_a_request_or_none(void **state)
 /* ---- several observers ---- */
 
 struct ear {
-    int spans, transfers, uses, ends;
+    int spans, transfers, uses, ends, caches;
 };
 
 static void hear_span(void *arg, const struct serve_span *span)
@@ -346,6 +346,12 @@ static void hear_end(void *arg, const struct serve_end *end)
     ((struct ear *)arg)->ends++;
 }
 
+static void hear_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes)
+{
+    assert_true(device == 3 && now_ps == 5 && kv_bytes == 7);
+    ((struct ear *)arg)->caches++;
+}
+
 static void tell(const struct serve_observer *observer)
 {
     struct serve_span span = { 0 };
@@ -356,6 +362,8 @@ static void tell(const struct serve_observer *observer)
 
     if (observer->on_span)
         observer->on_span(observer->arg, &span);
+    if (observer->on_cache)
+        observer->on_cache(observer->arg, 3, 5, 7);
     if (observer->on_transfer)
         observer->on_transfer(observer->arg, &transfer);
     if (observer->on_use)
@@ -378,7 +386,8 @@ static void each_observer_is_told(void **state)
           .on_transfer = hear_transfer,
           .on_end = hear_end,
           .on_use = hear_use,
-          .on_busy = hear_busy },
+          .on_busy = hear_busy,
+          .on_cache = hear_cache },
     };
     struct serve_observer joined = watch_join(*state, list, 3);
 
@@ -386,6 +395,7 @@ static void each_observer_is_told(void **state)
     assert_true(a.spans == 1 && a.transfers == 0 && a.ends == 0 && a_end.ends == 1);
     assert_true(a.uses == 0 && b.uses == 11);
     assert_true(b.spans == 1 && b.transfers == 1 && b.ends == 1);
+    assert_true(a.caches == 0 && b.caches == 1);
 }
 
 static void a_lone_observer_is_told_directly(void **state)

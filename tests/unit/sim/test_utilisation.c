@@ -9,7 +9,7 @@
 #define PLACED "service,replica,stage,device,executable\n"
 #define HEAD                                                                                       \
     "# orrery: utilisation 1\n"                                                                    \
-    "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean\n"
+    "window_start_s,window_end_s,kind,target,busy_ratio,gap_ratio,queue_mean,kv_peak_bytes\n"
 
 static const char *written(const struct utilisation *utilisation)
 {
@@ -55,15 +55,15 @@ static void a_run_is_cut_into_windows(void **state)
 {
     (void)state;
     two_stages(); /* a: 0-30, 40-70, 80-110; b: 30-35, 70-75, 110-115; waits on a: 30, 70 */
-    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,0.8,0.2,1.4\n"
-                                                    "0,0.05,device,b,0.1,0,0\n"
-                                                    "0.05,0.1,device,a,0.8,0.2,0.6\n"
-                                                    "0.05,0.1,device,b,0.1,0,0\n"
-                                                    "0.1,0.115,device,a,0.666667,0.333333,0\n"
-                                                    "0.1,0.115,device,b,0.333333,0,0\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,0.8,0.2,1.4,0\n"
+                                                    "0,0.05,device,b,0.1,0,0,0\n"
+                                                    "0.05,0.1,device,a,0.8,0.2,0.6,0\n"
+                                                    "0.05,0.1,device,b,0.1,0,0,0\n"
+                                                    "0.1,0.115,device,a,0.666667,0.333333,0,0\n"
+                                                    "0.1,0.115,device,b,0.333333,0,0,0\n");
     assert_string_equal(written(run(1000 * MS)),
-                        HEAD "0,0.115,device,a,0.782609,0.217391,0.869565\n"
-                             "0,0.115,device,b,0.130435,0,0\n");
+                        HEAD "0,0.115,device,a,0.782609,0.217391,0.869565,0\n"
+                             "0,0.115,device,b,0.130435,0,0,0\n");
 }
 
 static void links_have_rows_of_their_own(void **state)
@@ -77,12 +77,12 @@ static void links_have_rows_of_their_own(void **state)
     fixture.options.network = SERVE_NETWORK_FIFO;
     /* 1250 bytes take 20 ms: 10-30, 30-50, the second message waits from 20 on, and the first
      * request's empty result from 40 to 50. */
-    assert_string_equal(written(run(30 * MS)), HEAD "0,0.03,device,a,0.666667,0,0.333333\n"
-                                                    "0,0.03,device,b,0,0,0\n"
-                                                    "0,0.03,link,lan,0.666667,,0.333333\n"
-                                                    "0.03,0.06,device,a,0,0,0\n"
-                                                    "0.03,0.06,device,b,0.666667,0,0\n"
-                                                    "0.03,0.06,link,lan,0.666667,,0.333333\n");
+    assert_string_equal(written(run(30 * MS)), HEAD "0,0.03,device,a,0.666667,0,0.333333,0\n"
+                                                    "0,0.03,device,b,0,0,0,0\n"
+                                                    "0,0.03,link,lan,0.666667,,0.333333,\n"
+                                                    "0.03,0.06,device,a,0,0,0,0\n"
+                                                    "0.03,0.06,device,b,0.666667,0,0,0\n"
+                                                    "0.03,0.06,link,lan,0.666667,,0.333333,\n");
 }
 
 static void a_link_that_was_never_used_has_rows_too(void **state)
@@ -105,8 +105,8 @@ static void what_fails_was_busy_and_waited(void **state)
     fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n1,0,s\n2,0.005,s\n3,0.020,s\n");
     fixture_write("e.csv", "time_s,target,event,value\n0.010,a,down,\n0.020,a,up,\n");
     fixture.files.events = fixture_path("e.csv");
-    assert_string_equal(written(run(25 * MS)), HEAD "0,0.025,device,a,0.6,0,0.6\n"
-                                                    "0.025,0.05,device,a,1,0,0\n");
+    assert_string_equal(written(run(25 * MS)), HEAD "0,0.025,device,a,0.6,0,0.6,0\n"
+                                                    "0.025,0.05,device,a,1,0,0,0\n");
 }
 
 /* At 20 b is taken until 40; a, which computes until 30 and has a gap of 10, until 60. */
@@ -118,16 +118,16 @@ static void a_switch_is_a_gap(void **state)
                            "s,0,0,a,x,0,\ns,0,0,a,y,1,0.020\ns,1,0,b,y,1,0.020\n");
     fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n1,0.100,s\n");
     fixture.options.switch_cost_ps = 20 * MS;
-    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,0.6,0.4,0\n"
-                                                    "0,0.05,device,b,0,0.4,0\n"
-                                                    "0.05,0.1,device,a,0,0.2,0\n"
-                                                    "0.05,0.1,device,b,0,0,0\n"
-                                                    "0.1,0.13,device,a,1,0,0\n"
-                                                    "0.1,0.13,device,b,0,0,0\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,0.6,0.4,0,0\n"
+                                                    "0,0.05,device,b,0,0.4,0,0\n"
+                                                    "0.05,0.1,device,a,0,0.2,0,0\n"
+                                                    "0.05,0.1,device,b,0,0,0,0\n"
+                                                    "0.1,0.13,device,a,1,0,0,0\n"
+                                                    "0.1,0.13,device,b,0,0,0,0\n");
     /* the run ends within gap and switch of a, and then within that of b alone */
     fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n");
-    assert_string_equal(written(run(50 * MS)), HEAD "0,0.03,device,a,1,0,0\n"
-                                                    "0,0.03,device,b,0,0.333333,0\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.03,device,a,1,0,0,0\n"
+                                                    "0,0.03,device,b,0,0.333333,0,0\n");
 }
 
 /* Booked 0-30, 30-60; the epoch takes a and b for 20 ms: a from 60 on, b from 40 on. */
@@ -143,10 +143,10 @@ static void bookings_have_waits_and_switches(void **state)
     fixture.options.rules = SERVE_ALPASERVE;
     fixture.options.switch_cost_ps = 20 * MS;
     /* 2 on b from 60 to 90, having waited for 10 */
-    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,1,0,0.4\n"
-                                                    "0,0.05,device,b,0,0.2,0\n"
-                                                    "0.05,0.09,device,a,0.25,0.5,0\n"
-                                                    "0.05,0.09,device,b,0.75,0.25,0.25\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,1,0,0.4,0\n"
+                                                    "0,0.05,device,b,0,0.2,0,0\n"
+                                                    "0.05,0.09,device,a,0.25,0.5,0,0\n"
+                                                    "0.05,0.09,device,b,0.75,0.25,0.25,0\n");
     assert_int_equal(fixture.result.devices[0].wait_peak_ps, 20 * MS);
     assert_int_equal(fixture.result.devices[1].wait_peak_ps, 10 * MS);
     assert_int_equal(fixture.result.devices[0].gap_ps, 20 * MS);
@@ -154,10 +154,10 @@ static void bookings_have_waits_and_switches(void **state)
     fixture.options.switch_cost_ps = 60 * MS; /* of a 60-120, of b 40-100 */
     fixture_write("w.csv", "request_id,arrival_s,service,slo_s\n"
                            "0,0,s,\n1,0.010,s,\n2,0.050,s,0.001\n");
-    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,1,0,0.4\n"
-                                                    "0,0.05,device,b,0,0.2,0\n"
-                                                    "0.05,0.06,device,a,1,0,0\n"
-                                                    "0.05,0.06,device,b,0,1,0\n");
+    assert_string_equal(written(run(50 * MS)), HEAD "0,0.05,device,a,1,0,0.4,0\n"
+                                                    "0,0.05,device,b,0,0.2,0,0\n"
+                                                    "0.05,0.06,device,a,1,0,0,0\n"
+                                                    "0.05,0.06,device,b,0,1,0,0\n");
     assert_int_equal(fixture.result.devices[0].gap_ps, 0);
     assert_int_equal(fixture.result.devices[1].gap_ps, 20 * MS);
 }
@@ -254,6 +254,53 @@ static void windows_equal_the_overlaps_of_all_intervals(void **state)
     }
 }
 
+/* The most of each window: what it begins with, and every change in it. */
+static void caches_peak_in_each_window(void **state)
+{
+    enum { EVENTS = 400 };
+    struct cluster_device devices[] = { { .name = "a" }, { .name = "b" } };
+    const struct cluster cluster = { .device_count = 2, .devices = devices };
+    struct rng rng = rng_stream(1, RNG_TEST, 31);
+
+    (void)state;
+    for (int64_t window_ps = 3; window_ps <= 3000; window_ps *= 10) {
+        struct utilisation *utilisation = utilisation_begin(fixture.arena, &cluster, window_ps);
+        struct serve_observer observer = utilisation_observer(utilisation);
+        int64_t times_ps[EVENTS], bytes[EVENTS], now_ps = 0, level = 0;
+        struct serve_result result;
+        struct out *out = out_open_memory(fixture.arena);
+
+        for (int i = 0; i < EVENTS; i++) {
+            now_ps += (int64_t)rng_below(&rng, 40);
+            times_ps[i] = now_ps;
+            bytes[i] = (int64_t)rng_below(&rng, 1000);
+            observer.on_cache(observer.arg, 1, now_ps, bytes[i]);
+        }
+        result = (struct serve_result){ .end_ps = now_ps + 5 };
+        assert_true(utilisation_end(utilisation, &result, &fixture.err));
+        trace_utilisation_begin(out, NULL);
+        for (int64_t at_ps = 0; at_ps < result.end_ps; at_ps += window_ps) {
+            struct trace_utilisation row = { .start_ps = at_ps,
+                                             .end_ps = at_ps + window_ps < result.end_ps
+                                                           ? at_ps + window_ps
+                                                           : result.end_ps,
+                                             .kind = "device",
+                                             .target = "a" };
+
+            trace_utilisation_put(out, &row);
+            row.target = "b";
+            row.kv_peak_bytes = level;
+            for (int i = 0; i < EVENTS; i++)
+                if (times_ps[i] >= at_ps && times_ps[i] < at_ps + window_ps) {
+                    level = bytes[i];
+                    row.kv_peak_bytes = level > row.kv_peak_bytes ? level : row.kv_peak_bytes;
+                }
+            trace_utilisation_put(out, &row);
+        }
+        assert_string_equal(written(utilisation), out_memory(out, NULL));
+    }
+}
+
 /* A million requests that wait for an hour are more picoseconds than 64 bits hold. */
 static void long_waits_of_many_do_not_overflow(void **state)
 {
@@ -271,7 +318,7 @@ static void long_waits_of_many_do_not_overflow(void **state)
                                                              .finish_ps = 2 * hour_ps,
                                                              .wait_ps = hour_ps });
     assert_true(utilisation_end(utilisation, &result, &fixture.err));
-    assert_string_equal(written(utilisation), HEAD "0,7200,device,a,0.5,0,500000\n");
+    assert_string_equal(written(utilisation), HEAD "0,7200,device,a,0.5,0,500000,0\n");
 }
 
 static void too_many_rows_are_an_error(void **state)
@@ -363,6 +410,7 @@ int main(void)
         TEST(a_switch_is_a_gap),
         TEST(bookings_have_waits_and_switches),
         TEST(windows_equal_the_overlaps_of_all_intervals),
+        TEST(caches_peak_in_each_window),
         TEST(long_waits_of_many_do_not_overflow),
         TEST(too_many_rows_are_an_error),
         TEST(all_windows_together_are_the_run),
