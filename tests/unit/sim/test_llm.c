@@ -232,12 +232,75 @@ static void blocks_are_what_memory_leaves_beside_weights(void **state)
     assert_non_null(strstr(fixture.err.text, "weights, reserved and KV blocks take"));
 }
 
+struct heard { /* of KV caches */
+    int64_t most_bytes, last_bytes, last_ps;
+    int count;
+};
+
+static void hear_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes)
+{
+    struct heard *heard = arg;
+
+    assert_true(device == 0 && now_ps >= heard->last_ps && kv_bytes >= 0);
+    heard->most_bytes = kv_bytes > heard->most_bytes ? kv_bytes : heard->most_bytes;
+    heard->last_bytes = kv_bytes;
+    heard->last_ps = now_ps;
+    heard->count++;
+}
+
+static void hear_nothing(void *arg, const struct serve_span *span)
+{
+    (void)arg;
+    (void)span;
+}
+
+static void caches_are_told_of_over_time(void **state)
+{
+    struct heard heard = { 0 };
+    struct serve_observer observer = { .arg = &heard,
+                                       .on_span = hear_nothing,
+                                       .on_cache = hear_cache };
+
+    (void)state;
+    llm_setup_files(4, 64, 12);
+    fixture_write("w.csv", W "0,0,s,20,9\n1,0,s,11,14\n2,0.001,s,3,5\n3,5,s,8,2\n");
+    if (!fixture_load() || !serve_run(fixture.arena, &fixture.scenario.input, &fixture.options,
+                                      &observer, &fixture.result, &fixture.err))
+        fail_msg("%s", fixture.err.text);
+    assert_true(heard.count > 10);
+    assert_int_equal(heard.most_bytes, fixture.result.continuous->kv_bytes[0]);
+    assert_int_equal(heard.last_bytes, 0);
+    assert_int_equal(heard.last_ps, fixture.result.end_ps);
+}
+
+/* The LM head of four sequences, the FFN of 64 tokens: whatever is wider takes blocks away. */
+static void activations_of_a_step_leave_less_for_blocks(void **state)
+{
+    const struct model *model;
+    int64_t weight_bytes;
+
+    (void)state;
+    llm_setup_files(4, 64, 0);
+    fixture_write("w.csv", W "0,0,s,100,3\n");
+    fixture_cluster("device,type,memory_bytes\na,t,200000\n", NULL);
+    llm_must_run();
+    model = fixture.scenario.input.plan->services[0].model;
+    weight_bytes = model_weight_bytes(model);
+    /* attention: 64 rows of stream, norm, q, k, v and context, and 64 x 103 scores */
+    assert_int_equal(fixture.result.continuous->instances[0].block_count,
+                     (200000 - weight_bytes - 4 * (64 * (8 + 8 + 24 + 8) + 64 * 103)) / 256);
+}
+
 static void what_can_never_be_computed_is_refused(void **state)
 {
     (void)state;
     llm_setup_files(4, 64, 8); /* 32 tokens */
     fixture_write("w.csv", W "0,0,s,30,3\n1,0,s,30,4\n2,0,s,500,20\n");
     llm_must_run();
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_MEMORY].count, 1);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_MEMORY].first_tokens, 34);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_CONTEXT].count, 1);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_CONTEXT].first_id, 2);
     assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
     assert_int_equal(fixture.result.requests[1].status, TRACE_REFUSED);
     assert_int_equal(fixture.result.requests[2].status, TRACE_REFUSED);
@@ -342,6 +405,8 @@ int main(void)
         llm_test(a_later_epoch_brings_another_replica),
         llm_test(blocks_are_what_memory_leaves_beside_weights),
         llm_test(what_can_never_be_computed_is_refused),
+        llm_test(caches_are_told_of_over_time),
+        llm_test(activations_of_a_step_leave_less_for_blocks),
         llm_test(a_closed_loop_waits_for_ends),
         llm_test(the_report_tells_of_the_batches),
         llm_test(what_this_version_cannot_do_is_refused),
