@@ -222,7 +222,7 @@ struct serve_result {
     const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
     int64_t migrations;      /* devices that an epoch brought new slices to */
     struct serve_refused refused[SERVE_REFUSAL_COUNT];
-    bool lacks_kappa;        /* wanted, and no anchor told that of some step */
+    bool lacks_kappa;             /* wanted, and no anchor told that of some step */
     enum serve_fast fast_path;    /* what made this result: ON = the closed form */
     struct serve_device *devices; /* as in the cluster */
     bool has_circuits;
