@@ -9,6 +9,7 @@
 #include "sim/report/wrap.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define NAME_WIDTH 14
 #define TEXT_BYTES 64
@@ -193,17 +194,39 @@ static void put_answer(const struct fit *fit, struct out *out)
                units_format_bytes(fit->devices[fullest].now.free_bytes, text));
 }
 
-static void put_alone(const struct fit *fit, struct out *out)
+#define ALONE_WIDTH 12
+
+/* Devices that hold the model alone, in lines of at most 80 columns. */
+static void put_holders(const struct fit *fit, struct out *out)
 {
     const struct cluster *cluster = fit->footprint->plan->cluster;
-    int count = 0;
-    char text[UNITS_TEXT_BYTES];
+    int count = 0, column = ALONE_WIDTH;
 
     out_text(out, "\nalone on    ");
-    for (int i = 0; i < cluster->device_count; i++)
-        if (cluster->devices[i].memory_bytes > 0 && fit->devices[i].now.missing_bytes == 0)
-            out_printf(out, "%s%s", count++ > 0 ? ", " : "", cluster->devices[i].name);
+    for (int i = 0; i < cluster->device_count; i++) {
+        int width = (int)strlen(cluster->devices[i].name);
+
+        if (cluster->devices[i].memory_bytes == 0 || fit->devices[i].now.missing_bytes > 0)
+            continue;
+        if (count > 0 && column + width + 3 > 80) {
+            out_printf(out, ",\n%*s", ALONE_WIDTH, "");
+            column = ALONE_WIDTH;
+        } else if (count > 0) {
+            out_text(out, ", ");
+            column += 2;
+        }
+        out_text(out, cluster->devices[i].name);
+        column += width;
+        count++;
+    }
     out_printf(out, "%s\n", count == 0 ? "none of the devices" : "");
+}
+
+static void put_alone(const struct fit *fit, struct out *out)
+{
+    char text[UNITS_TEXT_BYTES];
+
+    put_holders(fit, out);
     if (fit->fewest > 0)
         out_printf(out, "together on %d device%s at least: weights and KV are %s\n", fit->fewest,
                    fit->fewest == 1 ? "" : "s", units_format_bytes(fit->whole_bytes, text));

@@ -259,6 +259,8 @@ static bool request_serve(struct serve *serve, struct pass *pass, struct err *er
     serve->result->taken_count++;
     pass->event_count++;
     if (!lane) {
+        if (why == TRACE_REFUSED)
+            serve_note_refused(serve->result, SERVE_REFUSAL_PLACEMENT, end.request_id, 0);
         end.status = why;
         end.replica = -1;
         end.start_ps = end.finish_ps = TRACE_NONE;

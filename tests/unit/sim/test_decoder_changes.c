@@ -150,6 +150,14 @@ static void replicas_that_do_not_fit_are_left_out_in_file_order(void **state)
     assert_request_ms(2, 0, 10, 20);
     assert_int_equal(fixture.result.requests[3].replica, 3);
     assert_int_equal(fixture.result.devices[0].peak_bytes, 600 + 350 + 10 + 40);
+    for (int kind = 0; kind < SERVE_FAST_COUNT; kind++) { /* whatever way it is computed */
+        fixture.options.fast_path = (enum serve_fast)kind;
+        if (!fixture_load() || !serve_run(fixture.arena, &fixture.scenario.input, &fixture.options,
+                                          NULL, &fixture.result, &fixture.err))
+            fail_msg("%s", fixture.err.text);
+        assert_int_equal(fixture.result.refused[SERVE_REFUSAL_PLACEMENT].count, 1);
+        assert_int_equal(fixture.result.refused[SERVE_REFUSAL_PLACEMENT].first_id, 1);
+    }
     fixture.options.rules = SERVE_ALPASERVE;
     fixture_must_run();
     assert_int_equal(fixture.result.requests[1].status, TRACE_REFUSED);
