@@ -92,8 +92,12 @@ int model_batch_ops(const struct model *model, enum model_block block, int32_t b
 const struct model *model_slice(struct arena *arena, const struct model *model, int32_t parts,
                                 struct err *err);
 
-/* Bytes at weight_bits / kv_bits / 32-bit activations. embed and lm_head of a tied model share one
- * matrix: each counts it, and callers that hold both subtract model_tied_bytes once. */
+/* Weights at weight_bits, caches at kv_bits, activations at 32. 8 weight_bits are q8_0: blocks of
+ * 32 weights of a row with a 16-bit scale each; biases, gains and positions are f32 then. embed and
+ * lm_head of a tied model share one matrix: each counts it, and callers that hold both subtract
+ * model_tied_bytes once. count: weights, not bytes. */
+int64_t model_block_weight_count(const struct model *model, enum model_block block);
+int64_t model_tied_count(const struct model *model); /* 0 when not tied */
 int64_t model_block_weight_bytes(const struct model *model, enum model_block block);
 int64_t model_tied_bytes(const struct model *model);                       /* 0 when not tied */
 int64_t model_weight_bytes(const struct model *model);                     /* the whole model */

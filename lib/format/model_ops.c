@@ -149,6 +149,31 @@ const struct model *model_slice(struct arena *arena, const struct model *model, 
 
 /* ---- weights ---- */
 
+#define Q8_BLOCK 32 /* weights of a row that share a 16-bit scale: q8_0 */
+
+struct weights { /* of a block */
+    int64_t values, bytes;
+};
+
+/* At weight_bits; with 8 as q8_0 stores it. */
+static void add_matrix(const struct model *model, struct weights *weights, int64_t rows,
+                       int64_t columns)
+{
+    int64_t row_bytes = columns * model->weight_bits / 8; /* bits are a multiple of 8 */
+
+    if (model->weight_bits == 8)
+        row_bytes = (columns + Q8_BLOCK - 1) / Q8_BLOCK * (Q8_BLOCK + 2);
+    weights->values += rows * columns;
+    weights->bytes += rows * row_bytes;
+}
+
+/* Biases, gains, positions: what q8_0 does not touch stays f32. */
+static void add_vector(const struct model *model, struct weights *weights, int64_t values)
+{
+    weights->values += values;
+    weights->bytes += values * (model->weight_bits == 8 ? 32 : model->weight_bits) / 8;
+}
+
 /* Models with RMSNorm have no biases and no shift in their norms, as Llama; those with LayerNorm
  * have both, as GPT-2. (Qwen's small qkv bias is left out: 0.006 % of its weights.) */
 static int64_t bias(const struct model *model, int64_t rows)
@@ -161,82 +186,116 @@ static int64_t norm_values(const struct model *model)
     return model->hidden + bias(model, model->hidden);
 }
 
-static int64_t embed_values(const struct model *model)
+static void add_embed(const struct model *model, struct weights *weights)
 {
     const int64_t hidden = model->hidden;
-    const int64_t positions =
-        model->positions == MODEL_LEARNED ? (int64_t)model->max_context * hidden : 0;
 
+    if (model->positions == MODEL_LEARNED)
+        add_vector(model, weights, model->max_context * hidden);
     switch (model->kind) {
     case MODEL_DECODER:
-        return model->vocab * hidden + positions;
+        add_matrix(model, weights, model->vocab, hidden);
+        break;
     case MODEL_ENCODER: /* two rows of token types, and a norm of its own */
-        return model->vocab * hidden + positions + 2 * hidden + norm_values(model);
+        add_matrix(model, weights, model->vocab, hidden);
+        add_vector(model, weights, 2 * hidden + norm_values(model));
+        break;
     case MODEL_VISION: /* patch projection with its bias, and the class token */
-        return (PATCH_VALUES + 2) * hidden + positions;
+        add_matrix(model, weights, hidden, PATCH_VALUES);
+        add_vector(model, weights, 2 * hidden);
+        break;
     case MODEL_KIND_COUNT:
         break;
     }
-    return 0;
 }
 
-static int64_t head_values(const struct model *model)
+static void add_head(const struct model *model, struct weights *weights)
 {
-    const int64_t hidden = model->hidden;
-
     switch (model->kind) {
     case MODEL_DECODER:
-        return norm_values(model) + model->vocab * hidden;
+        add_matrix(model, weights, model->vocab, model->hidden);
+        add_vector(model, weights, norm_values(model));
+        break;
     case MODEL_ENCODER: /* the pooler; the norms stand behind their blocks, so none is left over */
-        return hidden * hidden + hidden;
+        add_matrix(model, weights, model->hidden, model->hidden);
+        add_vector(model, weights, model->hidden);
+        break;
     case MODEL_VISION:
-        return norm_values(model) + model->vocab * (hidden + 1);
+        add_matrix(model, weights, model->vocab, model->hidden);
+        add_vector(model, weights, model->vocab + norm_values(model));
+        break;
     case MODEL_KIND_COUNT:
         break;
     }
-    return 0;
 }
 
-static int64_t block_values(const struct model *model, enum model_block block)
+/* A matrix and its bias. */
+static void add_linear(const struct model *model, struct weights *weights, int64_t rows,
+                       int64_t columns)
 {
-    const int64_t hidden = model->hidden, ffn_hidden = model->ffn_hidden;
+    add_matrix(model, weights, rows, columns);
+    add_vector(model, weights, bias(model, rows));
+}
+
+static struct weights block_weights(const struct model *model, enum model_block block)
+{
+    struct weights weights = { 0, 0 };
 
     switch (block) {
     case BLOCK_EMBED:
-        return embed_values(model);
+        add_embed(model, &weights);
+        break;
     case BLOCK_ATTN:
-        return qkv_rows(model) * hidden + bias(model, qkv_rows(model));
+        add_linear(model, &weights, qkv_rows(model), model->hidden);
+        break;
     case BLOCK_PROJ:
-        return (int64_t)model->heads * model->head_dim * hidden + bias(model, hidden);
+        add_linear(model, &weights, model->hidden, (int64_t)model->heads * model->head_dim);
+        break;
     case BLOCK_FFN_UP:
-        return up_rows(model) * hidden + bias(model, up_rows(model));
+        add_linear(model, &weights, up_rows(model), model->hidden);
+        break;
     case BLOCK_FFN_DOWN:
-        return ffn_hidden * hidden + bias(model, hidden);
+        add_linear(model, &weights, model->hidden, model->ffn_hidden);
+        break;
     case BLOCK_CONN:
-        return 2 * norm_values(model);
+        add_vector(model, &weights, 2 * norm_values(model));
+        break;
     case BLOCK_LM_HEAD:
-        return head_values(model);
+        add_head(model, &weights);
+        break;
     case BLOCK_COUNT:
         break;
     }
-    return 0;
-}
-
-static int64_t bytes(int64_t values, int32_t bits)
-{
-    return values * bits / 8; /* bits are a multiple of 8 */
+    return weights;
 }
 
 int64_t model_block_weight_bytes(const struct model *model, enum model_block block)
 {
-    return bytes(block_values(model, block), model->weight_bits);
+    return block_weights(model, block).bytes;
+}
+
+int64_t model_block_weight_count(const struct model *model, enum model_block block)
+{
+    return block_weights(model, block).values;
+}
+
+static struct weights tied_weights(const struct model *model)
+{
+    struct weights weights = { 0, 0 };
+
+    if (model->tied_lm_head && model->kind == MODEL_DECODER)
+        add_matrix(model, &weights, model->vocab, model->hidden);
+    return weights;
 }
 
 int64_t model_tied_bytes(const struct model *model)
 {
-    bool is_shared = model->tied_lm_head && model->kind == MODEL_DECODER;
+    return tied_weights(model).bytes;
+}
 
-    return is_shared ? bytes((int64_t)model->vocab * model->hidden, model->weight_bits) : 0;
+int64_t model_tied_count(const struct model *model)
+{
+    return tied_weights(model).values;
 }
 
 int64_t model_weight_bytes(const struct model *model)
@@ -254,7 +313,7 @@ int64_t model_kv_bytes_per_token(const struct model *model)
 {
     int64_t values = 2 * (int64_t)model->kv_heads * model->head_dim;
 
-    return model->kind == MODEL_DECODER ? bytes(values, model->kv_bits) : 0;
+    return model->kind == MODEL_DECODER ? values * model->kv_bits / 8 : 0;
 }
 
 int64_t model_activation_bytes(const struct model *model, int32_t tokens)

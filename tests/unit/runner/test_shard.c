@@ -3,6 +3,7 @@
 #include "runner/shard.h"
 
 #include "lib/base/err.h"
+#include "lib/kernels/kernels.h"
 #include "lib/wire/frame.h"
 #include "runner/assign.h"
 #include "tests/unit/runner/shapes.h"
@@ -429,6 +430,30 @@ static void two_stages_of_a_worker_share_a_tied_matrix(void **state)
     assert_memory_equal(output.words, pass_through(arena, one, 1, &frame, prompt, &bytes), 4);
 }
 
+/* What `orrery-sim fit` counts is what the kernels store. */
+static void matrices_weigh_what_the_kernels_store(void **state)
+{
+    struct model model = tiny_model();
+
+    (void)state;
+    model.norm = MODEL_RMSNORM; /* no biases */
+    model.hidden = 80;          /* rows that do not fill their last block */
+    for (int bits = 8; bits <= 32; bits *= 2) {
+        enum kernel_dtype dtype = kernel_dtype_of_bits(bits);
+
+        model.weight_bits = bits;
+        assert_int_equal(model_block_weight_bytes(&model, BLOCK_ATTN),
+                         kernel_weight_bytes(dtype, 3 * 64, 80));
+        assert_int_equal(model_block_weight_bytes(&model, BLOCK_PROJ),
+                         kernel_weight_bytes(dtype, 80, 64));
+        assert_int_equal(model_block_weight_bytes(&model, BLOCK_FFN_UP),
+                         kernel_weight_bytes(dtype, 128, 80));
+        assert_int_equal(model_block_weight_bytes(&model, BLOCK_FFN_DOWN),
+                         kernel_weight_bytes(dtype, 80, 128));
+        assert_int_equal(model_tied_bytes(&model), kernel_weight_bytes(dtype, 300, 80));
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -448,6 +473,7 @@ int main(void)
         TEST(stages_are_found_by_their_number_in_the_plan),
         TEST(tied_weights_are_counted_once),
         TEST(two_stages_of_a_worker_share_a_tied_matrix),
+        TEST(matrices_weigh_what_the_kernels_store),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
