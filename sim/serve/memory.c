@@ -188,15 +188,16 @@ static void activations_grow(struct memory *memory, int64_t activation_bytes)
     peak_note(memory);
 }
 
-/* Of a request alone: its prompt, or its last token behind all others, whichever needs more. */
-static int64_t work_bytes(const struct serve *serve, const struct site *site, int32_t prompt_tokens,
-                          int64_t tokens)
+/* Of a request alone, on one device: its prompt, or its last token behind all others, whichever
+ * needs more. */
+static int64_t work_bytes(const struct serve *serve, const struct site *site, int32_t device,
+                          int32_t prompt_tokens, int64_t tokens)
 {
     const struct plan *plan = serve->input->plan;
     const struct model_step prefill = { prompt_tokens, 1, prompt_tokens };
     const struct model_step last = { 1, 1, tokens };
-    int64_t first_bytes = plan_stage_work_bytes(plan, site->stage, site->device, &prefill);
-    int64_t last_bytes = plan_stage_work_bytes(plan, site->stage, site->device, &last);
+    int64_t first_bytes = plan_stage_work_bytes(plan, site->stage, device, &prefill);
+    int64_t last_bytes = plan_stage_work_bytes(plan, site->stage, device, &last);
 
     return first_bytes > last_bytes ? first_bytes : last_bytes;
 }
@@ -211,10 +212,30 @@ void memory_expect(struct serve *serve, const struct lane *lane, const struct mo
     for (int s = 0; s < lane->stage_count; s++) {
         const struct site *site = &lane->sites[s];
 
-        activations_grow(
-            &serve->memories[site->device],
-            plan_stage_work_bytes(serve->input->plan, site->stage, site->device, step));
+        for (int i = 0; i < site->device_count; i++)
+            activations_grow(
+                &serve->memories[site->devices[i]],
+                plan_stage_work_bytes(serve->input->plan, site->stage, site->devices[i], step));
     }
+}
+
+/* Activations grow with prompt and length: those of shorter requests are in memory's already. */
+static bool is_known(const struct site *site, int32_t prompt_tokens, int64_t tokens)
+{
+    return prompt_tokens <= site->longest_prompt_tokens && tokens <= site->longest_tokens;
+}
+
+static void site_grow(struct serve *serve, struct site *site, int32_t prompt_tokens, int64_t tokens)
+{
+    if (is_known(site, prompt_tokens, tokens))
+        return;
+    for (int i = 0; i < site->device_count; i++)
+        activations_grow(&serve->memories[site->devices[i]],
+                         work_bytes(serve, site, site->devices[i], prompt_tokens, tokens));
+    if (prompt_tokens > site->longest_prompt_tokens)
+        site->longest_prompt_tokens = prompt_tokens;
+    if (tokens > site->longest_tokens)
+        site->longest_tokens = tokens;
 }
 
 /* The cache of all tokens that the request will ever have, on every stage of its replica. */
@@ -226,24 +247,22 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
 
     for (int s = 0; s < lane->stage_count; s++) {
         struct site *site = &lane->sites[s];
-        struct memory *memory = &serve->memories[site->device];
 
-        if (flight->prompt_tokens > site->longest_prompt_tokens || tokens > site->longest_tokens) {
-            activations_grow(memory, work_bytes(serve, site, flight->prompt_tokens, tokens));
-            if (flight->prompt_tokens > site->longest_prompt_tokens)
-                site->longest_prompt_tokens = flight->prompt_tokens;
-            if (tokens > site->longest_tokens)
-                site->longest_tokens = tokens;
+        site_grow(serve, site, flight->prompt_tokens, tokens);
+        for (int i = 0; i < site->device_count; i++) {
+            struct memory *memory = &serve->memories[site->devices[i]];
+            int64_t cache_bytes = tokens * site->kv_bytes_per_token;
+
+            memory->kv_bytes += sign * cache_bytes;
+            peak_note(memory);
+            if (serve->observer.on_cache && cache_bytes > 0)
+                serve->observer.on_cache(serve->observer.arg, site->devices[i],
+                                         engine_now_ps(serve->engine), memory->kv_bytes);
         }
-        memory->kv_bytes += sign * tokens * site->kv_bytes_per_token;
-        peak_note(memory);
-        if (serve->observer.on_cache && site->kv_bytes_per_token > 0)
-            serve->observer.on_cache(serve->observer.arg, site->device,
-                                     engine_now_ps(serve->engine), memory->kv_bytes);
     }
 }
 
-/* What the device of one stage would hold if the request came: all its stages there count. */
+/* What a device would hold if the request came to the lane: all its stages there count. */
 static int64_t would_hold_bytes(const struct serve *serve, const struct lane *lane, int32_t device,
                                 int32_t prompt_tokens, int64_t tokens)
 {
@@ -252,13 +271,18 @@ static int64_t would_hold_bytes(const struct serve *serve, const struct lane *la
 
     for (int s = 0; s < lane->stage_count; s++) {
         const struct site *site = &lane->sites[s];
-        int64_t bytes;
 
-        if (site->device != device)
-            continue;
-        kv_bytes += tokens * site->kv_bytes_per_token;
-        bytes = work_bytes(serve, site, prompt_tokens, tokens);
-        activation_bytes = bytes > activation_bytes ? bytes : activation_bytes;
+        for (int i = 0; i < site->device_count; i++) {
+            int64_t bytes;
+
+            if (site->devices[i] != device)
+                continue;
+            kv_bytes += tokens * site->kv_bytes_per_token;
+            if (is_known(site, prompt_tokens, tokens))
+                continue;
+            bytes = work_bytes(serve, site, device, prompt_tokens, tokens);
+            activation_bytes = bytes > activation_bytes ? bytes : activation_bytes;
+        }
     }
     return memory->base_bytes - memory->activation_bytes + activation_bytes + kv_bytes;
 }
@@ -286,24 +310,28 @@ static bool has_no_room(const struct serve *serve, int32_t index, int32_t device
     return err_set(err, ERR_INPUT, "%s", text);
 }
 
+static bool device_has_room(const struct serve *serve, const struct lane *lane, int32_t index,
+                            int32_t device, struct err *err)
+{
+    int64_t have_bytes = serve->input->plan->cluster->devices[device].memory_bytes;
+    int64_t would_bytes;
+
+    if (have_bytes == 0)
+        return true;
+    would_bytes = would_hold_bytes(serve, lane, device, serve->flights[index].prompt_tokens,
+                                   tokens_of(serve, index));
+    if (would_bytes > have_bytes && serve->options->memory == SERVE_MEMORY_ERROR)
+        return has_no_room(serve, index, device, would_bytes, err);
+    return would_bytes <= have_bytes;
+}
+
 bool memory_has_room(const struct serve *serve, const struct lane *lane, int32_t index,
                      struct err *err)
 {
-    int64_t tokens = tokens_of(serve, index);
-
-    for (int s = 0; s < lane->stage_count; s++) {
-        int32_t device = lane->sites[s].device;
-        int64_t have_bytes = serve->input->plan->cluster->devices[device].memory_bytes;
-        int64_t would_bytes;
-
-        if (have_bytes == 0)
-            continue;
-        would_bytes =
-            would_hold_bytes(serve, lane, device, serve->flights[index].prompt_tokens, tokens);
-        if (would_bytes > have_bytes)
-            return serve->options->memory == SERVE_MEMORY_ERROR &&
-                   has_no_room(serve, index, device, would_bytes, err);
-    }
+    for (int s = 0; s < lane->stage_count; s++)
+        for (int i = 0; i < lane->sites[s].device_count; i++)
+            if (!device_has_room(serve, lane, index, lane->sites[s].devices[i], err))
+                return false;
     return true;
 }
 
