@@ -69,6 +69,22 @@ static void a_part_is_in_exact_proportion(void **state)
                      model_block_weight_bytes(llama, BLOCK_LM_HEAD));
 }
 
+/* 34 bytes for 32 weights of a matrix; vectors are f32. */
+static void q8_0_keeps_a_scale_for_each_block(void **state)
+{
+    struct model model = *get(*state, "gpt2");
+
+    model.weight_bits = 8;
+    assert_int_equal(model_block_weight_bytes(&model, BLOCK_ATTN),
+                     2304 * (768 / 32 * 34) + 4 * 2304);
+    assert_int_equal(model_block_weight_bytes(&model, BLOCK_CONN), 4 * 4 * 768);
+    assert_int_equal(model_tied_bytes(&model), 50257 * (768 / 32 * 34));
+    assert_int_equal(model_block_weight_count(&model, BLOCK_ATTN), 2304 * 768 + 2304);
+    model.hidden = 40; /* a row of 40 takes two blocks */
+    model.norm = MODEL_RMSNORM;
+    assert_int_equal(model_block_weight_bytes(&model, BLOCK_FFN_UP), 3072 * 2 * 34);
+}
+
 static void norms_are_needed_whole_by_every_part_of_the_sequence(void **state)
 {
     const struct model *llama = get(*state, "llama-2-7b");
@@ -166,6 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(parts_of_a_block_add_up_to_it),
         TEST(a_part_is_in_exact_proportion),
+        TEST(q8_0_keeps_a_scale_for_each_block),
         TEST(norms_are_needed_whole_by_every_part_of_the_sequence),
         TEST(only_what_divides_can_be_cut),
         TEST(activations_are_those_of_the_chain_of_kernels),
