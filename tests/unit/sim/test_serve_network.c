@@ -196,12 +196,12 @@ static void observers_see_the_share_of_a_link_and_who_is_on_it(void **state)
                   LINKS "lan,switch,a,8e6,0.0001,,,,\nlan,switch,box,8e6,0.0001,,,,\n"
                         "lan,switch,c,16e6,0.0001,,,,\n");
     seen = read_after(SERVE_NETWORK_AUTO, REQUESTS "0,0,s\n1,0,r\n", 12 * MS);
-    assert_has(seen, "0,0.012,link,lan/a,0.083333,,0\n"); /* half a port for 2 ms */
-    assert_has(seen, "0,0.012,link,lan/box/in,0.166667,,0\n");
-    assert_has(seen, "0,0.012,link,lan/c,0.041667,,0\n"); /* a quarter, for it is faster */
-    assert_has(seen, "0.012,0.024,link,lan/a,0,,0\n");
-    assert_has(seen, "0.012,0.024,link,lan/box/in,0.166667,,0\n");
-    assert_has(seen, "0.012,0.024,link,lan/c,0.083333,,0\n");
+    assert_has(seen, "0,0.012,link,lan/a,0.083333,,0,\n"); /* half a port for 2 ms */
+    assert_has(seen, "0,0.012,link,lan/box/in,0.166667,,0,\n");
+    assert_has(seen, "0,0.012,link,lan/c,0.041667,,0,\n"); /* a quarter, for it is faster */
+    assert_has(seen, "0.012,0.024,link,lan/a,0,,0,\n");
+    assert_has(seen, "0.012,0.024,link,lan/box/in,0.166667,,0,\n");
+    assert_has(seen, "0.012,0.024,link,lan/c,0.083333,,0,\n");
     assert_has(seen, "\"link lan/box/in\"");
     assert_has(seen, "\"link lan/box/in (2)\"");
     assert_has(seen, "\"ts\":10000,\"dur\":2000,\"name\":\"r0 step 0\"");
@@ -219,12 +219,12 @@ static void a_port_in_place_of_a_flow_shows_both_its_ends(void **state)
                  REQUESTS "0,0,s\n");
         assert_finish_us(0, 21600);
         seen = read_after(model, REQUESTS "0,0,s\n", 11 * MS);
-        assert_has(seen, "0,0.011,link,lan/a,0.090909,,0\n");
-        assert_has(seen, "0.011,0.0216,link,lan/a,0.04717,,0\n");
+        assert_has(seen, "0,0.011,link,lan/a,0.090909,,0,\n");
+        assert_has(seen, "0.011,0.0216,link,lan/a,0.04717,,0,\n");
         if (model == SERVE_NETWORK_FIFO)
             continue;
-        assert_has(seen, "0,0.011,link,lan/b/in,0.045455,,0\n");
-        assert_has(seen, "0.011,0.0216,link,lan/b/in,0.04717,,0\n");
+        assert_has(seen, "0,0.011,link,lan/b/in,0.045455,,0,\n");
+        assert_has(seen, "0.011,0.0216,link,lan/b/in,0.04717,,0,\n");
         assert_has(seen, "\"link lan/b/in\"");
         assert_int_equal(link_named("lan/b/in")->busy_ps, 1000 * US);
         assert_int_equal(link_named("lan/a")->busy_ps, 1500 * US);
