@@ -287,13 +287,10 @@ static bool check_costs(const struct builder *b, const struct placement_row *row
     const struct cluster_device *d = &b->cluster->devices[device];
     const struct cost_table *table;
 
-    if (row->executable[0] == '\0' && b->is_outline)
-        return true;
-    if (!b->costs)
+    if (!b->costs || (b->is_outline && row->executable[0] == '\0'))
         return row->executable[0] == '\0' ||
                placement_bad(b->placement, row, PLACEMENT_EXECUTABLE, err,
-                             b->is_outline ? "what a black box holds stands in stages.csv of "
-                                             "its --costs, which are missing"
+                             b->is_outline ? "--costs is missing: stages.csv says what it holds"
                                            : "a black box can be simulated, not run");
     table = cost_set_find(b->costs, d->type);
     if (!table)
@@ -600,9 +597,4 @@ const struct plan *plan_outline(struct arena *arena, const struct placement *pla
                                 struct model_catalogue *catalogue, struct err *err)
 {
     return build(arena, placement, cluster, costs, catalogue, true, err);
-}
-
-int32_t plan_find_service(const struct plan *plan, const char *name)
-{
-    return names_find(plan->service_names, name);
 }

@@ -3,6 +3,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/model.h"
+#include "lib/format/names.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/quantise.h"
@@ -10,6 +11,11 @@
 #define TOKEN_BYTES 4
 
 /* ---- requests ---- */
+
+int32_t plan_find_service(const struct plan *plan, const char *name)
+{
+    return names_find(plan->service_names, name);
+}
 
 /* A generated workload has no file. */
 static const char *path_of(const struct workload *workload)

@@ -415,8 +415,8 @@ static void a_black_box_needs_its_profile(void **state)
 
     assert_null(collect_on(scratch, BOX "s,0,0,a,one,\n", cluster, NULL));
     assert_string_equal(scratch_message(scratch),
-                        "p.csv:2:5: executable is 'one': what a black box holds stands in "
-                        "stages.csv of its --costs, which are missing");
+                        "p.csv:2:5: executable is 'one': --costs is missing: stages.csv says what "
+                        "it holds");
     scratch->err = (struct err)ERR_INIT;
     assert_non_null(collect_on(scratch, BOX "s,0,0,a,one,\n", cluster, box_costs(scratch)));
 }
