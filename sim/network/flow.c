@@ -366,6 +366,16 @@ bool flow_is_unsettled(const struct flow_net *net)
     return net->dirty_count > 0;
 }
 
+bool flow_is_any_moving(struct flow_net *net)
+{
+    if (net->dirty_count > 0)
+        flow_solve(net);
+    for (int32_t r = 0; r < net->route_count; r++)
+        if (net->routes[r].count > 0 && net->routes[r].rate > 0)
+            return true;
+    return false;
+}
+
 int64_t flow_count(const struct flow_net *net)
 {
     return net->flow_count;

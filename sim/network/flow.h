@@ -69,6 +69,9 @@ int32_t flow_ended(const struct flow_net *net, int index);
 int64_t flow_now_ps(const struct flow_net *net);
 /* Whether rates have to be found anew before time may move: flow_next_ps will do it. */
 bool flow_is_unsettled(const struct flow_net *net);
+/* Whether any flow moves: where flow_next_ps is FLOW_NEVER all the same, its end lies beyond time.
+ */
+bool flow_is_any_moving(struct flow_net *net);
 /* Flows under way: all, and of one route. */
 int64_t flow_count(const struct flow_net *net);
 int32_t flow_route_flows(const struct flow_net *net, int32_t route);

@@ -301,6 +301,8 @@ int64_t journeys_flow_next_ps(struct journeys *journeys)
     if (flow_count(journeys->net) == 0)
         return ENGINE_NEVER;
     next_ps = flow_next_ps(journeys->net);
+    if (next_ps == FLOW_NEVER && flow_is_any_moving(journeys->net))
+        next_ps = ENGINE_LAST_PS; /* slow, and not blocked */
     change_ps = event_ps(journeys);
     return change_ps < next_ps ? change_ps : next_ps;
 }

@@ -264,6 +264,20 @@ static void a_rate_that_changes_counts_for_what_is_under_way(void **state)
     }
 }
 
+static void what_is_slow_is_not_blocked(void **state)
+{
+    (void)state;
+    for (int model = 0; model < SERVE_NETWORK_COUNT; model++) {
+        fixture.options.network = (enum serve_network)model;
+        fixture_stages(STAGES "x,0,0.010,9000000\nx,1,0.010,0\n");
+        fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\nr,0,0,c,x\nr,0,1,b,x\n");
+        fixture_cluster(DEVICES "a,t\nb,t\nc,t\n", LINKS "lan,switch,*,1,0,,,,\n");
+        fixture_write("w.csv", REQUESTS "0,0,s\n1,0,r\n");
+        assert_false(fixture_run());
+        assert_has(fixture.err.text, "simulated time passes 9000000 s");
+    }
+}
+
 static void devices_and_links_may_fail_in_one_run(void **state)
 {
     (void)state;
@@ -322,6 +336,7 @@ int main(void)
         TEST(an_outage_delays_what_is_on_the_link_by_its_length),
         TEST(a_rate_that_changes_counts_for_what_is_under_way),
         TEST(what_waits_for_a_link_for_ever_is_named),
+        TEST(what_is_slow_is_not_blocked),
         TEST(devices_and_links_may_fail_in_one_run),
     };
 
