@@ -35,6 +35,11 @@ static bool whole_layers(const struct assign_input *input, const struct plan_sta
     int32_t layers = model_of(input->plan, stage)->layers;
 
     *first = *count = 0;
+    if (stage->device_count > 1)
+        return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
+                             "this version of orrery-run executes a stage on one device, and stage "
+                             "%d is placed on %d",
+                             stage->number, stage->device_count);
     for (int32_t layer = 0; layer < layers; layer++) {
         unsigned here = 0;
 

@@ -14,6 +14,13 @@ struct pad {
     struct plan_stage *stages; /* as price_step wants them */
 };
 
+static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t layer_last)
+{
+    return (struct plan_slice){
+        .blocks = blocks, .layer_first = layer_first, .layer_last = layer_last, .part_of = 1
+    };
+}
+
 /* The slices of a plan that the setup's stage was made from. */
 static struct plan_stage stage_of(struct arena *arena, const struct setup_stage *setup)
 {
@@ -25,15 +32,14 @@ static struct plan_stage stage_of(struct arena *arena, const struct setup_stage 
                                 .layer_count = setup->layer_count };
 
     if (setup->has_embed)
-        slices[stage.slice_count++] = (struct plan_slice){ 1u << BLOCK_EMBED, -1, -1, 0 };
+        slices[stage.slice_count++] = whole(1u << BLOCK_EMBED, -1, -1);
     if (setup->layer_count > 0)
         slices[stage.slice_count++] =
-            (struct plan_slice){ 1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP |
-                                     1u << BLOCK_FFN_DOWN | 1u << BLOCK_CONN,
-                                 setup->layer_first, setup->layer_first + setup->layer_count - 1,
-                                 0 };
+            whole(1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN |
+                      1u << BLOCK_CONN,
+                  setup->layer_first, setup->layer_first + setup->layer_count - 1);
     if (setup->has_lm_head)
-        slices[stage.slice_count++] = (struct plan_slice){ 1u << BLOCK_LM_HEAD, -1, -1, 0 };
+        slices[stage.slice_count++] = whole(1u << BLOCK_LM_HEAD, -1, -1);
     return stage;
 }
 

@@ -46,9 +46,6 @@ struct builder {
 static bool check_supported(const struct builder *b, const struct placement_row *row,
                             struct err *err)
 {
-    if (row->part_first != 0 || row->part_last != row->part_of - 1)
-        return placement_bad(b->placement, row, PLACEMENT_PARTS, err,
-                             "this version places whole blocks only");
     if (row->phase != PLACEMENT_BOTH)
         return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
                              "this version runs prefill and decode in the same place");
@@ -318,11 +315,6 @@ static bool add_device(const struct builder *b, struct plan_stage *stage, int32_
         return placement_bad(b->placement, row, PLACEMENT_DEVICE, err,
                              "stage %d of replica %d of '%s' has this device already", row->stage,
                              row->replica, row->service);
-    if (!is_known && stage->device_count > 0 && row->model[0] != '\0' && !b->is_outline)
-        return placement_bad(b->placement, row, PLACEMENT_DEVICE, err,
-                             "this version runs a stage of a model on one device, and line %ld "
-                             "says '%s'",
-                             stage->row->line, stage->row->device);
     if (!is_known) {
         devices[stage->device_count++] = placed->device;
         return check_costs(b, row, placed->device, err);
@@ -447,12 +439,19 @@ static bool check_model(const struct builder *b, const struct plan_replica *repl
                         struct err *err)
 {
     const struct placement_row **rows = arena_array(b->arena, (size_t)count, sizeof *rows);
-    struct slices_replica slices = { b->placement, rows,
-                                     count,        b->services[replica->service].model,
-                                     stages,       replica->stage_count };
+    int32_t *devices = arena_array(b->arena, (size_t)count, sizeof *devices);
+    struct slices_replica slices = { .placement = b->placement,
+                                     .rows = rows,
+                                     .devices = devices,
+                                     .row_count = count,
+                                     .model = b->services[replica->service].model,
+                                     .stages = stages,
+                                     .stage_count = replica->stage_count };
 
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         rows[i] = placed[i].row;
+        devices[i] = placed[i].device;
+    }
     return slices_build(b->arena, &slices, err);
 }
 

@@ -25,6 +25,9 @@ struct plan_slice {                  /* consecutive layers, or embed / lm_head, 
     unsigned blocks;                 /* set of 1u << enum model_block */
     int32_t layer_first, layer_last; /* -1, -1 for embed and lm_head */
     int32_t device;                  /* index into cluster.devices */
+    /* parts of each of these blocks, as in the row; part_of 0 or 1 = whole */
+    int32_t part_first, part_last, part_of;
+    bool is_implied; /* conn that no row names, on the first device of the layer's attention */
 };
 
 struct plan_stage {
@@ -34,7 +37,8 @@ struct plan_stage {
     const struct placement_row *row; /* first row, for errors */
     int device_count;
     const int32_t *devices; /* file order, no duplicates */
-    /* slices of a model, in model order; 0 for an executable */
+    /* slices of a model, in model order; 0 for an executable. Of a stage on several devices in the
+     * order of its rows, with their parts; who computes what and sends it where: pass.h */
     int slice_count;
     const struct plan_slice *slices;
     bool has_embed, has_lm_head;
@@ -123,8 +127,10 @@ int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage
 /* Activations that the stage's slices on the device have at once in such a step. */
 int64_t plan_stage_work_bytes(const struct plan *plan, const struct plan_stage *stage,
                               int32_t device, const struct model_step *step);
-/* KV cache of one token in this stage. */
+/* KV cache of one token in this stage; on one of its devices. */
 int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage);
+int64_t plan_device_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage,
+                                       int32_t device);
 /* Bytes that a stage receives for a step of new_tokens: token ids (4 bytes each) into stage 0, else
  * activations, in the bits of the stage before it; and what the last stage sends back (one token
  * id). 0 behind a stage of an executable: its cost table states output_bytes. */

@@ -126,6 +126,13 @@ static const struct model *model_of(const struct plan *plan, const struct plan_s
     return plan->services[plan->replicas[stage->replica].service].model;
 }
 
+static struct model_part part_of(const struct plan_slice *slice)
+{
+    if (slice->part_of <= 1)
+        return (struct model_part){ 0, 0, 1 };
+    return (struct model_part){ slice->part_first, slice->part_last, slice->part_of };
+}
+
 static int64_t slice_weight_bytes(const struct model *model, const struct plan_slice *slice)
 {
     int64_t layers = slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
@@ -133,7 +140,8 @@ static int64_t slice_weight_bytes(const struct model *model, const struct plan_s
 
     for (int block = 0; block < BLOCK_COUNT; block++)
         if (slice->blocks & 1u << block)
-            bytes += layers * model_block_weight_bytes(model, (enum model_block)block);
+            bytes +=
+                layers * model_part_weight_bytes(model, (enum model_block)block, part_of(slice));
     return bytes;
 }
 
@@ -160,25 +168,26 @@ int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage
             bytes += slice_weight_bytes(model, &stage->slices[i]);
     for (int s = 0; s < replica->stage_count; s++)
         has_embed = has_embed || blocks_on(&replica->stages[s], device) & 1u << BLOCK_EMBED;
-    if (has_embed && blocks_on(stage, device) & 1u << BLOCK_LM_HEAD)
-        bytes -= model_tied_bytes(model);
+    for (int i = 0; i < stage->slice_count && has_embed; i++)
+        if (stage->slices[i].device == device && stage->slices[i].blocks & 1u << BLOCK_LM_HEAD)
+            bytes -= model_part_tied_bytes(model, part_of(&stage->slices[i]));
     return bytes;
 }
 
 int64_t plan_stage_work_bytes(const struct plan *plan, const struct plan_stage *stage,
                               int32_t device, const struct model_step *step)
 {
-    const struct model_part whole = { 0, 0, 1 };
     const struct model *model = model_of(plan, stage);
-    unsigned here = blocks_on(stage, device);
     int64_t most = 0;
 
-    for (int block = 0; block < BLOCK_COUNT; block++)
-        if (here & 1u << block) {
-            int64_t bytes = model_part_work_bytes(model, (enum model_block)block, whole, step);
+    for (int i = 0; i < stage->slice_count; i++)
+        for (int block = 0; block < BLOCK_COUNT; block++)
+            if (stage->slices[i].device == device && stage->slices[i].blocks & 1u << block) {
+                int64_t bytes = model_part_work_bytes(model, (enum model_block)block,
+                                                      part_of(&stage->slices[i]), step);
 
-            most = bytes > most ? bytes : most;
-        }
+                most = bytes > most ? bytes : most;
+            }
     return most;
 }
 
@@ -189,6 +198,22 @@ int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan
     if (!model || model->kind != MODEL_DECODER)
         return 0;
     return stage->layer_count * model_kv_bytes_per_token(model);
+}
+
+int64_t plan_device_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage,
+                                       int32_t device)
+{
+    const struct model *model = model_of(plan, stage);
+    int64_t bytes = 0;
+
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+
+        if (slice->device == device && slice->blocks & 1u << BLOCK_ATTN)
+            bytes += (slice->layer_last - slice->layer_first + 1) *
+                     model_part_kv_bytes_per_token(model, part_of(slice));
+    }
+    return bytes;
 }
 
 int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage,

@@ -10,6 +10,7 @@
 #include "lib/base/hash.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
+#include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include <string.h>
 
@@ -155,6 +156,20 @@ static bool add_product(int64_t time_ps, int64_t times, int64_t *sum_ps, struct 
     return true;
 }
 
+static bool add_op(const struct owner *owner, const struct model_op *op, int64_t times,
+                   struct sum *sum, struct err *err)
+{
+    enum interp_origin origin;
+    int64_t time_ps;
+
+    if (!cost_lookup(owner->table, op, owner->threads, owner->model->weight_bits, &time_ps, &origin,
+                     err) ||
+        !add_product(time_ps, times, &sum->time_ps, err))
+        return false;
+    sum->extrapolated += origin == INTERP_EXTRAPOLATED;
+    return true;
+}
+
 /* One block of one layer; all layers of a model cost the same. */
 static bool add_block(const struct owner *owner, enum model_block block, int64_t layers,
                       const struct key *key, struct sum *sum, struct err *err)
@@ -162,15 +177,26 @@ static bool add_block(const struct owner *owner, enum model_block block, int64_t
     struct model_op ops[MODEL_MAX_OPS];
     int count = model_block_ops(owner->model, block, key->new_tokens, key->past_tokens, ops);
 
-    for (int i = 0; i < count; i++) {
-        enum interp_origin origin;
-        int64_t time_ps;
-
-        if (!cost_lookup(owner->table, &ops[i], owner->threads, owner->model->weight_bits, &time_ps,
-                         &origin, err) ||
-            !add_product(time_ps, layers * ops[i].count, &sum->time_ps, err))
+    for (int i = 0; i < count; i++)
+        if (!add_op(owner, &ops[i], layers * ops[i].count, sum, err))
             return false;
-        sum->extrapolated += origin == INTERP_EXTRAPOLATED;
+    return true;
+}
+
+/* A block as far as a device has it, or some norms and additions. */
+static bool add_term(const struct owner *owner, const struct pass_term *term, const struct key *key,
+                     struct sum *sum, struct err *err)
+{
+    struct model_op ops[MODEL_MAX_OPS];
+    int count = model_block_ops(term->model, term->block, key->new_tokens, key->past_tokens, ops);
+
+    for (int i = 0; i < count; i++) {
+        int64_t times = ops[i].count;
+
+        if (term->block == BLOCK_CONN)
+            times = ops[i].op == OP_NORM ? term->norms : term->adds;
+        if (times > 0 && !add_op(owner, &ops[i], times, sum, err))
+            return false;
     }
     return true;
 }
@@ -196,11 +222,10 @@ static bool add_slices(const struct owner *owner, const struct plan_stage *stage
 }
 
 /* What the stage receives and what it sends has a value for each element of the hidden state. */
-static bool add_codec(const struct model *model, const struct plan_stage *stage, int32_t new_tokens,
+static bool add_codec(const struct model *model, int64_t value_ps, int32_t new_tokens,
                       struct sum *sum, struct err *err)
 {
-    return add_product(stage->encode_value_ps + stage->decode_value_ps,
-                       (int64_t)new_tokens * model->hidden, &sum->time_ps, err);
+    return add_product(value_ps, (int64_t)new_tokens * model->hidden, &sum->time_ps, err);
 }
 
 void price_use_kappa(struct price *price)
@@ -227,29 +252,93 @@ static void apply_kappa(struct price *price, const struct owner *owner, const st
         *time_ps = dmath_round((double)*time_ps * kappa);
 }
 
+/* The sum of a key, as it was remembered, or is found now by way of stage or piece. */
+static const struct sum *find_sum(struct price *price, const struct owner *owner,
+                                  const struct key *key, const struct plan_stage *stage,
+                                  const struct pass_piece *piece, struct err *err)
+{
+    struct sum *slot = find_slot(price, key), sum = { .key = *key };
+
+    if (slot->key.new_tokens != 0)
+        return slot;
+    if (stage && !add_slices(owner, stage, key, &sum, err))
+        return NULL;
+    for (int i = 0; piece && i < piece->term_count; i++) {
+        const struct pass_term *term = &piece->terms[i];
+
+        struct err detail = ERR_INIT;
+
+        if (!add_term(owner, term, key, &sum, &detail)) {
+            (void)err_set(err, detail.kind, "%s (block %s%s)", detail.text,
+                          model_block_names[term->block],
+                          piece->range.of > 1 ? ", a part of the sequence" : " of a sliced stage");
+            return NULL;
+        }
+    }
+    if (price->has_kappa)
+        apply_kappa(price, owner, key, &sum.time_ps);
+    if (stage && !add_codec(owner->model, stage->encode_value_ps + stage->decode_value_ps,
+                            key->new_tokens, &sum, err))
+        return NULL;
+    for (int i = 0; piece && i < piece->term_count; i++)
+        if (!add_codec(owner->model, piece->terms[i].value_ps, key->new_tokens, &sum, err))
+            return NULL;
+    make_room(price);
+    slot = find_slot(price, key);
+    *slot = sum;
+    price->used++;
+    return slot;
+}
+
+static const struct sum *step_sum(struct price *price, int32_t id, const struct owner *owner,
+                                  int32_t new_tokens, int32_t past_tokens,
+                                  const struct plan_stage *stage, const struct pass_piece *piece,
+                                  struct err *err)
+{
+    struct key key = { find_owner(price, (size_t)id, owner), id, new_tokens, past_tokens };
+
+    return find_sum(price, owner, &key, stage, piece, err);
+}
+
+static struct owner owner_of(const struct model *model, const struct cost_table *table, int threads)
+{
+    int known = threads > 0 ? threads : cost_only_threads(table);
+
+    return (struct owner){ model, table, known > 0 ? known : 1 };
+}
+
 bool price_step(struct price *price, const struct plan_stage *stage, const struct model *model,
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err)
 {
-    int known = threads > 0 ? threads : cost_only_threads(table);
-    struct owner owner = { model, table, known > 0 ? known : 1 };
-    struct sum sum = { .key = { find_owner(price, (size_t)stage->id, &owner), stage->id, new_tokens,
-                                past_tokens } };
-    struct sum *slot = find_slot(price, &sum.key);
+    struct owner owner = owner_of(model, table, threads);
+    const struct sum *sum =
+        step_sum(price, stage->id, &owner, new_tokens, past_tokens, stage, NULL, err);
 
-    if (slot->key.new_tokens == 0) {
-        if (!add_slices(&owner, stage, &sum.key, &sum, err))
-            return false;
-        if (price->has_kappa)
-            apply_kappa(price, &owner, &sum.key, &sum.time_ps);
-        if (!add_codec(model, stage, new_tokens, &sum, err))
-            return false;
-        make_room(price);
-        slot = find_slot(price, &sum.key);
-        *slot = sum;
-        price->used++;
-    }
-    *time_ps = price_scale(slot->time_ps, speed_ratio);
-    *extrapolated = slot->extrapolated;
+    if (!sum)
+        return false;
+    *time_ps = price_scale(sum->time_ps, speed_ratio);
+    *extrapolated = sum->extrapolated;
+    return true;
+}
+
+bool price_piece(struct price *price, const struct pass_piece *piece, const struct model *model,
+                 const struct cost_table *table, int threads, double speed_ratio,
+                 int32_t new_tokens, int32_t past_tokens, int64_t *time_ps, int *extrapolated,
+                 struct err *err)
+{
+    struct owner owner = owner_of(model, table, threads);
+    int32_t tokens = pass_range_tokens(&piece->range, new_tokens);
+    const struct sum *sum;
+
+    *time_ps = 0;
+    *extrapolated = 0;
+    if (tokens == 0)
+        return true;
+    sum = step_sum(price, piece->id, &owner, tokens, past_tokens, NULL, piece, err);
+    if (!sum)
+        return false;
+    *time_ps = price_scale(sum->time_ps, speed_ratio);
+    *extrapolated = sum->extrapolated;
     return true;
 }

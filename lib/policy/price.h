@@ -13,6 +13,7 @@ struct arena;
 struct cost_table;
 struct err;
 struct model;
+struct pass_piece;
 struct plan;
 struct plan_stage;
 struct price;
@@ -27,6 +28,14 @@ struct price *price_create(struct arena *arena);
 bool price_step(struct price *price, const struct plan_stage *stage, const struct model *model,
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err);
+
+/* The same for what one device of a stage computes in one go (pass.h); model is the whole one. Its
+ * id must be that of no stage, and of no other piece. A device whose range of the sequence holds no
+ * token of the step takes no time. *extrapolated may grow; errors name the layer. */
+bool price_piece(struct price *price, const struct pass_piece *piece, const struct model *model,
+                 const struct cost_table *table, int threads, double speed_ratio,
+                 int32_t new_tokens, int32_t past_tokens, int64_t *time_ps, int *extrapolated,
+                 struct err *err);
 
 /* From now on sums are multiplied by the kappa of the anchor nearest to the step (cost_kappa); a
  * step of a model and phase without an anchor is counted and keeps its sum. Before the first

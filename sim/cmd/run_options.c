@@ -28,6 +28,8 @@ enum {
     KEY_NETWORK,
     KEY_OVERHEAD,
     KEY_SWITCH_COST,
+    KEY_COLLECTIVE,
+    KEY_OVERLAP,
     KEY_FAST_PATH,
     KEY_KAPPA,
     KEY_SLO,
@@ -110,6 +112,14 @@ static const struct argp_option run_options[] = {
     { "fast-path", KEY_FAST_PATH, "NAME", 0,
       "on (default): closed form instead of events where it gives the same result; events: always "
       "events, in a shorter loop where that does; off: events in the one loop that knows all",
+      3 },
+    { "collective", KEY_COLLECTIVE, "NAME", 0,
+      "How devices of one stage add up and share what they computed: ring (default), star or tree",
+      3 },
+    { "overlap", KEY_OVERLAP, "on|off", 0,
+      "off (default): devices of a sliced stage that exchange something wait for one another "
+      "before and behind it; on: each sends when it has something, and goes on when it has what it "
+      "needs",
       3 },
     { "kappa", KEY_KAPPA, "on|off", 0,
       "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
@@ -313,6 +323,13 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
     case KEY_NETWORK:
         serve->network = (enum serve_network)cli_choice(state, "--network", text,
                                                         serve_network_names, SERVE_NETWORK_COUNT);
+        return 0;
+    case KEY_COLLECTIVE:
+        serve->collective = (enum collective_algorithm)cli_choice(
+            state, "--collective", text, collective_algorithm_names, COLLECTIVE_ALGORITHM_COUNT);
+        return 0;
+    case KEY_OVERLAP:
+        serve->has_overlap = cli_choice(state, "--overlap", text, on_off_names, 2) == 0;
         return 0;
     case KEY_FAST_PATH:
         serve->fast_path = (enum serve_fast)cli_choice(state, "--fast-path", text, serve_fast_names,

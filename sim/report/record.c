@@ -89,8 +89,8 @@ static void span_show(struct record *record, const struct serve_span *span)
     if (span->kind == SERVE_SPAN_SWITCH) {
         chrome_switch(record->chrome, CHROME_FIRST_DEVICE + span->device, span->start_ps,
                       span->finish_ps);
-    } else if (span->share == 0 &&
-               (span->kind == SERVE_SPAN_JOB || span->finish_ps > span->start_ps)) {
+    } else if (span->share == 0 && span->kind != SERVE_SPAN_PASS &&
+               (span->kind != SERVE_SPAN_LOST || span->finish_ps > span->start_ps)) {
         const struct plan_stage *stage = plan->stages[span->stage];
         struct chrome_slice slice =
             slice_of(record, plan->replicas[stage->replica].service, span->request_id);
@@ -112,7 +112,8 @@ static void on_span(void *arg, const struct serve_span *span)
 
     if (record->chrome)
         span_show(record, span);
-    if (!record->keeps_spans || span->kind != SERVE_SPAN_JOB) /* rows are stages that ended */
+    if (!record->keeps_spans || /* rows are stages that ended */
+        (span->kind != SERVE_SPAN_JOB && span->kind != SERVE_SPAN_PASS))
         return;
     if (record->span_count == record->span_capacity) {
         size_t wider = record->span_capacity ? 2 * record->span_capacity : 1024;
@@ -314,7 +315,15 @@ static int compare_transfers(const void *left, const void *right)
         return a->request < b->request ? -1 : 1;
     if (a->step != b->step)
         return a->step < b->step ? -1 : 1;
-    return (a->hop > b->hop) - (a->hop < b->hop);
+    if (a->hop != b->hop)
+        return a->hop < b->hop ? -1 : 1;
+    if (a->is_inside != b->is_inside)
+        return a->is_inside ? 1 : -1;
+    if (a->send_ps != b->send_ps)
+        return a->send_ps < b->send_ps ? -1 : 1;
+    if (a->from != b->from)
+        return a->from < b->from ? -1 : 1;
+    return (a->to > b->to) - (a->to < b->to);
 }
 
 static const char *end_name(const struct serve_input *input, int32_t end)

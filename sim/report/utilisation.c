@@ -156,7 +156,8 @@ static void on_span(void *arg, const struct serve_span *span)
     }
     if (span->wait_ps > 0) /* each request of a batch has waited on its own */
         interval_add(utilisation, track, WAITING, span->start_ps - span->wait_ps, span->start_ps);
-    if (span->share > 0 || (span->kind == SERVE_SPAN_LOST && span->start_ps == span->finish_ps))
+    if (span->share > 0 || span->kind == SERVE_SPAN_PASS ||
+        (span->kind == SERVE_SPAN_LOST && span->start_ps == span->finish_ps))
         return;
     interval_add(utilisation, track, BUSY, span->start_ps, span->finish_ps);
     interval_add(utilisation, track, GAP, track->gap_from_ps, track->gap_to_ps);

@@ -6,6 +6,7 @@
 #include "sim/serve/internal.h"
 
 #include "lib/policy/price.h"
+#include "sim/serve/sliced.h"
 
 static const struct site *target_of(const struct serve *serve, const struct lane *lane)
 {
@@ -39,6 +40,9 @@ static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, stru
         const struct decode *decode = &serve->decodes[index];
         int extrapolated = 0; /* counted when it is computed */
 
+        if (site->sliced)
+            return sliced_estimate(serve, site->sliced, decode->new_tokens, decode->past_tokens,
+                                   work_ps, err);
         return price_step(serve->price, site->stage, site->model, site->table, site->threads,
                           serve->speeds[site->device], decode->new_tokens, decode->past_tokens,
                           work_ps, &extrapolated, err);

@@ -55,19 +55,36 @@ void control_begin(struct serve *serve)
 
 /* ---- epochs ---- */
 
+static bool is_same_slice(const struct plan_slice *a, const struct plan_slice *b)
+{
+    return a->blocks == b->blocks && a->layer_first == b->layer_first &&
+           a->layer_last == b->layer_last && a->part_first == b->part_first &&
+           a->part_last == b->part_last && a->part_of == b->part_of;
+}
+
+/* From number i on, of that device; slice_count = none. */
+static int next_slice(const struct plan_stage *stage, int i, int32_t device)
+{
+    while (i < stage->slice_count && stage->slices[i].device != device)
+        i++;
+    return i;
+}
+
 static bool is_same_slices(const struct plan_stage *a, const struct plan_stage *b, int32_t device)
 {
     if (a->executable)
         return b->executable && strcmp(a->executable, b->executable) == 0 &&
                a->exec_first == b->exec_first && a->exec_last == b->exec_last;
-    if (b->executable || a->slice_count != b->slice_count)
+    if (b->executable)
         return false;
-    for (int i = 0; i < a->slice_count; i++)
-        if (a->slices[i].blocks != b->slices[i].blocks || a->slices[i].device != device ||
-            b->slices[i].device != device || a->slices[i].layer_first != b->slices[i].layer_first ||
-            a->slices[i].layer_last != b->slices[i].layer_last)
+    for (int i = 0, k = 0;; i++, k++) {
+        i = next_slice(a, i, device);
+        k = next_slice(b, k, device);
+        if (i == a->slice_count || k == b->slice_count)
+            return i == a->slice_count && k == b->slice_count;
+        if (!is_same_slice(&a->slices[i], &b->slices[k]))
             return false;
-    return true;
+    }
 }
 
 static bool holds_device(const struct plan_stage *stage, int32_t device)

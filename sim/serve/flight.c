@@ -6,6 +6,7 @@
 
 #include "lib/policy/admit.h"
 #include "sim/network/network.h"
+#include "sim/serve/sliced.h"
 
 static void pool_widen(struct serve *serve)
 {
@@ -37,17 +38,23 @@ static void step_prepare(const struct flight *flight, struct decode *decode)
                       &decode->past_tokens);
 }
 
-int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site)
+int32_t flight_reserve(struct serve *serve)
 {
-    const struct workload_request *request = &arrival->request;
-    struct flight *flight;
     int32_t index;
 
     if (serve->first_free == NO_FLIGHT)
         pool_widen(serve);
     index = serve->first_free;
-    flight = &serve->flights[index];
-    serve->first_free = flight->mate;
+    serve->first_free = serve->flights[index].mate;
+    return index;
+}
+
+int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site)
+{
+    const struct workload_request *request = &arrival->request;
+    int32_t index = flight_reserve(serve);
+    struct flight *flight = &serve->flights[index];
+
     *flight = (struct flight){ .request = arrival->index,
                                .arrival_ps = arrival->arrival_ps,
                                .start_ps = TRACE_NONE,
@@ -200,13 +207,14 @@ static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t 
                    int64_t end_ps)
 {
     const struct serve *serve = arg;
-    const struct flight *flight = &serve->flights[message];
+    int32_t index = sliced_flight(serve, message);
+    const struct flight *flight = &serve->flights[index];
 
     serve->observer.on_use(
         serve->observer.arg,
         &(struct serve_use){ .request_id = arrivals_id(&serve->arrivals, flight->request),
                              .service = flight->site->service,
-                             .step = flight->site->is_model ? serve->decodes[message].step : 0,
+                             .step = flight->site->is_model ? serve->decodes[index].step : 0,
                              .link = link,
                              .link_name = network_link_name(serve->network, link),
                              .bytes = bytes,
@@ -222,15 +230,13 @@ static void on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64
                             &(struct serve_busy){ link, begin_ps, end_ps, busy_ps });
 }
 
-/* A message over one port: into the receiver's it goes as it leaves the sender's. */
-static void sent_tell(struct serve *serve, int32_t index, int64_t bytes,
-                      const struct network_sent *sent)
+void flight_tell_in_link(struct serve *serve, int32_t message, int64_t bytes,
+                         const struct network_sent *sent)
 {
-    transfer_tell(serve, index, bytes, engine_now_ps(serve->engine), false, sent);
     if (sent->in_link < 0)
         return;
     if (serve->observer.on_use)
-        on_use(serve, sent->in_link, index, bytes, sent->flow_ps, sent->end_ps);
+        on_use(serve, sent->in_link, message, bytes, sent->flow_ps, sent->end_ps);
     if (serve->observer.on_busy)
         on_busy(serve, sent->in_link, sent->flow_ps, sent->end_ps, sent->end_ps - sent->flow_ps);
 }
@@ -242,8 +248,10 @@ static void hop_send(struct serve *serve, int32_t index, int route)
     if (serve->observer.on_transfer) {
         struct network_sent sent = network_send(serve->network, route, bytes, index);
 
-        if (sent.arrival_ps != NETWORK_LATER)
-            sent_tell(serve, index, bytes, &sent);
+        if (sent.arrival_ps != NETWORK_LATER) {
+            transfer_tell(serve, index, bytes, engine_now_ps(serve->engine), false, &sent);
+            flight_tell_in_link(serve, index, bytes, &sent);
+        }
     } else {
         network_post(serve->network, route, bytes, index);
     }
@@ -316,6 +324,8 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err)
             return flight_enter(serve, index, err);
     } else {
         route = flight->site->route_back;
+        if (route == SLICED_PART)
+            return sliced_part_done(serve, index, err);
         if (route < 0)
             return source_receive(serve, index, err);
         flight->is_back = true;

@@ -12,7 +12,10 @@ struct batcher;
 struct cost_table;
 struct delays;
 struct network;
+struct network_sent;
 struct price;
+struct sliced;
+struct sliced_message;
 
 struct job { /* what a device is taken for */
     int64_t cost_ps, gap_ps;
@@ -48,6 +51,8 @@ struct site {
     /* slices: the longest prompt and request so far, whose activations are known */
     int32_t longest_prompt_tokens;
     int64_t longest_tokens;
+    struct sliced *sliced; /* a model's on several devices, and what each of those computes */
+    int32_t position;      /* of the latter: of the device in the stage */
 };
 
 struct lane {           /* a replica as requests see it */
@@ -140,6 +145,10 @@ struct serve {
     struct lane *lanes;       /* by replica of the plan */
     struct station *stations; /* by device of the cluster */
     int32_t *slot_devices;    /* by slot */
+    struct sliced **sliced;   /* stages of models on several devices */
+    int32_t sliced_count;
+    struct sliced_message *messages; /* between the devices of such a stage */
+    int32_t message_count, first_free_message;
     struct memory *memories;
     struct dispatch_replica *candidates;        /* scratch, as many as a service has replicas */
     int64_t *scratch_free_ps, *scratch_cost_ps; /* as many as a replica has stages */
@@ -191,6 +200,8 @@ void memory_refuse(struct serve *serve, int32_t index, enum serve_refusal why);
 
 /* flight.c: the pool of flights, and their way from hop to hop. */
 int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site);
+/* A record of nobody, that stays out of the pool. */
+int32_t flight_reserve(struct serve *serve);
 /* Sends it over the hop into its stage 0. */
 bool flight_launch(struct serve *serve, int32_t index, struct err *err);
 /* It stands before its stage: into the queue. */
@@ -201,6 +212,10 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err);
 bool flight_arrive(struct serve *serve, int32_t index, struct err *err);
 /* Tells observers of the message that network_received tells of; before flight_arrive. */
 void flight_tell_received(const struct serve *serve, int32_t index);
+/* A message over one port goes into the receiver's as it leaves the sender's: tells of the former.
+ */
+void flight_tell_in_link(struct serve *serve, int32_t message, int64_t bytes,
+                         const struct network_sent *sent);
 /* Observers are told of links from now on. */
 void flight_watch(struct serve *serve);
 /* Ends it and all its batch, before the last stage. */

@@ -6,6 +6,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/workload.h"
+#include "sim/serve/sliced.h"
 
 struct need { /* of a device in one epoch */
     int64_t weight_bytes, activation_bytes;
@@ -42,7 +43,7 @@ static void lane_add(struct need *needs, const struct lane *lane)
         for (int i = 0; i < site->device_count; i++) {
             struct need *need = &needs[site->devices[i]];
 
-            need->weight_bytes += site->weight_bytes;
+            need->weight_bytes += site->sliced ? site->sliced->weight_bytes[i] : site->weight_bytes;
             if (site->activation_bytes > need->activation_bytes)
                 need->activation_bytes = site->activation_bytes;
         }
@@ -171,6 +172,12 @@ bool memory_check(struct serve *serve, struct err *err)
 
 /* ---- while it runs ---- */
 
+/* Of the stage's device at that position. */
+static int64_t kv_bytes_per_token(const struct site *site, int position)
+{
+    return site->sliced ? site->sliced->kv_bytes_per_token[position] : site->kv_bytes_per_token;
+}
+
 static void peak_note(struct memory *memory)
 {
     int64_t used_bytes = memory->base_bytes + memory->kv_bytes;
@@ -251,7 +258,7 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
         site_grow(serve, site, flight->prompt_tokens, tokens);
         for (int i = 0; i < site->device_count; i++) {
             struct memory *memory = &serve->memories[site->devices[i]];
-            int64_t cache_bytes = tokens * site->kv_bytes_per_token;
+            int64_t cache_bytes = tokens * kv_bytes_per_token(site, i);
 
             memory->kv_bytes += sign * cache_bytes;
             peak_note(memory);
@@ -277,7 +284,7 @@ static int64_t would_hold_bytes(const struct serve *serve, const struct lane *la
 
             if (site->devices[i] != device)
                 continue;
-            kv_bytes += tokens * site->kv_bytes_per_token;
+            kv_bytes += tokens * kv_bytes_per_token(site, i);
             if (is_known(site, prompt_tokens, tokens))
                 continue;
             bytes = work_bytes(serve, site, device, prompt_tokens, tokens);

@@ -8,6 +8,7 @@
 #include "lib/policy/price.h"
 #include "sim/network/network.h"
 #include "sim/serve/internal.h"
+#include "sim/serve/sliced.h"
 
 const char *const serve_rules_names[SERVE_RULES_COUNT] = {
     [SERVE_DEFAULT] = "default",
@@ -269,13 +270,16 @@ static bool on_arrival(struct serve *serve, struct err *err)
 
 static bool on_network(struct serve *serve, int slot, struct err *err)
 {
-    int32_t index = network_receive(serve->network, slot);
+    int32_t message = network_receive(serve->network, slot);
+    bool is_told = serve->observer.on_transfer && network_slot_is_late(serve->network, slot);
 
-    if (index == NETWORK_NOTHING)
+    if (message == NETWORK_NOTHING)
         return true;
-    if (serve->observer.on_transfer && network_slot_is_late(serve->network, slot))
-        flight_tell_received(serve, index);
-    return flight_arrive(serve, index, err);
+    if (message >= SLICED_FIRST_MESSAGE)
+        return sliced_arrive(serve, message, is_told, err);
+    if (is_told)
+        flight_tell_received(serve, message);
+    return flight_arrive(serve, message, err);
 }
 
 static bool on_slot(struct serve *serve, int slot, struct err *err)
@@ -409,7 +413,7 @@ static bool begin(struct serve *serve, struct err *err)
                                    serve->sites[i].device_count == 1;
     control_begin(serve);
     flight_watch(serve);
-    return true;
+    return sliced_begin(serve, err);
 }
 
 /* The shortest way that is exact. */

@@ -11,6 +11,7 @@
 #include "lib/policy/admit.h"
 #include "lib/policy/batch.h"
 #include "lib/policy/dispatch.h"
+#include "sim/network/collective.h"
 #include "sim/network/network.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,6 +70,8 @@ struct serve_kv {         /* caches of keys and values, in blocks */
 };
 
 struct serve_options {
+    enum collective_algorithm collective; /* of sliced stages */
+    bool has_overlap; /* of sliced stages: devices do not wait for one another without need */
     enum serve_rules rules;
     enum dispatch_kind dispatch;
     enum admit_kind admission;
@@ -120,6 +123,9 @@ struct serve_link {
 
 enum serve_span_kind {
     SERVE_SPAN_JOB,    /* a job that has ended */
+    SERVE_SPAN_PASS,   /* what a device of a sliced stage did in a step, from its first piece to its
+                        * last; between them others may have used it */
+    SERVE_SPAN_PIECE,  /* one of these pieces: what it was busy for */
     SERVE_SPAN_LOST,   /* it was lost: as far as it had come; of no length where it waited */
     SERVE_SPAN_SWITCH, /* taken by an epoch: no request, batch, stage or gap; it may outlast the run
                         */
@@ -148,6 +154,7 @@ struct serve_transfer { /* a message that occupied a link, or several: then is_l
     int64_t batch_id;  /* -1 without batching */
     int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
     int32_t step, hop; /* hop k leads into stage k, the last one back to the source */
+    bool is_inside;    /* between devices of stage `hop` */
     int32_t share;     /* as in serve_span: one message carries the batch */
     bool is_late;      /* told when it is received; its links are told of by on_use and on_busy */
     int link;          /* the first */
@@ -211,7 +218,23 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     serve_cache_fn *on_cache; /* called with arg, in order of time */
 };
 
+struct serve_pass { /* steps of a sliced stage: sums over all */
+    int64_t count, time_ps;
+    /* What their time went by with, along the chain of what waited for what; sums up to time_ps.
+     * Waiting for a link counts as what the waiting message is made of. */
+    int64_t compute_ps, per_message_ps, bytes_ps, latency_ps;
+    int64_t wait_ps; /* for devices that others used */
+    int64_t messages, bytes;
+};
+
+struct serve_passes {
+    int32_t stage; /* id in the plan */
+    struct serve_pass prefill, decode;
+};
+
 struct serve_result {
+    int passes_count; /* stages of models on several devices */
+    const struct serve_passes *passes;
     struct serve_request *requests; /* in workload order; NULL unless keeps_requests */
     size_t taken_count;
     int64_t end_ps;          /* instant of the last event */

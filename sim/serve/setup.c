@@ -6,6 +6,7 @@
 #include "lib/policy/price.h"
 #include "sim/generate/stream.h"
 #include "sim/network/network.h"
+#include "sim/serve/sliced.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,7 @@ static bool lanes_build(struct serve *serve, struct err *err)
         if (!costs_fill(serve, lane, err))
             return false;
     }
+    sliced_build(serve);
     return true;
 }
 
@@ -155,7 +157,8 @@ static bool is_empty_into(const struct serve *serve, const struct lane *lane, in
 static bool routes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    size_t most = (size_t)plan->stage_count + (size_t)plan->replica_count;
+    size_t most =
+        (size_t)plan->stage_count + (size_t)plan->replica_count + (size_t)sliced_pair_count(serve);
     struct network_pair *pairs = arena_array(serve->arena, most, sizeof(*pairs));
     bool *are_empty = arena_array(serve->arena, most, sizeof(*are_empty));
     const struct network_options options = {
@@ -178,6 +181,7 @@ static bool routes_build(struct serve *serve, struct err *err)
         are_empty[count] = is_empty_into(serve, lane, lane->stage_count);
         pairs[count++] = (struct network_pair){ from, NETWORK_SOURCE };
     }
+    count += sliced_pairs(serve, &pairs[count]);
     serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);
     if (!serve->network)
         return false;
@@ -189,6 +193,7 @@ static bool routes_build(struct serve *serve, struct err *err)
             lane->sites[s].route_in = route_of(serve, &pairs[count++]);
         lane->sites[lane->stage_count - 1].route_back = route_of(serve, &pairs[count++]);
     }
+    sliced_routes(serve);
     return true;
 }
 

@@ -163,6 +163,80 @@ static void a_doubled_block_is_named_where_it_doubles(void **state)
                  "p.csv:2:6: layers is '2-4': model 'gpt2-4l' has layers 0 to 3");
 }
 
+#define PARTS HEAD "model,layers,block,parts\n"
+#define TINY ",tinyllama-1.1b,"
+#define FIRST "c,0,0,a" TINY ",embed,\nc,0,0,a" TINY ",lm_head,\nc,0,0,a" TINY
+#define REST "c,0,0,b" TINY
+
+static void parts_tile_a_block_of_a_layer(void **state)
+{
+    /* Rows may cut a block in several ways. */
+    (void)build(*state,
+                PARTS FIRST "0-21,attn,0/2\n" REST "0-21,attn,2-3/4\n" REST "0-21,proj,1-7/8\n" REST
+                            "0-21,proj,0/32\n" REST "0-21,proj,1-3/32\n" REST "0-21,ffn,\n");
+    expect_error(*state, PARTS FIRST "0-21,attn,0-1/4\n" REST "0-21,attn,2/4\n",
+                 "p.csv:2:2: replica is '0': layer 0, block attn: part 3/4 of model "
+                 "'tinyllama-1.1b' is placed nowhere in this replica of 'c'");
+    expect_error(*state,
+                 PARTS FIRST "0-21,attn,\n" REST "0-21,ffn,\n" REST "0-21,proj,0-2/8\n" REST
+                             "0-3,proj,2-3/4\n" REST "4-21,proj,3-7/8\n",
+                 "p.csv:2:2: replica is '0': layer 0, block proj: part 3/8 of model "
+                 "'tinyllama-1.1b' is placed nowhere in this replica of 'c'");
+    expect_error(*state,
+                 PARTS FIRST "0-21,attn,\n" REST "0-21,proj,\n" REST "0-21,ffn_down,\n" REST
+                             "3-21,ffn_up,\n" REST "0-2,ffn_up,2/4\n" REST "0-2,ffn_up,7/8\n",
+                 "p.csv:2:2: replica is '0': layer 0, block ffn_up: parts 0-1/4 of model "
+                 "'tinyllama-1.1b' are placed nowhere in this replica of 'c'");
+    expect_error(*state, PARTS FIRST "0-21,attn,0-1/4\n" REST "5-21,attn,0/2\n",
+                 "p.csv:5:8: parts is '0/2': layer 5, block attn: part 0/2 of this row and parts "
+                 "0-1/4 of line 4 overlap in replica 0 of 'c'");
+    expect_error(*state, PARTS FIRST "0-21,layer,\n" REST "21,ffn,3/8\n",
+                 "p.csv:5:8: parts is '3/8': layer 21, block ffn_up: part 3/8 of this row and part "
+                 "0/1 of line 4 overlap in replica 0 of 'c'");
+    expect_error(*state,
+                 PARTS "c,0,0,a" TINY ",embed,\nc,0,0,a" TINY ",lm_head,0-2/4\nc,0,0,b" TINY
+                       "0-21,layer,\n",
+                 "p.csv:2:2: replica is '0': block lm_head: part 3/4 of model 'tinyllama-1.1b' is "
+                 "placed nowhere in this replica of 'c'");
+}
+
+static void parts_are_whole_heads_and_columns(void **state)
+{
+    expect_error(
+        *state, PARTS FIRST "0-21,attn,0/8\n",
+        "p.csv:4:8: parts is '0/8': the 4 KV heads of model 'tinyllama-1.1b' do not divide "
+        "into 8 parts");
+    expect_error(*state, PARTS FIRST "0-21,proj,0/3\n",
+                 "p.csv:4:8: parts is '0/3': the 32 heads of model 'tinyllama-1.1b' do not divide "
+                 "into 3 parts");
+    expect_error(*state, PARTS FIRST "0-21,ffn,1/3\n",
+                 "p.csv:4:8: parts is '1/3': the 5632 columns of the FFN of model 'tinyllama-1.1b' "
+                 "do not divide into 3 parts");
+    expect_error(*state, PARTS "c,0,0,a" TINY ",embed,0/2\n",
+                 "p.csv:2:8: parts is '0/2': block embed of model 'tinyllama-1.1b' is not divided");
+    expect_error(*state, PARTS "c,0,0,a" TINY ",all,0/2\n",
+                 "p.csv:2:8: parts is '0/2': block embed of model 'tinyllama-1.1b' is not divided");
+    expect_error(*state, PARTS "c,0,0,a,bert-base,,lm_head,0/2\n",
+                 "p.csv:2:8: parts is '0/2': block lm_head of model 'bert-base' is not divided");
+    expect_error(*state, PARTS "c,0,0,a" TINY ",lm_head,0/32001\n",
+                 "p.csv:2:8: parts is '0/32001': the output matrix of model 'tinyllama-1.1b' has "
+                 "32000 rows");
+}
+
+static void a_device_has_tokens_of_the_sequence_that_follow_each_other(void **state)
+{
+    expect_error(*state,
+                 PARTS FIRST "0-21,attn,\n" REST "0-21,proj,\n" REST "0-21,ffn,\n" REST
+                             "0-21,conn,0/2\nc,0,0,a" TINY "0-21,conn,2-3/4\n",
+                 "p.csv:8:8: parts is '2-3/4': line 7 cuts conn of layer 0 into 2 parts: the rows "
+                 "of a layer cut the sequence in one way");
+    expect_error(*state,
+                 PARTS FIRST "0-21,attn,\n" REST "0-21,proj,\n" REST "0-21,ffn,\n" REST
+                             "0-21,conn,0/3\nc,0,0,a" TINY "0-21,conn,1/3\n" REST "0-21,conn,2/3\n",
+                 "p.csv:9:8: parts is '2/3': line 7 gives the device other tokens of conn of layer "
+                 "0: those of a device must follow each other");
+}
+
 static void stages_hold_layers_in_model_order(void **state)
 {
     expect_error(*state,
@@ -220,7 +294,6 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
     static const struct {
         const char *column, *value, *why;
     } cases[] = {
-        { "parts", "0-3/8", "this version places whole blocks only" },
         { "phase", "decode", "this version runs prefill and decode in the same place" },
         { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
         { "max_batch", "2", "this version computes one request of a model at a time" },
@@ -234,9 +307,6 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
                                   cases[i].column, cases[i].value),
                      arena_printf(scratch->arena, "p.csv:2:6: %s is '%s': %s", cases[i].column,
                                   cases[i].value, cases[i].why));
-    expect_error(scratch, MODEL "c,0,0,a,gpt2-4l,,embed\nc,0,0,b,gpt2-4l,0-3,\n",
-                 "p.csv:3:4: device is 'b': this version runs a stage of a model on one device, "
-                 "and line 2 says 'a'");
     /* The same things said explicitly at their defaults are fine. */
     (void)build(scratch, HEAD "model,parts,phase,epoch,copy,max_batch,wire_bits\n"
                               "c,0,0,a,gpt2,0-7/8,both,0,0,1,32\n");
@@ -498,6 +568,9 @@ int main(void)
         scratch_test(replicas_keep_file_order_and_may_share_devices),
         scratch_test(a_missing_block_is_named_with_its_layer),
         scratch_test(a_doubled_block_is_named_where_it_doubles),
+        scratch_test(parts_tile_a_block_of_a_layer),
+        scratch_test(parts_are_whole_heads_and_columns),
+        scratch_test(a_device_has_tokens_of_the_sequence_that_follow_each_other),
         scratch_test(stages_hold_layers_in_model_order),
         scratch_test(stages_count_from_0_without_gaps),
         scratch_test(a_service_has_one_model_or_executables),

@@ -1,0 +1,463 @@
+/* test_sliced.c - a stage of a model on several devices, against sums that are written out here:
+ * of each step the slowest device, then its operation's messages one after the other. */
+#include "tests/unit/sim/sliced_model.h"
+
+#define sliced_test(f) cmocka_unit_test_setup_teardown(f, wide_set_up, fixture_tear_down)
+#define NS UNITS_PS_PER_NS
+#define US UNITS_PS_PER_US
+#define PER_MESSAGE (20 * US)
+#define LATENCY (100 * US)
+#define LAN "medium,kind,node,bits_per_s,latency_s,per_message_s\nlan,switch,*,8e9,0.0001,0.00002\n"
+#define NO_SOURCE                                                                                  \
+    "medium,kind,node,bits_per_s,latency_s,per_message_s\nlan,switch,a,8e9,0.0001,0.00002\n"       \
+    "lan,switch,b,8e9,0.0001,0.00002\nlan,switch,c,8e9,0.0001,0.00002\n"                           \
+    "lan,switch,d,8e9,0.0001,0.00002\n"
+#define DEVICES "device,type\na,t\nb,t\nc,t\nd,t\n"
+
+/* ---- the rule, written out ---- */
+
+struct part { /* of the blocks of a layer, on one device */
+    int32_t heads, kv_heads, ffn;
+};
+
+static int64_t message_ps(int64_t bytes) /* alone: 1 ns a byte */
+{
+    return PER_MESSAGE + LATENCY + bytes * NS;
+}
+
+static int64_t scaled_ps(int64_t time_ps, double speed_ratio)
+{
+    return (int64_t)((double)time_ps / speed_ratio + 0.5);
+}
+
+static int64_t attn_ps(const struct part *part, int32_t m)
+{
+    return call_ps(OP_QKV, m, (part->heads + 2 * part->kv_heads) * HEAD_DIM, HIDDEN) +
+           call_ps(OP_ROPE, m, part->heads, part->kv_heads) +
+           call_ps(OP_KVAPPEND, m, part->heads, part->kv_heads) +
+           call_ps(OP_ATTN, m, part->heads, part->kv_heads);
+}
+
+static int64_t proj_ps(const struct part *part, int32_t m)
+{
+    return call_ps(OP_OPROJ, m, HIDDEN, part->heads * HEAD_DIM);
+}
+
+static int64_t ffn_ps(const struct part *part, int32_t m)
+{
+    return call_ps(OP_FFN_UP, m, 2 * part->ffn, HIDDEN) + call_ps(OP_ACT, m, part->ffn, 1) +
+           call_ps(OP_FFN_DOWN, m, HIDDEN, part->ffn);
+}
+
+static int64_t norm_ps(int32_t m)
+{
+    return call_ps(OP_NORM, m, HIDDEN, 1);
+}
+
+static int64_t add_ps(int32_t m)
+{
+    return call_ps(OP_ADD, m, HIDDEN, 0);
+}
+
+static int64_t embed_ps(int32_t m)
+{
+    return call_ps(OP_EMBED, m, HIDDEN, 0);
+}
+
+static int64_t head_ps(int32_t vocab)
+{
+    return call_ps(OP_FNORM, 1, HIDDEN, 1) + call_ps(OP_LMHEAD, 1, vocab, HIDDEN);
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* 2 (n - 1) messages one after the other, each of a share (Patarasuk and Yuan, 2009). */
+static int64_t all_reduce_ps(int n, int32_t m)
+{
+    return 2 * (n - 1) * message_ps(4 * HIDDEN * m / n);
+}
+
+/* The devices wait for one another, then all go on after the operation. */
+static void meet(int64_t *times, int n, int64_t operation_ps)
+{
+    int64_t latest = 0;
+
+    for (int i = 0; i < n; i++)
+        latest = larger(latest, times[i]);
+    for (int i = 0; i < n; i++)
+        times[i] = latest + operation_ps;
+}
+
+static void compute(int64_t *times, int n, int64_t cost_ps, const double *speeds)
+{
+    for (int i = 0; i < n; i++)
+        times[i] += scaled_ps(cost_ps, speeds[i]);
+}
+
+/* Layers of a stage whose n devices have an equal share of every block, by ring; times of its
+ * devices, with the norm before the first layer done. */
+static void ring_layers(int64_t *times, int layers, int n, int32_t m, const double *speeds)
+{
+    struct part part = { HEADS / n, KV_HEADS / n, FFN / n };
+
+    for (int layer = 0; layer < layers; layer++) {
+        compute(times, n, attn_ps(&part, m) + proj_ps(&part, m), speeds);
+        meet(times, n, all_reduce_ps(n, m));
+        compute(times, n, add_ps(m) + norm_ps(m) + ffn_ps(&part, m), speeds);
+        meet(times, n, all_reduce_ps(n, m));
+        compute(times, n, add_ps(m) + (layer + 1 < layers ? norm_ps(m) : 0), speeds);
+    }
+}
+
+/* ---- runs ---- */
+
+static const double even[] = { 1, 1, 1, 1 };
+
+/* Rows that give each of the first n devices an equal share of layers first to last. */
+static const char *equal_rows(const char *stage, int first, int last, const char *devices)
+{
+    static const char *const blocks[] = { "attn", "proj", "ffn" };
+    int n = (int)strlen(devices);
+    const char *text = "";
+
+    for (int b = 0; b < 3; b++)
+        for (int i = 0; i < n; i++)
+            text = arena_printf(fixture.arena, "%schat,0,%s,%c,wide,%d-%d,%s,%d/%d\n", text, stage,
+                                devices[i], first, last, blocks[b], i, n);
+    return text;
+}
+
+static void place(const char *text)
+{
+    fixture_write("p.csv", arena_printf(fixture.arena, P "%s", text));
+}
+
+static int64_t time_ps(size_t request)
+{
+    return fixture.result.requests[request].finish_ps - fixture.result.requests[request].arrival_ps;
+}
+
+static void assert_sums(const struct serve_pass *pass)
+{
+    assert_int_equal(pass->time_ps, pass->compute_ps + pass->per_message_ps + pass->bytes_ps +
+                                        pass->latency_ps + pass->wait_ps);
+}
+
+/* A prompt of m tokens and one of output: a single pass. Equal to what is expected under FIFO, and
+ * to 1 ps a message under flows. */
+static void assert_pass_on(enum serve_network model, int32_t m, int64_t expected_ps)
+{
+    const struct serve_pass *pass;
+    int64_t slack_ps;
+
+    fixture_write("w.csv", arena_printf(fixture.arena, W "0,0,chat,%d,1\n", m));
+    fixture.options.network = model;
+    fixture_must_run();
+    pass = &fixture.result.passes->prefill;
+    slack_ps = model == SERVE_NETWORK_FLOWS ? pass->messages : 0;
+    assert_in_range(time_ps(0), expected_ps - slack_ps, expected_ps + slack_ps);
+    assert_int_equal(pass->count, 1);
+    assert_int_equal(pass->time_ps, time_ps(0));
+    assert_sums(pass);
+}
+
+static void assert_pass(int32_t m, int64_t expected_ps)
+{
+    assert_pass_on(SERVE_NETWORK_FIFO, m, expected_ps);
+    assert_pass_on(SERVE_NETWORK_FLOWS, m, expected_ps);
+}
+
+/* ---- one stage ---- */
+
+static void tensor_parallel_layers_take_the_slowest_device_and_two_all_reduces(void **state)
+{
+    static const double uneven[] = { 1, 0.5, 0.8, 1.25 };
+
+    (void)state;
+    for (int n = 2; n <= 4; n += 2)
+        for (int is_uneven = 0; is_uneven < 2; is_uneven++) {
+            const double *speeds = is_uneven ? uneven : even;
+            int64_t times[4] = { embed_ps(1) };
+
+            fixture_cluster(is_uneven ? "device,type,speed_ratio\na,t,1\nb,t,0.5\nc,t,0.8\n"
+                                        "d,t,1.25\n"
+                                      : DEVICES,
+                            NO_SOURCE);
+            place(arena_printf(fixture.arena,
+                               "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n",
+                               equal_rows("0", 0, LAYERS - 1, n == 2 ? "ab" : "abcd")));
+            /* The embedding goes down the ring in n parts. */
+            meet(times, n,
+                 n == 2 ? message_ps(4 * HIDDEN) : (2 * n - 2) * message_ps(4 * HIDDEN / n));
+            compute(times, n, norm_ps(1), speeds);
+            ring_layers(times, LAYERS, n, 1, speeds);
+            times[0] += head_ps(VOCAB);
+            meet(times, n, 0);
+            assert_pass(1, times[0]);
+        }
+}
+
+/* The root sends to one after the other, and adds up what comes back; conn is its own. */
+static void a_star_goes_through_its_root_message_by_message(void **state)
+{
+    static const double speeds[] = { 1, 0.5, 0.8, 1.25 };
+
+    (void)state;
+    fixture.options.collective = COLLECTIVE_STAR;
+    fixture_cluster("device,type,speed_ratio\na,t,1\nb,t,0.5\nc,t,0.8\nd,t,1.25\n", NO_SOURCE);
+    for (int n = 2; n <= 4; n += 2)
+        for (int32_t m = 1; m <= 4; m += 3) {
+            struct part part = { HEADS / n, KV_HEADS / n, FFN / n };
+            int64_t times[4] = { embed_ps(m) + norm_ps(m) };
+
+            place(arena_printf(fixture.arena,
+                               "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n",
+                               equal_rows("0", 0, LAYERS - 1, n == 2 ? "ab" : "abcd")));
+            for (int half = 0; half < 2 * LAYERS; half++) {
+                int64_t message = message_ps(4 * HIDDEN * m);
+
+                meet(times, n, (n - 1) * (message - LATENCY) + LATENCY);
+                compute(times, n,
+                        half % 2 ? ffn_ps(&part, m) : attn_ps(&part, m) + proj_ps(&part, m),
+                        speeds);
+                meet(times, n, message);
+                times[0] += add_ps(m) + (half + 1 < 2 * LAYERS ? norm_ps(m) : 0);
+            }
+            times[0] += head_ps(VOCAB);
+            assert_pass_on(SERVE_NETWORK_FIFO, m, times[0]);
+            if (n == 2)
+                assert_pass_on(SERVE_NETWORK_FLOWS, m, times[0]);
+        }
+}
+
+static void norms_along_the_sequence_turn_all_reduces_into_scatters_and_gathers(void **state)
+{
+    struct part part = { HEADS / 2, KV_HEADS / 2, FFN / 2 };
+    int64_t half = message_ps(4 * HIDDEN * 2), sum = embed_ps(4);
+
+    (void)state;
+    fixture_cluster(DEVICES, NO_SOURCE);
+    place("chat,0,0,a,wide,,embed,\nchat,0,0,a,wide,0-4,layer,0/2\n"
+          "chat,0,0,b,wide,0-4,layer,1/2\nchat,0,0,b,wide,,lm_head,\n");
+    sum += half + norm_ps(2); /* b's tokens are scattered */
+    for (int layer = 0; layer < LAYERS; layer++) {
+        sum += half + attn_ps(&part, 4) + proj_ps(&part, 4) + half + add_ps(2) + norm_ps(2);
+        sum += half + ffn_ps(&part, 4) + half + add_ps(2) + (layer + 1 < LAYERS ? norm_ps(2) : 0);
+    }
+    sum += head_ps(VOCAB) + message_ps(4); /* the last token is b's */
+    assert_pass(4, sum);
+}
+
+/* a and b have other shares of heads than of the projection; the FFN is c's, norms go along. */
+static void heads_may_lie_elsewhere_than_the_projection(void **state)
+{
+    struct part three = { 6, 3, FFN }, one = { 2, 1, FFN };
+    int64_t all = message_ps(4 * HIDDEN), sum = embed_ps(1) + norm_ps(1);
+
+    (void)state;
+    fixture_cluster(DEVICES, NO_SOURCE);
+    fixture.options.collective = COLLECTIVE_STAR;
+    place("chat,0,0,a,wide,,embed,\nchat,0,0,a,wide,0-4,attn,0-2/4\n"
+          "chat,0,0,b,wide,0-4,attn,3/4\nchat,0,0,a,wide,0-4,proj,0/2\n"
+          "chat,0,0,b,wide,0-4,proj,1/2\nchat,0,0,c,wide,0-4,ffn,\nchat,0,0,a,wide,,lm_head,\n");
+    for (int layer = 0; layer < LAYERS; layer++) {
+        struct part half = { HEADS / 2, KV_HEADS / 2, FFN };
+        int64_t a = sum + all + attn_ps(&three, 1), b = sum + all + attn_ps(&one, 1);
+
+        /* Two heads of a's belong to b's half; both go on when they are there. */
+        a += message_ps(2 * HEAD_DIM * 4);
+        b = larger(a, b) + proj_ps(&half, 1);
+        a += proj_ps(&half, 1);
+        sum = larger(a, b) + all;         /* sums to c */
+        sum = larger(sum, a + all + all); /* and the residual, behind a's sum */
+        sum += add_ps(1) + norm_ps(1) + ffn_ps(&three, 1);
+        sum += message_ps(2 * 4 * HIDDEN); /* output and residual back to a */
+        sum += add_ps(1) + (layer + 1 < LAYERS ? norm_ps(1) : 0);
+    }
+    assert_pass_on(SERVE_NETWORK_FIFO, 1, sum + head_ps(VOCAB));
+}
+
+/* Parts of the output matrix of 50 rows: 17, 17, 16, the last of which costs as the others do. Each
+ * sends its best token to the first of them. */
+static void a_divided_vocabulary_sends_the_best_of_each_part(void **state)
+{
+    struct part whole = { HEADS, KV_HEADS, FFN };
+    int64_t sum = embed_ps(1);
+
+    (void)state;
+    fixture_cluster(DEVICES, NO_SOURCE);
+    fixture.options.collective = COLLECTIVE_STAR;
+    place("chat,0,0,a,wide,,embed,\nchat,0,0,a,wide,0-4,layer,\nchat,0,0,b,wide,,lm_head,0/3\n"
+          "chat,0,0,c,wide,,lm_head,1/3\nchat,0,0,d,wide,,lm_head,2/3\n");
+    for (int layer = 0; layer < LAYERS; layer++)
+        sum += 2 * norm_ps(1) + 2 * add_ps(1) + attn_ps(&whole, 1) + proj_ps(&whole, 1) +
+               ffn_ps(&whole, 1);
+    sum += 3 * message_ps(4 * HIDDEN) - 2 * LATENCY; /* to b, c and d, one behind the other */
+    sum += head_ps(17) + message_ps(8) + message_ps(4);
+    assert_pass_on(SERVE_NETWORK_FIFO, 1, sum);
+}
+
+/* With overlap the root computes while its port sends, workers begin when they have theirs, and
+ * what they made travels while others compute. */
+static void with_overlap_each_device_goes_on_as_soon_as_it_can(void **state)
+{
+    static const double speeds[] = { 1, 0.5, 0.8, 1.25 };
+    struct part part = { HEADS / 4, KV_HEADS / 4, FFN / 4 };
+    int64_t times[4] = { embed_ps(1) + norm_ps(1) }, message = message_ps(4 * HIDDEN);
+
+    (void)state;
+    fixture.options.collective = COLLECTIVE_STAR;
+    fixture.options.has_overlap = true;
+    fixture_cluster("device,type,speed_ratio\na,t,1\nb,t,0.5\nc,t,0.8\nd,t,1.25\n", NO_SOURCE);
+    place(arena_printf(fixture.arena, "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n",
+                       equal_rows("0", 0, LAYERS - 1, "abcd")));
+    for (int half = 0; half < 2 * LAYERS; half++) {
+        for (int i = 1; i < 4; i++)
+            times[i] = times[0] + (i - 1) * (message - LATENCY) + message;
+        compute(times, 4, half % 2 ? ffn_ps(&part, 1) : attn_ps(&part, 1) + proj_ps(&part, 1),
+                speeds);
+        for (int i = 1; i < 4; i++)
+            times[0] = larger(times[0], times[i] + message);
+        times[0] += add_ps(1) + (half + 1 < 2 * LAYERS ? norm_ps(1) : 0);
+    }
+    assert_pass_on(SERVE_NETWORK_FIFO, 1, times[0] + head_ps(VOCAB));
+}
+
+/* Intra-op and inter-op at once: two stages of two devices each. A stage runs one pass at a time;
+ * while the second works on one request, the first works on the next. */
+static void stages_of_several_devices_make_a_pipeline(void **state)
+{
+    int64_t stage[2], times[2], hand_over = message_ps(4 * HIDDEN * 4), gather = message_ps(8);
+    int64_t begin_ps = 0, free_ps = 0;
+
+    (void)state;
+    fixture_cluster(DEVICES, NO_SOURCE);
+    place(arena_printf(fixture.arena,
+                       "chat,0,0,a,wide,,embed,\n%s%schat,0,1,c,wide,,lm_head,0/2\n"
+                       "chat,0,1,d,wide,,lm_head,1/2\n",
+                       equal_rows("0", 0, 2, "ab"), equal_rows("1", 3, 4, "cd")));
+    /* The activation leaves the first stage, and enters the second, by its first device. */
+    times[0] = times[1] = embed_ps(4) + message_ps(4 * HIDDEN * 4);
+    compute(times, 2, norm_ps(4), even);
+    ring_layers(times, 3, 2, 4, even);
+    stage[0] = times[0];
+    times[0] = times[1] = message_ps(4 * HIDDEN * 4);
+    compute(times, 2, norm_ps(4), even);
+    ring_layers(times, 2, 2, 4, even);
+    stage[1] = times[0] + head_ps(VOCAB / 2) + gather;
+    assert_true(stage[0] > stage[1] && hand_over - LATENCY > embed_ps(4));
+    fixture_write("w.csv", W "0,0,chat,4,1\n1,0,chat,4,1\n2,0,chat,4,1\n");
+    fixture.options.network = SERVE_NETWORK_FIFO;
+    fixture_must_run();
+    for (size_t request = 0; request < 3; request++) {
+        /* a's port is still taken by the activation of the request before. */
+        begin_ps += stage[0] + (request > 0 ? hand_over - LATENCY - embed_ps(4) : 0);
+        free_ps = larger(begin_ps + hand_over, free_ps) + stage[1];
+        assert_int_equal(fixture.result.requests[request].finish_ps, free_ps);
+    }
+    assert_int_equal(fixture.result.passes_count, 2);
+    assert_int_equal(fixture.result.passes[0].prefill.count, 3);
+    assert_int_equal(fixture.result.passes[1].prefill.time_ps, 3 * stage[1]);
+}
+
+/* Devices are busy for what they compute alone, and others use them meanwhile. */
+static void others_use_a_device_while_it_waits(void **state)
+{
+    const struct serve_pass *pass;
+
+    (void)state;
+    fixture_cluster(DEVICES, NO_SOURCE);
+    place(arena_printf(fixture.arena,
+                       "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n"
+                       "other,0,0,b,wide,,all,\n",
+                       equal_rows("0", 0, LAYERS - 1, "ab")));
+    fixture_write("w.csv", W "0,0,chat,4,3\n1,0.002,other,4,2\n2,0.0021,chat,1,2\n");
+    fixture_must_run();
+    assert_int_equal(fixture.result.passes_count, 1);
+    pass = &fixture.result.passes->prefill;
+    assert_int_equal(pass->count, 2);
+    assert_true(pass->wait_ps > 0);
+    assert_sums(pass);
+    assert_sums(&fixture.result.passes->decode);
+    assert_int_equal(fixture.result.passes->decode.count, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(fixture.result.requests[i].status, TRACE_OK);
+    /* The other request is done before the first: it is not held up by whole passes. */
+    assert_true(fixture.result.requests[1].finish_ps < fixture.result.requests[0].finish_ps);
+}
+
+static void rows_of_stages_and_messages_are_those_of_each_device(void **state)
+{
+    struct part whole = { HEADS, KV_HEADS, FFN };
+
+    (void)state;
+    fixture_cluster(DEVICES, LAN);
+    place("chat,0,0,a,wide,,embed,\nchat,0,0,b,wide,0-4,layer,\nchat,0,0,a,wide,,lm_head,\n");
+    fixture_write("w.csv", W "0,0,chat,1,1\n");
+    fixture.options.network = SERVE_NETWORK_FIFO;
+    fixture_must_run();
+    assert_string_equal(strchr(fixture_transfers(), '\n') + 1,
+                        "request_id,step,batch_id,from_device,to_device,medium,bytes,send_s,"
+                        "receive_s\n"
+                        "0,0,,source,a,lan,4,0,0.000120004\n"
+                        "0,0,,a,b,lan,256,0.000131644,0.0002519\n"
+                        "0,0,,b,a,lan,256,0.0028201,0.002940356\n"
+                        "0,0,,a,source,lan,4,0.003019136,0.00313914\n");
+    assert_string_equal(strchr(fixture_stages_text(), '\n') + 1,
+                        "request_id,service,replica,stage,device,start_s,finish_s,step,batch_id,"
+                        "phase\n"
+                        "0,chat,0,0,a,0.000120004,0.003019136,0,,prefill\n"
+                        "0,chat,0,0,b,0.0002519,0.0028201,0,,prefill\n");
+    assert_int_equal(fixture.result.devices[0].busy_ps, embed_ps(1) + head_ps(VOCAB));
+    assert_int_equal(fixture.result.devices[1].busy_ps,
+                     LAYERS * (2 * norm_ps(1) + 2 * add_ps(1) + attn_ps(&whole, 1) +
+                               proj_ps(&whole, 1) + ffn_ps(&whole, 1)));
+}
+
+static void weights_and_caches_lie_where_the_parts_do(void **state)
+{
+    const struct model *model;
+    int64_t layer, a, b;
+
+    (void)state;
+    fixture_cluster(DEVICES, NULL);
+    place("chat,0,0,a,wide,,embed,\nchat,0,0,a,wide,0-4,attn,0-2/4\n"
+          "chat,0,0,b,wide,0-4,attn,3/4\nchat,0,0,b,wide,0-4,proj,\nchat,0,0,a,wide,0-4,ffn,\n"
+          "chat,0,0,b,wide,,lm_head,\n");
+    fixture_write("w.csv", W "0,0,chat,4,3\n");
+    fixture_must_run();
+    model = fixture.scenario.input.plan->services[0].model;
+    layer = model_block_weight_bytes(model, BLOCK_ATTN);
+    a = model_block_weight_bytes(model, BLOCK_EMBED) +
+        LAYERS * (layer / 4 * 3 + model_block_weight_bytes(model, BLOCK_FFN_UP) +
+                  model_block_weight_bytes(model, BLOCK_FFN_DOWN) +
+                  model_block_weight_bytes(model, BLOCK_CONN));
+    b = LAYERS * (layer / 4 + model_block_weight_bytes(model, BLOCK_PROJ)) +
+        model_block_weight_bytes(model, BLOCK_LM_HEAD);
+    assert_int_equal(a + b, model_weight_bytes(model));
+    a += 7 * LAYERS * 3 * 2 * HEAD_DIM * 4;
+    b += 7 * LAYERS * 1 * 2 * HEAD_DIM * 4;
+    assert_int_equal(fixture.result.devices[0].peak_bytes, a);
+    assert_int_equal(fixture.result.devices[1].peak_bytes, b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        sliced_test(tensor_parallel_layers_take_the_slowest_device_and_two_all_reduces),
+        sliced_test(a_star_goes_through_its_root_message_by_message),
+        sliced_test(norms_along_the_sequence_turn_all_reduces_into_scatters_and_gathers),
+        sliced_test(heads_may_lie_elsewhere_than_the_projection),
+        sliced_test(a_divided_vocabulary_sends_the_best_of_each_part),
+        sliced_test(with_overlap_each_device_goes_on_as_soon_as_it_can),
+        sliced_test(stages_of_several_devices_make_a_pipeline),
+        sliced_test(others_use_a_device_while_it_waits),
+        sliced_test(rows_of_stages_and_messages_are_those_of_each_device),
+        sliced_test(weights_and_caches_lie_where_the_parts_do),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
