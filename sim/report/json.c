@@ -6,6 +6,7 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
 #include "sim/llm/llm.h"
+#include "sim/report/passes.h"
 #include "sim/report/phases.h"
 #include "sim/report/refused.h"
 #include "sim/report/report.h"
@@ -189,6 +190,7 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     put_services(json, report);
     put_devices(json, report);
     refused_json(result, json);
+    passes_json(arena, report->input, result, json);
     if (report->phases)
         phases_json(report->phases, json);
     json_put_int(json, "moved_bytes", result->moved_bytes);

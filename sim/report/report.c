@@ -295,6 +295,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
     int most = 8 + SERVE_REFUSAL_COUNT + 3 * input->plan->cluster->device_count +
                input->plan->replica_count;
 
+    report->arena = arena;
     report->input = input;
     report->result = result;
     for (int i = 0; i < input->costs->count; i++)

@@ -14,6 +14,7 @@ struct serve_result;
 struct utilisation;
 
 struct report {
+    struct arena *arena; /* of report_fill */
     const struct serve_input *input;
     const struct serve_result *result;
     const struct inputs *inputs;

@@ -5,6 +5,7 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
 #include "sim/llm/llm.h"
+#include "sim/report/passes.h"
 #include "sim/report/phases.h"
 #include "sim/report/report.h"
 #include "sim/report/utilisation.h"
@@ -199,6 +200,7 @@ void report_text(const struct report *report, struct out *out)
         put_continuous(report->result->continuous, out);
     put_services(report, out);
     put_devices(report, out);
+    passes_text(report->arena, report->input, report->result, out);
     if (report->phases)
         phases_text(report->phases, out);
     if (report->utilisation)

@@ -1,0 +1,199 @@
+/* passes.c - where the time of a step of a sliced stage goes: means over all steps of a phase. */
+#include "sim/report/passes.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/json.h"
+#include "lib/base/out.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/policy/plan.h"
+#include "sim/report/wrap.h"
+#include "sim/serve/serve.h"
+#include <inttypes.h>
+
+enum part { PART_COMPUTE, PART_PER_MESSAGE, PART_BYTES, PART_LATENCY, PART_WAIT, PART_COUNT };
+
+static const char *const part_names[PART_COUNT] = {
+    [PART_COMPUTE] = "computing",
+    [PART_PER_MESSAGE] = "the cost of each message (per_message_s)",
+    [PART_BYTES] = "the bytes of messages",
+    [PART_LATENCY] = "the latency of links",
+    [PART_WAIT] = "waiting for devices that others use",
+};
+
+static int64_t part_ps(const struct serve_pass *pass, enum part part)
+{
+    switch (part) {
+    case PART_COMPUTE:
+        return pass->compute_ps;
+    case PART_PER_MESSAGE:
+        return pass->per_message_ps;
+    case PART_BYTES:
+        return pass->bytes_ps;
+    case PART_LATENCY:
+        return pass->latency_ps;
+    case PART_WAIT:
+        return pass->wait_ps;
+    case PART_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static int64_t mean(int64_t sum, int64_t count)
+{
+    return count > 0 ? (sum + count / 2) / count : 0;
+}
+
+static double percent(int64_t part, int64_t whole)
+{
+    return whole > 0 ? 100.0 * (double)part / (double)whole : 0;
+}
+
+/* ---- words ---- */
+
+static enum part largest(const struct serve_pass *pass, unsigned among)
+{
+    enum part best = PART_COUNT;
+
+    for (int part = 0; part < PART_COUNT; part++)
+        if ((among & 1u << part) &&
+            (best == PART_COUNT || part_ps(pass, (enum part)part) > part_ps(pass, best)))
+            best = (enum part)part;
+    return best;
+}
+
+static const char *share_text(struct arena *arena, const struct serve_pass *pass, enum part part)
+{
+    char time[UNITS_TEXT_BYTES];
+
+    return arena_printf(arena, "%s (%.0f %%)",
+                        units_format_human(mean(part_ps(pass, part), pass->count), time),
+                        percent(part_ps(pass, part), pass->time_ps));
+}
+
+const char *passes_sentence(struct arena *arena, const struct serve_pass *pass)
+{
+    const unsigned of_messages = 1u << PART_PER_MESSAGE | 1u << PART_BYTES | 1u << PART_LATENCY;
+    const unsigned all = (1u << PART_COUNT) - 1;
+    int64_t messages_ps = pass->per_message_ps + pass->bytes_ps + pass->latency_ps;
+    bool are_messages = messages_ps > pass->compute_ps && messages_ps > pass->wait_ps;
+    enum part first = largest(pass, are_messages ? of_messages : all);
+    enum part next = largest(pass, all & ~(1u << first));
+    char time[UNITS_TEXT_BYTES], count[UNITS_TEXT_BYTES];
+    const char *limit = "";
+
+    if (are_messages) {
+        (void)units_format_human(mean(messages_ps, pass->count), count);
+        limit = arena_printf(arena,
+                             "its devices talk for longer than they compute (%s, in %" PRId64
+                             " messages), and more devices would talk more: ",
+                             count, mean(pass->messages, pass->count));
+    }
+    return arena_printf(arena, "a step takes %s: %s%s go into %s; next, %s into %s.",
+                        units_format_human(mean(pass->time_ps, pass->count), time), limit,
+                        share_text(arena, pass, first), part_names[first],
+                        share_text(arena, pass, next), part_names[next]);
+}
+
+/* ---- figures ---- */
+
+static const char *stage_name(struct arena *arena, const struct plan *plan, int32_t id)
+{
+    const struct plan_stage *stage = plan->stages[id];
+    const struct plan_replica *replica = &plan->replicas[stage->replica];
+
+    return arena_printf(arena, "%s/%d/%d", plan->services[replica->service].name,
+                        (int)replica->number, (int)stage->number);
+}
+
+static void put_line(struct arena *arena, const char *name, const char *phase,
+                     const struct serve_pass *pass, struct out *out)
+{
+    out_column(out, arena_printf(arena, "%s %s", name, phase), 24);
+    out_printf(out, "%8" PRId64, pass->count);
+    for (int part = 0; part < PART_WAIT; part++) {
+        char time[UNITS_TEXT_BYTES];
+
+        out_printf(out, "%12s",
+                   units_format_human(mean(part_ps(pass, (enum part)part), pass->count), time));
+    }
+    out_char(out, '\n');
+}
+
+void passes_text(struct arena *arena, const struct serve_input *input,
+                 const struct serve_result *result, struct out *out)
+{
+    if (result->passes_count == 0)
+        return;
+    out_printf(out, "\n%-24s%8s%12s%12s%12s%12s\n", "stage on several devices", "steps", "compute",
+               "per message", "bytes", "latency");
+    for (int i = 0; i < result->passes_count; i++) {
+        const struct serve_passes *passes = &result->passes[i];
+        const char *name = stage_name(arena, input->plan, passes->stage);
+
+        if (passes->prefill.count > 0)
+            put_line(arena, name, "prefill", &passes->prefill, out);
+        if (passes->decode.count > 0)
+            put_line(arena, name, "decode", &passes->decode, out);
+    }
+    for (int i = 0; i < result->passes_count; i++) {
+        const struct serve_passes *passes = &result->passes[i];
+        bool has_decodes = passes->decode.count > 0;
+        const struct serve_pass *pass = has_decodes ? &passes->decode : &passes->prefill;
+
+        if (pass->count > 0)
+            wrap_text(out,
+                      arena_printf(arena, "%s %s: ", stage_name(arena, input->plan, passes->stage),
+                                   has_decodes ? "decode" : "prefill"),
+                      passes_sentence(arena, pass));
+    }
+}
+
+static void put_pass(struct arena *arena, struct json_writer *json, const char *phase,
+                     const struct serve_pass *pass)
+{
+    static const char *const keys[PART_COUNT] = { "compute_s", "per_message_s", "bytes_s",
+                                                  "latency_s", "wait_s" };
+
+    json_begin_object(json, NULL);
+    json_put_text(json, "phase", phase);
+    json_put_int(json, "steps", pass->count);
+    json_put_seconds(json, "step_s", mean(pass->time_ps, pass->count));
+    for (int part = 0; part < PART_COUNT; part++)
+        json_put_seconds(json, keys[part], mean(part_ps(pass, (enum part)part), pass->count));
+    json_put_int(json, "messages", pass->messages);
+    json_put_int(json, "bytes", pass->bytes);
+    json_put_text(json, "bottleneck", passes_sentence(arena, pass));
+    json_end_object(json);
+}
+
+void passes_json(struct arena *arena, const struct serve_input *input,
+                 const struct serve_result *result, struct json_writer *json)
+{
+    if (result->passes_count == 0)
+        return;
+    json_begin_array(json, "sliced_stages");
+    for (int i = 0; i < result->passes_count; i++) {
+        const struct serve_passes *passes = &result->passes[i];
+        const struct plan_stage *stage = input->plan->stages[passes->stage];
+        const struct plan_replica *replica = &input->plan->replicas[stage->replica];
+
+        json_begin_object(json, NULL);
+        json_put_text(json, "service", input->plan->services[replica->service].name);
+        json_put_int(json, "replica", replica->number);
+        json_put_int(json, "stage", stage->number);
+        json_begin_array(json, "devices");
+        for (int k = 0; k < stage->device_count; k++)
+            json_put_text(json, NULL, input->plan->cluster->devices[stage->devices[k]].name);
+        json_end_array(json);
+        json_begin_array(json, "steps");
+        if (passes->prefill.count > 0)
+            put_pass(arena, json, "prefill", &passes->prefill);
+        if (passes->decode.count > 0)
+            put_pass(arena, json, "decode", &passes->decode);
+        json_end_array(json);
+        json_end_object(json);
+    }
+    json_end_array(json);
+}

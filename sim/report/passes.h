@@ -1,0 +1,22 @@
+/* passes.h - what the steps of stages on several devices took their time for, in figures and words.
+ */
+#ifndef ORRERY_SIM_REPORT_PASSES_H
+#define ORRERY_SIM_REPORT_PASSES_H
+
+struct arena;
+struct json_writer;
+struct out;
+struct serve_input;
+struct serve_pass;
+struct serve_result;
+
+/* One sentence: what limits such steps most, by how much of their time, and what comes next. */
+const char *passes_sentence(struct arena *arena, const struct serve_pass *pass);
+/* A table and a sentence a stage and phase; nothing where no stage is sliced. */
+void passes_text(struct arena *arena, const struct serve_input *input,
+                 const struct serve_result *result, struct out *out);
+/* The member "sliced_stages" of the report. */
+void passes_json(struct arena *arena, const struct serve_input *input,
+                 const struct serve_result *result, struct json_writer *json);
+
+#endif
