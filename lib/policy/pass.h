@@ -39,6 +39,8 @@
 struct arena;
 struct plan_stage;
 
+#define PASS_MAX_DEVICES 128 /* of a stage */
+
 enum pass_kind {
     PASS_COMPUTE,
     PASS_SEND,      /* of the vector, from the root to the other of two members */

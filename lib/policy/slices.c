@@ -9,6 +9,7 @@
 #include "lib/base/err.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
+#include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include <assert.h>
 #include <stdio.h>
@@ -467,10 +468,23 @@ static void fill_stage(const struct holders *holders, struct plan_stage *stage)
         fill_sliced(holders, stage, first, last);
 }
 
+/* Who talks to whom grows with the square of the devices. */
+static bool check_devices(const struct slices_replica *replica, struct err *err)
+{
+    for (int i = 0; i < replica->stage_count; i++)
+        if (replica->stages[i].device_count > PASS_MAX_DEVICES)
+            return placement_bad(replica->placement, replica->stages[i].row, PLACEMENT_STAGE, err,
+                                 "it stands on %d devices: at most %d for a stage of a model",
+                                 replica->stages[i].device_count, PASS_MAX_DEVICES);
+    return true;
+}
+
 bool slices_build(struct arena *arena, const struct slices_replica *replica, struct err *err)
 {
     struct holders holders = { arena, replica, NULL };
 
+    if (!check_devices(replica, err))
+        return false;
     holders.claims =
         arena_array(arena, (size_t)replica->model->layers * BLOCK_COUNT, sizeof(*holders.claims));
     for (int i = 0; i < replica->row_count; i++)

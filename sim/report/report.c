@@ -198,6 +198,14 @@ static void warn_of_memory(struct arena *arena, struct report *report)
     }
 }
 
+static bool holds_head(const struct plan_stage *stage, int32_t device)
+{
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].device == device && stage->slices[i].blocks & 1u << BLOCK_LM_HEAD)
+            return true;
+    return false;
+}
+
 /* By device: what each step reads of its weights, all but the embedding, of which it reads a few
  * rows. */
 static const int64_t *streamed_bytes(struct arena *arena, const struct plan *plan)
@@ -208,15 +216,16 @@ static const int64_t *streamed_bytes(struct arena *arena, const struct plan *pla
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = plan->stages[i];
         const struct plan_replica *replica = &plan->replicas[stage->replica];
+        const struct plan_stage *last = &replica->stages[replica->stage_count - 1];
         const struct model *model = plan->services[replica->service].model;
-        int32_t device = stage->devices[0];
 
-        if (!model)
-            continue;
-        sums_bytes[device] += plan_stage_weight_bytes(plan, stage, device);
-        if (stage->has_embed && !(replica->stages[replica->stage_count - 1].devices[0] == device &&
-                                  model->tied_lm_head))
-            sums_bytes[device] -= model_block_weight_bytes(model, BLOCK_EMBED);
+        for (int k = 0; model && k < stage->device_count; k++)
+            sums_bytes[stage->devices[k]] +=
+                plan_stage_weight_bytes(plan, stage, stage->devices[k]);
+        for (int k = 0; model && k < stage->slice_count; k++)
+            if ((stage->slices[k].blocks & 1u << BLOCK_EMBED) &&
+                !(model->tied_lm_head && holds_head(last, stage->slices[k].device)))
+                sums_bytes[stage->slices[k].device] -= model_block_weight_bytes(model, BLOCK_EMBED);
     }
     return sums_bytes;
 }

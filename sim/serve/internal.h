@@ -15,7 +15,9 @@ struct network;
 struct network_sent;
 struct price;
 struct sliced;
+struct sliced_link;
 struct sliced_message;
+struct sliced_network;
 
 struct job { /* what a device is taken for */
     int64_t cost_ps, gap_ps;
@@ -149,6 +151,9 @@ struct serve {
     int32_t sliced_count;
     struct sliced_message *messages; /* between the devices of such a stage */
     int32_t message_count, first_free_message;
+    struct sliced_network *alone_network; /* NULL: no closed form of their passes */
+    struct sliced_link *alone_links;      /* by link: what the closed form did */
+    int64_t alone_events, alone_bytes;
     struct memory *memories;
     struct dispatch_replica *candidates;        /* scratch, as many as a service has replicas */
     int64_t *scratch_free_ps, *scratch_cost_ps; /* as many as a replica has stages */
@@ -164,9 +169,9 @@ struct serve {
     int32_t epoch;
     bool has_queue_form; /* queued jobs are looked at anew when a device is free: no closed form */
     bool has_late_drop;
-    int network_slot, control_slot, delay_slot, batcher_slot; /* first slots of each */
-    size_t next_event;                                        /* of input.events */
-    double *speeds;                                           /* by device, of now */
+    int network_slot, control_slot, delay_slot, batcher_slot, sliced_slot; /* first slots of each */
+    size_t next_event;                                                     /* of input.events */
+    double *speeds;                                                        /* by device, of now */
     int64_t next_batch_id;
     int64_t in_system;
     int64_t late_starts; /* jobs that did not start when they had to: must be 0 */
@@ -341,7 +346,8 @@ bool lindley_run(struct serve *serve, struct err *err);
 bool lindley_block_applies(const struct serve *serve);
 bool lindley_block_run(struct serve *serve, struct err *err);
 
-/* express.c: the events of plain pipelines. True when it is exact for this plan and these options. */
+/* express.c: the events of plain pipelines. True when it is exact for this plan and these options.
+ */
 bool express_applies(struct serve *serve);
 bool express_run(struct serve *serve, struct err *err);
 

@@ -292,6 +292,8 @@ static bool on_slot(struct serve *serve, int slot, struct err *err)
         return control_event(serve, err);
     if (slot == serve->delay_slot)
         return delays_event(serve, err);
+    if (slot >= serve->sliced_slot)
+        return sliced_event(serve, slot - serve->sliced_slot, err);
     batcher_timer(serve, slot - serve->batcher_slot);
     return true;
 }
@@ -382,6 +384,7 @@ static void result_fill(const struct serve *serve)
         result->links[i].bytes = network_link_bytes(serve->network, i);
     }
     result->moved_bytes = network_moved_bytes(serve->network);
+    sliced_alone_result(serve);
     result->has_circuits = network_has_circuits(serve->network);
     result->circuits = network_circuits(serve->network);
 }

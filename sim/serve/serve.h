@@ -233,7 +233,8 @@ struct serve_passes {
 };
 
 struct serve_result {
-    int passes_count; /* stages of models on several devices */
+    int passes_count;     /* stages of models on several devices */
+    int64_t closed_count; /* of their steps: in closed form */
     const struct serve_passes *passes;
     struct serve_request *requests; /* in workload order; NULL unless keeps_requests */
     size_t taken_count;

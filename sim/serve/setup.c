@@ -167,7 +167,7 @@ static bool routes_build(struct serve *serve, struct err *err)
         .has_shortcut = serve->options->network == SERVE_NETWORK_AUTO,
         .are_empty = are_empty,
     };
-    int count = 0;
+    int count = 0, pair_count;
 
     for (int r = 0; r < plan->replica_count; r++) {
         const struct lane *lane = &serve->lanes[r];
@@ -185,6 +185,7 @@ static bool routes_build(struct serve *serve, struct err *err)
     serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);
     if (!serve->network)
         return false;
+    pair_count = count;
     count = 0;
     for (int r = 0; r < plan->replica_count; r++) {
         struct lane *lane = &serve->lanes[r];
@@ -194,7 +195,7 @@ static bool routes_build(struct serve *serve, struct err *err)
         lane->sites[lane->stage_count - 1].route_back = route_of(serve, &pairs[count++]);
     }
     sliced_routes(serve);
-    return true;
+    return sliced_alone_setup(serve, &options, pairs, pair_count, err);
 }
 
 static void speeds_fill(struct serve *serve)
@@ -245,6 +246,8 @@ static void slots_share_out(struct serve *serve)
     serve->delay_slot = next++;
     serve->batcher_slot = next;
     next += serve->input->plan->replica_count;
+    serve->sliced_slot = next;
+    next += serve->sliced_count;
     serve->engine = engine_create(serve->arena, next);
     network_attach(serve->network, serve->engine, serve->network_slot);
 }

@@ -138,7 +138,7 @@ static void members_check(const struct serve *serve, struct sliced *sliced, int3
 
 /* What the message adds to the time since the pass began. Waiting for links, its own or another's
  * messages', counts as what the message is made of. */
-static void trail_extend(const struct serve *serve, struct sliced_trail *trail,
+void sliced_trail_extend(const struct serve *serve, struct sliced_trail *trail,
                          const struct sliced_edge *edge, int64_t bytes, int64_t took_ps)
 {
     struct network_hop hop;
@@ -312,17 +312,25 @@ static bool device_advance(struct serve *serve, struct sliced *sliced, int32_t p
 
 /* ---- passes ---- */
 
+static void cursors_reset(struct sliced *sliced)
+{
+    for (int32_t i = 0; i < sliced->count; i++)
+        sliced->cursors[i] =
+            (struct sliced_cursor){ .first_ps = TRACE_NONE, .last_ps = TRACE_NONE };
+}
+
 static void pass_begin(struct serve *serve, struct sliced *sliced, int32_t index)
 {
     sliced->running = index;
     sliced->through = 0;
     sliced->begin_ps = engine_now_ps(serve->engine);
     sliced->message_count = sliced->message_bytes = 0;
-    for (int32_t i = 0; i < sliced->count; i++) {
-        sliced->cursors[i] =
-            (struct sliced_cursor){ .first_ps = TRACE_NONE, .last_ps = TRACE_NONE };
+    cursors_reset(sliced);
+    if (sliced_alone_begin(serve, sliced))
+        return;
+    cursors_reset(sliced);
+    for (int32_t i = 0; i < sliced->count; i++)
         list_add(sliced, i);
-    }
 }
 
 static void pass_count(struct serve *serve, const struct sliced *sliced)
@@ -416,6 +424,15 @@ bool sliced_part_done(struct serve *serve, int32_t index, struct err *err)
     return work(serve, sliced, err);
 }
 
+bool sliced_event(struct serve *serve, int number, struct err *err)
+{
+    struct sliced *sliced = serve->sliced[number];
+
+    sliced_alone_end(serve, sliced);
+    sliced->through = sliced->count;
+    return work(serve, sliced, err);
+}
+
 int32_t sliced_flight(const struct serve *serve, int32_t message)
 {
     if (message < SLICED_FIRST_MESSAGE)
@@ -431,8 +448,8 @@ bool sliced_arrive(struct serve *serve, int32_t number, bool is_told, struct err
     const struct sliced_op *op = &sliced->ops[sliced->runs[run].op];
     struct sliced_trail trail = message->trail;
 
-    trail_extend(serve, &trail, &op->edges[edge_number], message->bytes,
-                 engine_now_ps(serve->engine) - message->send_ps);
+    sliced_trail_extend(serve, &trail, &op->edges[edge_number], message->bytes,
+                        engine_now_ps(serve->engine) - message->send_ps);
     if (is_told)
         sliced_tell_received(serve, sliced, op, &op->edges[edge_number]);
     message->next = serve->first_free_message;

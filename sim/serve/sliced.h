@@ -27,15 +27,6 @@ struct sliced_edge {  /* a message of an operation */
     int64_t row_bytes;      /* of an exchange */
 };
 
-struct sliced_op { /* what the devices of a stage send each other in one step of a pass */
-    const struct pass_step *step;
-    int32_t edge_count, slot_count;
-    struct sliced_edge *edges;
-    int32_t *next;
-    int32_t *member_of;            /* by position; -1 = takes no part */
-    int32_t *in_count, *out_count; /* messages, by member */
-};
-
 /* What the time since the beginning of a pass went by with, along the chain of what waited for
  * what. */
 struct sliced_trail {
@@ -43,6 +34,38 @@ struct sliced_trail {
     int64_t per_message_ps, bytes_ps, latency_ps; /* waiting for a link counts as what the message
                                                    * itself is made of */
     int64_t wait_ps;                              /* for a device that computed something else */
+};
+
+struct sliced_link { /* what messages took of a link */
+    int link;
+    int64_t busy_ps, bytes;
+};
+
+struct sliced_alone { /* what an operation takes on idle links; see sliced_alone.c */
+    int32_t tokens;   /* 0 = not known yet */
+    int link_count;
+    int64_t time_ps, messages, bytes, events;
+    struct sliced_trail trail;
+    struct sliced_link *links;
+};
+
+struct sliced_network { /* for operations alone: the links of the run, in a time of their own */
+    struct network *network;
+    struct engine *engine;
+    struct sliced_link *links;  /* by link: as of the last operation */
+    int32_t *deps_left, *ready; /* scratch, by edge */
+    int64_t *sent_ps, *bytes;
+    struct sliced_trail *trails;
+};
+
+struct sliced_op { /* what the devices of a stage send each other in one step of a pass */
+    const struct pass_step *step;
+    int32_t edge_count, slot_count;
+    struct sliced_edge *edges;
+    int32_t *next;
+    int32_t *member_of;            /* by position; -1 = takes no part */
+    int32_t *in_count, *out_count; /* messages, by member */
+    struct sliced_alone alone[2];  /* of one token, of the last other number of them */
 };
 
 struct sliced_run { /* an operation under way */
@@ -64,6 +87,7 @@ struct sliced_cursor {         /* a device on its way through the pass */
     bool is_listed;            /* may go on */
     int64_t ready_ps;          /* when its piece came to its queue */
     int64_t first_ps, last_ps; /* of its computes; TRACE_NONE before */
+    int64_t clock_ps, busy_ps; /* in the closed form */
     struct sliced_trail trail;
 };
 
@@ -90,6 +114,9 @@ struct sliced {
     int64_t message_count, message_bytes;
     struct sliced_trail last; /* of the device that came through last */
     struct sliced_cursor *cursors;
+    int64_t *piece_ps; /* by piece: in the closed form, and what the pass adds to the run's sums */
+    int *piece_extrapolated;
+    int64_t alone_events, alone_extrapolated;
     int32_t *list, list_count; /* devices that may go on */
     bool is_working; /* its devices are going on: whoever comes waits for the end of that */
     struct ring waiting;
@@ -121,6 +148,22 @@ bool sliced_part_done(struct serve *serve, int32_t index, struct err *err);
 bool sliced_arrive(struct serve *serve, int32_t message, bool is_told, struct err *err);
 /* The flight that a message is of, whatever kind of message it is. */
 int32_t sliced_flight(const struct serve *serve, int32_t message);
+/* What a message that took so long adds to the time since the pass began. */
+void sliced_trail_extend(const struct serve *serve, struct sliced_trail *trail,
+                         const struct sliced_edge *edge, int64_t bytes, int64_t took_ps);
+/* The event of a pass in closed form: its end. */
+bool sliced_event(struct serve *serve, int number, struct err *err);
+
+/* sliced_alone.c: passes that meet nobody, in closed form. The network as the run opens it. */
+bool sliced_alone_setup(struct serve *serve, const struct network_options *options,
+                        const struct network_pair *pairs, int count, struct err *err);
+/* True: the pass that begins now will end by sliced_event. False: it is for the events. */
+bool sliced_alone_begin(struct serve *serve, struct sliced *sliced);
+/* It ends: its devices and links have done their part. */
+void sliced_alone_end(struct serve *serve, struct sliced *sliced);
+/* Into the result, beside what the events did. */
+void sliced_alone_result(const struct serve *serve);
+
 /* sliced_estimate.c */
 int64_t sliced_backlog_ps(const struct serve *serve, const struct sliced *sliced);
 /* What a step takes when nothing else is on its devices and links, an estimate: of each step the

@@ -96,6 +96,31 @@ static void exchange_build(struct serve *serve, const struct pass *pass, struct 
     }
 }
 
+/* Operations of one kind among the same devices have the same messages, but for their sizes. */
+static bool is_alike(const struct pass *pass, const struct pass_step *a, const struct pass_step *b)
+{
+    if (a->kind != b->kind || a->kind == PASS_EXCHANGE || a->count != b->count ||
+        a->root != b->root)
+        return false;
+    for (int32_t i = 0; i < a->count; i++)
+        if (pass->members[a->first + i].position != pass->members[b->first + i].position)
+            return false;
+    return true;
+}
+
+static bool messages_share(struct sliced *sliced, int32_t number)
+{
+    const struct pass *pass = sliced->pass;
+
+    for (int32_t i = 0; i < number; i++)
+        if (is_alike(pass, &pass->steps[i], &pass->steps[number])) {
+            sliced->ops[number] = sliced->ops[i];
+            sliced->ops[number].step = &pass->steps[number];
+            return true;
+        }
+    return false;
+}
+
 static void op_build(struct serve *serve, struct sliced *sliced, int32_t number)
 {
     const struct pass *pass = sliced->pass;
@@ -103,7 +128,7 @@ static void op_build(struct serve *serve, struct sliced *sliced, int32_t number)
     size_t count;
 
     op->step = &pass->steps[number];
-    if (op->step->kind == PASS_COMPUTE)
+    if (op->step->kind == PASS_COMPUTE || messages_share(sliced, number))
         return;
     if (op->step->kind == PASS_EXCHANGE)
         exchange_build(serve, pass, op);
@@ -166,7 +191,7 @@ static void devices_fill(struct serve *serve, struct sliced *sliced)
 {
     const struct cluster *cluster = serve->input->plan->cluster;
     const struct site *site = sliced->site;
-    size_t count = (size_t)sliced->count;
+    size_t count = (size_t)sliced->count, pieces = (size_t)sliced->pass->piece_count + 1;
 
     sliced->parts = arena_array(serve->arena, count, sizeof(*sliced->parts));
     sliced->part_flights = arena_array(serve->arena, count, sizeof(*sliced->part_flights));
@@ -175,6 +200,8 @@ static void devices_fill(struct serve *serve, struct sliced *sliced)
     sliced->kv_bytes_per_token = arena_array(serve->arena, count, sizeof(int64_t));
     sliced->cursors = arena_array(serve->arena, count, sizeof(*sliced->cursors));
     sliced->list = arena_array(serve->arena, count, sizeof(*sliced->list));
+    sliced->piece_ps = arena_array(serve->arena, pieces, sizeof(*sliced->piece_ps));
+    sliced->piece_extrapolated = arena_array(serve->arena, pieces, sizeof(int));
     for (int32_t i = 0; i < sliced->count; i++) {
         int32_t device = site->devices[i];
 

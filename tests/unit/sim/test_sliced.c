@@ -2,6 +2,8 @@
  * of each step the slowest device, then its operation's messages one after the other. */
 #include "tests/unit/sim/sliced_model.h"
 
+#include "lib/format/cluster.h"
+
 #define sliced_test(f) cmocka_unit_test_setup_teardown(f, wide_set_up, fixture_tear_down)
 #define NS UNITS_PS_PER_NS
 #define US UNITS_PS_PER_US
@@ -417,6 +419,117 @@ static void rows_of_stages_and_messages_are_those_of_each_device(void **state)
                                proj_ps(&whole, 1) + ffn_ps(&whole, 1)));
 }
 
+/* ---- two fidelities ---- */
+
+struct outcome {
+    struct serve_result result;
+    const char *requests;
+};
+
+/* Without observers: they ask for events. */
+static struct outcome quiet_run(enum serve_fast fast_path)
+{
+    struct outcome outcome;
+
+    fixture.options.fast_path = fast_path;
+    assert_true(fixture_load());
+    if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, NULL, &fixture.result,
+                   &fixture.err))
+        fail_msg("%s", fixture.err.text);
+    outcome.result = fixture.result;
+    outcome.requests = fixture_requests();
+    return outcome;
+}
+
+static void assert_near(int64_t a, int64_t b, int64_t slack)
+{
+    assert_in_range(a + slack, b, b + 2 * slack);
+}
+
+static void assert_same_pass(const struct serve_pass *a, const struct serve_pass *b, int64_t slack)
+{
+    assert_int_equal(a->count, b->count);
+    assert_int_equal(a->messages, b->messages);
+    assert_int_equal(a->bytes, b->bytes);
+    assert_int_equal(a->compute_ps, b->compute_ps);
+    assert_int_equal(a->wait_ps, b->wait_ps);
+    assert_near(a->time_ps, b->time_ps, slack);
+    assert_near(a->per_message_ps, b->per_message_ps, slack);
+    assert_near(a->bytes_ps, b->bytes_ps, slack);
+    assert_near(a->latency_ps, b->latency_ps, slack);
+}
+
+/* Bit for bit under FIFO; 1 ps a message under flows. */
+static void assert_fidelities_agree(void)
+{
+    struct outcome fast = quiet_run(SERVE_FAST_ON), slow = quiet_run(SERVE_FAST_OFF);
+    bool is_exact = fixture.options.network == SERVE_NETWORK_FIFO;
+    int64_t slack = 0;
+
+    for (int i = 0; i < slow.result.passes_count && !is_exact; i++)
+        slack += slow.result.passes[i].prefill.messages + slow.result.passes[i].decode.messages;
+    if (is_exact)
+        assert_string_equal(fast.requests, slow.requests);
+    assert_true(fast.result.closed_count > 0);
+    assert_int_equal(slow.result.closed_count, 0);
+    assert_near(fast.result.end_ps, slow.result.end_ps, slack);
+    assert_int_equal(fast.result.event_count, slow.result.event_count);
+    assert_int_equal(fast.result.moved_bytes, slow.result.moved_bytes);
+    assert_int_equal(fast.result.extrapolated_costs, slow.result.extrapolated_costs);
+    for (int i = 0; i < fixture.scenario.input.plan->cluster->device_count; i++) {
+        assert_int_equal(fast.result.devices[i].busy_ps, slow.result.devices[i].busy_ps);
+        assert_int_equal(fast.result.devices[i].offered_ps, slow.result.devices[i].offered_ps);
+        assert_int_equal(fast.result.devices[i].peak_bytes, slow.result.devices[i].peak_bytes);
+        assert_near(fast.result.devices[i].wait_peak_ps, slow.result.devices[i].wait_peak_ps,
+                    slack);
+    }
+    for (int i = 0; i < slow.result.link_count; i++) {
+        assert_int_equal(fast.result.links[i].bytes, slow.result.links[i].bytes);
+        assert_near(fast.result.links[i].busy_ps, slow.result.links[i].busy_ps, slack);
+    }
+    for (int i = 0; i < slow.result.passes_count; i++) {
+        assert_same_pass(&fast.result.passes[i].prefill, &slow.result.passes[i].prefill, slack);
+        assert_same_pass(&fast.result.passes[i].decode, &slow.result.passes[i].decode, slack);
+    }
+}
+
+static void passes_in_closed_form_equal_those_of_events(void **state)
+{
+    static const char *const workloads[] = {
+        W "0,0,chat,4,3\n1,1,chat,1,2\n2,1.001,chat,4,4\n", /* alone, then two at once */
+        "request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s\n"
+        "0,,chat,4,3,x,0.1\n1,,chat,2,3,x,0.001\n2,,chat,4,1,y,0.2\n3,,chat,1,5,y,0\n",
+        W "0,0,chat,4,5\n1,0,chat,2,5\n2,0.003,chat,1,9\n3,0.3,chat,4,2\n",
+    };
+    const char *placements[4];
+
+    (void)state;
+    placements[0] = arena_printf(fixture.arena,
+                                 "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,0/2\n"
+                                 "chat,0,0,b,wide,,lm_head,1/2\n",
+                                 equal_rows("0", 0, LAYERS - 1, "ab"));
+    placements[1] =
+        arena_printf(fixture.arena, "chat,0,0,d,wide,,embed,\n%s%schat,0,1,d,wide,,lm_head,\n",
+                     equal_rows("0", 0, 2, "abcd"), equal_rows("1", 3, 4, "cd"));
+    placements[2] = "chat,0,0,a,wide,,embed,\nchat,0,0,a,wide,0-4,attn,0-2/4\n"
+                    "chat,0,0,b,wide,0-4,attn,3/4\nchat,0,0,a,wide,0-4,proj,0/2\n"
+                    "chat,0,0,b,wide,0-4,proj,1/2\nchat,0,0,c,wide,0-4,ffn,\n"
+                    "chat,0,0,a,wide,,lm_head,\n";
+    placements[3] = "chat,0,0,a,wide,,embed,\nchat,0,0,a,wide,0-4,layer,0/2\n"
+                    "chat,0,0,b,wide,0-4,layer,1/2\nchat,0,0,b,wide,,lm_head,\n";
+    for (int i = 0; i < 48 * COLLECTIVE_ALGORITHM_COUNT; i++) {
+        fixture_cluster("device,type,speed_ratio\na,t,1\nb,t,0.7\nc,t,1.3\nd,t,0.9\n",
+                        i / 12 % 2 ? NO_SOURCE
+                                   : "medium,kind,node,bits_per_s,latency_s,per_message_s\n"
+                                     "air,wifi,*,3e8,0.0003,0.00004\n");
+        place(placements[i % 4]);
+        fixture_write("w.csv", workloads[i / 4 % 3]);
+        fixture.options.network = i / 24 % 2 ? SERVE_NETWORK_FIFO : SERVE_NETWORK_FLOWS;
+        fixture.options.collective = (enum collective_algorithm)(i / 48);
+        assert_fidelities_agree();
+    }
+}
+
 static void weights_and_caches_lie_where_the_parts_do(void **state)
 {
     const struct model *model;
@@ -456,6 +569,7 @@ int main(void)
         sliced_test(stages_of_several_devices_make_a_pipeline),
         sliced_test(others_use_a_device_while_it_waits),
         sliced_test(rows_of_stages_and_messages_are_those_of_each_device),
+        sliced_test(passes_in_closed_form_equal_those_of_events),
         sliced_test(weights_and_caches_lie_where_the_parts_do),
     };
 
