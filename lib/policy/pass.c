@@ -22,9 +22,8 @@ const char *const pass_kind_names[PASS_KIND_COUNT] = {
 static struct pass_step *compute_begin(struct pass_builder *b, const struct pass_layout *where)
 {
     struct pass *pass = b->pass;
-    struct pass_step *last = &pass->steps[pass->step_count - 1];
-    bool is_alike = pass->step_count > b->segment_first && last->kind == PASS_COMPUTE &&
-                    last->count == where->count;
+    struct pass_step *last = pass_last_step(b);
+    bool is_alike = last && last->kind == PASS_COMPUTE && last->count == where->count;
 
     for (int32_t i = 0; is_alike && i < where->count; i++) {
         const struct pass_piece *piece = &pass->pieces[last->first + i];

@@ -57,6 +57,11 @@ struct pass_layout pass_units(const struct pass_shares *shares, int64_t unit_byt
 
 /* ---- steps ---- */
 
+struct pass_step *pass_last_step(const struct pass_builder *b)
+{
+    return b->pass->step_count > b->segment_first ? &b->pass->steps[b->pass->step_count - 1] : NULL;
+}
+
 struct pass_step *pass_step_add(struct pass_builder *b, enum pass_kind kind)
 {
     struct pass *pass = b->pass;
@@ -152,11 +157,10 @@ static bool joins_send(const struct pass_builder *b, const struct pass_layout *f
                        const struct pass_layout *to, bool is_last_row)
 {
     const struct pass *pass = b->pass;
-    const struct pass_step *last = &pass->steps[pass->step_count - 1];
-    const struct pass_member *members = &pass->members[last->first];
+    const struct pass_step *last = pass_last_step(b);
+    const struct pass_member *members = last ? &pass->members[last->first] : NULL;
 
-    return pass->step_count > b->segment_first && last->kind == PASS_SEND &&
-           last->is_last_row == is_last_row &&
+    return last && last->kind == PASS_SEND && last->is_last_row == is_last_row &&
            members[last->root].position == from->places[0].position &&
            members[1 - last->root].position == to->places[0].position;
 }

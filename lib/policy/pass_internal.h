@@ -56,6 +56,8 @@ struct pass_layout pass_set(struct pass_builder *b, enum pass_form form,
                             const struct pass_shares *shares);
 struct pass_layout pass_one(struct pass_builder *b, int32_t position);
 struct pass_layout pass_units(const struct pass_shares *shares, int64_t unit_bytes);
+/* Of the segment that is being built; NULL = it has none yet. */
+struct pass_step *pass_last_step(const struct pass_builder *b);
 struct pass_step *pass_step_add(struct pass_builder *b, enum pass_kind kind);
 /* Members are those of both sets, in order of the stage's devices. root: position, -1 = none.
  * parts: whose ranges or units count; NULL = nobody's. */
