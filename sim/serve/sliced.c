@@ -83,8 +83,10 @@ static int32_t message_create(struct serve *serve)
 
         serve->messages = arena_grow(serve->arena, serve->messages, (size_t)serve->message_count,
                                      (size_t)count, sizeof(*serve->messages));
-        for (int32_t i = serve->message_count; i < count; i++)
+        for (int32_t i = serve->message_count; i < count; i++) {
+            serve->messages[i].sliced = -1;
             serve->messages[i].next = i + 1 < count ? i + 1 : -1;
+        }
         serve->first_free_message = serve->message_count;
         serve->message_count = count;
     }
@@ -452,6 +454,7 @@ bool sliced_arrive(struct serve *serve, int32_t number, bool is_told, struct err
                         engine_now_ps(serve->engine) - message->send_ps);
     if (is_told)
         sliced_tell_received(serve, sliced, op, &op->edges[edge_number]);
+    message->sliced = -1;
     message->next = serve->first_free_message;
     serve->first_free_message = number - SLICED_FIRST_MESSAGE;
     edge_arrive(serve, sliced, run, edge_number, &trail);

@@ -126,7 +126,7 @@ struct sliced {
 
 struct sliced_message { /* under way */
     int32_t next;       /* free list */
-    int32_t sliced, run, edge;
+    int32_t sliced, run, edge; /* sliced -1: free */
     int64_t send_ps, bytes;
     struct sliced_trail trail;
 };
@@ -173,6 +173,9 @@ bool sliced_estimate(struct serve *serve, const struct sliced *sliced, int32_t n
 /* Bytes of a message in a step of so many new tokens. */
 int64_t sliced_edge_bytes(const struct sliced *sliced, const struct sliced_op *op,
                           const struct sliced_edge *edge, int32_t tokens);
+
+/* What a request in such a stage waits for, in words: for errors. */
+const char *sliced_waits_for(const struct serve *serve, int32_t index);
 
 /* sliced_tell.c: where somebody observes. A message whose times are known, one that has arrived,
  * what each device did in the pass that ends, a piece that ends. */

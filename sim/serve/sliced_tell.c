@@ -88,3 +88,24 @@ void sliced_tell_piece(const struct serve *serve, const struct sliced *sliced, i
                               .start_ps = start_ps,
                               .finish_ps = engine_now_ps(serve->engine) });
 }
+
+const char *sliced_waits_for(const struct serve *serve, int32_t index)
+{
+    const struct sliced *sliced = serve->flights[index].site->sliced;
+    int64_t running;
+
+    if (sliced->running == NO_FLIGHT || sliced->running == index) {
+        for (int32_t i = 0; i < serve->message_count; i++) {
+            int link = serve->messages[i].sliced == sliced->number
+                           ? network_where(serve->network, SLICED_FIRST_MESSAGE + i)
+                           : -1;
+
+            if (link >= 0)
+                return arena_printf(serve->arena, "its devices talk over link %.64s",
+                                    network_link_name(serve->network, link));
+        }
+        return "its devices wait for one another";
+    }
+    running = arrivals_id(&serve->arrivals, serve->flights[sliced->running].request);
+    return arena_printf(serve->arena, "behind request %lld", (long long)running);
+}

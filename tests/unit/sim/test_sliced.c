@@ -365,6 +365,37 @@ static void stages_of_several_devices_make_a_pipeline(void **state)
     assert_int_equal(fixture.result.passes[1].prefill.time_ps, 3 * stage[1]);
 }
 
+/* What crosses the border of two stages in fewer bits is coded by the first device of the one, and
+ * restored by that of the other. */
+static void first_devices_code_what_crosses_the_border_in_fewer_bits(void **state)
+{
+    int64_t plain_ps = 0, values = 4 * HIDDEN;
+
+    (void)state;
+    fixture.options.network = SERVE_NETWORK_FIFO;
+    for (int is_coded = 0; is_coded < 2; is_coded++) {
+        fixture_cluster("device,type,encode_value_ns,decode_value_ns\na,t,100,200\nb,t,3,3\n"
+                        "c,t,300,50\nd,t,7,7\n",
+                        NO_SOURCE);
+        fixture_write(
+            "p.csv",
+            arena_printf(fixture.arena,
+                         "service,replica,stage,device,model,layers,block,parts,wire_bits\n"
+                         "chat,0,0,a,wide,,embed,,%s\nchat,0,0,a,wide,0-2,layer,0/2,\n"
+                         "chat,0,0,b,wide,0-2,layer,1/2,\nchat,0,1,c,wide,3-4,layer,0/2,\n"
+                         "chat,0,1,d,wide,3-4,layer,1/2,\nchat,0,1,c,wide,,lm_head,,\n",
+                         is_coded ? "8" : ""));
+        fixture_write("w.csv", W "0,0,chat,4,1\n");
+        fixture_must_run();
+        if (!is_coded)
+            plain_ps = time_ps(0);
+    }
+    /* A quarter of the bytes, and the time to code and restore each value. */
+    assert_in_range(time_ps(0), plain_ps + values * (100 + 50) * NS - 3 * values * NS,
+                    plain_ps + values * (100 + 50) * NS - 3 * values * NS + 64 * NS);
+    assert_sums(&fixture.result.passes[0].prefill);
+}
+
 /* Devices are busy for what they compute alone, and others use them meanwhile. */
 static void others_use_a_device_while_it_waits(void **state)
 {
@@ -530,6 +561,46 @@ static void passes_in_closed_form_equal_those_of_events(void **state)
     }
 }
 
+static void a_link_that_stays_down_blocks_the_stage_and_is_named(void **state)
+{
+    (void)state;
+    fixture_cluster(DEVICES, LAN);
+    place(arena_printf(fixture.arena, "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n",
+                       equal_rows("0", 0, LAYERS - 1, "ab")));
+    fixture_write("w.csv", W "0,0,chat,4,3\n5,0,chat,4,2\n");
+    fixture_write("events.csv", "time_s,target,event,value\n0.003,lan/b,down,\n");
+    fixture.files.events = fixture_path("events.csv");
+    assert_false(fixture_run());
+    assert_int_equal(fixture.err.kind, ERR_SYSTEM);
+    assert_non_null(strstr(fixture.err.text, "blocked: 2 requests in the system and 0 still to "
+                                             "come, but no event is left; first requests: "));
+    assert_non_null(
+        strstr(fixture.err.text, "0 (step 0, stage 0, its devices talk over link lan/"));
+    assert_non_null(strstr(fixture.err.text, "5 (step 0, stage 0, behind request 0)"));
+    /* It works again: all goes on. */
+    fixture_write("events.csv", "time_s,target,event,value\n0.003,lan/b,down,\n0.5,lan/b,up,\n");
+    fixture_must_run();
+    assert_true(fixture.result.requests[0].first_token_ps > 500 * MS);
+}
+
+static void what_does_not_go_together_is_said(void **state)
+{
+    (void)state;
+    fixture_cluster(DEVICES, LAN);
+    place(arena_printf(fixture.arena, "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n",
+                       equal_rows("0", 0, LAYERS - 1, "ab")));
+    fixture_write("w.csv", W "0,0,chat,4,3\n");
+    fixture_write("events.csv", "time_s,target,event,value\n0.003,b,down,\n");
+    fixture.files.events = fixture_path("events.csv");
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "stage 0 of replica 0 of service 'chat' is a model's "
+                                             "on several devices: this version does not combine"));
+    fixture.files.events = NULL;
+    fixture.options.batch = (struct batch_options){ .kind = BATCH_CONTINUOUS, .max_seqs = 4 };
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "continuous"));
+}
+
 static void weights_and_caches_lie_where_the_parts_do(void **state)
 {
     const struct model *model;
@@ -567,8 +638,11 @@ int main(void)
         sliced_test(a_divided_vocabulary_sends_the_best_of_each_part),
         sliced_test(with_overlap_each_device_goes_on_as_soon_as_it_can),
         sliced_test(stages_of_several_devices_make_a_pipeline),
+        sliced_test(first_devices_code_what_crosses_the_border_in_fewer_bits),
         sliced_test(others_use_a_device_while_it_waits),
         sliced_test(rows_of_stages_and_messages_are_those_of_each_device),
+        sliced_test(a_link_that_stays_down_blocks_the_stage_and_is_named),
+        sliced_test(what_does_not_go_together_is_said),
         sliced_test(passes_in_closed_form_equal_those_of_events),
         sliced_test(weights_and_caches_lie_where_the_parts_do),
     };
