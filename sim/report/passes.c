@@ -90,10 +90,13 @@ const char *passes_sentence(struct arena *arena, const struct serve_pass *pass)
                              " messages), and more devices would talk more: ",
                              count, mean(pass->messages, pass->count));
     }
-    return arena_printf(arena, "a step takes %s: %s%s go into %s; next, %s into %s.",
+    return arena_printf(arena, "a step takes %s: %s%s go into %s%s.",
                         units_format_human(mean(pass->time_ps, pass->count), time), limit,
                         share_text(arena, pass, first), part_names[first],
-                        share_text(arena, pass, next), part_names[next]);
+                        part_ps(pass, next) == 0
+                            ? ""
+                            : arena_printf(arena, "; next, %s into %s",
+                                           share_text(arena, pass, next), part_names[next]));
 }
 
 /* ---- figures ---- */

@@ -157,6 +157,25 @@ static void with_overlap_each_device_goes_on_as_soon_as_it_can(void **state)
     assert_pass_on(SERVE_NETWORK_FIFO, 1, times[0] + head_ps(VOCAB));
 }
 
+/* Its norms stand behind its blocks; the pooler is whole. */
+static void an_encoder_is_cut_as_a_decoder_is(void **state)
+{
+    struct part half = { HEADS / 2, KV_HEADS / 2, FFN / 2 };
+    int64_t sum = embed_ps(4) + message_ps(4 * HIDDEN * 4);
+
+    (void)state;
+    fixture_cluster(DEVICES, NO_SOURCE);
+    place("chat,0,0,a,reader,,embed,\nchat,0,0,a,reader,0-4,attn,0/2\n"
+          "chat,0,0,b,reader,0-4,attn,1/2\nchat,0,0,a,reader,0-4,proj,0/2\n"
+          "chat,0,0,b,reader,0-4,proj,1/2\nchat,0,0,a,reader,0-4,ffn,0/2\n"
+          "chat,0,0,b,reader,0-4,ffn,1/2\nchat,0,0,a,reader,,lm_head,\n");
+    for (int layer = 0; layer < LAYERS; layer++)
+        sum += attn_ps(&half, 4) + proj_ps(&half, 4) + ffn_ps(&half, 4) + 2 * all_reduce_ps(2, 4) +
+               2 * (add_ps(4) + norm_ps(4));
+    sum += call_ps(OP_FNORM, 1, HIDDEN, 1) + call_ps(OP_LMHEAD, 1, HIDDEN, HIDDEN);
+    assert_pass(4, sum);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +184,7 @@ int main(void)
         sliced_test(norms_along_the_sequence_turn_all_reduces_into_scatters_and_gathers),
         sliced_test(heads_may_lie_elsewhere_than_the_projection),
         sliced_test(a_divided_vocabulary_sends_the_best_of_each_part),
+        sliced_test(an_encoder_is_cut_as_a_decoder_is),
         sliced_test(with_overlap_each_device_goes_on_as_soon_as_it_can),
     };
 
