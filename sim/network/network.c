@@ -11,6 +11,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "sim/engine/engine.h"
+#include "sim/network/apart.h"
 #include "sim/network/journey.h"
 #include "sim/network/leg.h"
 #include "sim/network/topology.h"
@@ -58,7 +59,6 @@ struct network {
     int64_t in_flight;
     uint32_t balance_bytes; /* sent over ports and not arrived, modulo 2^32 */
     const struct topology *topology;
-    const struct topology_state *first_state; /* before the first event */
     bool has_journeys;
     struct journeys *journeys; /* NULL = no route needs them */
     struct network_received received;
@@ -115,88 +115,38 @@ static void pairs_keep(struct network *network, const struct network_pair *pairs
 
 /* ---- creation ---- */
 
-/* How many legs use what; only whether it is one matters. */
-struct users {
-    int32_t *links, *senders; /* by link; by port that pays for messages */
-    bool *are_empty; /* by route: its messages use nothing, but for what their sender pays */
-};
-
-/* A route is empty when all its pairs are. */
-static void empties_find(const struct network *network, const struct network_options *options,
-                         const struct network_pair *pairs, int pair_count, struct users *users)
+/* By route: whether it may be a FIFO port under flows, where messages of one route follow each
+ * other. A route is empty when all its pairs are. NULL: none may. */
+static bool *shortcuts_find(const struct network *network, const struct network_options *options,
+                            const struct network_pair *pairs, int pair_count)
 {
-    users->are_empty =
-        arena_array(network->arena, (size_t)network->route_count, sizeof(*users->are_empty));
+    bool *are_empty;
+
+    if (options->model != NETWORK_FLOWS || !options->has_shortcut)
+        return NULL;
+    are_empty = arena_array(network->arena, (size_t)network->route_count, sizeof(*are_empty));
     for (int i = 0; i < network->route_count; i++)
-        users->are_empty[i] = options->are_empty != NULL;
+        are_empty[i] = options->are_empty != NULL;
     for (int i = 0; options->are_empty && i < pair_count; i++)
         if (!options->are_empty[i])
-            users->are_empty[network_route(network, pairs[i].from, pairs[i].to)] = false;
+            are_empty[network_route(network, pairs[i].from, pairs[i].to)] = false;
+    return apart_find(network->arena, network->topology, are_empty);
 }
 
-static void leg_count(const struct topology *topology, const struct topology_leg *leg,
-                      bool is_empty, struct users *users)
-{
-    if (leg->per_message_ps > 0)
-        users->senders[leg->from]++;
-    if (is_empty && leg->per_message_ps == 0)
-        return;
-    for (int32_t k = 0; k < leg->step_count; k++)
-        users->links[topology->steps[leg->first_step + k].link]++;
-    if (leg->in_link >= 0)
-        users->links[leg->in_link]++;
-}
-
-static void users_count(const struct network *network, struct users *users)
-{
-    const struct topology *topology = network->topology;
-
-    users->links = arena_array(network->arena, (size_t)topology->link_count, sizeof(*users->links));
-    users->senders =
-        arena_array(network->arena, (size_t)topology->port_count, sizeof(*users->senders));
-    for (int32_t i = 0; i < topology->route_count; i++)
-        for (int32_t k = 0; k < topology->routes[i].leg_count; k++)
-            leg_count(topology, &topology->legs[topology->routes[i].first_leg + k],
-                      users->are_empty[i], users);
-}
-
-/* Whether messages of the route, which is one leg over one link, meet nobody's: the links are its
- * own, as fast as itself, and its sender pays for no other. Empty messages meet no empty ones. */
-static bool is_alone(const struct network *network, const struct users *users, int index,
-                     const struct topology_leg *leg)
-{
-    const struct topology *topology = network->topology;
-    int32_t link = topology->steps[leg->first_step].link;
-    int64_t rate = topology->rates[leg->first_rate].rate_millibits_per_s;
-
-    if (users->are_empty[index] && leg->per_message_ps == 0)
-        return users->links[link] == 0 && (leg->in_link < 0 || users->links[leg->in_link] == 0);
-    return users->links[link] == 1 &&
-           topology_state_link_rate(network->first_state, &topology->links[link]) == rate &&
-           (leg->in_link < 0 ||
-            (users->links[leg->in_link] == 1 &&
-             topology_state_link_rate(network->first_state, &topology->links[leg->in_link]) ==
-                 rate)) &&
-           (leg->per_message_ps == 0 || users->senders[leg->from] == 1);
-}
-
-/* Of a route that is not free. Under flows messages of one route follow each other: where they meet
- * no others the link is a FIFO port. */
-static enum route_kind kind_of(const struct network *network, const struct users *users, int index)
+/* Of a route that is not free. */
+static enum route_kind kind_of(const struct network *network, const bool *are_apart, int index)
 {
     const struct topology *topology = network->topology;
     const struct topology_leg *leg = &topology->legs[topology->routes[index].first_leg];
 
+    if (network->model == NETWORK_FLOWS)
+        return are_apart && are_apart[index] ? ROUTE_PORT : ROUTE_JOURNEY;
     if (topology->routes[index].leg_count > 1 || leg->step_count > 1 || leg->circuit >= 0)
         return ROUTE_JOURNEY;
-    if (network->model == NETWORK_FLOWS)
-        return users && leg->rate_count == 1 && is_alone(network, users, index, leg)
-                   ? ROUTE_PORT
-                   : ROUTE_JOURNEY;
     return leg->rate_count > 1 ? ROUTE_CHANGING : ROUTE_PORT;
 }
 
-static void route_fill(struct network *network, const struct users *users, int index)
+static void route_fill(struct network *network, const bool *are_apart, int index)
 {
     const struct topology *topology = network->topology;
     struct route *route = &network->routes[index];
@@ -211,7 +161,7 @@ static void route_fill(struct network *network, const struct users *users, int i
     route->per_message_ps = leg->per_message_ps;
     route->latency_ps = leg->latency_ps;
     route->rate_millibits_per_s = topology->rates[leg->first_rate].rate_millibits_per_s;
-    route->kind = kind_of(network, users, index);
+    route->kind = kind_of(network, are_apart, index);
     if (route->kind == ROUTE_JOURNEY) {
         network->has_journeys = true;
         return;
@@ -241,8 +191,7 @@ struct network *network_open(struct arena *arena, const struct cluster *cluster,
                              const struct network_pair *pairs, int pair_count, struct err *err)
 {
     struct network *network = arena_alloc(arena, sizeof(*network));
-    bool has_shortcut = options->model == NETWORK_FLOWS && options->has_shortcut;
-    struct users users;
+    const bool *are_apart;
 
     network->arena = arena;
     network->cluster = cluster;
@@ -253,14 +202,10 @@ struct network *network_open(struct arena *arena, const struct cluster *cluster,
                        network->pairs, network->route_count, err);
     if (!network->topology)
         return NULL;
-    network->first_state = topology_state_create(arena, network->topology);
     links_fill(network);
-    if (has_shortcut) {
-        empties_find(network, options, pairs, pair_count, &users);
-        users_count(network, &users);
-    }
+    are_apart = shortcuts_find(network, options, pairs, pair_count);
     for (int i = 0; i < network->route_count; i++)
-        route_fill(network, has_shortcut ? &users : NULL, i);
+        route_fill(network, are_apart, i);
     if (network->has_journeys)
         network->journeys = journeys_create(arena, network->topology, options->model,
                                             options->events, network->links);
