@@ -1,12 +1,12 @@
 /* out.c - see out.h. One buffer in front of a FILE, a temporary name, a rename at the end. */
 #include "lib/base/out.h"
 #include "lib/base/arena.h"
+#include "lib/base/digits.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/base/utf8.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -171,26 +171,40 @@ static void flush(struct out *out)
     out->used = 0;
 }
 
-void out_bytes(struct out *out, const char *bytes, size_t count)
+char *out_room(struct out *out, size_t count)
 {
-    if (count > out->capacity - out->used && out->file)
-        flush(out);
-    if (count > out->capacity - out->used && !out->file) {
-        size_t capacity = out->capacity;
+    size_t capacity = out->capacity;
 
-        while (count > capacity - out->used)
-            capacity *= 2;
+    if (count <= capacity - out->used)
+        return out->buffer + out->used;
+    if (out->file)
+        flush(out);
+    while (count > capacity - out->used)
+        capacity *= 2;
+    if (capacity > out->capacity) {
         out->buffer = arena_grow(out->arena, out->buffer, out->capacity, capacity, 1);
         out->capacity = capacity;
     }
-    while (count > out->capacity) { /* a file, and its buffer is empty */
-        memcpy(out->buffer, bytes, out->capacity);
-        out->used = out->capacity;
+    return out->buffer + out->used;
+}
+
+void out_took(struct out *out, const char *end)
+{
+    out->used = (size_t)(end - out->buffer);
+}
+
+void out_bytes(struct out *out, const char *bytes, size_t count)
+{
+    while (out->file && count > out->capacity) { /* not for a larger buffer */
+        size_t part = out->capacity - out->used;
+
+        memcpy(out->buffer + out->used, bytes, part);
+        out->used += part;
         flush(out);
-        bytes += out->capacity;
-        count -= out->capacity;
+        bytes += part;
+        count -= part;
     }
-    memcpy(out->buffer + out->used, bytes, count);
+    memcpy(out_room(out, count), bytes, count);
     out->used += count;
 }
 
@@ -206,10 +220,7 @@ void out_char(struct out *out, char c)
 
 void out_int(struct out *out, int64_t value)
 {
-    char text[UNITS_TEXT_BYTES];
-    int length = snprintf(text, sizeof text, "%" PRId64, value);
-
-    out_bytes(out, text, (size_t)length);
+    out_took(out, digits_put_int(out_room(out, DIGITS_MAX_BYTES), value));
 }
 
 void out_seconds(struct out *out, int64_t time_ps)

@@ -28,6 +28,10 @@ void out_seconds(struct out *out, int64_t time_ps); /* as units_format_seconds *
 void out_ns(struct out *out, int64_t time_ps);
 void out_double(struct out *out, double value); /* shortest; nothing for NaN or infinity */
 void out_printf(struct out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* For many short pieces in a row (lib/base/digits.h): room for count bytes, good until the next call;
+ * out_took says where what was put there ends. */
+char *out_room(struct out *out, size_t count);
+void out_took(struct out *out, const char *end);
 /* UTF-8 text in a column of so many characters: cut there, or padded with spaces. */
 void out_column(struct out *out, const char *text, int width);
 /* A CSV field, quoted where RFC 4180 asks for it. */

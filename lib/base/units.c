@@ -4,10 +4,10 @@
  * only moves the point, and a small integer factor (60 for minutes) is carried through by hand. */
 #include "lib/base/units.h"
 
+#include "lib/base/digits.h"
 #include "lib/base/wide.h"
 #include <assert.h>
 #include <float.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,16 +274,14 @@ static uint64_t magnitude(int64_t value)
 static int put_decimal(char text[UNITS_TEXT_BYTES], bool is_negative, uint64_t whole,
                        uint64_t fraction, int decimals)
 {
-    int length = snprintf(text, UNITS_TEXT_BYTES, "%s%" PRIu64, is_negative ? "-" : "", whole);
+    char *end = digits_put(digits_text(text, is_negative ? "-" : ""), whole);
 
-    if (decimals == 0)
-        return length;
-    text[length] = '.';
-    for (int i = decimals; i > 0; i--, fraction /= 10)
-        text[length + i] = (char)('0' + fraction % 10);
-    length += decimals + 1;
-    text[length] = '\0';
-    return length;
+    if (decimals > 0) {
+        *end = '.';
+        end = digits_put_fixed(end + 1, fraction, decimals);
+    }
+    *end = '\0';
+    return (int)(end - text);
 }
 
 /* value / power, which is 10^decimals, without trailing zeros. */

@@ -2,6 +2,7 @@
 #include "sim/report/chrome.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/digits.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include <stdbool.h>
@@ -59,157 +60,159 @@ static int64_t tick_of(const struct chrome *chrome, int64_t time_ps)
     return (time_ps - chrome->origin_ps) / TICK_PS;
 }
 
-static void event_begin(struct chrome *chrome, const char *type, int track)
-{
-    struct out *out = chrome->out;
+/* Room for one event beside the texts in it that others chose. */
+#define EVENT_BYTES 512
 
-    out_text(out, chrome->has_events ? ",\n{\"ph\":\"" : "\n{\"ph\":\"");
+/* Everything below puts an event where it goes, piece by piece (lib/base/digits.h). */
+static char *event_begin(struct chrome *chrome, const char *type, int track, size_t text_bytes)
+{
+    char *at = out_room(chrome->out, EVENT_BYTES + text_bytes);
+
+    if (chrome->has_events)
+        *at++ = ',';
     chrome->has_events = true;
-    out_text(out, type);
-    out_text(out, "\",\"pid\":");
-    out_int(out, chrome->process);
-    out_text(out, ",\"tid\":");
-    out_int(out, track);
+    at = digits_text(digits_text(at, "\n{\"ph\":\""), type);
+    at = digits_put_int(digits_text(at, "\",\"pid\":"), chrome->process);
+    return digits_put_int(digits_text(at, ",\"tid\":"), track);
+}
+
+static void event_end(struct chrome *chrome, char *at)
+{
+    out_took(chrome->out, at);
+}
+
+static inline char *put_count(char *at, const char *key, int64_t value)
+{
+    return digits_put_int(digits_text(at, key), value);
+}
+
+static inline char *put_text(char *at, const char *key, const char *text)
+{
+    return digits_text(digits_text(at, key), text);
 }
 
 /* Ticks as microseconds: exact, as 1/64 has six decimals. */
-static void put_us(struct out *out, const char *key, int64_t ticks)
+static inline char *put_us(char *at, const char *key, int64_t ticks)
 {
-    int64_t fraction = ticks % 64 * TICK_PS;
-    char digits[7];
+    int64_t whole = ticks / 64, rest = ticks % 64;
 
-    out_text(out, key);
-    out_int(out, ticks / 64);
-    if (fraction == 0)
-        return;
-    for (int i = 5; i >= 0; i--) {
-        digits[i] = (char)('0' + fraction % 10);
-        fraction /= 10;
-    }
-    digits[6] = '\0';
-    out_char(out, '.');
-    out_text(out, digits);
-}
-
-static void put_count(struct out *out, const char *key, int64_t value)
-{
-    out_text(out, key);
-    out_int(out, value);
-}
-
-static void put_text(struct out *out, const char *key, const char *text)
-{
-    out_text(out, key);
-    out_text(out, text);
+    at = put_count(at, key, whole);
+    if (rest == 0)
+        return at;
+    *at++ = '.';
+    return digits_put_fixed(at, (uint64_t)(rest * TICK_PS), 6);
 }
 
 void chrome_process(struct chrome *chrome, const char *name)
 {
+    char *at;
+
     chrome->process++;
     chrome->lane_count = 0;
-    event_begin(chrome, "M", 0);
-    put_text(chrome->out, ",\"name\":\"process_name\",\"args\":{\"name\":\"", name);
-    out_text(chrome->out, "\"}}");
-    event_begin(chrome, "M", 0);
-    put_count(chrome->out,
-              ",\"name\":\"process_sort_index\",\"args\":{\"sort_index\":", chrome->process);
-    out_text(chrome->out, "}}");
-}
-
-static void track_name(struct chrome *chrome, int track, const char *kind)
-{
-    event_begin(chrome, "M", track);
-    put_count(chrome->out, ",\"name\":\"thread_sort_index\",\"args\":{\"sort_index\":", track);
-    out_text(chrome->out, "}}");
-    event_begin(chrome, "M", track);
-    put_text(chrome->out, ",\"name\":\"thread_name\",\"args\":{\"name\":\"", kind);
-    out_char(chrome->out, ' ');
+    at = event_begin(chrome, "M", 0, strlen(name));
+    at = put_text(at, ",\"name\":\"process_name\",\"args\":{\"name\":\"", name);
+    event_end(chrome, digits_text(at, "\"}}"));
+    at = event_begin(chrome, "M", 0, 0);
+    at = put_count(at,
+                   ",\"name\":\"process_sort_index\",\"args\":{\"sort_index\":", chrome->process);
+    event_end(chrome, digits_text(at, "}}"));
 }
 
 void chrome_track(struct chrome *chrome, int track, const char *kind, const char *name)
 {
-    track_name(chrome, track, kind);
-    put_text(chrome->out, name, "\"}}");
+    char *at = event_begin(chrome, "M", track, 0);
+
+    at = put_count(at, ",\"name\":\"thread_sort_index\",\"args\":{\"sort_index\":", track);
+    event_end(chrome, digits_text(at, "}}"));
+    at = event_begin(chrome, "M", track, strlen(kind) + strlen(name));
+    at = put_text(at, ",\"name\":\"thread_name\",\"args\":{\"name\":\"", kind);
+    at = put_text(at, " ", name);
+    event_end(chrome, digits_text(at, "\"}}"));
 }
 
 /* Up to the open name, which is to be short: most slices are narrow. */
-static void slice_begin(struct chrome *chrome, int track, const char *category, int64_t start,
-                        int64_t finish)
+static char *slice_begin(struct chrome *chrome, int track, const char *category, int64_t start,
+                         int64_t finish, size_t text_bytes)
 {
-    struct out *out = chrome->out;
+    char *at = event_begin(chrome, "X", track, strlen(category) + text_bytes);
 
-    event_begin(chrome, "X", track);
-    put_text(out, ",\"cat\":\"", category);
-    put_us(out, "\",\"ts\":", start);
-    put_us(out, ",\"dur\":", finish - start);
-    out_text(out, ",\"name\":\"");
+    at = put_text(at, ",\"cat\":\"", category);
+    at = put_us(at, "\",\"ts\":", start);
+    at = put_us(at, ",\"dur\":", finish - start);
+    return digits_text(at, ",\"name\":\"");
 }
 
-static void step_begin(struct chrome *chrome, const struct chrome_slice *slice,
-                       const char *category)
+static char *step_begin(struct chrome *chrome, const struct chrome_slice *slice,
+                        const char *category)
 {
-    slice_begin(chrome, slice->track, category, tick_of(chrome, slice->start_ps),
-                tick_of(chrome, slice->finish_ps));
-    put_count(chrome->out, "r", slice->request_id);
+    char *at = slice_begin(chrome, slice->track, category, tick_of(chrome, slice->start_ps),
+                           tick_of(chrome, slice->finish_ps), strlen(slice->service));
+
+    return put_count(at, "r", slice->request_id);
 }
 
 /* Closes the name; leaves args open. */
-static void step_args(struct chrome *chrome, const struct chrome_slice *slice)
+static char *step_args(char *at, const struct chrome_slice *slice)
 {
-    put_count(chrome->out, "\",\"args\":{\"request\":", slice->request_id);
-    put_text(chrome->out, ",\"service\":\"", slice->service);
-    out_char(chrome->out, '"');
+    at = put_count(at, "\",\"args\":{\"request\":", slice->request_id);
+    at = put_text(at, ",\"service\":\"", slice->service);
+    *at++ = '"';
     if (slice->stage >= 0)
-        put_count(chrome->out, ",\"stage\":", slice->stage);
+        at = put_count(at, ",\"stage\":", slice->stage);
     if (slice->step >= 0)
-        put_count(chrome->out, ",\"step\":", slice->step);
+        at = put_count(at, ",\"step\":", slice->step);
+    return at;
 }
 
 void chrome_compute(struct chrome *chrome, const struct chrome_slice *slice)
 {
-    struct out *out = chrome->out;
     const char *phase = slice->phase == OP_ANY ? "compute" : op_phase_name(slice->phase);
+    char *at = step_begin(chrome, slice, phase);
 
-    step_begin(chrome, slice, phase);
     if (slice->phase == OP_DECODE && slice->step >= 0)
-        put_count(out, " d", slice->step);
+        at = put_count(at, " d", slice->step);
     else if (slice->phase != OP_ANY)
-        put_text(out, " ", phase);
+        at = put_text(at, " ", phase);
     else if (slice->stage >= 0)
-        put_count(out, " s", slice->stage);
-    step_args(chrome, slice);
-    out_text(out, slice->is_lost ? ",\"lost\":true}}" : "}}");
+        at = put_count(at, " s", slice->stage);
+    at = step_args(at, slice);
+    event_end(chrome, digits_text(at, slice->is_lost ? ",\"lost\":true}}" : "}}"));
 }
 
 void chrome_switch(struct chrome *chrome, int track, int64_t start_ps, int64_t finish_ps)
 {
-    slice_begin(chrome, track, "switch", tick_of(chrome, start_ps), tick_of(chrome, finish_ps));
-    out_text(chrome->out, "switch\",\"args\":{}}");
+    char *at = slice_begin(chrome, track, "switch", tick_of(chrome, start_ps),
+                           tick_of(chrome, finish_ps), 0);
+
+    event_end(chrome, digits_text(at, "switch\",\"args\":{}}"));
 }
 
 void chrome_message(struct chrome *chrome, const struct chrome_slice *slice, int64_t bytes)
 {
-    step_begin(chrome, slice, "message");
-    put_count(chrome->out, " step ", slice->step);
-    step_args(chrome, slice);
-    put_count(chrome->out, ",\"bytes\":", bytes);
-    out_text(chrome->out, "}}");
+    char *at = step_begin(chrome, slice, "message");
+
+    at = step_args(put_count(at, " step ", slice->step), slice);
+    at = put_count(at, ",\"bytes\":", bytes);
+    event_end(chrome, digits_text(at, "}}"));
 }
 
 void chrome_named(struct chrome *chrome, int track, const char *category, const char *name,
                   int64_t start_ps, int64_t finish_ps, int64_t bytes)
 {
-    slice_begin(chrome, track, category, tick_of(chrome, start_ps), tick_of(chrome, finish_ps));
-    out_text(chrome->out, name);
+    char *at = slice_begin(chrome, track, category, tick_of(chrome, start_ps),
+                           tick_of(chrome, finish_ps), strlen(name));
+
+    at = digits_text(at, name);
     if (bytes >= 0)
-        put_count(chrome->out, "\",\"args\":{\"bytes\":", bytes);
-    out_text(chrome->out, bytes >= 0 ? "}}" : "\"}");
+        at = put_count(at, "\",\"args\":{\"bytes\":", bytes);
+    event_end(chrome, digits_text(at, bytes >= 0 ? "}}" : "\"}"));
 }
 
 /* Of the lanes that are free at start, the one used last: in order of ends that takes the fewest
  * lanes. -1 when there is none. */
 static int lane_take(struct chrome *chrome, int64_t start, int64_t end)
 {
+    char number[DIGITS_MAX_BYTES + 1];
     int best = -1;
 
     for (int i = 0; i < chrome->lane_count; i++)
@@ -220,9 +223,8 @@ static int lane_take(struct chrome *chrome, int64_t start, int64_t end)
         if (chrome->lane_count == CHROME_LANES)
             return -1;
         best = chrome->lane_count++;
-        track_name(chrome, CHROME_FIRST_LANE + best, "requests");
-        put_count(chrome->out, "", best + 1);
-        out_text(chrome->out, "\"}}");
+        *digits_put_int(number, best + 1) = '\0';
+        chrome_track(chrome, CHROME_FIRST_LANE + best, "requests", number);
     }
     chrome->lane_ends[best] = end;
     return best;
@@ -239,32 +241,34 @@ int64_t chrome_request_end_ps(const struct chrome_request *request)
 
 void chrome_request(struct chrome *chrome, const struct chrome_request *request)
 {
-    struct out *out = chrome->out;
     int64_t start = tick_of(chrome, request->arrival_ps);
     int64_t end = tick_of(chrome, chrome_request_end_ps(request));
     int lane = lane_take(chrome, start, end);
+    char *at;
 
     if (lane < 0) {
         chrome->left_out++;
         return;
     }
-    slice_begin(chrome, CHROME_FIRST_LANE + lane, "request", start, end);
-    put_count(out, "r", request->request_id);
-    put_text(out, " ", request->service);
-    put_count(out, "\",\"args\":{\"request\":", request->request_id);
-    put_text(out, ",\"service\":\"", request->service);
-    put_text(out, "\",\"status\":\"", request->status);
-    out_text(out, "\"}}");
+    at = slice_begin(chrome, CHROME_FIRST_LANE + lane, "request", start, end,
+                     2 * strlen(request->service) + strlen(request->status));
+    at = put_count(at, "r", request->request_id);
+    at = put_text(at, " ", request->service);
+    at = put_count(at, "\",\"args\":{\"request\":", request->request_id);
+    at = put_text(at, ",\"service\":\"", request->service);
+    at = put_text(at, "\",\"status\":\"", request->status);
+    event_end(chrome, digits_text(at, "\"}}"));
     if (request->first_token_ps < request->arrival_ps)
         return;
-    slice_begin(chrome, CHROME_FIRST_LANE + lane, "request", start,
-                tick_of(chrome, request->first_token_ps));
-    put_count(out, "to first token\",\"args\":{\"request\":", request->request_id);
-    out_text(out, "}}");
+    at = slice_begin(chrome, CHROME_FIRST_LANE + lane, "request", start,
+                     tick_of(chrome, request->first_token_ps), 0);
+    at = put_count(at, "to first token\",\"args\":{\"request\":", request->request_id);
+    event_end(chrome, digits_text(at, "}}"));
 }
 
 void chrome_end(struct chrome *chrome)
 {
-    put_count(chrome->out, "\n],\"otherData\":{\"requests_left_out\":", chrome->left_out);
+    out_text(chrome->out, "\n],\"otherData\":{\"requests_left_out\":");
+    out_int(chrome->out, chrome->left_out);
     out_text(chrome->out, "}}\n");
 }

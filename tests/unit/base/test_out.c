@@ -198,6 +198,33 @@ static void large_writes_arrive_whole(void **state)
     assert_string_equal(slurp(f, path) + 1, bytes);
 }
 
+static void room_is_there_however_much_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    const char *path = in_folder(f, "room.txt"), *text;
+    struct out *outs[2] = { out_open_memory(f->arena), out_open(f->arena, path, &err) };
+    size_t sizes[] = { 3, 70000, 0, 5, 65535, 200000, 1 }, total = 0;
+
+    for (int o = 0; o < 2; o++) {
+        assert_non_null(outs[o]);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            char *at = out_room(outs[o], sizes[i] + 10);
+
+            memset(at, (char)('a' + i), sizes[i]);
+            out_took(outs[o], at + sizes[i]);
+            out_text(outs[o], "|");
+        }
+    }
+    assert_true(out_commit(outs[1], &err));
+    text = slurp(f, path);
+    assert_string_equal(text, out_memory(outs[0], NULL));
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++, total++)
+        for (size_t k = 0; k < sizes[i]; k++)
+            assert_int_equal(text[total++], 'a' + (int)i);
+    assert_int_equal(strlen(text), total);
+}
+
 static void a_link_stays_a_link(void **state)
 {
     struct fixture *f = *state;
@@ -376,6 +403,7 @@ int main(void)
         RULE(a_file_appears_only_at_commit),
         RULE(an_abort_leaves_the_old_file),
         RULE(large_writes_arrive_whole),
+        RULE(room_is_there_however_much_is_asked_for),
         RULE(a_link_stays_a_link),
         RULE(a_full_disk_fails_the_commit),
         RULE(a_full_disk_is_noticed_when_the_buffer_overflows_as_well),
