@@ -78,17 +78,26 @@ static struct window window_choose(const struct select_span *spans, size_t span_
     return window;
 }
 
-static inline size_t bucket_of(const struct window *window, int64_t value)
+/* Of a value that is `distance` above the window's low end, and inside. */
+static inline size_t bucket_at(uint64_t distance, int shift)
 {
-    uint64_t distance, bits;
-    double size;
+    double size = (double)(int64_t)((distance >> shift) + (1 << BITS)); /* exact: below 2^52 */
+    uint64_t bits;
 
-    value = value < window->low ? window->low : value;
-    value = value > window->high ? window->high : value;
-    distance = ((uint64_t)value - (uint64_t)window->low) >> window->shift;
-    size = (double)(int64_t)(distance + (1 << BITS)); /* exact: below 2^52 */
     memcpy(&bits, &size, sizeof bits);
     return (size_t)((bits >> (52 - BITS)) - ((1023 + (uint64_t)BITS) << BITS));
+}
+
+static inline uint64_t distance_of(const struct window *window, int64_t value)
+{
+    return (uint64_t)value - (uint64_t)window->low;
+}
+
+static size_t bucket_of(const struct window *window, int64_t value)
+{
+    value = value < window->low ? window->low : value;
+    value = value > window->high ? window->high : value;
+    return bucket_at(distance_of(window, value), window->shift);
 }
 
 /* How far above the window's low end a bucket begins. */
@@ -99,25 +108,72 @@ static uint64_t bucket_distance(const struct window *window, size_t bucket)
     return ((mantissa << (bucket >> BITS)) - (1 << BITS)) << window->shift;
 }
 
-/* The first pass: totals and counts of all buckets. */
-static void count_span(const struct select_span *span, const struct window *window_,
-                       uint64_t *counts, struct stats_totals *totals)
+/* A value that the sample did not foresee. */
+static void count_outside(const struct window *window, int64_t value, uint64_t *counts,
+                          struct stats_totals *totals)
 {
-    const struct window window = *window_;
-    const int64_t *values = span->values;
-    struct wide sum = totals->sum;
-    int64_t min = totals->min, max = totals->max;
+    counts[bucket_of(window, value)]++;
+    totals->sum =
+        wide_add(totals->sum, (struct wide){ value < 0 ? UINT64_MAX : 0, (uint64_t)value });
+    totals->min = value < totals->min ? value : totals->min;
+    totals->max = value > totals->max ? value : totals->max;
+}
 
-    for (size_t i = 0; i < span->count; i++) {
-        int64_t value = values[i];
+/* low * count + distances */
+static struct wide sum_of(int64_t low, uint64_t count, uint64_t distances)
+{
+    struct wide sum =
+        low < 0 ? wide_negate(wide_mul(0 - (uint64_t)low, count)) : wide_mul((uint64_t)low, count);
+
+    return wide_add(sum, (struct wide){ 0, distances });
+}
+
+/* So many values that their distances add up in 64 bits, by way of distances: those are sums,
+ * and bounds, of a few instructions a value. */
+static inline void count_few(const int64_t *values, size_t count, const struct window *window,
+                             int shift, uint64_t *counts, struct stats_totals *totals)
+{
+    uint64_t width = distance_of(window, window->high), inside = 0;
+    uint64_t least = UINT64_MAX, most = 0, distances = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t distance = distance_of(window, values[i]);
 
         __builtin_prefetch(values + i + AHEAD);
-        counts[bucket_of(&window, value)]++;
-        sum = wide_add(sum, (struct wide){ value < 0 ? UINT64_MAX : 0, (uint64_t)value });
-        min = value < min ? value : min;
-        max = value > max ? value : max;
+        if (distance > width) {
+            count_outside(window, values[i], counts, totals);
+            continue;
+        }
+        counts[bucket_at(distance, shift)]++;
+        inside++;
+        distances += distance;
+        least = distance < least ? distance : least;
+        most = distance > most ? distance : most;
     }
-    *totals = (struct stats_totals){ totals->count + span->count, sum, min, max };
+    totals->count += count;
+    if (inside == 0)
+        return;
+    totals->sum = wide_add(totals->sum, sum_of(window->low, inside, distances));
+    least += (uint64_t)window->low;
+    most += (uint64_t)window->low;
+    totals->min = (int64_t)least < totals->min ? (int64_t)least : totals->min;
+    totals->max = (int64_t)most > totals->max ? (int64_t)most : totals->max;
+}
+
+/* The first pass: totals and counts of all buckets. */
+static void count_span(const struct select_span *span, const struct window *window,
+                       uint64_t *counts, struct stats_totals *totals)
+{
+    size_t few = window->shift < 12 ? (size_t)4096 >> window->shift : 1;
+
+    for (size_t i = 0; i < span->count; i += few) {
+        size_t count = span->count - i < few ? span->count - i : few;
+
+        if (window->shift == 0) /* of nearly all */
+            count_few(span->values + i, count, window, 0, counts, totals);
+        else
+            count_few(span->values + i, count, window, window->shift, counts, totals);
+    }
 }
 
 /* The rank's slot is the part whose values it falls among, counting those before the first part.
@@ -270,16 +326,19 @@ static void slots_split(struct select *select)
         slots_of_parts(select, &wholes[s]);
 }
 
-static int64_t *gather_span(struct select *select, const struct select_span *span, int64_t *end)
+static inline int64_t *gather_span(struct select *select, const struct select_span *span, int shift,
+                                   int64_t *end)
 {
     const struct window window = select->window;
     const uint8_t *is_wanted = select->is_wanted;
+    uint64_t width = distance_of(&window, window.high);
 
     for (size_t i = 0; i < span->count; i++) {
         int64_t value = span->values[i];
+        uint64_t distance = distance_of(&window, value);
 
         __builtin_prefetch(span->values + i + AHEAD);
-        if (is_wanted[bucket_of(&window, value)] && slot_of(select, value))
+        if ((distance > width || is_wanted[bucket_at(distance, shift)]) && slot_of(select, value))
             *end++ = value;
     }
     return end;
@@ -291,7 +350,9 @@ static void slots_gather(struct select *select, uint64_t count)
     int64_t *values = arena_array(select->scratch, (size_t)count, sizeof *values), *end = values;
 
     for (size_t i = 0; i < select->span_count; i++)
-        end = gather_span(select, &select->spans[i], end);
+        end = select->window.shift == 0
+                  ? gather_span(select, &select->spans[i], 0, end)
+                  : gather_span(select, &select->spans[i], select->window.shift, end);
     assert(end == values + count);
     stats_sort(values, (size_t)count);
     for (int s = 0; s < select->slot_count; s++) {

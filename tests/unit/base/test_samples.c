@@ -349,7 +349,8 @@ static void any_ranks_are_found(void **state)
             if (found[r] != values[ranks[r]])
                 fail_msg("%s: rank %zu of %zu is wrong", kinds[k].name, (size_t)ranks[r], count);
         assert_true(totals.count == count && totals.min == values[0] &&
-                    totals.max == values[count - 1]);
+                    totals.max == values[count - 1] &&
+                    stats_totals_mean(&totals) == stats_mean(values, count));
         arena_destroy(scratch);
     }
 }
