@@ -54,6 +54,14 @@ struct plan_stage {
     int64_t encode_value_ps, decode_value_ps;
 };
 
+static inline bool plan_stage_has(const struct plan_stage *stage, int32_t device)
+{
+    for (int i = 0; i < stage->device_count; i++)
+        if (stage->devices[i] == device)
+            return true;
+    return false;
+}
+
 struct plan_replica {
     int32_t service; /* index into plan.services */
     int32_t number;  /* as in the file */

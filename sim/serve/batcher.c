@@ -133,8 +133,8 @@ static int64_t finish_ps(void *arg, int32_t size)
     const struct batcher *batcher = arg;
     const struct serve *serve = batcher->serve;
     int number = size_number(batcher->lane, size);
-    int64_t back_ps = serve_back_ps(serve, batcher->lane, number);
-    int64_t left_ps = serve_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine));
+    int64_t back_ps = ledger_back_ps(serve, batcher->lane, number);
+    int64_t left_ps = ledger_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine));
 
     return left_ps > INT64_MAX - back_ps ? INT64_MAX : left_ps + back_ps;
 }

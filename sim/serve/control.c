@@ -87,14 +87,6 @@ static bool is_same_slices(const struct plan_stage *a, const struct plan_stage *
     }
 }
 
-static bool holds_device(const struct plan_stage *stage, int32_t device)
-{
-    for (int i = 0; i < stage->device_count; i++)
-        if (stage->devices[i] == device)
-            return true;
-    return false;
-}
-
 /* Whether the device held the stage's slices for the same service in the epoch before. */
 static bool was_there(const struct serve *serve, const struct plan_stage *stage, int32_t device,
                       int32_t epoch)
@@ -106,7 +98,7 @@ static bool was_there(const struct serve *serve, const struct plan_stage *stage,
         const struct plan_replica *replica = &plan->replicas[service->replicas[r]];
 
         for (int s = 0; s < replica->stage_count; s++)
-            if (holds_device(&replica->stages[s], device) &&
+            if (plan_stage_has(&replica->stages[s], device) &&
                 is_same_slices(stage, &replica->stages[s], device))
                 return true;
     }
@@ -135,6 +127,7 @@ static void device_switch(struct serve *serve, int32_t device)
     }
     station->booked_ps =
         engine_after_ps(station->booked_ps > now_ps ? station->booked_ps : now_ps, cost_ps);
+    ledger_delay(serve, device, cost_ps);
 }
 
 static void stage_switch(const struct serve *serve, const struct plan_stage *stage, int32_t epoch,
@@ -175,7 +168,7 @@ static void lanes_count_down(struct serve *serve, int32_t device, int change)
         struct lane *lane = &serve->lanes[r];
 
         for (int s = 0; s < lane->stage_count; s++)
-            if (holds_device(lane->sites[s].stage, device))
+            if (plan_stage_has(lane->sites[s].stage, device))
                 lane->down_count += change;
     }
 }
@@ -184,20 +177,24 @@ static void lanes_count_down(struct serve *serve, int32_t device, int change)
 static bool speed_change(struct serve *serve, int32_t device, double ratio, struct err *err)
 {
     serve->speeds[device] = ratio;
+    if (serve->has_ledger)
+        ledger_reprice(serve, device, -1);
     for (int r = 0; r < serve->input->plan->replica_count; r++) {
         struct lane *lane = &serve->lanes[r];
 
         for (int s = 0; s < lane->stage_count; s++)
-            if (!lane->sites[s].is_model && holds_device(lane->sites[s].stage, device))
+            if (!lane->sites[s].is_model && plan_stage_has(lane->sites[s].stage, device))
                 costs_scale(serve, lane, &lane->sites[s]);
     }
+    if (serve->has_ledger)
+        ledger_reprice(serve, device, 1);
     if (!queue_form_reprice(serve, device, err) ||
         (serve->has_comings && !coming_reprice(serve, err)))
         return false;
     for (int i = 0; i < serve->input->plan->stage_count; i++) {
         const struct site *site = &serve->sites[i];
 
-        for (int k = 0; holds_device(site->stage, device) && k < site->device_count; k++)
+        for (int k = 0; plan_stage_has(site->stage, device) && k < site->device_count; k++)
             queue_form_rebook(serve, site->devices[k]);
     }
     return true;

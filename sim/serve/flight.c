@@ -26,6 +26,9 @@ static void pool_widen(struct serve *serve)
     if (serve->has_comings)
         serve->comings_ps = arena_grow(serve->arena, serve->comings_ps, (size_t)serve->flight_count,
                                        (size_t)count, sizeof(*serve->comings_ps));
+    if (serve->has_ledger)
+        serve->promises = arena_grow(serve->arena, serve->promises, (size_t)serve->flight_count,
+                                     (size_t)count, sizeof(*serve->promises));
     for (int32_t i = serve->flight_count; i < count; i++)
         serve->flights[i].mate = i + 1 < count ? i + 1 : NO_FLIGHT;
     serve->first_free = serve->flight_count;
@@ -65,6 +68,8 @@ int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct
                                .prompt_tokens = request->prompt_tokens };
     if (serve->batch_ids)
         serve->batch_ids[index] = -1;
+    if (serve->promises)
+        serve->promises[index] = LEDGER_NOTHING;
     if (site->is_model) {
         struct decode *decode = &serve->decodes[index];
 
@@ -144,6 +149,8 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
 
 void flight_lose(struct serve *serve, int32_t index, enum trace_status status)
 {
+    if (serve->has_ledger)
+        ledger_drop(serve, index);
     batch_end(serve, index, status);
 }
 

@@ -114,6 +114,7 @@ struct station {
     int64_t gap_ps;
     int64_t wait_peak_ps;        /* longest that a job was ready and waited here */
     int64_t end_ps, next_gap_ps; /* of the job that is running; in queue form alone */
+    int64_t promised_ps;         /* ledger.c: as booked_ps, with what is on its way here */
     int64_t cleared_ps;          /* last time that something which waited here was lost */
     int64_t held_ps;             /* an epoch came meanwhile: taken that much longer behind it */
     uint64_t switched_ps;        /* by epochs, in all: gap_ps has it, offered_ps has not */
@@ -155,15 +156,15 @@ struct serve {
     struct sliced_link *alone_links;      /* by link: what the closed form did */
     int64_t alone_events, alone_bytes;
     struct memory *memories;
-    struct dispatch_replica *candidates;        /* scratch, as many as a service has replicas */
-    int64_t *scratch_free_ps, *scratch_cost_ps; /* as many as a replica has stages */
-    bool *scratch_switched;                     /* by device */
+    struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
+    bool *scratch_switched;              /* by device */
     struct flight *flights;
     struct decode *decodes; /* beside flights; NULL when only executables are placed */
     int64_t *batch_ids;     /* beside flights; NULL without batching */
     int64_t *readies_ps;    /* beside flights: when they came to their stage; NULL if nobody asks */
     int64_t *comings_ps;    /* beside flights: what lane.coming_ps has of them; NULL: nobody asks */
-    bool has_models, has_batchers, has_comings;
+    uint8_t *promises;      /* beside flights: enum ledger_promise; NULL without a ledger */
+    bool has_models, has_batchers, has_comings, has_ledger;
     int32_t most_items; /* of one request of the workload */
     int32_t flight_count, first_free;
     int32_t epoch;
@@ -306,6 +307,28 @@ bool coming_reprice(struct serve *serve, struct err *err);
 /* With what is on its way. Without has_comings the backlog itself. */
 int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps);
 
+/* ledger.c: predictions, and what devices are promised to. All that change it but ledger_delay for
+ * runs that has_ledger alone. */
+enum ledger_promise { LEDGER_NOTHING, LEDGER_LATER_STAGES, LEDGER_ALL_STAGES };
+#define LEDGER_ANY_DEVICE (-1)
+void ledger_begin(struct serve *serve); /* sets has_ledger */
+/* When a job of that size that started in stage 0 at start_ps would leave the last stage, given
+ * what is booked and promised; messages meet no other, overheads take their mean. */
+int64_t ledger_predict_ps(const struct serve *serve, const struct lane *lane, int size,
+                          int64_t start_ps);
+/* From the last stage to the source, when the message meets no other. */
+int64_t ledger_back_ps(const struct serve *serve, const struct lane *lane, int size);
+/* --admission slo: whether the request that is dispatched would meet its objective. Books it. */
+bool ledger_admit(struct serve *serve, int32_t index);
+/* Its job starts in stage 0: books the later ones, where they are not. */
+void ledger_start(struct serve *serve, int32_t index, int64_t start_ps);
+/* The request is lost: what it is still booked for is free. */
+void ledger_drop(struct serve *serve, int32_t index);
+/* What is booked for stages with the device goes (-1), and comes back when costs have changed. */
+void ledger_reprice(struct serve *serve, int32_t device, int sign);
+/* The device is taken for something else. */
+void ledger_delay(struct serve *serve, int32_t device, int64_t time_ps);
+
 /* control.c: epochs, failures, speeds. */
 bool control_changes_devices(const struct serve *serve); /* has events of devices */
 void control_begin(struct serve *serve);
@@ -332,12 +355,6 @@ struct lane *serve_choose(struct serve *serve, int32_t service, uint64_t request
 int serve_size(const struct lane *lane, int32_t items);
 /* An error: simulated time ends. */
 bool serve_passes_calendar(struct err *err);
-/* When a job of that size that started in stage 0 at start_ps would leave the last stage, given
- * what is booked; between stages with messages that meet no other, and the mean overhead. */
-int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int size,
-                         int64_t start_ps);
-/* From the last stage to the source, when the message meets no other. */
-int64_t serve_back_ps(const struct serve *serve, const struct lane *lane, int size);
 
 /* lindley.c: the closed form. True when it is exact for this plan and these options. */
 bool lindley_applies(const struct serve *serve);

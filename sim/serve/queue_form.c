@@ -27,8 +27,8 @@ static bool is_lost(const struct serve *serve, int32_t index, int64_t start_ps)
     if (!serve->has_late_drop || site->is_model || site->stage->number > 0)
         return false;
     lane = &serve->lanes[site->replica];
-    finish_ps = serve_predict_ps(serve, lane, flight->size, start_ps);
-    return !admit_slo_ok(finish_ps, serve_back_ps(serve, lane, flight->size), flight->arrival_ps,
+    finish_ps = ledger_predict_ps(serve, lane, flight->size, start_ps);
+    return !admit_slo_ok(finish_ps, ledger_back_ps(serve, lane, flight->size), flight->arrival_ps,
                          slo_ps);
 }
 
@@ -128,6 +128,8 @@ static void batch_begin(struct serve *serve, struct batcher *batcher)
 
         station->booked_ps = engine_after_ps(engine_after_ps(from_ps, job.cost_ps), job.gap_ps);
     }
+    if (serve->has_ledger)
+        ledger_start(serve, index, now_ps);
     station_begin(serve, index, now_ps);
 }
 
@@ -208,6 +210,8 @@ static bool queue_look(struct serve *serve, int32_t device)
         queue_form_wake(serve, site, device);
         return true;
     }
+    if (serve->has_ledger)
+        ledger_start(serve, next.index, now_ps);
     station_begin(serve, next.index, station_late_ps(serve, next.index, now_ps));
     return false;
 }
@@ -269,21 +273,13 @@ static void job_cancel(struct serve *serve, int32_t index)
     }
 }
 
-static bool holds(const struct site *site, int32_t device)
-{
-    for (int i = 0; i < site->device_count; i++)
-        if (site->devices[i] == device)
-            return true;
-    return false;
-}
-
 /* Takes the jobs that need a device out of the queue of another one, in one pass. */
 static void queue_leave(struct serve *serve, struct ring *queue, int32_t device)
 {
     for (uint32_t left = queue->count; left > 0; left--) {
         int32_t index = ring_take(queue);
 
-        if (!holds(serve->flights[index].site, device))
+        if (!plan_stage_has(serve->flights[index].site->stage, device))
             ring_push(queue, serve->arena, index);
     }
 }

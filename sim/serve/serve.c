@@ -4,7 +4,6 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "lib/format/overhead.h"
 #include "lib/policy/price.h"
 #include "sim/network/network.h"
 #include "sim/serve/internal.h"
@@ -44,57 +43,6 @@ void serve_tell_end(struct serve *serve, const struct serve_end *end)
     }
     if (serve->observer.on_end)
         serve->observer.on_end(serve->observer.end_arg, end);
-}
-
-/* ---- what is predicted ---- */
-
-/* A message that meets no other, or none. */
-static int64_t hop_ps(const struct serve *serve, int route, int64_t bytes)
-{
-    struct network_hop hop;
-
-    if (route < 0)
-        return 0;
-    hop = network_hop(serve->network, route, bytes);
-    return engine_after_ps(hop.occupy_ps, hop.latency_ps);
-}
-
-static int64_t mean_delay_ps(const struct serve *serve, enum overhead_where where)
-{
-    const struct overheads *overheads = serve->input->overheads;
-
-    return overheads && overheads->at[where].is_given ? overheads->at[where].mean_ps : 0;
-}
-
-int64_t serve_predict_ps(const struct serve *serve, const struct lane *lane, int size,
-                         int64_t start_ps)
-{
-    int64_t worker_ps = mean_delay_ps(serve, OVERHEAD_WORKER);
-
-    for (int s = 0; s < lane->stage_count; s++) {
-        const struct site *site = &lane->sites[s];
-        int64_t free_ps = start_ps, way_ps = 0;
-
-        for (int i = 0; i < site->device_count && s > 0; i++) {
-            int64_t booked_ps = serve->stations[site->devices[i]].booked_ps;
-
-            free_ps = booked_ps > free_ps ? booked_ps : free_ps;
-        }
-        if (!site->is_last)
-            way_ps = engine_after_ps(hop_ps(serve, (site + 1)->route_in, site->output_bytes[size]),
-                                     worker_ps);
-        serve->scratch_free_ps[s] = free_ps;
-        serve->scratch_cost_ps[s] = engine_after_ps(site->jobs[size].cost_ps, way_ps);
-    }
-    return admit_slo_finish_ps(start_ps, serve->scratch_free_ps, serve->scratch_cost_ps,
-                               lane->stage_count);
-}
-
-int64_t serve_back_ps(const struct serve *serve, const struct lane *lane, int size)
-{
-    const struct site *last = &lane->sites[lane->stage_count - 1];
-
-    return hop_ps(serve, last->route_back, last->output_bytes[size]);
 }
 
 /* ---- dispatch ---- */
@@ -167,35 +115,6 @@ struct lane *serve_choose(struct serve *serve, int32_t service_index, uint64_t r
     return choice < 0 ? NULL : &serve->lanes[service->replicas[first + choice]];
 }
 
-/* When a request that is dispatched now would stand before its stage 0. */
-static int64_t ready_ps(const struct serve *serve, const struct flight *flight,
-                        const struct site *site)
-{
-    int64_t bytes = plan_input_bytes(serve->input->plan, site->stage, flight->prompt_tokens);
-    int64_t way_ps = engine_after_ps(mean_delay_ps(serve, OVERHEAD_DISPATCH),
-                                     hop_ps(serve, site->route_in, bytes));
-
-    way_ps = engine_after_ps(way_ps, mean_delay_ps(serve, OVERHEAD_WORKER));
-    return engine_after_ps(engine_now_ps(serve->engine), way_ps);
-}
-
-/* Would it be done within its objective, if nothing came in its way that is not booked now? */
-static bool is_admitted(const struct serve *serve, const struct flight *flight,
-                        const struct lane *lane)
-{
-    int64_t slo_ps = flight->slo_ps > 0 ? flight->slo_ps : serve->options->slo_ps;
-    int64_t start_ps, free_ps;
-
-    if (serve->options->admission != ADMIT_SLO || slo_ps == 0 || lane->sites[0].is_model ||
-        lane->sites[0].batcher)
-        return true; /* a batcher decides when it forms the batch */
-    start_ps = ready_ps(serve, flight, lane->sites);
-    free_ps = engine_after_ps(engine_now_ps(serve->engine), station_backlog_ps(serve, lane->sites));
-    start_ps = free_ps > start_ps ? free_ps : start_ps;
-    return admit_slo_ok(serve_predict_ps(serve, lane, flight->size, start_ps),
-                        serve_back_ps(serve, lane, flight->size), flight->arrival_ps, slo_ps);
-}
-
 int serve_size(const struct lane *lane, int32_t items)
 {
     int size = 0;
@@ -222,7 +141,7 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
     flight->site = lane->sites;
     flight->size = (int16_t)serve_size(lane, flight->items);
     is_model = flight->site->is_model;
-    if (!is_admitted(serve, flight, lane)) {
+    if (serve->has_ledger && !ledger_admit(serve, index)) {
         flight_turn_away(serve, index, TRACE_DROPPED);
         return true;
     }
@@ -410,6 +329,7 @@ static bool begin(struct serve *serve, struct err *err)
         dispatch_create(serve->arena, options->dispatch, input->plan->service_count, options->seed);
     delays_begin(serve);
     coming_begin(serve);
+    ledger_begin(serve);
     for (int i = 0; i < input->plan->stage_count; i++)
         serve->sites[i].is_plain = !serve->has_queue_form && !serve->delays &&
                                    !serve->observer.on_span && !serve->sites[i].is_model &&

@@ -255,17 +255,12 @@ static void slots_share_out(struct serve *serve)
 static void scratch_reserve(struct serve *serve)
 {
     const struct plan *plan = serve->input->plan;
-    size_t most_replicas = 1, most_stages = 1;
+    size_t most_replicas = 1;
 
     for (int i = 0; i < plan->service_count; i++)
         if ((size_t)plan->services[i].replica_count > most_replicas)
             most_replicas = (size_t)plan->services[i].replica_count;
-    for (int i = 0; i < plan->replica_count; i++)
-        if ((size_t)plan->replicas[i].stage_count > most_stages)
-            most_stages = (size_t)plan->replicas[i].stage_count;
     serve->candidates = arena_array(serve->arena, most_replicas, sizeof(*serve->candidates));
-    serve->scratch_free_ps = arena_array(serve->arena, most_stages, sizeof(int64_t));
-    serve->scratch_cost_ps = arena_array(serve->arena, most_stages, sizeof(int64_t));
     serve->scratch_switched =
         arena_array(serve->arena, (size_t)plan->cluster->device_count, sizeof(bool));
 }

@@ -206,7 +206,8 @@ static inline void cells_overheads(void)
     cells_begin(names);
     for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++)
         if (random_case.overhead_ps[i] >= 0)
-            cells_add(places[i], "constant", text_s(random_case.overhead_ps[i]));
+            cells_add(places[i], random_case.is_drawn[i] ? "exp" : "constant",
+                      text_s(random_case.overhead_ps[i]));
 }
 
 /* ---- the files ---- */

@@ -2,8 +2,8 @@
  * looked for anew at every instant, nothing is kept that could be computed. Written from the rules,
  * not from sim/serve; it knows random_case alone.
  *
- * Not here: decoders, batches under an objective (when a deadline is looked at would have to be
- * told in the same words), and drawn overheads. */
+ * Not here: decoders, and batches under an objective (when a deadline is looked at would have to be
+ * told in the same words). */
 #ifndef ORRERY_TESTS_UNIT_SIM_NAIVE_H
 #define ORRERY_TESTS_UNIT_SIM_NAIVE_H
 
@@ -39,6 +39,7 @@ struct naive_request {
     long order;        /* of being queued, sent or held */
     int64_t queued_ps; /* since when it is queued or gathered */
     int route;         /* on a link */
+    int promised_from; /* the first stage that it is booked for, -1 = none */
 };
 
 struct naive_device {
@@ -60,6 +61,7 @@ struct naive {
     struct dispatch *dispatch;
     struct naive_request requests[CASE_REQUESTS];
     struct naive_device devices[CASE_DEVICES];
+    int64_t promised_ps[CASE_DEVICES];                /* until when, to what is not there yet */
     int64_t port_free_ps[CASE_LINKS][CASE_NODES + 1]; /* by medium, and node + 1 of a switch */
     int route_count;
     struct naive_route routes[CASE_REPLICAS * (CASE_STAGES + 1)];
@@ -210,9 +212,30 @@ static inline void end_one(int request, enum trace_status status)
         r->finish_ps = naive.now_ps;
 }
 
+/* Takes what is left of it off the devices that are promised to it (-1), or books it there: of all
+ * stages, or of those with a device. */
+static inline void rest_move(int request, int device, int sign)
+{
+    const struct naive_request *r = &naive.requests[request];
+
+    if (r->promised_from < 0 || r->state == NAIVE_ENDED || r->is_back)
+        return;
+    for (int s = r->stage; s < naive_stage_count(r->replica); s++) {
+        const struct case_stage *stage = &naive_replica(request)->stages[s];
+
+        for (int i = 0; i < stage->device_count; i++)
+            if (s >= r->promised_from && (device < 0 || stage_has(stage, device)))
+                naive.promised_ps[stage->devices[i]] +=
+                    sign * (naive_time_ps(r->replica, s, r->size, false) +
+                            naive_time_ps(r->replica, s, r->size, true));
+    }
+}
+
 /* With all its batch. */
 static inline void end_all(int request, enum trace_status status)
 {
+    if (status != TRACE_OK)
+        rest_move(request, -1, -1);
     for (int i = request; i >= 0; i = naive.requests[i].next)
         end_one(i, status);
 }
@@ -375,23 +398,48 @@ static inline int64_t naive_slo_ps(int request)
                                                     : random_case.options.slo_ps;
 }
 
-/* Would it be done in time when its stage 0 started then? */
-static inline bool is_in_time(int request, int64_t start_ps)
+/* When the source would have its result if it stood before stage `first` then; books the stages on
+ * request. */
+static inline int64_t walk(int request, int first, int64_t time_ps, bool does_book)
+{
+    struct naive_request *r = &naive.requests[request];
+    int64_t booked_ps[CASE_DEVICES];
+
+    booked_fill(booked_ps);
+    for (int s = first; s < naive_stage_count(r->replica); s++) {
+        const struct case_stage *stage = &naive_replica(request)->stages[s];
+
+        for (int i = 0; i < stage->device_count; i++) {
+            int d = stage->devices[i];
+
+            time_ps = booked_ps[d] > time_ps ? booked_ps[d] : time_ps;
+            time_ps = naive.promised_ps[d] > time_ps ? naive.promised_ps[d] : time_ps;
+        }
+        time_ps += naive_time_ps(r->replica, s, r->size, false);
+        for (int i = 0; i < stage->device_count && does_book; i++)
+            naive.promised_ps[stage->devices[i]] =
+                time_ps + naive_time_ps(r->replica, s, r->size, true);
+        time_ps += alone_ps(request, s);
+    }
+    if (does_book)
+        r->promised_from = first;
+    return time_ps;
+}
+
+/* From the start of its job in stage 0. */
+static inline int64_t walk_on(int request, int64_t start_ps, bool does_book)
 {
     const struct naive_request *r = &naive.requests[request];
-    int64_t booked_ps[CASE_DEVICES], time_ps = start_ps;
 
-    if (naive_slo_ps(request) == 0)
-        return true;
-    booked_fill(booked_ps);
-    for (int s = 0; s < naive_stage_count(r->replica); s++) {
-        int64_t free_ps = stage_booked_ps(&naive_replica(request)->stages[s], booked_ps);
+    return walk(request, 1,
+                start_ps + naive_time_ps(r->replica, 0, r->size, false) + alone_ps(request, 0),
+                does_book);
+}
 
-        if (s > 0 && free_ps > time_ps)
-            time_ps = free_ps;
-        time_ps += naive_time_ps(r->replica, s, r->size, false) + alone_ps(request, s);
-    }
-    return time_ps <= r->arrival_ps + naive_slo_ps(request);
+static inline bool is_in_time(int request, int64_t finish_ps)
+{
+    return naive_slo_ps(request) == 0 ||
+           finish_ps <= naive.requests[request].arrival_ps + naive_slo_ps(request);
 }
 
 #endif

@@ -172,7 +172,7 @@ static inline void dispatch_request(int request)
 {
     struct naive_request *r = &naive.requests[request];
     int replicas[CASE_REPLICAS], count = 0, best;
-    int64_t ready_ps = naive.now_ps + overhead_mean_ps(OVERHEAD_DISPATCH), free_ps;
+    int64_t ready_ps = naive.now_ps + overhead_mean_ps(OVERHEAD_DISPATCH);
     bool is_any_down = false;
 
     for (int i = 0; i < random_case.replica_count; i++)
@@ -190,13 +190,13 @@ static inline void dispatch_request(int request)
     r->stage = 0;
     r->size = size_for(r->replica, random_case.requests[request].items);
     ready_ps += alone_ps(request, -1);
-    free_ps = naive.now_ps + backlog_ps(r->replica, 0);
-    if (random_case.options.admission == ADMIT_SLO &&
-        !is_in_time(request, free_ps > ready_ps ? free_ps : ready_ps)) {
+    if (is_early(r->replica) && !is_in_time(request, walk(request, 0, ready_ps, false))) {
         r->replica = -1;
         end_one(request, TRACE_DROPPED);
         return;
     }
+    if (is_early(r->replica))
+        (void)walk(request, 0, ready_ps, true);
     if (!hold(request, NAIVE_DISPATCHED, OVERHEAD_DISPATCH))
         launch(request);
 }
@@ -268,6 +268,9 @@ static inline void epoch_begins(void)
 
         if (!is_new[d] || random_case.options.switch_cost_ps == 0)
             continue;
+        naive.promised_ps[d] =
+            (naive.promised_ps[d] > naive.now_ps ? naive.promised_ps[d] : naive.now_ps) +
+            random_case.options.switch_cost_ps;
         if (device->running >= 0)
             device->held_ps += random_case.options.switch_cost_ps;
         else
@@ -288,6 +291,15 @@ static inline int64_t control_ps(void)
     return time_ps;
 }
 
+static inline void speed_changes(const struct case_event *event)
+{
+    for (int i = 0; i < random_case.request_count; i++)
+        rest_move(i, event->device, -1);
+    naive.devices[event->device].halves = event->halves;
+    for (int i = 0; i < random_case.request_count; i++)
+        rest_move(i, event->device, 1);
+}
+
 static inline void control(void)
 {
     const struct case_event *event;
@@ -301,7 +313,7 @@ static inline void control(void)
     if (event->kind == EVENT_DOWN)
         device_fails(event->device);
     else if (event->kind == EVENT_SPEED_RATIO)
-        naive.devices[event->device].halves = event->halves;
+        speed_changes(event);
     else
         naive.devices[event->device].is_down = false;
 }
@@ -430,6 +442,7 @@ static inline void naive_begin(void)
     for (int i = 0; i < random_case.request_count; i++)
         naive.requests[i] = (struct naive_request){ .replica = -1,
                                                     .next = -1,
+                                                    .promised_from = -1,
                                                     .known_ps = NAIVE_NEVER,
                                                     .start_ps = TRACE_NONE,
                                                     .finish_ps = TRACE_NONE };

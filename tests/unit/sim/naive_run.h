@@ -16,6 +16,21 @@ static inline int naive_max_batch(int replica)
     return batch->kind == BATCH_FIXED ? batch->max_size : 1;
 }
 
+/* Decided on, and booked, at dispatch. */
+static inline bool is_early(int replica)
+{
+    return random_case.options.admission == ADMIT_SLO && naive_max_batch(replica) == 1;
+}
+
+static inline bool has_bookings(void)
+{
+    bool has = random_case.options.admission != ADMIT_NONE;
+
+    for (int r = 0; r < random_case.replica_count; r++)
+        has = has || naive_max_batch(r) > 1;
+    return has;
+}
+
 /* The position'th oldest request that waits in front of a replica, -1. */
 static inline int gathered(int replica, int position)
 {
@@ -101,6 +116,9 @@ static inline void start_job(int request, int64_t start_ps)
 {
     const struct case_stage *stage = naive_stage(request);
 
+    if (naive.requests[request].stage == 0 && has_bookings() &&
+        !is_early(naive.requests[request].replica))
+        (void)walk_on(request, start_ps, true);
     for (int i = request; i >= 0; i = naive.requests[i].next)
         if (naive.requests[i].start_ps == TRACE_NONE)
             naive.requests[i].start_ps = start_ps;
@@ -177,7 +195,9 @@ static inline bool start_on(int device)
         start_batch(choice.replica, choice.count, choice.size);
     else if (random_case.options.admission == ADMIT_LATE &&
              naive.requests[choice.request].stage == 0 &&
-             !is_in_time(choice.request, naive.now_ps + naive_late_ps(choice.request)))
+             !is_in_time(
+                 choice.request,
+                 walk_on(choice.request, naive.now_ps + naive_late_ps(choice.request), false)))
         end_one(choice.request, TRACE_DROPPED);
     else
         start_job(choice.request, naive.now_ps + naive_late_ps(choice.request));
@@ -221,12 +241,19 @@ static inline void enter_queue(int request)
 
 static inline bool hold(int request, enum naive_state state, enum overhead_where where)
 {
+    const struct overhead overhead = {
+        .is_given = random_case.overhead_ps[where] >= 0,
+        .dist = random_case.is_drawn[where] ? OVERHEAD_EXP : OVERHEAD_CONSTANT,
+        .mean_ps = random_case.overhead_ps[where],
+    };
     struct naive_request *r = &naive.requests[request];
+    int64_t delay_ps = overhead_draw(&overhead, random_case.options.seed, where, (uint64_t)request,
+                                     where == OVERHEAD_WORKER ? (uint64_t)r->stage : 0);
 
-    if (random_case.overhead_ps[where] <= 0)
+    if (delay_ps == 0)
         return false;
     r->state = state;
-    r->event_ps = naive.now_ps + random_case.overhead_ps[where];
+    r->event_ps = naive.now_ps + delay_ps;
     r->order = naive.order++;
     return true;
 }

@@ -83,7 +83,8 @@ struct random_case {
     struct case_link links[CASE_LINKS];
     struct case_event events[CASE_EVENTS];
     struct case_request requests[CASE_REQUESTS];
-    int64_t overhead_ps[OVERHEAD_WHERE_COUNT]; /* constant; -1 = no row */
+    int64_t overhead_ps[OVERHEAD_WHERE_COUNT]; /* the mean; -1 = no row */
+    bool is_drawn[OVERHEAD_WHERE_COUNT];       /* exponential, else constant */
     struct serve_options options;
 };
 
@@ -321,6 +322,8 @@ static inline void case_draw_overheads(void)
 {
     for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++)
         random_case.overhead_ps[i] = case_chance(60) ? case_time_ps(3) : -1;
+    for (int i = 0; i < OVERHEAD_RESPONSE; i++)
+        random_case.is_drawn[i] = random_case.overhead_ps[i] > 0 && case_chance(40);
 }
 
 /* Bookings of stages on several devices are exact only as long as nothing but their queue decides

@@ -256,6 +256,25 @@ static void a_head_dropped_from_another_device_lets_its_own_go_on(void **state)
     assert_request_ms(3, 5, 6, 7);
 }
 
+/* s must leave at once while 19 more ms could make it late, but b is busy; c keeps it until 31
+ * however long it waits, so that from 16 on it may wait for others. That is noticed when a is asked
+ * at 17, and what stood behind it on d goes on at that moment. */
+static void a_batch_that_may_wait_again_lets_its_other_devices_go_on(void **state)
+{
+    (void)state;
+    fixture_stages(BATCHES "long,0,1,0.040,0\nkeep,0,1,0.030,0\nshort,0,1,0.005,0\n"
+                           "x,0,1,0.005,0\nx,0,2,0.005,0\nx,1,1,0.005,0\nx,1,2,0.005,0\n");
+    fixture_write("p.csv", PLACED "q,0,0,b,long\nu,0,0,c,keep\nr,0,0,a,short\nv,0,0,d,short\n"
+                                  "s,0,0,a,x\ns,0,0,b,x\ns,0,0,d,x\ns,0,1,c,x\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,slo_s\n0,0,q,\n1,0.001,u,\n"
+                           "2,0.002,s,0.040\n3,0.004,v,\n4,0.017,r,\n");
+    batch(2, 20);
+    fixture_must_run();
+    assert_request_ms(3, 4, 17, 22);
+    assert_request_ms(4, 17, 17, 22);
+    assert_request_ms(2, 2, 40, 50);
+}
+
 static void what_gathers_counts_for_least_idle(void **state)
 {
     (void)state;
@@ -291,6 +310,7 @@ int main(void)
         TEST(a_batch_passes_nobody_on_any_of_its_devices),
         TEST(a_dropped_batch_lets_its_other_devices_go_on),
         TEST(a_head_dropped_from_another_device_lets_its_own_go_on),
+        TEST(a_batch_that_may_wait_again_lets_its_other_devices_go_on),
         TEST(what_gathers_counts_for_least_idle),
     };
 
