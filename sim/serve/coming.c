@@ -1,8 +1,9 @@
 /* coming.c - work that was dispatched and has not reached the queue that dispatch goes by.
  *
  * least-idle goes by stage 0, least-last-stage by the last stage: what is on a link, held by an
- * overhead or in an earlier stage is booked nowhere there yet, and counts with what it will cost.
- * Costs of a batch that is not formed are shared out at the rate of the largest size. */
+ * overhead or in an earlier stage is booked nowhere there yet, and counts with what it will cost,
+ * on the devices of that stage: whatever service or epoch asks for them. Costs of a batch that is
+ * not formed are shared out at the rate of the largest size. */
 #include "sim/serve/internal.h"
 
 #include "lib/policy/price.h"
@@ -55,27 +56,40 @@ static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, stru
     return true;
 }
 
+/* Adds to what is on its way to the devices of the flight's target, or takes off it. */
+static void work_move(struct serve *serve, int32_t index, int64_t work_ps, bool does_add)
+{
+    const struct site *site = target_of(serve, &serve->lanes[serve->flights[index].site->replica]);
+    uint64_t by_ps = (uint64_t)work_ps;
+
+    for (int i = 0; i < site->device_count; i++) {
+        struct station *station = &serve->stations[site->devices[i]];
+
+        if (does_add) {
+            station->coming_ps += by_ps;
+            station->coming_carry += station->coming_ps < by_ps;
+        } else {
+            station->coming_carry -= station->coming_ps < by_ps;
+            station->coming_ps -= by_ps;
+        }
+    }
+}
+
 void coming_drop(struct serve *serve, int32_t index)
 {
-    struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
-    uint64_t work_ps = (uint64_t)serve->comings_ps[index];
-
-    lane->coming_carry -= lane->coming_ps < work_ps;
-    lane->coming_ps -= work_ps;
+    work_move(serve, index, serve->comings_ps[index], false);
     serve->comings_ps[index] = 0;
 }
 
 bool coming_set(struct serve *serve, int32_t index, struct err *err)
 {
-    struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
     int64_t work_ps = 0;
 
     if (!work_find(serve, index, &work_ps, err))
         return false;
     coming_drop(serve, index);
     serve->comings_ps[index] = work_ps;
-    lane->coming_ps += (uint64_t)work_ps;
-    lane->coming_carry += lane->coming_ps < (uint64_t)work_ps;
+    work_move(serve, index, work_ps, true);
     return true;
 }
 
@@ -106,9 +120,22 @@ bool coming_reprice(struct serve *serve, struct err *err)
     return true;
 }
 
-int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps)
+int64_t coming_backlog_ps(const struct serve *serve, const struct site *site)
 {
-    if (lane->coming_carry > 0 || lane->coming_ps > (uint64_t)ENGINE_LAST_PS)
-        return ENGINE_LAST_PS;
-    return engine_after_ps(backlog_ps, (int64_t)lane->coming_ps);
+    int64_t now_ps = engine_now_ps(serve->engine), latest_ps = now_ps;
+
+    if (!serve->has_comings)
+        return station_backlog_ps(serve, site);
+    for (int i = 0; i < site->device_count; i++) {
+        const struct station *station = &serve->stations[site->devices[i]];
+        int64_t time_ps = station->booked_ps > now_ps ? station->booked_ps : now_ps;
+
+        if (station->coming_carry > 0 || station->coming_ps > (uint64_t)ENGINE_LAST_PS)
+            return ENGINE_LAST_PS;
+        time_ps = engine_after_ps(time_ps, (int64_t)station->coming_ps);
+        latest_ps = time_ps > latest_ps ? time_ps : latest_ps;
+    }
+    latest_ps -= now_ps;
+    return site->batcher ? engine_after_ps(latest_ps, batcher_backlog_ps(site->batcher))
+                         : latest_ps;
 }

@@ -38,6 +38,26 @@ static void next_plan(struct serve *serve)
         engine_set(serve->engine, serve->control_slot, next_ps, ENGINE_EXOGENOUS);
 }
 
+/* Which sites a device is part of, in order of their ids: epochs and events ask for it often. */
+static void sites_index(struct serve *serve)
+{
+    size_t device_count = (size_t)serve->input->plan->cluster->device_count;
+    int32_t stage_count = (int32_t)serve->input->plan->stage_count;
+    size_t *first = arena_array(serve->arena, device_count + 2, sizeof(*first));
+    size_t *next = first + 1; /* moves up to what it is to be as the sites are put */
+
+    for (int32_t i = 0; i < stage_count; i++)
+        for (int k = 0; k < serve->sites[i].device_count; k++)
+            next[serve->sites[i].devices[k] + 1]++;
+    for (size_t d = 1; d <= device_count; d++)
+        next[d] += next[d - 1];
+    serve->device_sites = arena_array(serve->arena, next[device_count], sizeof(struct site *));
+    for (int32_t i = 0; i < stage_count; i++)
+        for (int k = 0; k < serve->sites[i].device_count; k++)
+            serve->device_sites[next[serve->sites[i].devices[k]]++] = &serve->sites[i];
+    serve->device_first = first;
+}
+
 bool control_changes_devices(const struct serve *serve)
 {
     const struct events *events = serve->input->events;
@@ -50,6 +70,8 @@ bool control_changes_devices(const struct serve *serve)
 
 void control_begin(struct serve *serve)
 {
+    if (control_changes_devices(serve) || serve->input->plan->epoch_count > 1)
+        sites_index(serve);
     next_plan(serve);
 }
 
@@ -92,15 +114,15 @@ static bool was_there(const struct serve *serve, const struct plan_stage *stage,
                       int32_t epoch)
 {
     const struct plan *plan = serve->input->plan;
-    const struct plan_service *service = &plan->services[plan->replicas[stage->replica].service];
+    int32_t service = plan->replicas[stage->replica].service;
 
-    for (int32_t r = service->epoch_first[epoch]; r < service->epoch_first[epoch + 1]; r++) {
-        const struct plan_replica *replica = &plan->replicas[service->replicas[r]];
+    for (size_t i = serve->device_first[device]; i < serve->device_first[device + 1]; i++) {
+        const struct plan_stage *other = serve->device_sites[i]->stage;
+        const struct plan_replica *replica = &plan->replicas[other->replica];
 
-        for (int s = 0; s < replica->stage_count; s++)
-            if (plan_stage_has(&replica->stages[s], device) &&
-                is_same_slices(stage, &replica->stages[s], device))
-                return true;
+        if (replica->epoch == epoch && replica->service == service &&
+            is_same_slices(stage, other, device))
+            return true;
     }
     return false;
 }
@@ -164,13 +186,27 @@ static void epoch_begin(struct serve *serve)
 /* Dispatch asks each replica how many of its devices are down. */
 static void lanes_count_down(struct serve *serve, int32_t device, int change)
 {
-    for (int r = 0; r < serve->input->plan->replica_count; r++) {
-        struct lane *lane = &serve->lanes[r];
+    for (size_t i = serve->device_first[device]; i < serve->device_first[device + 1]; i++)
+        serve->lanes[serve->device_sites[i]->replica].down_count += change;
+}
 
-        for (int s = 0; s < lane->stage_count; s++)
-            if (plan_stage_has(lane->sites[s].stage, device))
-                lane->down_count += change;
-    }
+/* Anew, once each: the devices of all stages that the device is part of. */
+static void neighbours_rebook(struct serve *serve, int32_t device)
+{
+    size_t end = serve->device_first[device + 1];
+
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = serve->device_first[device]; i < end; i++) {
+            const struct site *site = serve->device_sites[i];
+
+            for (int k = 0; k < site->device_count; k++) {
+                bool *is_done = &serve->scratch_switched[site->devices[k]];
+
+                if (pass == 1 && !*is_done)
+                    queue_form_rebook(serve, site->devices[k]);
+                *is_done = pass == 1;
+            }
+        }
 }
 
 /* The jobs of stages that the device is part of cost something else, on all of their devices. */
@@ -179,24 +215,18 @@ static bool speed_change(struct serve *serve, int32_t device, double ratio, stru
     serve->speeds[device] = ratio;
     if (serve->has_ledger)
         ledger_reprice(serve, device, -1);
-    for (int r = 0; r < serve->input->plan->replica_count; r++) {
-        struct lane *lane = &serve->lanes[r];
+    for (size_t i = serve->device_first[device]; i < serve->device_first[device + 1]; i++) {
+        struct site *site = serve->device_sites[i];
 
-        for (int s = 0; s < lane->stage_count; s++)
-            if (!lane->sites[s].is_model && plan_stage_has(lane->sites[s].stage, device))
-                costs_scale(serve, lane, &lane->sites[s]);
+        if (!site->is_model)
+            costs_scale(serve, &serve->lanes[site->replica], site);
     }
     if (serve->has_ledger)
         ledger_reprice(serve, device, 1);
     if (!queue_form_reprice(serve, device, err) ||
         (serve->has_comings && !coming_reprice(serve, err)))
         return false;
-    for (int i = 0; i < serve->input->plan->stage_count; i++) {
-        const struct site *site = &serve->sites[i];
-
-        for (int k = 0; plan_stage_has(site->stage, device) && k < site->device_count; k++)
-            queue_form_rebook(serve, site->devices[k]);
-    }
+    neighbours_rebook(serve, device);
     return true;
 }
 

@@ -66,8 +66,6 @@ struct lane {           /* a replica as requests see it */
     int32_t number;     /* in the placement */
     struct lane *same; /* the first epoch's replica of that service and number: it counts for all */
     int64_t outstanding;
-    uint64_t coming_ps; /* work on its way, see coming.c: in all coming_carry x 2^64 more */
-    uint64_t coming_carry;
     /* executables: batch sizes that all its stages are profiled for, ascending, up to what batches
      * and requests of this run ask for */
     int size_count;
@@ -114,11 +112,13 @@ struct station {
     int64_t gap_ps;
     int64_t wait_peak_ps;        /* longest that a job was ready and waited here */
     int64_t end_ps, next_gap_ps; /* of the job that is running; in queue form alone */
-    int64_t promised_ps;         /* ledger.c: as booked_ps, with what is on its way here */
-    int64_t cleared_ps;          /* last time that something which waited here was lost */
-    int64_t held_ps;             /* an epoch came meanwhile: taken that much longer behind it */
-    uint64_t switched_ps;        /* by epochs, in all: gap_ps has it, offered_ps has not */
-    uint64_t lost_ps;            /* of offered_ps: never done, since the job was lost */
+    uint64_t coming_ps;          /* work on its way, see coming.c: coming_carry x 2^64 more */
+    uint64_t coming_carry;
+    int64_t promised_ps;   /* ledger.c: as booked_ps, with what is on its way here */
+    int64_t cleared_ps;    /* last time that something which waited here was lost */
+    int64_t held_ps;       /* an epoch came meanwhile: taken that much longer behind it */
+    uint64_t switched_ps;  /* by epochs, in all: gap_ps has it, offered_ps has not */
+    uint64_t lost_ps;      /* of offered_ps: never done, since the job was lost */
     uint64_t missed_ps;    /* queue form: not in offered_ps, since it was lost while it waited */
     int32_t slot;          /* in the engine */
     int32_t last_slot;     /* closed form: slot of the last job's events */
@@ -158,11 +158,13 @@ struct serve {
     struct memory *memories;
     struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
     bool *scratch_switched;              /* by device */
+    struct site **device_sites; /* those of device d: device_first[d] up to device_first[d + 1] */
+    const size_t *device_first; /* NULL without epochs and events */
     struct flight *flights;
     struct decode *decodes; /* beside flights; NULL when only executables are placed */
     int64_t *batch_ids;     /* beside flights; NULL without batching */
     int64_t *readies_ps;    /* beside flights: when they came to their stage; NULL if nobody asks */
-    int64_t *comings_ps;    /* beside flights: what lane.coming_ps has of them; NULL: nobody asks */
+    int64_t *comings_ps;    /* beside flights: what coming_ps has of them; NULL: nobody asks */
     uint8_t *promises;      /* beside flights: enum ledger_promise; NULL without a ledger */
     bool has_models, has_batchers, has_comings, has_ledger;
     int32_t most_items; /* of one request of the workload */
@@ -304,8 +306,8 @@ void coming_drop(struct serve *serve, int32_t index);
 void coming_batch(struct serve *serve, int32_t index);
 /* Costs have changed. */
 bool coming_reprice(struct serve *serve, struct err *err);
-/* With what is on its way. Without has_comings the backlog itself. */
-int64_t coming_backlog_ps(const struct lane *lane, int64_t backlog_ps);
+/* station_backlog_ps with what is on its way. Without has_comings that alone. */
+int64_t coming_backlog_ps(const struct serve *serve, const struct site *site);
 
 /* ledger.c: predictions, and what devices are promised to. All that change it but ledger_delay for
  * runs that has_ledger alone. */

@@ -47,11 +47,6 @@ void serve_tell_end(struct serve *serve, const struct serve_end *end)
 
 /* ---- dispatch ---- */
 
-static int64_t last_backlog_ps(const struct serve *serve, const struct lane *lane)
-{
-    return coming_backlog_ps(lane, station_backlog_ps(serve, &lane->sites[lane->stage_count - 1]));
-}
-
 static void candidate_fill(const struct serve *serve, const struct lane *lane,
                            struct dispatch_replica *candidate)
 {
@@ -60,10 +55,10 @@ static void candidate_fill(const struct serve *serve, const struct lane *lane,
     candidate->number = lane->number;
     switch (serve->options->dispatch) {
     case DISPATCH_LEAST_IDLE:
-        candidate->backlog_ps = coming_backlog_ps(lane, station_backlog_ps(serve, lane->sites));
+        candidate->backlog_ps = coming_backlog_ps(serve, lane->sites);
         break;
     case DISPATCH_LEAST_LAST_STAGE:
-        candidate->last_backlog_ps = last_backlog_ps(serve, lane);
+        candidate->last_backlog_ps = coming_backlog_ps(serve, &lane->sites[lane->stage_count - 1]);
         break;
     case DISPATCH_ROUND_ROBIN:
     case DISPATCH_LEAST_OUTSTANDING:

@@ -303,16 +303,6 @@ static inline void booked_fill(int64_t booked_ps[CASE_DEVICES])
     }
 }
 
-static inline int64_t stage_booked_ps(const struct case_stage *stage, const int64_t *booked_ps)
-{
-    int64_t latest_ps = naive.now_ps;
-
-    for (int i = 0; i < stage->device_count; i++)
-        if (booked_ps[stage->devices[i]] > latest_ps)
-            latest_ps = booked_ps[stage->devices[i]];
-    return latest_ps;
-}
-
 /* ---- links ---- */
 
 /* Row of links.csv that attaches the node to the medium: its own before that of every node. */

@@ -55,8 +55,14 @@ static inline int64_t gathered_ps(int replica)
     return share_ps(replica, 0, items);
 }
 
-/* What a stage will have to do for requests that are on their way to it. */
-static inline int64_t coming_ps(int replica, int stage)
+/* The stage that dispatch goes by. */
+static inline int target_of(int replica)
+{
+    return random_case.options.dispatch == DISPATCH_LEAST_IDLE ? 0 : naive_stage_count(replica) - 1;
+}
+
+/* What a device will have to do for requests that are on their way to it. */
+static inline int64_t coming_ps(int device)
 {
     int64_t sum_ps = 0;
 
@@ -65,27 +71,38 @@ static inline int64_t coming_ps(int replica, int stage)
         bool is_on_way = r->state == NAIVE_DISPATCHED || r->state == NAIVE_ON_LINK ||
                          r->state == NAIVE_AT_WORKER;
         bool is_formed = r->stage > 0 || r->state == NAIVE_RUNNING;
+        int stage;
 
-        if (r->replica != replica || r->state == NAIVE_ENDED || r->is_follower || r->is_back ||
+        if (r->replica < 0 || r->state == NAIVE_ENDED || r->is_follower || r->is_back)
+            continue;
+        stage = target_of(r->replica);
+        if (!stage_has(&random_case.replicas[r->replica].stages[stage], device) ||
             r->stage > stage || (r->stage == stage && !is_on_way))
             continue;
-        if (naive_max_batch(replica) > 1 && !is_formed)
-            sum_ps += share_ps(replica, stage, random_case.requests[i].items);
+        if (naive_max_batch(r->replica) > 1 && !is_formed)
+            sum_ps += share_ps(r->replica, stage, random_case.requests[i].items);
         else
-            sum_ps += naive_time_ps(replica, stage, r->size, false) +
-                      naive_time_ps(replica, stage, r->size, true);
+            sum_ps += naive_time_ps(r->replica, stage, r->size, false) +
+                      naive_time_ps(r->replica, stage, r->size, true);
     }
     return random_case.options.rules == SERVE_DLSIM ? 0 : sum_ps;
 }
 
-/* Until the devices of a stage are done with what is booked, and with what gathers there. */
-static inline int64_t backlog_ps(int replica, int stage)
+/* Until the devices of the stage are done with what is booked and on its way, and with what gathers
+ * there. */
+static inline int64_t backlog_ps(int replica)
 {
-    const struct case_stage *s = &random_case.replicas[replica].stages[stage];
-    int64_t booked_ps[CASE_DEVICES];
+    const struct case_stage *stage = &random_case.replicas[replica].stages[target_of(replica)];
+    int64_t booked_ps[CASE_DEVICES], most_ps = 0;
 
     booked_fill(booked_ps);
-    return stage_booked_ps(s, booked_ps) - naive.now_ps + (stage == 0 ? gathered_ps(replica) : 0);
+    for (int i = 0; i < stage->device_count; i++) {
+        int64_t time_ps =
+            booked_ps[stage->devices[i]] - naive.now_ps + coming_ps(stage->devices[i]);
+
+        most_ps = time_ps > most_ps ? time_ps : most_ps;
+    }
+    return most_ps + (target_of(replica) == 0 ? gathered_ps(replica) : 0);
 }
 
 /* What the rule wants least of, ties to the first; the other rules are lib/policy's. */
@@ -93,10 +110,8 @@ static inline int64_t dislike(int replica)
 {
     switch (random_case.options.dispatch) {
     case DISPATCH_LEAST_IDLE:
-        return backlog_ps(replica, 0) + coming_ps(replica, 0);
     case DISPATCH_LEAST_LAST_STAGE:
-        return backlog_ps(replica, naive_stage_count(replica) - 1) +
-               coming_ps(replica, naive_stage_count(replica) - 1);
+        return backlog_ps(replica);
     case DISPATCH_LEAST_OUTSTANDING:
         return naive_outstanding(replica);
     case DISPATCH_ROUND_ROBIN:

@@ -94,6 +94,28 @@ static void least_idle_counts_what_is_on_links_and_held(void **state)
     assert_replicas("01010");
 }
 
+/* s will keep b from 10 on, for t as well, and in the next epoch, which gives b to others. */
+static void what_is_on_its_way_counts_for_whoever_asks_for_its_device(void **state)
+{
+    (void)state;
+    fixture_stages("executable,stage,latency_s\nx,0,0.010\nx,1,0.020\ny,0,0.010\n");
+    fixture_write("p.csv", PLACED "s,0,0,a,x\ns,0,1,b,x\nt,0,0,b,y\nt,1,0,c,y\n");
+    fixture_write("w.csv", REQUESTS "0,0,s\n1,0.001,t\n2,0.001,t\n3,0.001,t\n");
+    fixture.options.dispatch = DISPATCH_LEAST_LAST_STAGE;
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[1].replica, 2); /* 20 on b */
+    assert_int_equal(fixture.result.requests[2].replica, 2); /* 10 on c */
+    assert_int_equal(fixture.result.requests[3].replica, 1); /* 20 and 20 */
+    fixture_write("p.csv", "epoch,from_s,service,replica,stage,device,executable\n"
+                           "0,0,s,0,0,a,x\n0,0,s,0,1,b,x\n0,0,t,0,0,c,y\n"
+                           "1,0.001,s,0,0,a,x\n1,0.001,s,0,1,c,x\n"
+                           "1,0.001,t,0,0,b,y\n1,0.001,t,1,0,c,y\n");
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[1].replica, 4);
+    assert_int_equal(fixture.result.requests[2].replica, 4);
+    assert_int_equal(fixture.result.requests[3].replica, 3);
+}
+
 static void steps_of_a_decoder_count_until_they_reach_the_last_stage(void **state)
 {
     (void)state;
@@ -118,6 +140,7 @@ int main(void)
         TEST(what_is_on_its_way_costs_what_it_costs_now),
         TEST(batches_count_by_their_size_once_they_are_formed),
         TEST(least_idle_counts_what_is_on_links_and_held),
+        TEST(what_is_on_its_way_counts_for_whoever_asks_for_its_device),
         cmocka_unit_test_setup_teardown(steps_of_a_decoder_count_until_they_reach_the_last_stage,
                                         tiny_set_up, fixture_tear_down),
     };
