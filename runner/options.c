@@ -83,13 +83,12 @@ static void add_pad(struct argp_state *state, struct coordinator_options *option
 
     if (!equals || equals == text || !units_parse_double(equals + 1, &ratio) || !(ratio > 0) ||
         ratio > MAX_PAD_RATIO) {
-        argp_error(state,
-                   "--pad is '%s': expected DEVICE=RATIO with a ratio above 0, such as pi0=4",
-                   text);
+        cli_error(state, "--pad is '%s': expected DEVICE=RATIO with a ratio above 0, such as pi0=4",
+                  text);
         return;
     }
     if (options->pad_count == COORDINATOR_MAX_PADS) {
-        argp_error(state, "--pad: at most %d devices", COORDINATOR_MAX_PADS);
+        cli_error(state, "--pad: at most %d devices", COORDINATOR_MAX_PADS);
         return;
     }
     *equals = '\0';
@@ -100,7 +99,7 @@ static void add_costs(struct argp_state *state, struct coordinator_options *opti
                       const char *path)
 {
     if (options->cost_count == COORDINATOR_MAX_COSTS)
-        argp_error(state, "--costs: at most %d folders", COORDINATOR_MAX_COSTS);
+        cli_error(state, "--costs: at most %d folders", COORDINATOR_MAX_COSTS);
     else
         options->costs[options->cost_count++] = path;
 }
@@ -110,15 +109,15 @@ static void check(struct argp_state *state, struct coordinator_options *options)
     if (options->wait_ps == 0) /* people start workers on other machines by hand */
         options->wait_ps = (options->is_local ? 10 : 60) * UNITS_PS_PER_S;
     if (!options->placement)
-        argp_error(state, "--placement is missing");
+        cli_error(state, "--placement is missing");
     else if (!options->workload)
-        argp_error(state, "--workload is missing");
+        cli_error(state, "--workload is missing");
     else if (!options->requests_out)
-        argp_error(state, "--requests-out is missing");
+        cli_error(state, "--requests-out is missing");
     else if (!options->stages_out)
-        argp_error(state, "--stages-out is missing");
+        cli_error(state, "--stages-out is missing");
     else if (options->pad_count > 0 && options->cost_count == 0)
-        argp_error(state, "--pad needs --costs");
+        cli_error(state, "--pad needs --costs");
 }
 
 static bool parse_path(int key, const char *text, struct coordinator_options *options)
@@ -157,10 +156,10 @@ static void check_batch(struct argp_state *state, const char *text)
     struct batch_options batch;
 
     if (!batch_parse(text, &batch, &err))
-        argp_error(state, "%s", err.text);
+        cli_error(state, "%s", err.text);
     else if (batch.kind != BATCH_NONE)
-        argp_error(state, "--batch is '%s': expected none: this version runs one request at a time",
-                   text);
+        cli_error(state, "--batch is '%s': expected none: this version runs one request at a time",
+                  text);
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -174,7 +173,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_LISTEN:
         options->listen = text;
         if (!channel_check_address("--listen", text, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         return 0;
     case KEY_LOCAL:
         options->is_local = true;
@@ -202,7 +201,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         options->is_json = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s': expected options, or the word 'worker' first", text);
+        cli_error(state, "'%s': expected options, or the word 'worker' first", text);
         return 0;
     case ARGP_KEY_END:
         check(state, options);

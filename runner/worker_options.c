@@ -22,12 +22,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_CONNECT:
         options->connect = text;
         if (!channel_check_address("--connect", text, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         return 0;
     case KEY_LISTEN:
         options->listen = text;
         if (!channel_check_address("--listen", text, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         return 0;
     case KEY_WAIT:
         options->wait_ps = cli_duration_positive_ps(state, "--wait", text);
@@ -36,11 +36,11 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         options->parent = cli_int(state, "--parent", text, 1, INT32_MAX);
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s': expected options only", text);
+        cli_error(state, "'%s': expected options only", text);
         return 0;
     case ARGP_KEY_END:
         if (!options->device || !options->connect)
-            argp_error(state, "--device and --connect are needed");
+            cli_error(state, "--device and --connect are needed");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

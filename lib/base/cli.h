@@ -26,6 +26,10 @@ struct cli_command {
     int (*run)(int argc, char **argv); /* argv[0] is "orrery-sim run"; returns an enum cli_exit */
 };
 
+/* A reader that has left, and a file at the limit of its size, are write errors from here on: they
+ * are reported, and files are dropped. cli_main does it first. */
+void cli_take_write_errors(void);
+
 /* main() of a program with sub-commands. description is the paragraph in --help, examples follows
  * the list of commands. Flushes stdout and turns a write error into exit status 2. */
 int cli_main(const char *program, const char *description, const struct cli_command *commands,
@@ -34,6 +38,10 @@ int cli_main(const char *program, const char *description, const struct cli_comm
 /* argp_parse with the rules above; prints its own message on wrong use, and --help, --version.
  * Returns false when the command must return *exit_code at once. */
 bool cli_parse(const struct argp *argp, int argc, char **argv, void *input, int *exit_code);
+
+/* As argp_error, in one line: prints "program: text" and ends the program with CLI_FAIL. */
+void cli_error(const struct argp_state *state, const char *format, ...)
+    __attribute__((noreturn, format(printf, 2, 3)));
 
 /* Prints "program: text" to stderr (program from argv[0] of the last cli_parse) and returns
  * CLI_FAIL. */
@@ -50,14 +58,14 @@ void cli_progress_begin(struct cli_progress *progress, const char *label);
 void cli_progress_update(struct cli_progress *progress, double done_ratio, const char *note);
 void cli_progress_end(struct cli_progress *progress);
 
-/* Option parsers for argp callbacks: on bad text they call argp_error (exit 2) naming the option
+/* Option parsers for argp callbacks: on bad text they call cli_error (exit 2) naming the option
  * and what was expected. */
 int64_t cli_int(struct argp_state *state, const char *option, const char *text, int64_t min,
                 int64_t max);
 int64_t cli_duration_ps(struct argp_state *state, const char *option, const char *text);
 int64_t cli_duration_positive_ps(struct argp_state *state, const char *option, const char *text);
 double cli_rate_per_s(struct argp_state *state, const char *option, const char *text);
-/* Index of text among count names; otherwise argp_error with "did you mean". */
+/* Index of text among count names; otherwise cli_error with "did you mean". */
 int cli_choice(struct argp_state *state, const char *option, const char *text,
                const char *const *names, int count);
 

@@ -1,5 +1,5 @@
 /* cli_value.c - values of options, for the callbacks that argp calls. Bad text ends the program
- * through argp_error, which exits with status 2; the values after it are never used. */
+ * through cli_error, which exits with status 2; the values after it are never used. */
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
@@ -21,11 +21,11 @@ int64_t cli_int(struct argp_state *state, const char *option, const char *text, 
     if (units_parse_int(text, &value) && value >= min && value <= max)
         return value;
     if (max == INT64_MAX || max == INT32_MAX)
-        argp_error(state, "%s%s is '%.60s': expected a whole number of at least %" PRId64,
-                   dashes(option), option, text, min);
+        cli_error(state, "%s%s is '%.60s': expected a whole number of at least %" PRId64,
+                  dashes(option), option, text, min);
     else
-        argp_error(state, "%s%s is '%.60s': expected a whole number from %" PRId64 " to %" PRId64,
-                   dashes(option), option, text, min, max);
+        cli_error(state, "%s%s is '%.60s': expected a whole number from %" PRId64 " to %" PRId64,
+                  dashes(option), option, text, min, max);
     return min;
 }
 
@@ -35,10 +35,10 @@ int64_t cli_duration_ps(struct argp_state *state, const char *option, const char
 
     if (units_parse_duration(text, &time_ps) && time_ps >= 0 && time_ps <= UNITS_MAX_PS)
         return time_ps;
-    argp_error(state,
-               "%s%s is '%.60s': expected a duration with its unit, such as 250us or 60s, of at "
-               "most 9000000s",
-               dashes(option), option, text);
+    cli_error(state,
+              "%s%s is '%.60s': expected a duration with its unit, such as 250us or 60s, of at "
+              "most 9000000s",
+              dashes(option), option, text);
     return 0;
 }
 
@@ -47,8 +47,8 @@ int64_t cli_duration_positive_ps(struct argp_state *state, const char *option, c
     int64_t time_ps = cli_duration_ps(state, option, text);
 
     if (time_ps == 0)
-        argp_error(state, "%s%s is '%.60s': expected a duration above 0", dashes(option), option,
-                   text);
+        cli_error(state, "%s%s is '%.60s': expected a duration above 0", dashes(option), option,
+                  text);
     return time_ps;
 }
 
@@ -58,8 +58,8 @@ double cli_rate_per_s(struct argp_state *state, const char *option, const char *
 
     if (units_parse_rate(text, &rate_per_s))
         return rate_per_s;
-    argp_error(state, "%s%s is '%.60s': expected a rate above 0, such as 200/s or 12/min",
-               dashes(option), option, text);
+    cli_error(state, "%s%s is '%.60s': expected a rate above 0, such as 200/s or 12/min",
+              dashes(option), option, text);
     return 1;
 }
 
@@ -72,7 +72,7 @@ int cli_choice(struct argp_state *state, const char *option, const char *text,
         if (strcmp(names[i], text) == 0)
             return i;
     }
-    argp_error(state, "%s%s is '%.60s': %s", dashes(option), option, text,
-               err_choices(text, names, count, choices));
+    cli_error(state, "%s%s is '%.60s': %s", dashes(option), option, text,
+              err_choices(text, names, count, choices));
     return 0;
 }

@@ -90,23 +90,38 @@ static bool name_temporary(struct out *out)
 }
 
 /* The folder is resolved, so that one file has one target however it is written. */
-static int open_new(struct out *out)
+static int open_new(struct out *out, const char *path)
 {
-    const char *slash = strrchr(out->path, '/');
-    const char *folder =
-        slash ? arena_strndup(out->arena, out->path, (size_t)(slash - out->path) + 1) : ".";
+    const char *slash = strrchr(path, '/');
+    const char *folder = slash ? arena_strndup(out->arena, path, (size_t)(slash - path) + 1) : ".";
     char real[PATH_MAX];
 
     if (!realpath(folder, real))
         return -1;
-    out->target = arena_printf(out->arena, "%s/%s", real, slash ? slash + 1 : out->path);
+    out->target = arena_printf(out->arena, "%s/%s", real, slash ? slash + 1 : path);
     return open_temporary(out);
+}
+
+/* Where a link leads to that has nothing at its end yet; NULL for what is no link. */
+static const char *link_target(struct out *out, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char text[PATH_MAX];
+    ssize_t length = readlink(path, text, sizeof text - 1);
+
+    if (length <= 0)
+        return NULL;
+    text[length] = '\0';
+    if (text[0] == '/' || !slash)
+        return arena_strdup(out->arena, text);
+    return arena_printf(out->arena, "%.*s/%s", (int)(slash - path), path, text);
 }
 
 /* What stands at path decides: nothing or a plain file is replaced by a rename, a device or a pipe
  * is written to. -1 and errno on failure. */
 static int open_path(struct out *out)
 {
+    const char *path = out->path, *next;
     struct stat info;
     char real[PATH_MAX];
 
@@ -117,7 +132,9 @@ static int open_path(struct out *out)
     if (stat(out->path, &info) != 0) {
         if (errno != ENOENT)
             return -1;
-        return open_new(out);
+        while ((next = link_target(out, path))) /* stat has refused those that go round */
+            path = next;
+        return open_new(out, path);
     }
     if (!S_ISREG(info.st_mode))
         return open(out->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
@@ -267,14 +284,24 @@ void out_printf(struct out *out, const char *format, ...)
     }
 }
 
+/* Of the character that text begins with; no reader lets in what is none. */
+static size_t character_bytes(const char *text, size_t left)
+{
+    size_t length = utf8_length(text, left);
+
+    return length > 0 ? length : 1;
+}
+
 void out_column(struct out *out, const char *text, int width)
 {
     size_t left = strlen(text), length;
 
     for (; width > 0 && left > 0; width--, text += length, left -= length) {
-        length = utf8_length(text, left);
-        if (length == 0)
-            length = 1; /* no reader lets it in */
+        length = character_bytes(text, left);
+        if (width == 1 && length < left) {
+            out_text(out, "\xe2\x80\xa6"); /* an ellipsis */
+            return;
+        }
         out_bytes(out, text, length);
     }
     for (; width > 0; width--)

@@ -2,7 +2,8 @@
  *
  * A file is written without a name (O_TMPFILE; under a temporary name where the file system cannot)
  * and takes its place by a rename in out_commit; a run that fails or is killed leaves the old file
- * as it was, and nothing beside it. "-" is stdout. Write errors are remembered and reported by
+ * as it was, and nothing beside it. A link stays one: the file that it leads to is written. "-" is
+ * stdout. Write errors are remembered and reported by
  * out_commit, so the put functions return nothing. */
 #ifndef ORRERY_BASE_OUT_H
 #define ORRERY_BASE_OUT_H
@@ -28,11 +29,12 @@ void out_seconds(struct out *out, int64_t time_ps); /* as units_format_seconds *
 void out_ns(struct out *out, int64_t time_ps);
 void out_double(struct out *out, double value); /* shortest; nothing for NaN or infinity */
 void out_printf(struct out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* For many short pieces in a row (lib/base/digits.h): room for count bytes, good until the next call;
- * out_took says where what was put there ends. */
+/* For many short pieces in a row (lib/base/digits.h): room for count bytes, good until the next
+ * call; out_took says where what was put there ends. */
 char *out_room(struct out *out, size_t count);
 void out_took(struct out *out, const char *end);
-/* UTF-8 text in a column of so many characters: cut there, or padded with spaces. */
+/* UTF-8 text in a column of so many characters: padded with spaces, or cut to end in an ellipsis.
+ */
 void out_column(struct out *out, const char *text, int width);
 /* A CSV field, quoted where RFC 4180 asks for it. */
 void out_csv(struct out *out, const char *text);

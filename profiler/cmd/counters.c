@@ -41,7 +41,7 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         options->sysroot = arg;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'", arg);
+        cli_error(state, "unexpected argument '%s'", arg);
         return EINVAL;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -38,12 +38,12 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (options->folders[1])
-            argp_error(state, "unexpected argument '%s'", arg);
+            cli_error(state, "unexpected argument '%s'", arg);
         options->folders[options->folders[0] ? 1 : 0] = arg;
         return 0;
     case ARGP_KEY_END:
         if (!options->folders[1])
-            argp_error(state, "expected two folders of cost tables");
+            cli_error(state, "expected two folders of cost tables");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -227,17 +227,17 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_LISTEN:
         options->listen = text;
         if (!channel_check_address("--listen", text, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         return 0;
     case KEY_CONNECT:
         options->connect = text;
         if (!channel_check_address("--connect", text, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         return 0;
     case KEY_MEDIUM:
         options->medium = text;
         if (text[0] == '\0')
-            argp_error(state, "--medium: expected a name");
+            cli_error(state, "--medium: expected a name");
         return 0;
     case 'o':
         options->output = text;
@@ -246,11 +246,11 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         options->is_json = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s': expected options only", text);
+        cli_error(state, "'%s': expected options only", text);
         return 0;
     case ARGP_KEY_END:
         if (options->listen && options->connect)
-            argp_error(state, "--listen and --connect: one end of a link is either");
+            cli_error(state, "--listen and --connect: one end of a link is either");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -24,15 +24,15 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (options->count == MAX_FOLDERS)
-            argp_error(state, "more than %d folders", MAX_FOLDERS);
+            cli_error(state, "more than %d folders", MAX_FOLDERS);
         else
             options->folders[options->count++] = arg;
         return 0;
     case ARGP_KEY_END:
         if (options->count < 2)
-            argp_error(state, "expected at least two folders of cost tables");
+            cli_error(state, "expected at least two folders of cost tables");
         else if (!options->into)
-            argp_error(state, "-o is missing: expected the folder of the merged table");
+            cli_error(state, "-o is missing: expected the folder of the merged table");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -37,13 +37,13 @@ enum {
 static void check(struct argp_state *state, const struct options *options)
 {
     if (!options->folder)
-        argp_error(state, "DIR is missing: expected the folder of a cost table");
+        cli_error(state, "DIR is missing: expected the folder of a cost table");
     else if ((options->tokens == 0) == (options->kv == 0))
-        argp_error(state, "expected --tokens for a prefill, or --kv for a decode step");
+        cli_error(state, "expected --tokens for a prefill, or --kv for a decode step");
     else if (options->kv > 0 && options->past > 0)
-        argp_error(state, "--past goes with --tokens: a decode step on K keys has K - 1 behind it");
+        cli_error(state, "--past goes with --tokens: a decode step on K keys has K - 1 behind it");
     else if (options->tokens > 0 && options->batch > 1)
-        argp_error(state, "--batch goes with --kv");
+        cli_error(state, "--batch goes with --kv");
 }
 
 static error_t on_option(int key, char *arg, struct argp_state *state)
@@ -80,7 +80,7 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (options->folder)
-            argp_error(state, "unexpected argument '%s'", arg);
+            cli_error(state, "unexpected argument '%s'", arg);
         options->folder = arg;
         return 0;
     case ARGP_KEY_END:

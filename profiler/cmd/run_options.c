@@ -117,13 +117,13 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         options->is_json = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'", arg);
+        cli_error(state, "unexpected argument '%s'", arg);
         return EINVAL;
     case ARGP_KEY_END:
         if (!options->model)
-            argp_error(state, "--model is missing: expected a name or a config.json");
+            cli_error(state, "--model is missing: expected a name or a config.json");
         else if (!options->folder)
-            argp_error(state, "-o is missing: expected the folder of the cost table");
+            cli_error(state, "-o is missing: expected the folder of the cost table");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

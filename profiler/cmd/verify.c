@@ -68,12 +68,12 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (options->folder)
-            argp_error(state, "unexpected argument '%s'", arg);
+            cli_error(state, "unexpected argument '%s'", arg);
         options->folder = arg;
         return 0;
     case ARGP_KEY_END:
         if (!options->folder)
-            argp_error(state, "DIR is missing: expected the folder of a cost table");
+            cli_error(state, "DIR is missing: expected the folder of a cost table");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -61,7 +61,7 @@ static double parse_ratio(struct argp_state *state, const char *text)
             value = -1;
     }
     if (value < 0)
-        argp_error(state, "--max-mare is '%s': expected a ratio such as 5%% or 0.05", text);
+        cli_error(state, "--max-mare is '%s': expected a ratio such as 5%% or 0.05", text);
     return is_percent ? value / 100 : value;
 }
 
@@ -95,15 +95,15 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->is_json = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", text);
+        cli_error(state, "'%s' is not an option", text);
         return 0;
     case ARGP_KEY_END:
         if (!settings->real || !settings->predicted)
-            argp_error(state, "--real and --predicted are both required");
+            cli_error(state, "--real and --predicted are both required");
         if (!settings->real_stages != !settings->predicted_stages)
-            argp_error(state, "--real-stages and --predicted-stages go together");
+            cli_error(state, "--real-stages and --predicted-stages go together");
         if (settings->exclude_trace && !settings->exclude)
-            argp_error(state, "--exclude-trace needs --exclude");
+            cli_error(state, "--exclude-trace needs --exclude");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -94,12 +94,12 @@ static void check_end(struct argp_state *state, const struct settings *settings)
     const struct footprint_load *load = &settings->load;
 
     if (!settings->placement == !settings->model)
-        argp_error(state, "give either --placement or --model");
+        cli_error(state, "give either --placement or --model");
     if (!settings->cluster)
-        argp_error(state, "--cluster is missing: memory_bytes of devices.csv");
+        cli_error(state, "--cluster is missing: memory_bytes of devices.csv");
     if (load->step_tokens > 0 && load->step_tokens < load->sequences)
-        argp_error(state, "--step-tokens is '%lld': expected at least the sequences, %lld",
-                   (long long)load->step_tokens, (long long)load->sequences);
+        cli_error(state, "--step-tokens is '%lld': expected at least the sequences, %lld",
+                  (long long)load->step_tokens, (long long)load->sequences);
 }
 
 static error_t on_option(int key, char *text, struct argp_state *state)
@@ -121,15 +121,15 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'c':
         if (settings->cost_count == SCENARIO_MAX_COSTS)
-            argp_error(state, "--costs: more than %d given; name a folder of them",
-                       SCENARIO_MAX_COSTS);
+            cli_error(state, "--costs: more than %d given; name a folder of them",
+                      SCENARIO_MAX_COSTS);
         settings->costs[settings->cost_count++] = text;
         return 0;
     case KEY_JSON:
         settings->is_json = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", text);
+        cli_error(state, "'%s' is not an option", text);
         return 0;
     case ARGP_KEY_END:
         check_end(state, settings);

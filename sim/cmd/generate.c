@@ -36,15 +36,15 @@ static void check_end(struct argp_state *state, const struct settings *settings)
     bool has_clients = load->options.clients > 0;
 
     if (!settings->output && !settings->is_described)
-        argp_error(state, "-o is missing: where the workload goes");
+        cli_error(state, "-o is missing: where the workload goes");
     if (settings->is_described && settings->output && strcmp(settings->output, "-") == 0)
-        argp_error(state, "--describe and a workload to - cannot share stdout");
+        cli_error(state, "--describe and a workload to - cannot share stdout");
     if (settings->is_json && !settings->is_described)
-        argp_error(state, "--json is about --describe, which is missing");
+        cli_error(state, "--json is about --describe, which is missing");
     if (load_has_process(load) == has_clients)
-        argp_error(state, "give either --process (open) or --clients (closed loop)");
+        cli_error(state, "give either --process (open) or --clients (closed loop)");
     if (has_clients && load_open_option(load))
-        argp_error(state, "--%s has no meaning with --clients", load_open_option(load));
+        cli_error(state, "--%s has no meaning with --clients", load_open_option(load));
 }
 
 static error_t on_option(int key, char *text, struct argp_state *state)
@@ -69,7 +69,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         state->child_inputs[0] = state->child_inputs[1] = &settings->load;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", text);
+        cli_error(state, "'%s' is not an option", text);
         return 0;
     case ARGP_KEY_END:
         check_end(state, settings);

@@ -39,7 +39,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!settings->job.output)
-            argp_error(state, "-o is missing: where the result goes");
+            cli_error(state, "-o is missing: where the result goes");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -112,12 +112,12 @@ static error_t on_list_option(int key, char *text, struct argp_state *state)
         *is_list = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' comes after an option: expected the name of an importer first",
-                   text);
+        cli_error(state, "'%s' comes after an option: expected the name of an importer first",
+                  text);
         return 0;
     case ARGP_KEY_END:
         if (!*is_list)
-            argp_error(state, "an importer is missing: try --list");
+            cli_error(state, "an importer is missing: try --list");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -118,7 +118,7 @@ static double positive(struct argp_state *state, const char *option, const char 
     double value = 1;
 
     if (!units_parse_double(text, &value) || value <= 0)
-        argp_error(state, "%s is '%s': expected a number above 0", option, text);
+        cli_error(state, "%s is '%s': expected a number above 0", option, text);
     return value;
 }
 
@@ -156,7 +156,7 @@ static error_t on_open(int key, char *text, struct argp_state *state)
         break;
     case KEY(TIME_SCALE):
         if (!load_parse_scale(text, &options->time_scale))
-            argp_error(state, "--time-scale is '%s': " LOAD_SCALE_EXPECTED, text);
+            cli_error(state, "--time-scale is '%s': " LOAD_SCALE_EXPECTED, text);
         break;
     case KEY(STATES):
     case KEY(MMPP):
@@ -199,7 +199,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         break;
     case KEY(SERVICE):
         if (!generate_parse_service(load->arena, text, options, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         load->has_shares = load->has_shares || strchr(text, ':');
         break;
     case KEY(SERVICES):

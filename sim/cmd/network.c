@@ -38,12 +38,12 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (settings->path)
-            argp_error(state, "'%s' is a second case: expected one", text);
+            cli_error(state, "'%s' is a second case: expected one", text);
         settings->path = text;
         return 0;
     case ARGP_KEY_END:
         if (!settings->path)
-            argp_error(state, "expected a case: a file, or - for stdin");
+            cli_error(state, "expected a case: a file, or - for stdin");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -79,7 +79,7 @@ static int64_t bytes_per_s(struct argp_state *state, const char *option, const c
     double rate = cli_rate_per_s(state, option, text);
 
     if (rate < 1 || rate > (double)SPREAD_MAX_BYTES_PER_S)
-        argp_error(state, "%s is '%.60s': expected from 1 to 1e15 bytes a second", option, text);
+        cli_error(state, "%s is '%.60s': expected from 1 to 1e15 bytes a second", option, text);
     return dmath_round(rate);
 }
 
@@ -88,8 +88,8 @@ static int64_t size_of(struct argp_state *state, const char *option, const char 
     int64_t bytes = 1;
 
     if (!units_parse_bytes(text, &bytes) || bytes < 1)
-        argp_error(state, "%s is '%.60s': expected a size above 0, such as 25MiB or 80GB", option,
-                   text);
+        cli_error(state, "%s is '%.60s': expected a size above 0, such as 25MiB or 80GB", option,
+                  text);
     return bytes;
 }
 
@@ -135,24 +135,24 @@ static void on_end(struct argp_state *state, struct settings *settings)
     struct spread_options *spread = &settings->spread;
 
     if (!settings->file)
-        argp_error(state, "OPS.csv is missing: an operator trace (- is stdin)");
+        cli_error(state, "OPS.csv is missing: an operator trace (- is stdin)");
     if (!settings->has_parallel)
-        argp_error(state, "--parallel is missing: expected single, data, ddp, tensor or pipeline");
+        cli_error(state, "--parallel is missing: expected single, data, ddp, tensor or pipeline");
     if (!settings->has_devices && spread->parallel != SPREAD_SINGLE)
-        argp_error(state, "--devices is missing: on how many devices");
+        cli_error(state, "--devices is missing: on how many devices");
     if (settings->has_bucket && spread->parallel != SPREAD_DDP)
-        argp_error(state, "--bucket-bytes and --first-bucket-bytes need --parallel ddp");
+        cli_error(state, "--bucket-bytes and --first-bucket-bytes need --parallel ddp");
     if (settings->has_bucket && spread->rules == SPREAD_TRIOSIM)
-        argp_error(state, "--bucket-bytes and --first-bucket-bytes need --rules default");
+        cli_error(state, "--bucket-bytes and --first-bucket-bytes need --rules default");
     if (settings->has_remote && spread->rules != SPREAD_TRIOSIM)
-        argp_error(state, "--remote-bytes-per-s needs --rules triosim");
+        cli_error(state, "--remote-bytes-per-s needs --rules triosim");
     if (settings->has_remote && spread->parallel == SPREAD_TENSOR)
-        argp_error(state, "--remote-bytes-per-s: what TrioSim fetches with --parallel tensor is "
-                          "not reproduced");
+        cli_error(state, "--remote-bytes-per-s: what TrioSim fetches with --parallel tensor is "
+                         "not reproduced");
     if (settings->chrome && spread->rules == SPREAD_TRIOSIM)
-        argp_error(state, "--chrome-trace needs --rules default");
+        cli_error(state, "--chrome-trace needs --rules default");
     if (settings->chrome && settings->is_json && strcmp(settings->chrome, "-") == 0)
-        argp_error(state, "--json and --chrome-trace -: stdout takes one of them");
+        cli_error(state, "--json and --chrome-trace -: stdout takes one of them");
     if (spread->first_bucket_bytes > spread->bucket_bytes)
         spread->first_bucket_bytes = spread->bucket_bytes;
 }
@@ -192,8 +192,8 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (settings->file)
-            argp_error(state, "'%s': expected one OPS.csv, there is '%s' already", text,
-                       settings->file);
+            cli_error(state, "'%s': expected one OPS.csv, there is '%s' already", text,
+                      settings->file);
         settings->file = text;
         return 0;
     case ARGP_KEY_END:

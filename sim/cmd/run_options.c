@@ -157,7 +157,7 @@ static const char *const on_off_names[] = { "on", "off" };
 static void add_costs(struct argp_state *state, struct scenario_files *files, const char *text)
 {
     if (files->cost_count == SCENARIO_MAX_COSTS)
-        argp_error(state, "--costs: more than %d given; name a folder of them", SCENARIO_MAX_COSTS);
+        cli_error(state, "--costs: more than %d given; name a folder of them", SCENARIO_MAX_COSTS);
     files->costs[files->cost_count++] = text;
 }
 
@@ -197,11 +197,11 @@ static void check_rules(struct argp_state *state, const struct run_settings *set
         return;
     if (settings->dispatch &&
         (serve->rules == SERVE_ALPASERVE || serve->dispatch != DISPATCH_LEAST_IDLE))
-        argp_error(state, "--rules %s has a dispatch of its own", rules);
+        cli_error(state, "--rules %s has a dispatch of its own", rules);
     if (settings->admission && (serve->rules == SERVE_ALPASERVE || serve->admission != ADMIT_NONE))
-        argp_error(state, "--rules %s has an admission of its own", rules);
+        cli_error(state, "--rules %s has an admission of its own", rules);
     if (serve->rules == SERVE_DLSIM && serve->batch.kind != BATCH_NONE)
-        argp_error(state, "--rules dlsim knows no batches");
+        cli_error(state, "--rules dlsim knows no batches");
 }
 
 /* stdout holds one thing: the report, or a file that was sent there. */
@@ -212,21 +212,21 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
     bool has_clients = load->options.clients > 0, is_open = load_has_process(load);
 
     if (!files->placement)
-        argp_error(state, "--placement is missing");
+        cli_error(state, "--placement is missing");
     if (files->cost_count == 0 && !settings->is_kafetzis)
-        argp_error(state, "--costs is missing");
+        cli_error(state, "--costs is missing");
     if ((files->workload != NULL) + has_clients + is_open != 1)
-        argp_error(state, "give either --workload, or --clients (closed loop), or --process (open "
-                          "arrivals)");
+        cli_error(state, "give either --workload, or --clients (closed loop), or --process (open "
+                         "arrivals)");
     if (files->workload && (load_is_given(load) || load_open_option(load)))
-        argp_error(state, "--service, --prompt, --rate and their like describe requests that are "
-                          "made here, not those of a --workload file");
+        cli_error(state, "--service, --prompt, --rate and their like describe requests that are "
+                         "made here, not those of a --workload file");
     if (has_clients && load_open_option(load))
-        argp_error(state, "--%s has no meaning with --clients", load_open_option(load));
+        cli_error(state, "--%s has no meaning with --clients", load_open_option(load));
     if (settings->kv_option && settings->serve.batch.kind != BATCH_CONTINUOUS)
-        argp_error(state, "--%s is of --batch continuous, which is missing", settings->kv_option);
+        cli_error(state, "--%s is of --batch continuous, which is missing", settings->kv_option);
     if (settings->window_ps > 0 && !settings->paths[OUT_UTILISATION])
-        argp_error(state, "--window is of --utilisation-out, which is missing");
+        cli_error(state, "--window is of --utilisation-out, which is missing");
     if (settings->window_ps == 0)
         settings->window_ps = UNITS_PS_PER_S;
     check_rules(state, settings);
@@ -236,9 +236,9 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
         for (int k = 0; path && k < i; k++)
             if (settings->paths[k] && strcmp(settings->paths[k], path) == 0 &&
                 strcmp(path, "/dev/null") != 0)
-                argp_error(state, "two outputs go to '%s'", path);
+                cli_error(state, "two outputs go to '%s'", path);
         if (path && strcmp(path, "-") == 0 && settings->is_json)
-            argp_error(state, "--json and an output to - cannot share stdout");
+            cli_error(state, "--json and an output to - cannot share stdout");
         if (path && strcmp(path, "-") == 0)
             settings->paths[OUT_REPORT] = NULL;
     }
@@ -311,7 +311,7 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_BATCH:
         if (!batch_parse(text, &serve->batch, &err))
-            argp_error(state, "%s", err.text);
+            cli_error(state, "%s", err.text);
         return 0;
     case KEY_MEMORY:
         serve->memory = (enum serve_memory)cli_choice(state, "--memory", text, serve_memory_names,
@@ -396,7 +396,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         state->child_inputs[0] = state->child_inputs[1] = &settings->files.load;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", text);
+        cli_error(state, "'%s' is not an option", text);
         return 0;
     case ARGP_KEY_END:
         check_end(state, settings);

@@ -50,15 +50,15 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->output = text;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", text);
+        cli_error(state, "'%s' is not an option", text);
         return 0;
     case ARGP_KEY_END:
         if (!settings->stages[0] || !settings->output)
-            argp_error(state, "--stages and -o are both required");
+            cli_error(state, "--stages and -o are both required");
         if (settings->requests[1] && !settings->stages[1])
-            argp_error(state, "--against-requests needs --against");
+            cli_error(state, "--against-requests needs --against");
         if (!strchr(settings->names, ','))
-            argp_error(state, "--names is '%s': expected two names, A,B", settings->names);
+            cli_error(state, "--names is '%s': expected two names, A,B", settings->names);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

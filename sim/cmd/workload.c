@@ -116,8 +116,8 @@ static void meta_add(struct settings *settings, const char *key, const char *val
 static void add_file(struct argp_state *state, struct settings *settings, const char *text)
 {
     if (settings->file_count == settings->most_files)
-        argp_error(state, "'%s' is one file too many: expected %s%d", text,
-                   settings->most_files > 1 ? "at most " : "", settings->most_files);
+        cli_error(state, "'%s' is one file too many: expected %s%d", text,
+                  settings->most_files > 1 ? "at most " : "", settings->most_files);
     settings->files[settings->file_count++] = text;
 }
 
@@ -126,7 +126,7 @@ static int64_t scale_of(struct argp_state *state, const char *option, const char
     int64_t scale = 1;
 
     if (!load_parse_scale(text, &scale))
-        argp_error(state, "%s is '%s': " LOAD_SCALE_EXPECTED, option, text);
+        cli_error(state, "%s is '%s': " LOAD_SCALE_EXPECTED, option, text);
     return scale;
 }
 
@@ -190,7 +190,7 @@ static error_t on_scale(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_CV:
         if (!units_parse_double(text, &scale->cv) || scale->cv < 0 || scale->cv > MAX_CV)
-            argp_error(state, "--cv is '%s': expected a number from 0 to %g", text, MAX_CV);
+            cli_error(state, "--cv is '%s': expected a number from 0 to %g", text, MAX_CV);
         scale->has_cv = true;
         meta_add(settings, "cv", text);
         return 0;
@@ -220,9 +220,9 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (settings->file_count == 0)
-            argp_error(state, "no workload FILE is given");
+            cli_error(state, "no workload FILE is given");
         if (!settings->output)
-            argp_error(state, "-o is missing: where the workload goes");
+            cli_error(state, "-o is missing: where the workload goes");
         return 0;
     default:
         return on_scale(key, text, state);

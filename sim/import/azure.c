@@ -2,6 +2,7 @@
 #include "sim/import/azure.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
@@ -74,8 +75,8 @@ static double positive(struct argp_state *state, const char *option, const char 
     double value = 1;
 
     if (!units_parse_double(text, &value) || value <= 0 || value > most)
-        argp_error(state, "--%s is '%.60s': expected a number above 0 and at most %g", option, text,
-                   most);
+        cli_error(state, "--%s is '%.60s': expected a number above 0 and at most %g", option, text,
+                  most);
     return value;
 }
 
@@ -128,7 +129,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (settings->output && !settings->prompt)
-            argp_error(state, "--output needs --prompt: a decoder has both");
+            cli_error(state, "--output needs --prompt: a decoder has both");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

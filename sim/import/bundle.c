@@ -2,6 +2,7 @@
 #include "sim/import/bundle.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/out.h"
 #include "lib/format/cost.h"
 #include <ctype.h>
@@ -12,7 +13,7 @@ int32_t bundle_bits(struct argp_state *state, const char *option, const char *te
     int64_t bits = cli_int(state, option, text, 8, 32);
 
     if (bits != 8 && bits != 16 && bits != 32)
-        argp_error(state, "%s is '%s': expected 8, 16 or 32", option, text);
+        cli_error(state, "%s is '%s': expected 8, 16 or 32", option, text);
     return (int32_t)bits;
 }
 

@@ -6,6 +6,7 @@
 #include "sim/import/burstgpt.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/csv.h"
 #include "lib/base/dist.h"
 #include "lib/base/err.h"
@@ -64,8 +65,8 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (settings->replay.service_count > 1)
-            argp_error(state, "--service is given twice: expected one name for all rows, or none "
-                              "for a service a model");
+            cli_error(state, "--service is given twice: expected one name for all rows, or none "
+                             "for a service a model");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

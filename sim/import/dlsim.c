@@ -2,6 +2,7 @@
 #include "sim/import/dlsim.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
@@ -53,27 +54,27 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_MODEL:
         if (text[0] == '\0')
-            argp_error(state, "--model is '': expected a name");
+            cli_error(state, "--model is '': expected a name");
         settings->model = text;
         return 0;
     case KEY_SERVICE:
         if (settings->service_count == DLSIM_MAX_MODELS)
-            argp_error(state, "--service: more than %d services", DLSIM_MAX_MODELS);
+            cli_error(state, "--service: more than %d services", DLSIM_MAX_MODELS);
         else if (text[0] == '\0')
-            argp_error(state, "--service is '': expected a name");
+            cli_error(state, "--service is '': expected a name");
         else
             settings->services[settings->service_count++] = text;
         return 0;
     case KEY_STALL_RATIO:
         if (!units_parse_double(text, &settings->stall_ratio) || settings->stall_ratio < 1)
-            argp_error(state, "--stall-ratio is '%.60s': expected a number of at least 1", text);
+            cli_error(state, "--stall-ratio is '%.60s': expected a number of at least 1", text);
         return 0;
     case ARGP_KEY_INIT:
         dlsim_defaults(settings);
         return 0;
     case ARGP_KEY_END:
         if (settings->model && settings->service_count > 0)
-            argp_error(state, "give either --model or --service");
+            cli_error(state, "give either --model or --service");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -8,6 +8,7 @@
 #include "sim/import/mlperf.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/dist.h"
 #include "lib/base/err.h"
 #include "lib/base/hash.h"
@@ -144,7 +145,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_SERVICE:
         if (text[0] == '\0')
-            argp_error(state, "--service is '': expected a name");
+            cli_error(state, "--service is '': expected a name");
         settings->service = text;
         return 0;
     case KEY_RATE:
@@ -176,7 +177,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (settings->output && !settings->prompt)
-            argp_error(state, "--output needs --prompt: a decoder has both");
+            cli_error(state, "--output needs --prompt: a decoder has both");
         return 0;
     default:
         return on_count(key, text, state);

@@ -2,6 +2,7 @@
 #include "sim/import/replay.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/workload.h"
@@ -33,9 +34,9 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     switch (key) {
     case KEY_SERVICE:
         if (options->service_count == REPLAY_MAX_SERVICES)
-            argp_error(state, "--service: more than %d services", REPLAY_MAX_SERVICES);
+            cli_error(state, "--service: more than %d services", REPLAY_MAX_SERVICES);
         else if (text[0] == '\0')
-            argp_error(state, "--service is '': expected a name");
+            cli_error(state, "--service is '': expected a name");
         else
             options->services[options->service_count++] = text;
         return 0;
@@ -53,7 +54,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_TIME_SCALE:
         if (!units_parse_decimal(text, 9, &options->scale_nano) || options->scale_nano <= 0)
-            argp_error(state, "--time-scale is '%.60s': expected a number above 0", text);
+            cli_error(state, "--time-scale is '%.60s': expected a number above 0", text);
         options->time_scale = text;
         return 0;
     case KEY_REPLICATION:
@@ -65,8 +66,8 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (options->until && options->until_ps <= options->from_ps)
-            argp_error(state, "--until is '%.60s': expected more than --from, which is %.60s",
-                       options->until, options->from ? options->from : "0");
+            cli_error(state, "--until is '%.60s': expected more than --from, which is %.60s",
+                      options->until, options->from ? options->from : "0");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

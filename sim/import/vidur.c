@@ -8,6 +8,7 @@
 #include "sim/import/vidur.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/csv.h"
 #include "lib/base/dmath.h"
 #include "lib/base/err.h"
@@ -73,7 +74,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!settings->model)
-            argp_error(state, "--model is missing: which model was profiled");
+            cli_error(state, "--model is missing: which model was profiled");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -14,8 +14,11 @@ void phases_text(const struct phases *phases, struct out *out)
         char mean[UNITS_TEXT_BYTES];
         int64_t mean_ps = dmath_round(row->mean_s * (double)UNITS_PS_PER_S);
 
-        out_printf(out, "%-24.23s%-24.23s%14s%12.2f %%\n", row->service, row->phase,
-                   units_format_human(mean_ps, mean), 100 * row->share_ratio);
+        out_column(out, row->service, 23);
+        out_char(out, ' ');
+        out_column(out, row->phase, 23);
+        out_printf(out, " %14s%12.2f %%\n", units_format_human(mean_ps, mean),
+                   100 * row->share_ratio);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <cmocka.h> /* after the four headers that it needs */
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include <dirent.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -243,6 +245,75 @@ static void a_link_stays_a_link(void **state)
     assert_string_equal(slurp(f, path), "new");
 }
 
+/* Two links in a row, one of them relative and in another folder: the file appears at their end. */
+static void a_link_to_nothing_stays_one_as_well(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    const char *folder = in_folder(f, "sub"), *path = in_folder(f, "sub/real.csv");
+    const char *first = in_folder(f, "first.csv"), *second = in_folder(f, "second.csv");
+    struct stat info;
+    struct out *out;
+
+    assert_int_equal(mkdir(folder, 0777), 0);
+    assert_int_equal(symlink("second.csv", first), 0);
+    assert_int_equal(symlink("sub/real.csv", second), 0);
+    out = out_open(f->arena, first, &err);
+    assert_non_null(out);
+    out_text(out, "new");
+    assert_int_equal(access(path, F_OK), -1);
+    assert_true(out_commit(out, &err));
+    assert_string_equal(slurp(f, path), "new");
+    assert_true(lstat(first, &info) == 0 && S_ISLNK(info.st_mode));
+    assert_true(lstat(second, &info) == 0 && S_ISLNK(info.st_mode));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+    assert_null(out_open(f->arena, first, &err)); /* the folder is not there */
+    assert_int_equal(unlink(second), 0);
+    assert_int_equal(symlink("first.csv", second), 0);
+    err = (struct err)ERR_INIT;
+    assert_null(out_open(f->arena, first, &err)); /* round and round */
+    assert_non_null(strstr(err.text, "symbolic links"));
+}
+
+/* The default action of the signal would end the process. */
+static void a_file_at_the_limit_of_its_size_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit old, low;
+    struct err err = ERR_INIT;
+    const char *path = in_folder(f, "large.csv");
+    struct out *out;
+    bool is_done;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = (struct rlimit){ 100000, old.rlim_max };
+    cli_take_write_errors();
+    out = out_open(f->arena, path, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    for (int i = 0; i < 20000; i++)
+        out_text(out, "0123456789");
+    is_done = out_commit(out, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_false(is_done);
+    assert_non_null(strstr(err.text, "large.csv: File too large"));
+    assert_int_equal(count_files(f->folder), 0);
+}
+
+static void a_text_too_long_for_its_column_ends_in_an_ellipsis(void **state)
+{
+    struct fixture *f = *state;
+    struct out *out = out_open_memory(f->arena);
+
+    out_column(out, "ab", 4);
+    out_column(out, "|abcd", 5);
+    out_column(out, "|abcde", 5);
+    out_column(out, "|\xc3\xa9\xc3\xa9\xc3\xa9", 3);
+    out_column(out, "", 2);
+    out_column(out, "x", 0);
+    assert_string_equal(out_memory(out, NULL), "ab  |abcd|abc\xe2\x80\xa6|\xc3\xa9\xe2\x80\xa6  ");
+}
+
 static void a_full_disk_fails_the_commit(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +476,9 @@ int main(void)
         RULE(large_writes_arrive_whole),
         RULE(room_is_there_however_much_is_asked_for),
         RULE(a_link_stays_a_link),
+        RULE(a_link_to_nothing_stays_one_as_well),
+        RULE(a_file_at_the_limit_of_its_size_is_an_error),
+        RULE(a_text_too_long_for_its_column_ends_in_an_ellipsis),
         RULE(a_full_disk_fails_the_commit),
         RULE(a_full_disk_is_noticed_when_the_buffer_overflows_as_well),
         RULE(special_files_are_written_not_replaced),
