@@ -109,11 +109,8 @@ struct cost_stage {
     int32_t batch;   /* 1 when not given */
     long line;
 };
-/* NULL when there is no such row. batch 1. */
-const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
-                                         int32_t stage);
-/* The same of a pass of `batch` items. Between profiled sizes there is nothing: a larger profiled
- * size with padding, or a smaller one, is the caller's choice. */
+/* Of a pass of `batch` items; NULL when there is no such row. Between profiled sizes there is
+ * nothing: a larger profiled size with padding, or a smaller one, is the caller's choice. */
 const struct cost_stage *cost_stage_find_batch(const struct cost_table *table,
                                                const char *executable, int32_t stage,
                                                int32_t batch);

@@ -217,12 +217,6 @@ const struct cost_stage *cost_stage_find_batch(const struct cost_table *table,
                : NULL;
 }
 
-const struct cost_stage *cost_stage_find(const struct cost_table *table, const char *executable,
-                                         int32_t stage)
-{
-    return cost_stage_find_batch(table, executable, stage, 1);
-}
-
 const struct cost_stage *cost_stage_first(const struct cost_table *table, const char *executable,
                                           int32_t stage)
 {

@@ -4,10 +4,8 @@
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
-#include "lib/base/out.h"
 #include "lib/format/cluster.h"
 #include "lib/format/names.h"
-#include "lib/format/table.h"
 #include <assert.h>
 #include <stdbool.h>
 #include <string.h>
@@ -296,25 +294,4 @@ struct events *events_load(struct arena *arena, const char *path, const struct c
     }
     csv_close(csv);
     return err->kind == ERR_NONE ? events : NULL;
-}
-
-/* ---- writing ---- */
-
-void events_write(struct out *out, const struct events *events, const char *const *meta)
-{
-    table_begin(out, "events", meta);
-    for (int c = 0; c < COLUMN_COUNT; c++)
-        out_printf(out, "%s%s", c > 0 ? "," : "", columns[c].name);
-    out_char(out, '\n');
-    for (size_t i = 0; i < events->count; i++) {
-        const struct event *event = &events->events[i];
-
-        out_seconds(out, event->time_ps);
-        out_char(out, ',');
-        out_csv(out, event->name);
-        out_printf(out, ",%s,", kind_names[event->kind]);
-        if (event->kind == EVENT_BITS_PER_S || event->kind == EVENT_SPEED_RATIO)
-            out_double(out, event->value);
-        out_char(out, '\n');
-    }
 }

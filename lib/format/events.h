@@ -54,6 +54,4 @@ struct events {
 struct events *events_load(struct arena *arena, const char *path, const struct cluster *cluster,
                            struct err *err);
 /* Of each event time_ps, name, kind and value. meta as for table_begin. */
-void events_write(struct out *out, const struct events *events, const char *const *meta);
-
 #endif

@@ -342,36 +342,3 @@ double mmpp_switches_per_s(const struct mmpp *mmpp)
         sum -= mmpp->stationary[s] * *entry(mmpp, s, s);
     return sum;
 }
-
-/* The gaps are of phase type: with D = diag(rates) - q and arrivals of mean rate r, the second
- * moment is 2/r pi D^-1 1 (Fischer and Meier-Hellstern 1993). D y = 1 is solved by elimination: D
- * is an M-matrix, so its pivots never vanish. */
-double mmpp_gap_cv(struct arena *arena, const struct mmpp *mmpp)
-{
-    int n = mmpp->state_count;
-    struct mmpp d = *mmpp;
-    double *y = arena_array(arena, (size_t)n, sizeof *y), second = 0, squared;
-
-    d.switches_per_s = arena_array(arena, (size_t)n * (size_t)n, sizeof(double));
-    for (int i = 0; i < n; i++) {
-        y[i] = 1;
-        for (int j = 0; j < n; j++)
-            *entry(&d, i, j) = (i == j ? mmpp->rates_per_s[i] : 0) - *entry(mmpp, i, j);
-    }
-    for (int k = 0; k < n; k++)
-        for (int i = k + 1; i < n; i++) {
-            double factor = *entry(&d, i, k) / *entry(&d, k, k);
-
-            for (int j = k; j < n; j++)
-                *entry(&d, i, j) -= factor * *entry(&d, k, j);
-            y[i] -= factor * y[k];
-        }
-    for (int k = n - 1; k >= 0; k--) {
-        for (int j = k + 1; j < n; j++)
-            y[k] -= *entry(&d, k, j) * y[j];
-        y[k] /= *entry(&d, k, k);
-        second += mmpp->stationary[k] * y[k];
-    }
-    squared = 2 * mmpp->rate_per_s * second - 1;
-    return squared > 0 ? dmath_sqrt(squared) : 0;
-}

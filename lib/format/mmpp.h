@@ -32,7 +32,5 @@ struct mmpp *mmpp_load(struct arena *arena, const char *path, struct err *err);
 struct mmpp *mmpp_parse(struct arena *arena, const char *text, const char *option, struct err *err);
 /* Rate at which the state changes, in the mean. */
 double mmpp_switches_per_s(const struct mmpp *mmpp);
-/* Coefficient of variation of the time between two arrivals. */
-double mmpp_gap_cv(struct arena *arena, const struct mmpp *mmpp);
 
 #endif

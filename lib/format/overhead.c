@@ -4,10 +4,8 @@
 #include "lib/base/csv.h"
 #include "lib/base/dmath.h"
 #include "lib/base/err.h"
-#include "lib/base/out.h"
 #include "lib/base/rng.h"
 #include "lib/base/units.h"
-#include "lib/format/table.h"
 #include <assert.h>
 
 enum { WHERE, DIST, MEAN_S, SD_S, SCALE, COLUMN_COUNT };
@@ -88,29 +86,6 @@ bool overhead_load(struct arena *arena, const char *path, struct overheads *over
         continue;
     csv_close(csv);
     return err->kind == ERR_NONE;
-}
-
-void overhead_write(struct out *out, const struct overheads *overheads, const char *const *meta)
-{
-    table_begin(out, "overheads", meta);
-    for (int c = 0; c < COLUMN_COUNT; c++)
-        out_printf(out, "%s%s", c > 0 ? "," : "", columns[c].name);
-    out_char(out, '\n');
-    for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++) {
-        const struct overhead *overhead = &overheads->at[i];
-
-        if (!overhead->is_given)
-            continue;
-        out_printf(out, "%s,%s,", where_names[i], dist_names[overhead->dist]);
-        out_seconds(out, overhead->mean_ps);
-        out_char(out, ',');
-        if (has_sd(overhead->dist))
-            out_seconds(out, overhead->sd_ps);
-        out_char(out, ',');
-        if (overhead->scale_per_stage_ratio > 0)
-            out_double(out, overhead->scale_per_stage_ratio);
-        out_char(out, '\n');
-    }
 }
 
 /* ---- what is built in ---- */

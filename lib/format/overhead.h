@@ -44,9 +44,6 @@ struct overheads {
  * distribution does not have. */
 bool overhead_load(struct arena *arena, const char *path, struct overheads *overheads,
                    struct err *err);
-/* meta as for table_begin. */
-void overhead_write(struct out *out, const struct overheads *overheads, const char *const *meta);
-
 struct overheads overhead_none(void);
 /* Those of AlpaServe's fast simulator: every response 0.011 s, every stage 0.9 % longer for each
  * stage of its replica. */
@@ -57,9 +54,10 @@ struct overheads overhead_alpaserve(void);
  * normal draw counts without its sign, as in AlpaServe. */
 int64_t overhead_draw(const struct overhead *overhead, uint64_t seed, enum overhead_where where,
                       uint64_t request, uint64_t stage);
-/* What a profiled stage takes in a replica of stage_count stages: latency_ps x (1 + stage_count x
- * the sum of scale_per_stage_ratio), rounded; saturates at UNITS_MAX_PS. AlpaServe's penalty of
- * pipelines: it is part of the stage, which its devices are busy for. */
+/* What a stage takes in a replica that is placed in stage_count stages, however many profiled ones
+ * they hold: latency_ps x (1 + stage_count x the sum of scale_per_stage_ratio), rounded; saturates
+ * at UNITS_MAX_PS. AlpaServe's penalty of pipelines: it is part of the stage, which its devices are
+ * busy for. */
 int64_t overhead_stage_ps(const struct overheads *overheads, int64_t latency_ps, int stage_count);
 
 #endif

@@ -1,6 +1,7 @@
 /* admit.c - what a request asks of its model, before and during its run. */
 #include "lib/policy/admit.h"
 
+#include "lib/base/saturate.h"
 #include "lib/format/model.h"
 #include <assert.h>
 #include <stddef.h>
@@ -37,30 +38,24 @@ void admit_step_tokens(int32_t prompt_tokens, int32_t step, int32_t *new_tokens,
     *past_tokens = step == 0 ? 0 : prompt_tokens + step - 1;
 }
 
-/* duration_ps >= 0 */
-static int64_t after_ps(int64_t instant_ps, int64_t duration_ps)
-{
-    return instant_ps > INT64_MAX - duration_ps ? INT64_MAX : instant_ps + duration_ps;
-}
-
 int64_t admit_slo_finish_ps(int64_t now_ps, const int64_t *free_ps, const int64_t *latency_ps,
                             int count)
 {
     int64_t time_ps = now_ps;
 
     for (int i = 0; i < count; i++)
-        time_ps = after_ps(free_ps[i] > time_ps ? free_ps[i] : time_ps, latency_ps[i]);
+        time_ps = saturate_add(free_ps[i] > time_ps ? free_ps[i] : time_ps, latency_ps[i]);
     return time_ps;
 }
 
 int64_t admit_deadline_ps(int64_t arrival_ps, int64_t slo_ps)
 {
-    return slo_ps == 0 ? ADMIT_NO_DEADLINE : after_ps(arrival_ps, slo_ps);
+    return slo_ps == 0 ? ADMIT_NO_DEADLINE : saturate_add(arrival_ps, slo_ps);
 }
 
 bool admit_slo_ok(int64_t finish_ps, int64_t margin_ps, int64_t arrival_ps, int64_t slo_ps)
 {
-    int64_t back_ps = after_ps(finish_ps, margin_ps);
+    int64_t back_ps = saturate_add(finish_ps, margin_ps);
 
-    return slo_ps == 0 || (back_ps < INT64_MAX && back_ps <= after_ps(arrival_ps, slo_ps));
+    return slo_ps == 0 || (back_ps < INT64_MAX && back_ps <= saturate_add(arrival_ps, slo_ps));
 }

@@ -4,6 +4,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include <assert.h>
 #include <stddef.h>
@@ -111,12 +112,6 @@ bool batch_parse(const char *text, struct batch_options *options, struct err *er
 
 /* ---- fixed ---- */
 
-/* duration_ps >= 0 */
-static int64_t after_ps(int64_t instant_ps, int64_t duration_ps)
-{
-    return instant_ps > INT64_MAX - duration_ps ? INT64_MAX : instant_ps + duration_ps;
-}
-
 struct prefix { /* the oldest requests of a queue */
     int64_t count, items;
 };
@@ -143,12 +138,12 @@ static struct prefix prefix_grow(struct prefix prefix, const struct batch_ask *a
 static bool does_wait(const struct batch_options *options, const struct batch_ask *ask,
                       int64_t finish_ps, int64_t *until_ps)
 {
-    *until_ps = after_ps(ask->arrival_ps, options->wait_ps);
+    *until_ps = saturate_add(ask->arrival_ps, options->wait_ps);
     if (options->wait_ps == 0 || *until_ps <= ask->now_ps ||
         ask->items >= ask->sizes[ask->size_count - 1])
         return false;
     return finish_ps > ask->deadline_ps || ask->deadline_ps == BATCH_NEVER ||
-           after_ps(finish_ps, *until_ps - ask->now_ps) <= ask->deadline_ps;
+           saturate_add(finish_ps, *until_ps - ask->now_ps) <= ask->deadline_ps;
 }
 
 struct batch_decision batch_decide(const struct batch_options *options, const struct batch_ask *ask)

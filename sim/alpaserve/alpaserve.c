@@ -3,6 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "sim/alpaserve/internal.h"
@@ -125,7 +126,7 @@ void alpaserve_next_epoch(struct run *run)
 
         if (run->taken_ps[i] == 0)
             continue;
-        run->clock_ps[i] = run_after_ps(begin_ps, run->taken_ps[i]);
+        run->clock_ps[i] = saturate_add(begin_ps, run->taken_ps[i]);
         gap_keep(run, i, begin_ps);
     }
 }
@@ -142,7 +143,7 @@ static inline bool book(struct run *run, const struct alpaserve_arrival *arrival
     path = choice_path(run, choice);
     if (arrival->items > 1)
         size = path_size(path, arrival->items);
-    finish_ps = run_after_ps(path_predict_ps(run, path, size, enter_ps),
+    finish_ps = saturate_add(path_predict_ps(run, path, size, enter_ps),
                              alpaserve_response_ps(run, arrival->request_id));
     if (finish_ps > run_deadline_ps(run, arrival))
         return alpaserve_end(run, arrival, NULL, TRACE_DROPPED, 0, enter_ps, err);

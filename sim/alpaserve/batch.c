@@ -6,6 +6,7 @@
  * order. */
 #include "lib/policy/batch.h"
 #include "lib/base/arena.h"
+#include "lib/base/saturate.h"
 #include "sim/alpaserve/groups.h"
 #include "sim/alpaserve/internal.h"
 #include "sim/engine/engine.h"
@@ -160,7 +161,7 @@ static bool queue_serve(struct batches *b, const struct path *path, struct queue
 
         ask.items_at = ask.items > ask.count ? items_at : NULL;
         b->response_ps = alpaserve_response_ps(b->run, head->request_id);
-        b->enter_ps = run_after_ps(now_ps, b->response_ps);
+        b->enter_ps = saturate_add(now_ps, b->response_ps);
         decision = batch_decide(&path->batch, &ask);
         *action = decision.action;
         *until_ps = decision.until_ps;

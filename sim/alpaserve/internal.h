@@ -4,6 +4,7 @@
 #ifndef ORRERY_SIM_ALPASERVE_INTERNAL_H
 #define ORRERY_SIM_ALPASERVE_INTERNAL_H
 
+#include "lib/base/saturate.h"
 #include "lib/format/overhead.h"
 #include "lib/policy/plan.h"
 #include "sim/alpaserve/alpaserve.h"
@@ -74,18 +75,12 @@ bool alpaserve_end(const struct run *run, const struct alpaserve_arrival *arriva
                    int64_t end_ps, struct err *err);
 void alpaserve_next_epoch(struct run *run);
 
-/* duration_ps >= 0 */
-static inline int64_t run_after_ps(int64_t instant_ps, int64_t duration_ps)
-{
-    return instant_ps > INT64_MAX - duration_ps ? INT64_MAX : instant_ps + duration_ps;
-}
-
 static inline int64_t run_deadline_ps(const struct run *run,
                                       const struct alpaserve_arrival *arrival)
 {
     int64_t slo_ps = arrival->slo_ps > 0 ? arrival->slo_ps : run->options->slo_ps;
 
-    return slo_ps > 0 ? run_after_ps(arrival->arrival_ps, slo_ps) : INT64_MAX;
+    return slo_ps > 0 ? saturate_add(arrival->arrival_ps, slo_ps) : INT64_MAX;
 }
 
 /* Latencies of all stages in a batch of that size. */
@@ -147,7 +142,7 @@ static inline int64_t path_predict_ps(const struct run *run, const struct path *
     for (int32_t k = 0; k < path->stage_count; k++) {
         int64_t clock_ps = path_clock_ps(run, path, k);
 
-        time_ps = run_after_ps(clock_ps > time_ps ? clock_ps : time_ps, latency_ps[k]);
+        time_ps = saturate_add(clock_ps > time_ps ? clock_ps : time_ps, latency_ps[k]);
         run->times_ps[k] = time_ps;
     }
     return time_ps;

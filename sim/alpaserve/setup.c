@@ -1,8 +1,10 @@
 /* setup.c - costs, clocks and choices of a run by AlpaServe's rules, before time starts. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
+#include "lib/policy/black_box.h"
 #include "lib/policy/price.h"
 #include "sim/alpaserve/internal.h"
 #include <assert.h>
@@ -94,91 +96,45 @@ static void path_clocks(struct run *run, struct path *path, const struct plan_re
 
 /* ---- costs ---- */
 
-static const struct cost_table *table_of(const struct run *run, int32_t device, struct err *err)
-{
-    const struct cluster *cluster = run->plan->cluster;
-    const struct cluster_device *d = &cluster->devices[device];
-    const struct cost_table *table = cost_set_find(run->input->costs, d->type);
-
-    if (!table)
-        err_at(err, arena_printf(run->arena, "%s/devices.csv", cluster->path), d->line, 0,
-               "type is '%s': none of the cost tables given is of that device type", d->type);
-    return table;
-}
-
-/* What both lists hold stays in the first. */
-static int32_t intersect(int32_t *sizes, int32_t count, const int32_t *others, int other_count)
-{
-    int32_t kept = 0;
-    int at = 0;
-
-    for (int32_t i = 0; i < count; i++) {
-        while (at < other_count && others[at] < sizes[i])
-            at++;
-        if (at < other_count && others[at] == sizes[i])
-            sizes[kept++] = sizes[i];
-    }
-    return kept;
-}
-
 /* The batches that all stages were profiled with, on each of their devices. */
 static bool path_sizes(struct run *run, struct path *path, const struct plan_replica *replica,
                        struct err *err)
 {
-    int32_t *common = NULL, most = INT32_MAX;
+    int32_t most = INT32_MAX;
 
     for (int k = 0; k < replica->stage_count; k++) {
         const struct plan_stage *stage = &replica->stages[k];
         int32_t bound = stage->max_batch > 0 ? stage->max_batch : run->options->batch.max_size;
 
         most = bound < most ? bound : most;
-        for (int i = 0; i < stage->device_count; i++) {
-            const struct cost_table *table = table_of(run, stage->devices[i], err);
-            const int32_t *sizes;
-            int count;
-
-            if (!table)
-                return false;
-            count = cost_batch_sizes(table, stage->executable, &sizes);
-            if (!common) {
-                common = arena_array(run->arena, (size_t)count, sizeof *common);
-                for (int at = 0; at < count; at++)
-                    common[path->size_count++] = sizes[at];
-            }
-            path->size_count = intersect(common, path->size_count, sizes, count);
-        }
     }
-    assert(common != NULL); /* no replica without a stage, and no stage without a device */
+    path->sizes =
+        black_box_sizes(run->arena, run->plan, run->input->costs, replica, &path->size_count, err);
+    if (!path->sizes)
+        return false;
     if (run->options->batch.kind == BATCH_FIXED)
-        path->size_count = batch_size_count(most, common, path->size_count);
-    path->sizes = common;
+        path->size_count = batch_size_count(most, path->sizes, path->size_count);
     path->batch = run->options->batch;
     path->batch.max_size = most;
     return true;
 }
 
-/* Profiled stages of one stage run in turn; its slowest device sets the pace. */
+/* Its slowest device sets the pace. */
 static bool stage_cost(const struct run *run, const struct plan_stage *stage, int32_t size,
                        int stage_count, int64_t *latency_ps, struct err *err)
 {
     *latency_ps = 0;
     for (int i = 0; i < stage->device_count; i++) {
-        const struct cost_table *table = table_of(run, stage->devices[i], err);
-        int64_t sum_ps = 0;
+        int32_t device = stage->devices[i];
+        const struct cost_table *table =
+            black_box_table(run->arena, run->plan, run->input->costs, device, err);
+        struct black_box box;
+        int64_t time_ps;
 
-        for (int32_t k = stage->exec_first; table && k <= stage->exec_last; k++) {
-            const struct cost_stage *row = cost_stage_find_batch(table, stage->executable, k, size);
-
-            if (!row)
-                return err_set(err, ERR_INPUT,
-                               "%s/stages.csv: no row for stage %d of '%s' in batch %d",
-                               cost_path(table), (int)k, stage->executable, (int)size);
-            sum_ps = run_after_ps(sum_ps, row->latency_ps);
-        }
-        if (!table)
+        if (!table || !black_box_read(table, stage, size, &box, err))
             return false;
-        sum_ps = price_scale(sum_ps, run->plan->cluster->devices[stage->devices[i]].speed_ratio);
-        *latency_ps = sum_ps > *latency_ps ? sum_ps : *latency_ps;
+        time_ps = price_scale(box.latency_ps, run->plan->cluster->devices[device].speed_ratio);
+        *latency_ps = time_ps > *latency_ps ? time_ps : *latency_ps;
     }
     *latency_ps = overhead_stage_ps(&run->overheads, *latency_ps, stage_count);
     return true;

@@ -3,6 +3,7 @@
 #define ORRERY_SIM_GENERATE_LATER_H
 
 #include "lib/base/dmath.h"
+#include "lib/base/saturate.h"
 #include <stdint.h>
 
 /* at_ps + dmath_round(gap_ps) for gaps of at least 0; INT64_MAX where time has run out. Which way a
@@ -20,7 +21,7 @@ static inline int64_t later_ps(int64_t at_ps, double gap_ps)
     } else {
         gap = dmath_round(gap_ps);
     }
-    return gap > INT64_MAX - at_ps ? INT64_MAX : at_ps + gap;
+    return saturate_add(at_ps, gap);
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/dmath.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/profile.h"
 #include <stdbool.h>
@@ -141,11 +142,6 @@ double varying_rate_per_s(const struct varying *varying)
     return varying->rate_per_s;
 }
 
-static int64_t sum_ps(int64_t at_ps, int64_t gap_ps)
-{
-    return gap_ps > INT64_MAX - at_ps ? INT64_MAX : at_ps + gap_ps;
-}
-
 /* Where a piece begins; INT64_MAX where time has ended before. */
 static int64_t start_ps_of(const struct varying *varying, const struct varying_place *place)
 {
@@ -154,7 +150,7 @@ static int64_t start_ps_of(const struct varying *varying, const struct varying_p
     if (varying->period_ps > 0 &&
         __builtin_mul_overflow(place->period, varying->period_ps, &period_start_ps))
         return INT64_MAX;
-    return sum_ps(period_start_ps, varying->pieces[place->piece].from_ps);
+    return saturate_add(period_start_ps, varying->pieces[place->piece].from_ps);
 }
 
 static void add_periods(struct varying_place *place, double count)
@@ -218,15 +214,15 @@ static int64_t walk_ps(const struct varying *varying, struct varying_place *plac
         if (start_ps == INT64_MAX)
             return INT64_MAX;
         if (piece->to_ps == INT64_MAX)
-            return piece->rate > 0
-                       ? sum_ps(sum_ps(start_ps, since_ps), invert_ps(piece, since_ps, mass))
-                       : INT64_MAX;
+            return piece->rate > 0 ? saturate_add(saturate_add(start_ps, since_ps),
+                                                  invert_ps(piece, since_ps, mass))
+                                   : INT64_MAX;
         length_ps = piece->to_ps - piece->from_ps;
         left = since_ps == 0 ? piece->mass : mass_between(piece, since_ps, length_ps);
         if (left > 0 && mass <= left) {
-            int64_t at_ps = sum_ps(since_ps, invert_ps(piece, since_ps, mass));
+            int64_t at_ps = saturate_add(since_ps, invert_ps(piece, since_ps, mass));
 
-            return sum_ps(start_ps, at_ps < length_ps ? at_ps : length_ps);
+            return saturate_add(start_ps, at_ps < length_ps ? at_ps : length_ps);
         }
         mass -= left > 0 ? left : 0;
         since_ps = 0;

@@ -20,8 +20,6 @@ struct spread {
  */
 int64_t spread_row_ps(const struct spread *spread, int32_t row, int64_t samples);
 int64_t spread_tensor_bytes(const struct spread *spread, int32_t tensor, int64_t samples);
-/* Saturates. */
-int64_t spread_add(int64_t a, int64_t b);
 /* bytes over a link, without its latency. Saturates. */
 int64_t spread_link_ps(const struct spread *spread, int64_t bytes);
 /* `passes` rounds of a ring, each N - 1 steps of 1/N of the bytes and the latency of a message: 2

@@ -7,6 +7,7 @@
  * free as soon as it has computed: messages travel by themselves, in order. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/ops.h"
 #include "sim/ops/internal.h"
@@ -25,8 +26,8 @@ static int64_t *row_times(const struct spread *spread)
     for (int32_t i = 0; i < roles->forward_count; i++)
         times[i] = spread->ops->rows[i].busy_ps;
     for (int32_t i = 0; i < roles->backward_count; i++)
-        times[roles->partner[i]] = spread_add(times[roles->partner[i]],
-                                              spread->ops->rows[roles->forward_count + i].busy_ps);
+        times[roles->partner[i]] = saturate_add(
+            times[roles->partner[i]], spread->ops->rows[roles->forward_count + i].busy_ps);
     return times;
 }
 
@@ -57,7 +58,7 @@ static void cut_by_time(const struct spread *spread)
     int64_t low = -1, high = 0; /* low: not enough, high: enough */
 
     for (int32_t i = 0; i < count; i++)
-        high = spread_add(high, times[i]);
+        high = saturate_add(high, times[i]);
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
 
@@ -170,7 +171,7 @@ static void time_stages(struct pipeline *pipeline)
         else if (i < roles->forward_count + roles->backward_count)
             sum =
                 &pipeline->backward_ps[stage_of(spread, roles->partner[i - roles->forward_count])];
-        *sum = spread_add(*sum, time_ps);
+        *sum = saturate_add(*sum, time_ps);
     }
     for (size_t s = 0; s < stages; s++)
         pipeline->optimizer_ps[s] =
@@ -214,7 +215,7 @@ static void transfer(struct pipeline *pipeline, int32_t from, int32_t to, int32_
     pipeline->arrived[to] = message;
     spread->result->messages++;
     spread->result->devices[from].sent_bytes =
-        spread_add(spread->result->devices[from].sent_bytes, bytes);
+        saturate_add(spread->result->devices[from].sent_bytes, bytes);
 }
 
 /* Tasks of a lane run in order of being added: micro-batch after micro-batch. */

@@ -3,6 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/ops.h"
 #include "sim/ops/internal.h"
@@ -64,17 +65,12 @@ int64_t spread_link_ps(const struct spread *spread, int64_t bytes)
     return bytes == 0 ? 0 : units_mul_div(bytes, UNITS_PS_PER_S, spread->options.link_bytes_per_s);
 }
 
-int64_t spread_add(int64_t a, int64_t b)
-{
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
-}
-
 int64_t spread_ring_ps(const struct spread *spread, int64_t bytes, int passes)
 {
     int64_t steps = (int64_t)passes * (spread->options.devices - 1);
 
-    return spread_add(part_of(spread_link_ps(spread, bytes), steps, spread->options.devices),
-                      part_of(spread->options.link_latency_ps, steps, 1));
+    return saturate_add(part_of(spread_link_ps(spread, bytes), steps, spread->options.devices),
+                        part_of(spread->options.link_latency_ps, steps, 1));
 }
 
 int64_t spread_ring_sent_bytes(const struct spread *spread, int64_t bytes, int passes)

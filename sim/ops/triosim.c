@@ -10,6 +10,7 @@
  * backward pass begins on a memory without what the forward pass left. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/ops.h"
 #include "sim/ops/internal.h"
@@ -80,11 +81,11 @@ static void count_ring(struct spread *spread, int64_t bytes, int64_t time_ps)
     struct spread_result *result = spread->result;
 
     result->collectives++;
-    result->collective_bytes = spread_add(result->collective_bytes, bytes);
-    result->communication_ps = spread_add(result->communication_ps, time_ps);
+    result->collective_bytes = saturate_add(result->collective_bytes, bytes);
+    result->communication_ps = saturate_add(result->communication_ps, time_ps);
     for (int32_t d = 0; d < spread->options.devices; d++)
         result->devices[d].sent_bytes =
-            spread_add(result->devices[d].sent_bytes, spread_ring_sent_bytes(spread, bytes, 2));
+            saturate_add(result->devices[d].sent_bytes, spread_ring_sent_bytes(spread, bytes, 2));
 }
 
 /* ---- data ---- */
@@ -102,7 +103,7 @@ static void run_data(struct triosim *triosim)
             units_mul_div(units_mul_div(bytes, UNITS_PS_PER_S, spread->options.remote_bytes_per_s),
                           2 * ((int64_t)spread->options.devices - 1), spread->options.devices);
     count_ring(spread, bytes, time_ps);
-    spread->result->iteration_ps = spread_add(spread->result->iteration_ps, time_ps);
+    spread->result->iteration_ps = saturate_add(spread->result->iteration_ps, time_ps);
 }
 
 /* ---- ddp ---- */
@@ -162,14 +163,14 @@ static int64_t bucket_bytes(const struct triosim *triosim, int32_t row, struct t
 
         if (texts->rank[tensor] < 0)
             continue;
-        bytes = spread_add(bytes, triosim_bytes(&triosim->scale, ops->tensors[tensor].bytes));
+        bytes = saturate_add(bytes, triosim_bytes(&triosim->scale, ops->tensors[tensor].bytes));
         texts->is_reduced[tensor] = true;
         for (; texts->reduced < texts->rank[tensor]; texts->reduced++) {
             int32_t other = texts->at[texts->reduced].tensor;
 
             if (!texts->is_reduced[other])
                 bytes =
-                    spread_add(bytes, triosim_bytes(&triosim->scale, ops->tensors[other].bytes));
+                    saturate_add(bytes, triosim_bytes(&triosim->scale, ops->tensors[other].bytes));
             texts->is_reduced[other] = true;
         }
     }
@@ -192,7 +193,7 @@ static void run_ddp(struct triosim *triosim)
         if (bytes == 0)
             continue;
         count_ring(spread, bytes, over_link(triosim, bytes));
-        ring_ps = spread_add(later(ring_ps, triosim->starts_ps[row]), over_link(triosim, bytes));
+        ring_ps = saturate_add(later(ring_ps, triosim->starts_ps[row]), over_link(triosim, bytes));
     }
     spread->result->iteration_ps = later(spread->result->iteration_ps, ring_ps);
 }
@@ -211,15 +212,15 @@ static void run_tensor(struct triosim *triosim)
         const struct ops_row *row = &spread->ops->rows[i];
         int64_t bytes = triosim_bytes(&triosim->scale, row->out_bytes);
 
-        compute_ps = spread_add(compute_ps,
-                                triosim_row_ps(&triosim->scale, row, row->is_tp_split ? count : 1));
+        compute_ps = saturate_add(
+            compute_ps, triosim_row_ps(&triosim->scale, row, row->is_tp_split ? count : 1));
         if (row->is_tp_split && count > 1 && bytes > 0)
             count_ring(spread, units_mul_div(bytes, 1, count),
                        units_mul_div(over_link(triosim, bytes), 1, count));
     }
     for (int32_t d = 0; d < count; d++)
         spread->result->devices[d].compute_ps = compute_ps;
-    spread->result->iteration_ps = spread_add(compute_ps, spread->result->communication_ps);
+    spread->result->iteration_ps = saturate_add(compute_ps, spread->result->communication_ps);
 }
 
 /* ---- pipeline ---- */
@@ -284,14 +285,14 @@ static int64_t pass(struct trio_pipeline *pipeline, struct stage *stage, const s
     if (slice->count > 0)
         first_ps = triosim_row_ps(&triosim->scale, &triosim->spread->ops->rows[rows[0]], 1);
     if (stage->busy_ps > at_ps)
-        end_ps = spread_add(later(stage->busy_ps, spread_add(at_ps, first_ps)),
-                            played.compute_end_ps - first_ps);
+        end_ps = saturate_add(later(stage->busy_ps, saturate_add(at_ps, first_ps)),
+                              played.compute_end_ps - first_ps);
     else
-        end_ps = spread_add(at_ps, played.compute_end_ps);
+        end_ps = saturate_add(at_ps, played.compute_end_ps);
     stage->busy_ps = end_ps;
-    stage->fetch_end_ps = later(stage->fetch_end_ps, spread_add(at_ps, played.fetch_end_ps));
-    stage->fetch_ps = spread_add(stage->fetch_ps, played.fetch_ps);
-    triosim->spread->result->devices[stage - pipeline->stages].compute_ps = spread_add(
+    stage->fetch_end_ps = later(stage->fetch_end_ps, saturate_add(at_ps, played.fetch_end_ps));
+    stage->fetch_ps = saturate_add(stage->fetch_ps, played.fetch_ps);
+    triosim->spread->result->devices[stage - pipeline->stages].compute_ps = saturate_add(
         triosim->spread->result->devices[stage - pipeline->stages].compute_ps, played.compute_ps);
     pipeline->end_ps = later(pipeline->end_ps, later(end_ps, stage->fetch_end_ps));
     return end_ps;
@@ -315,10 +316,10 @@ static int64_t send(struct trio_pipeline *pipeline, int32_t from, int direction,
         triosim_receive(to->memory, row);
     }
     stage->link_ps[direction] =
-        spread_add(later(stage->link_ps[direction], at_ps), over_link(triosim, bytes));
+        saturate_add(later(stage->link_ps[direction], at_ps), over_link(triosim, bytes));
     spread->result->messages++;
     spread->result->devices[from].sent_bytes =
-        spread_add(spread->result->devices[from].sent_bytes, bytes);
+        saturate_add(spread->result->devices[from].sent_bytes, bytes);
     return stage->link_ps[direction];
 }
 

@@ -2,6 +2,7 @@
  * data, ddp and tensor. One device and the ring stand for all. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/ops.h"
 #include "sim/ops/internal.h"
@@ -95,8 +96,8 @@ static int32_t stream_ring(struct stream *stream, int32_t row, int32_t part, int
 
     graph_after(stream->graph, task, stream->tasks[row]);
     result->collectives++;
-    result->collective_bytes = spread_add(result->collective_bytes, bytes);
-    result->devices[0].sent_bytes = spread_add(
+    result->collective_bytes = saturate_add(result->collective_bytes, bytes);
+    result->devices[0].sent_bytes = saturate_add(
         result->devices[0].sent_bytes, spread_ring_sent_bytes(stream->spread, bytes, passes));
     return task;
 }

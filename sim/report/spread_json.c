@@ -1,6 +1,7 @@
 /* spread_json.c - an iteration on several devices, as one JSON object. */
 #include "lib/base/cli.h"
 #include "lib/base/json.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/ops.h"
 #include "sim/ops/roles.h"
@@ -76,11 +77,8 @@ static void put_times(struct json_writer *json, const struct spread_result *resu
         put_seconds(json, result, "fetch_s", result->fetch_ps);
     else
         json_put_null(json, "fetch_s");
-    for (int32_t d = 0; d < result->options.devices; d++) {
-        int64_t sent = result->devices[d].sent_bytes;
-
-        moved = moved > INT64_MAX - sent ? INT64_MAX : moved + sent;
-    }
+    for (int32_t d = 0; d < result->options.devices; d++)
+        moved = saturate_add(moved, result->devices[d].sent_bytes);
     json_put_int(json, "collectives", result->collectives);
     json_put_int(json, "collective_bytes", result->collective_bytes);
     json_put_int(json, "messages", result->messages);

@@ -4,6 +4,7 @@
  * batch goes through all stages of its replica as one job. */
 #include "sim/serve/internal.h"
 
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 
 struct batcher {
@@ -134,9 +135,9 @@ static int64_t finish_ps(void *arg, int32_t size)
     const struct serve *serve = batcher->serve;
     int number = size_number(batcher->lane, size);
     int64_t back_ps = ledger_back_ps(serve, batcher->lane, number);
-    int64_t left_ps = ledger_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine));
 
-    return left_ps > INT64_MAX - back_ps ? INT64_MAX : left_ps + back_ps;
+    return saturate_add(
+        ledger_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine)), back_ps);
 }
 
 static struct batch_decision ask(struct serve *serve, struct batcher *batcher)

@@ -9,19 +9,13 @@
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/format/overhead.h"
+#include "lib/policy/black_box.h"
 #include "lib/policy/price.h"
 #include "lib/policy/quantise.h"
 
 static const struct cost_table *table_of(const struct serve *serve, int32_t device, struct err *err)
 {
-    const struct cluster *cluster = serve->input->plan->cluster;
-    const struct cluster_device *d = &cluster->devices[device];
-    const struct cost_table *table = cost_set_find(serve->input->costs, d->type);
-
-    if (!table)
-        err_at(err, arena_printf(serve->arena, "%s/devices.csv", cluster->path), d->line, 0,
-               "type is '%s': none of the cost tables given is of that device type", d->type);
-    return table;
+    return black_box_table(serve->arena, serve->input->plan, serve->input->costs, device, err);
 }
 
 int32_t costs_most_items(const struct serve_input *input)
@@ -35,53 +29,21 @@ int32_t costs_most_items(const struct serve_input *input)
     return most;
 }
 
-/* Keeps the sizes that the table has too. */
-static int intersect(int32_t *sizes, int count, const struct cost_table *table,
-                     const char *executable)
-{
-    const int32_t *known;
-    int known_count = cost_batch_sizes(table, executable, &known), kept = 0, k = 0;
-
-    for (int i = 0; i < count; i++) {
-        while (k < known_count && known[k] < sizes[i])
-            k++;
-        if (k < known_count && known[k] == sizes[i])
-            sizes[kept++] = sizes[i];
-    }
-    return kept;
-}
-
 /* The batch sizes that every device of every stage is profiled for. */
 static bool sizes_find(struct serve *serve, struct lane *lane, struct err *err)
 {
+    const struct plan *plan = serve->input->plan;
     const struct plan_stage *first = lane->sites[0].stage;
     const struct cost_table *table = table_of(serve, first->devices[0], err);
-    const int32_t *known;
-    int32_t *sizes;
-    int count;
 
-    if (!table)
+    lane->sizes = black_box_sizes(serve->arena, plan, serve->input->costs,
+                                  &plan->replicas[first->replica], &lane->size_count, err);
+    if (!table || !lane->sizes)
         return false;
-    count = cost_batch_sizes(table, first->executable, &known);
-    sizes = arena_array(serve->arena, (size_t)count, sizeof(*sizes));
-    for (int i = 0; i < count; i++)
-        sizes[i] = known[i];
-    for (int s = 0; s < lane->stage_count; s++) {
-        const struct plan_stage *stage = lane->sites[s].stage;
-
-        for (int i = 0; i < stage->device_count; i++) {
-            table = table_of(serve, stage->devices[i], err);
-            if (!table)
-                return false;
-            count = intersect(sizes, count, table, stage->executable);
-        }
-    }
-    lane->sizes = sizes;
-    lane->size_count = count;
-    if (count > INT16_MAX) /* a flight has 16 bits for the number of its size */
+    if (lane->size_count > INT16_MAX) /* a flight has 16 bits for the number of its size */
         return err_set(err, ERR_INPUT, "%s: executable '%s' has %d batch sizes: at most %d",
-                       cost_path(table), first->executable, count, INT16_MAX);
-    return count > 0 ||
+                       cost_path(table), first->executable, lane->size_count, INT16_MAX);
+    return lane->size_count > 0 ||
            err_set(err, ERR_INPUT, "%s: the stages of executable '%s' have no batch size in common",
                    cost_path(table), first->executable);
 }
@@ -108,24 +70,17 @@ static bool device_jobs(struct serve *serve, const struct lane *lane, struct sit
         return false;
     for (int b = 0; b < lane->size_count; b++) {
         struct job *job = &site->raw_jobs[position * lane->size_count + b];
+        struct black_box box;
 
-        for (int32_t k = stage->exec_first; k <= stage->exec_last; k++) {
-            const struct cost_stage *row =
-                cost_stage_find_batch(table, stage->executable, k, lane->sizes[b]);
-
-            if (!row)
-                return err_set(err, ERR_INPUT, "%s/stages.csv: no row for stage %d of '%s'",
-                               cost_path(table), (int)k, stage->executable);
-            job->cost_ps = engine_after_ps(job->cost_ps, row->latency_ps);
-            job->gap_ps = row->gap_ps;
-            if (position == 0) /* the device that sends */
-                site->output_bytes[b] = row->output_bytes;
-        }
+        if (!black_box_read(table, stage, lane->sizes[b], &box, err))
+            return false;
+        job->cost_ps = engine_after_ps(0, box.latency_ps);
+        job->gap_ps = serve->options->rules == SERVE_DLSIM ? 0 : box.gap_ps;
         if (serve->input->overheads)
             job->cost_ps =
                 overhead_stage_ps(serve->input->overheads, job->cost_ps, lane->stage_count);
-        if (serve->options->rules == SERVE_DLSIM)
-            job->gap_ps = 0;
+        if (position == 0) /* the device that sends */
+            site->output_bytes[b] = box.output_bytes;
     }
     (void)cost_stage_memory(table, stage->executable, stage->exec_first, stage->exec_last,
                             lane->sizes[lane->size_count - 1], &weight_bytes, &activation_bytes);

@@ -137,7 +137,7 @@ static void stages_are_found_whatever_their_order(void **state)
     assert_int_equal(cost_stage_count(table, "big"), 2);
     assert_int_equal(cost_stage_count(table, "small"), 1);
     assert_int_equal(cost_stage_count(table, "none"), 0);
-    const struct cost_stage *stage = cost_stage_find(table, "big", 1);
+    const struct cost_stage *stage = cost_stage_find_batch(table, "big", 1, 1);
     assert_non_null(stage);
     assert_int_equal(stage->latency_ps, INT64_C(73400000000));
     assert_int_equal(stage->gap_ps, INT64_C(3000000000));
@@ -148,12 +148,12 @@ static void stages_are_found_whatever_their_order(void **state)
     assert_int_equal(stage->activation_bytes, 8);
     assert_int_equal(stage->output_bytes, 9);
     assert_int_equal(stage->line, 2);
-    stage = cost_stage_find(table, "big", 0);
+    stage = cost_stage_find_batch(table, "big", 0, 1);
     assert_int_equal(stage->latency_ps, INT64_C(70000000000)); /* batch 1, not 4 */
     assert_int_equal(stage->devices, 0);                       /* not given */
     assert_string_equal(stage->model, "");
-    assert_null(cost_stage_find(table, "big", 2));
-    assert_null(cost_stage_find(table, "zzz", 0));
+    assert_null(cost_stage_find_batch(table, "big", 2, 1));
+    assert_null(cost_stage_find_batch(table, "zzz", 0, 1));
 }
 
 static void batch_sizes_are_listed_and_found(void **state)
@@ -182,9 +182,8 @@ static void batch_sizes_are_listed_and_found(void **state)
     assert_int_equal(cost_stage_find_batch(table, "b", 0, 2)->latency_ps, INT64_C(200000000000));
     assert_null(cost_stage_find_batch(table, "b", 0, 4));
     assert_null(cost_stage_find_batch(table, "b", 2, 8));
-    assert_ptr_equal(cost_stage_find(table, "b", 1), cost_stage_find_batch(table, "b", 1, 1));
-    assert_null(cost_stage_find(table, "a", 0));      /* not profiled with batch 1 */
-    assert_non_null(cost_stage_first(table, "a", 0)); /* the smallest that was */
+    assert_null(cost_stage_find_batch(table, "a", 0, 1)); /* not profiled with batch 1 */
+    assert_non_null(cost_stage_first(table, "a", 0));     /* the smallest that was */
     assert_true(cost_stage_count(table, "a") > 0);
     assert_int_equal(cost_stage_count(table, "d"), 0);
 }
@@ -221,7 +220,7 @@ static void rows_of_other_device_types_are_tables_of_those_types(void **state)
                   "executable,stage,latency_s,device_type\ne,0,0.1,a\ne,0,0.2,\nf,0,0.2,lab\n");
     assert_true(cost_set_load(scratch->arena, root, 1, &set, scratch_err(scratch)));
     assert_int_equal(set.count, 2);
-    assert_int_equal(cost_stage_find(cost_set_find(&set, "lab"), "e", 0)->latency_ps,
+    assert_int_equal(cost_stage_find_batch(cost_set_find(&set, "lab"), "e", 0, 1)->latency_ps,
                      INT64_C(200000000000));
 
     scratch_write(scratch, "lab/stages.csv", "executable,stage,latency_s\n");

@@ -226,30 +226,6 @@ static void a_missing_file_or_column_is_an_error(void **state)
         cluster, scratch_err(scratch)));
 }
 
-static void what_is_written_reads_back(void **state)
-{
-    struct scratch *scratch = *state;
-    static const char *const meta[] = { "seed", "1", NULL };
-    const char *rows = "0.5,pi1,down,\n1,lan,bits_per_s,10000000\n1,lan/pi1,down,\n"
-                       "2.000000000001,gpu0,speed_ratio,0.1\n3,pi1,up,\n";
-    const char *text = "# orrery: events 1\n# seed: 1\n" HEAD;
-    struct out *out = out_open_memory(scratch->arena), *again = out_open_memory(scratch->arena);
-    const struct cluster *cluster = cluster_of(scratch);
-
-    const struct events *events =
-        events_load(scratch->arena,
-                    scratch_write(scratch, "e.csv", arena_printf(scratch->arena, HEAD "%s", rows)),
-                    cluster, scratch_err(scratch));
-    assert_non_null(events);
-    events_write(out, events, meta);
-    assert_string_equal(scratch_text(out), arena_printf(scratch->arena, "%s%s", text, rows));
-    events = events_load(scratch->arena, scratch_write(scratch, "e.csv", scratch_text(out)),
-                         cluster, scratch_err(scratch));
-    assert_non_null(events);
-    events_write(again, events, meta);
-    assert_string_equal(scratch_text(out), scratch_text(again));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,7 +239,6 @@ int main(void)
         scratch_test(bad_events_are_located),
         scratch_test(a_misspelt_target_is_guessed),
         scratch_test(a_missing_file_or_column_is_an_error),
-        scratch_test(what_is_written_reads_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * mistake with its place. */
 #include "lib/format/mmpp.h"
 
+#include "tests/unit/mmpp_cv.h"
 #include "tests/unit/scratch.h"
 #include <math.h>
 #include <setjmp.h>

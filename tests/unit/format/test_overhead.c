@@ -97,22 +97,6 @@ static void bad_rows_are_located(void **state)
     }
 }
 
-static void what_is_written_reads_back(void **state)
-{
-    struct scratch *scratch = *state;
-    static const char *const meta[] = { "source", "a test", NULL };
-    const char *text = "# orrery: overheads 1\n# source: a test\n" HEAD
-                       "submit,constant,0.0005,,\ndispatch,normal,0.0025,0,\n"
-                       "worker,exp,0.000000000001,,\nresponse,lognormal,0.011,0.002,0.009\n";
-    struct out *out = out_open_memory(scratch->arena);
-    struct overheads o;
-
-    assert_true(overhead_load(scratch->arena, scratch_write(scratch, "o.csv", text), &o,
-                              scratch_err(scratch)));
-    overhead_write(out, &o, meta);
-    assert_string_equal(scratch_text(out), text);
-}
-
 static struct overhead overhead_of(enum overhead_dist dist, int64_t mean_ps, int64_t sd_ps)
 {
     return (struct overhead){ .is_given = true, .dist = dist, .mean_ps = mean_ps, .sd_ps = sd_ps };
@@ -277,7 +261,6 @@ int main(void)
         scratch_test(every_column_is_read),
         scratch_test(optional_columns_may_be_left_out_and_a_table_may_be_empty),
         scratch_test(bad_rows_are_located),
-        scratch_test(what_is_written_reads_back),
         cmocka_unit_test(constants_and_what_is_not_given_draw_nothing),
         cmocka_unit_test(draws_have_the_given_mean_and_deviation),
         cmocka_unit_test(a_normal_draw_counts_without_its_sign),

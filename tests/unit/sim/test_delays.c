@@ -210,6 +210,13 @@ static void a_ratio_lengthens_the_stages_themselves(void **state)
     assert_int_equal(fixture.result.requests[0].finish_ps, 18 * MS); /* 15 x (1 + 2 x 0.1) */
     assert_int_equal(fixture.result.devices[0].busy_ps, 12 * MS);
     assert_e2e_ms(0, 29);
+    fixture_write("p.csv", "service,replica,stage,device,executable,layers\ns,0,0,a,x,0-1\n");
+    fixture_must_run(); /* placed as one stage: 15 x (1 + 0.1) */
+    assert_int_equal(fixture.result.requests[0].finish_ps, 16500 * UNITS_PS_PER_US);
+    fixture.options.rules = SERVE_ALPASERVE;
+    overheads(WHERE "response,constant,0.011,,0.1\n");
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].finish_ps, 27500 * UNITS_PS_PER_US);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)

@@ -9,6 +9,7 @@
 #include "lib/format/mmpp.h"
 #include "lib/format/profile.h"
 #include "sim/generate/later.h"
+#include "tests/unit/mmpp_cv.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

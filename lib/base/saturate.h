@@ -1,0 +1,13 @@
+/* saturate.h - sums of times and sizes that stop at the largest number. */
+#ifndef ORRERY_BASE_SATURATE_H
+#define ORRERY_BASE_SATURATE_H
+
+#include <stdint.h>
+
+/* a + b for b >= 0, INT64_MAX at most. */
+static inline int64_t saturate_add(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+#endif
