@@ -106,9 +106,9 @@ const char *err_closest(const char *word, const char *const *names, int count)
         return NULL;
     for (int i = 0; i < count; i++) {
         size_t name_length = strlen(names[i]);
-        int d;
+        int d, longer = (int)length - (int)name_length; /* each letter more or less is a step */
 
-        if (name_length > WORD_MAX)
+        if (name_length > WORD_MAX || longer > limit || -longer > limit)
             continue;
         d = distance(word, (int)length, names[i], (int)name_length);
         if (d > limit)
