@@ -4,14 +4,13 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/ring.h"
 #include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-#define FIRST_ROOM 16 /* a power of two, as every later room */
 
 const char *const batch_names[BATCH_KIND_COUNT] = {
     [BATCH_NONE] = "none",
@@ -208,77 +207,51 @@ int batch_oldest(const int64_t *heads_ps, int count)
 
 struct batch_queue {
     struct arena *arena;
-    enum batch_kind kind;
-    int32_t *jobs;
-    size_t room, head, length;
+    struct ring jobs;
 };
 
 struct batch_queue *batch_queue_create(struct arena *arena, enum batch_kind kind)
 {
     struct batch_queue *queue = arena_alloc(arena, sizeof *queue);
 
-    assert(kind < BATCH_KIND_COUNT);
+    assert(kind < BATCH_KIND_COUNT); /* of all kinds the oldest leaves first */
     queue->arena = arena;
-    queue->kind = kind;
-    queue->room = FIRST_ROOM;
-    queue->jobs = arena_array(arena, queue->room, sizeof *queue->jobs);
     return queue;
-}
-
-static int32_t *slot(const struct batch_queue *queue, size_t index)
-{
-    return &queue->jobs[(queue->head + index) & (queue->room - 1)];
 }
 
 void batch_push(struct batch_queue *queue, int32_t job)
 {
     assert(job >= 0); /* -1 stands for an empty queue */
-    if (queue->length == queue->room) {
-        /* Unrolled, the part that had wrapped round comes to lie behind the rest. */
-        queue->jobs =
-            arena_grow(queue->arena, queue->jobs, queue->room, 2 * queue->room, sizeof job);
-        memcpy(queue->jobs + queue->room, queue->jobs, queue->head * sizeof job);
-        queue->room *= 2;
-    }
-    *slot(queue, queue->length++) = job;
+    ring_push(&queue->jobs, queue->arena, job);
 }
 
 int32_t batch_peek(const struct batch_queue *queue)
 {
-    return queue->length == 0 ? -1 : *slot(queue, 0);
+    return ring_peek(&queue->jobs);
 }
 
 int32_t batch_take(struct batch_queue *queue)
 {
-    int32_t job = batch_peek(queue);
-
-    if (job >= 0) {
-        queue->head = (queue->head + 1) & (queue->room - 1);
-        queue->length--;
-    }
-    return job;
+    return queue->jobs.count > 0 ? ring_take(&queue->jobs) : -1;
 }
 
 int32_t batch_at(const struct batch_queue *queue, int64_t position)
 {
-    assert(position >= 0 && (size_t)position < queue->length);
-    return *slot(queue, (size_t)position);
+    assert(position >= 0 && position < (int64_t)queue->jobs.count);
+    return ring_at(&queue->jobs, (uint32_t)position);
 }
 
 int64_t batch_length(const struct batch_queue *queue)
 {
-    return (int64_t)queue->length;
+    return (int64_t)queue->jobs.count;
 }
 
 void batch_remove(struct batch_queue *queue, bool (*gone)(void *arg, int32_t job), void *arg)
 {
-    size_t kept = 0;
-
-    for (size_t i = 0; i < queue->length; i++) {
-        int32_t job = *slot(queue, i);
+    for (uint32_t left = queue->jobs.count; left > 0; left--) {
+        int32_t job = ring_take(&queue->jobs);
 
         if (!gone(arg, job))
-            *slot(queue, kept++) = job;
+            ring_push(&queue->jobs, queue->arena, job);
     }
-    queue->length = kept;
 }
