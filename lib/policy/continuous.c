@@ -36,6 +36,16 @@ int32_t continuous_default_budget(int32_t max_seqs, bool has_chunks, int32_t max
     return !has_chunks && max_context > budget ? max_context : budget;
 }
 
+/* Each batch in flight has entries of its own. */
+static void create_in_flight(struct continuous *c)
+{
+    size_t count = (size_t)c->options.max_in_flight, max_seqs = (size_t)c->options.max_seqs;
+
+    c->in_flight = arena_array(c->arena, count, sizeof *c->in_flight);
+    for (size_t i = 0; i < count; i++)
+        c->in_flight[i].entries = arena_array(c->arena, max_seqs, sizeof *c->entries);
+}
+
 struct continuous *continuous_create(struct arena *arena, const struct continuous_options *options)
 {
     struct continuous *c = arena_alloc(arena, sizeof *c);
@@ -59,8 +69,14 @@ struct continuous *continuous_create(struct arena *arena, const struct continuou
     c->batch.entries = c->entries;
     c->ends.firsts = c->firsts;
     c->ends.finished = c->finished;
-    if (options->key)
+    if (options->max_in_flight > 1)
+        create_in_flight(c);
+    if (options->key) {
         create_cache(c);
+    } else if (options->long_prefill_tokens == 0 && !c->in_flight) {
+        c->phases = arena_array(arena, (size_t)options->block_tokens, sizeof *c->phases);
+        c->leaving = arena_array(arena, max_seqs, sizeof *c->leaving);
+    }
     return c;
 }
 
@@ -122,7 +138,7 @@ void continuous_arrive(struct continuous *c, int32_t prompt_tokens, int32_t outp
     c->work_tokens += prompt_tokens + output_tokens - 1;
 }
 
-static void queue_push_head(struct continuous *c, int32_t index)
+void continuous_queue_head(struct continuous *c, int32_t index)
 {
     c->requests[index].next = c->waiting_head;
     if (c->waiting_head == NO_REQUEST)
@@ -131,7 +147,7 @@ static void queue_push_head(struct continuous *c, int32_t index)
     count_waiting(c);
 }
 
-static int32_t queue_take(struct continuous *c)
+int32_t continuous_queue_take(struct continuous *c)
 {
     int32_t index = c->waiting_head;
 
@@ -144,15 +160,7 @@ static int32_t queue_take(struct continuous *c)
 
 /* ---- blocks of requests ---- */
 
-static int32_t blocks_needed(const struct continuous *c, const struct request *request,
-                             int32_t tokens)
-{
-    int32_t need = continuous_blocks(c, request->computed + tokens) - request->block_count;
-
-    return need > 0 ? need : 0;
-}
-
-static void table_reserve(struct continuous *c, struct block_table *table, int32_t count)
+void continuous_reserve_table(struct continuous *c, struct block_table *table, int32_t count)
 {
     int32_t room = table->room > 0 ? table->room : 16;
 
@@ -178,7 +186,7 @@ void continuous_take(struct continuous *c, struct request *request, int32_t coun
 }
 
 /* The last block first: beginnings, which others share, are found longest. */
-static void release_all(struct continuous *c, struct request *request)
+void continuous_release(struct continuous *c, struct request *request)
 {
     if (c->blocks) {
         const struct block_table *table = &c->tables[request->table];
@@ -207,191 +215,14 @@ void continuous_name(struct continuous *c, struct request *request, int32_t toke
     }
 }
 
-/* ---- running requests ---- */
-
-static void plan_entry(struct continuous *c, int32_t index, struct request *request, int32_t tokens)
+int32_t continuous_remove_running(struct continuous *c, int32_t at)
 {
-    struct continuous_batch *batch = &c->batch;
+    int32_t index = c->running[at];
 
-    c->entries[batch->count++] = (struct continuous_entry){ request->tag, tokens, request->computed,
-                                                            index, !request->has_run };
-    request->has_run = true;
-    if (tokens == 1) {
-        batch->decodes++;
-        batch->decode_past_tokens += request->computed;
-    } else {
-        batch->chunk_tokens += tokens;
-        batch->chunk_past_tokens += request->computed;
-    }
-    if (c->blocks)
-        continuous_name(c, request, tokens);
-}
-
-/* Takes the last one out of running. */
-static int32_t preempt(struct continuous *c)
-{
-    int32_t index = c->running[--c->running_count];
-    struct request *victim = &c->requests[index];
-
-    release_all(c, victim);
-    c->work_tokens += victim->computed;
-    c->catching_up -= !victim->is_decoding;
-    victim->computed = 0;
-    victim->is_decoding = false;
-    queue_push_head(c, index);
-    c->counts.preemptions++;
+    c->running_count--;
+    for (int32_t k = at; k < c->running_count; k++)
+        c->running[k] = c->running[k + 1];
     return index;
-}
-
-/* Blocks for the next tokens of a running request; false when it is preempted itself. */
-static bool make_room(struct continuous *c, int32_t index, int32_t tokens)
-{
-    int32_t need = blocks_needed(c, &c->requests[index], tokens);
-
-    while (need > continuous_free(c))
-        if (preempt(c) == index)
-            return false;
-    continuous_take(c, &c->requests[index], need);
-    return true;
-}
-
-static int32_t at_most(int32_t value, int32_t limit)
-{
-    return value < limit ? value : limit;
-}
-
-/* From running[k] on, those that have caught up and have room for a token: nearly all of nearly
- * every step. Returns where they end. */
-static int32_t plan_decodes(const struct continuous *c, struct continuous_batch *batch, int32_t k,
-                            int32_t budget)
-{
-    struct continuous_entry *entries = c->entries + (batch->count - k);
-    int32_t first = k, end = c->running_count - k < budget ? c->running_count : k + budget;
-    const struct request *requests = c->requests;
-    const int32_t *running = c->running;
-    int64_t past_tokens = 0;
-
-    for (; k < end; k++) {
-        const struct request *request = &requests[running[k]];
-
-        if (!request->is_decoding || request->computed == request->room)
-            break;
-        past_tokens += request->computed;
-        entries[k] =
-            (struct continuous_entry){ request->tag, 1, request->computed, running[k], false };
-    }
-    batch->count += k - first;
-    batch->decodes += k - first;
-    batch->decode_past_tokens += past_tokens;
-    return k;
-}
-
-/* Tokens of the step that are left. */
-static int32_t plan_running(struct continuous *c)
-{
-    int32_t budget = c->options.token_budget, limit = c->options.long_prefill_tokens;
-
-    for (int32_t k = 0, next; k < c->running_count && budget > 0; k = next) {
-        struct request *request;
-        int32_t tokens;
-
-        next = k;
-        if (!c->blocks) {
-            next = plan_decodes(c, &c->batch, k, budget);
-            budget -= next - k;
-            if (budget == 0 || next == c->running_count)
-                break;
-        }
-        request = &c->requests[c->running[next]];
-        tokens = at_most(request->reached - request->computed, budget);
-        if (limit > 0)
-            tokens = at_most(tokens, limit);
-        if (request->computed + tokens > request->room && !make_room(c, c->running[next], tokens))
-            break;
-        plan_entry(c, c->running[next++], request, tokens);
-        budget -= tokens;
-    }
-    return budget;
-}
-
-/* ---- admission ---- */
-
-/* Its longest known beginning, short of the last token; *unheld: how many of these blocks are free.
- */
-static int32_t find_hits(struct continuous *c, const struct request *request, int32_t *unheld)
-{
-    int32_t most = (request->reached - 1) / c->options.block_tokens, hits = 0;
-    struct block_table *table = &c->tables[c->free_tables[c->free_table_count - 1]];
-
-    table_reserve(c, table, continuous_blocks(c, request->end));
-    for (; hits < most; hits++) {
-        int64_t key = c->options.key(c->options.key_arg, request->tag, hits);
-        int32_t block = key >= 0 ? blocks_find(c->blocks, key) : BLOCKS_NONE;
-
-        if (block == BLOCKS_NONE)
-            break;
-        table->blocks[hits] = block;
-        *unheld += !blocks_is_held(c->blocks, block);
-    }
-    return hits;
-}
-
-bool continuous_plan_admission(struct continuous *c, const struct request *request, int32_t budget,
-                               struct admission *admission)
-{
-    int32_t limit = c->options.long_prefill_tokens;
-    int32_t unheld = 0, hits = c->blocks ? find_hits(c, request, &unheld) : 0;
-    int32_t cached = hits * c->options.block_tokens, tokens = request->reached - cached;
-
-    admission->hits = hits;
-    if (limit > 0)
-        tokens = at_most(tokens, limit);
-    if (tokens > budget && !c->options.has_chunks)
-        return false;
-    tokens = at_most(tokens, budget);
-    admission->tokens = tokens;
-    admission->blocks = continuous_blocks(c, cached + tokens) - hits;
-    /* All that exists of it must find room, or it would soon be preempted. */
-    return continuous_blocks(c, request->reached) - hits + unheld <= continuous_free(c);
-}
-
-static void admit(struct continuous *c, const struct admission *admission)
-{
-    int32_t index = queue_take(c), cached = admission->hits * c->options.block_tokens;
-    struct request *request = &c->requests[index];
-
-    c->running[c->running_count++] = index;
-    c->catching_up++;
-    if (c->blocks)
-        request->table = c->free_tables[--c->free_table_count];
-    for (int32_t i = 0; i < admission->hits; i++)
-        blocks_share(c->blocks, c->tables[request->table].blocks[i]);
-    request->computed = cached;
-    request->block_count = request->named = admission->hits;
-    request->room = cached;
-    continuous_take(c, request, admission->blocks);
-    c->work_tokens -= cached;
-    c->counts.admissions++;
-    if (request->has_run) {
-        c->counts.recomputed_tokens += request->reached - cached;
-    } else {
-        c->counts.prompt_tokens += request->prompt;
-        c->counts.hit_tokens += cached;
-    }
-    plan_entry(c, index, request, admission->tokens);
-}
-
-static void plan_waiting(struct continuous *c, int32_t budget)
-{
-    while (c->waiting_count > 0 && budget > 0 && c->running_count < c->options.max_seqs) {
-        struct admission admission;
-
-        if (!continuous_plan_admission(c, &c->requests[c->waiting_head], budget, &admission))
-            break;
-        admit(c, &admission);
-        budget -= admission.tokens;
-        c->batch.tokens += admission.tokens;
-    }
 }
 
 /* ---- a step ---- */
@@ -410,39 +241,84 @@ static void count_step(struct continuous *c)
         counts->blocks_peak = used;
 }
 
+/* Those in flight in order of planning, and the free ones behind them. */
+static struct batch_in_flight *in_flight_at(struct continuous *c, int32_t number)
+{
+    int32_t at = c->first_in_flight + number, room = c->options.max_in_flight;
+
+    return &c->in_flight[at < room ? at : at - room];
+}
+
+static const struct continuous_batch *in_flight_add(struct continuous *c)
+{
+    struct batch_in_flight *last = in_flight_at(c, c->in_flight_count);
+
+    last->batch = c->batch;
+    c->in_flight_count += c->batch.count > 0;
+    c->batch.count = 0;
+    return &last->batch;
+}
+
+static void in_flight_take(struct continuous *c)
+{
+    const struct batch_in_flight *first = in_flight_at(c, 0);
+
+    assert(c->in_flight_count > 0);
+    c->batch = first->batch;
+    c->entries = first->entries;
+    c->first_in_flight++;
+    if (c->first_in_flight == c->options.max_in_flight)
+        c->first_in_flight = 0;
+    c->in_flight_count--;
+    for (int32_t i = 0; i < c->batch.count; i++)
+        c->requests[c->entries[i].request].is_in_flight = false;
+}
+
 const struct continuous_batch *continuous_schedule(struct continuous *c)
 {
     int64_t preemptions = c->counts.preemptions;
     int32_t budget;
 
+    if (c->in_flight) {
+        assert(c->in_flight_count < c->options.max_in_flight);
+        c->entries =
+            (struct continuous_entry *)(uintptr_t)in_flight_at(c, c->in_flight_count)->entries;
+    }
     c->batch = (struct continuous_batch){ .entries = c->entries };
-    budget = plan_running(c);
+    budget = continuous_plan_running(c);
     c->batch.tokens = c->options.token_budget - budget;
     if (c->counts.preemptions == preemptions)
-        plan_waiting(c, budget);
+        continuous_plan_waiting(c, budget);
     count_step(c);
-    return &c->batch;
+    return c->in_flight ? in_flight_add(c) : &c->batch;
+}
+
+void continuous_remove(struct continuous *c, int32_t index)
+{
+    struct request *request = &c->requests[index];
+
+    c->finished[c->ends.finished_count++] = request->tag;
+    continuous_release(c, request);
+    request->next = c->first_free;
+    c->first_free = index;
 }
 
 void continuous_finish(struct continuous *c)
 {
-    struct request *requests = c->requests;
+    const struct request *requests = c->requests;
     int32_t *running = c->running;
-    int32_t count = c->running_count, kept = 0;
+    int32_t count = c->running_count, kept, first;
 
     c->ends.finished_count = 0;
-    for (int32_t k = 0; k < count; k++) {
+    first = continuous_abreast_finish(c);
+    kept = c->abreast;
+    for (int32_t k = first; k < count; k++) {
         int32_t index = running[k];
-        struct request *request = &requests[index];
 
-        if (request->reached < request->end) {
+        if (requests[index].reached < requests[index].end)
             running[kept++] = index;
-            continue;
-        }
-        c->finished[c->ends.finished_count++] = request->tag;
-        release_all(c, request);
-        request->next = c->first_free;
-        c->first_free = index;
+        else
+            continuous_remove(c, index);
     }
     c->running_count = kept;
 }
@@ -452,6 +328,7 @@ static void catch_up(struct continuous *c, struct request *request)
 {
     request->reached++;
     c->catching_up--;
+    c->counts.made_tokens++;
     request->is_decoding = true;
     if (request->reached == request->prompt + 1)
         c->firsts[c->ends.first_count++] = request->tag;
@@ -459,27 +336,68 @@ static void catch_up(struct continuous *c, struct request *request)
 
 const struct continuous_ends *continuous_step_done(struct continuous *c)
 {
-    const struct continuous_entry *entries = c->entries;
+    const struct continuous_entry *entries;
     struct request *requests = c->requests;
-    int32_t count = c->batch.count;
     bool has_finished = false;
+    int32_t count;
 
+    if (c->in_flight)
+        in_flight_take(c);
+    entries = c->entries;
+    count = c->batch.entry_count;
     c->ends.first_count = c->ends.finished_count = 0;
-    for (int32_t i = 0; i < count; i++) {
+    if (c->planned > 0) {
+        c->clock++;
+        c->counts.made_tokens += c->planned;
+        has_finished = c->clock == c->abreast_due;
+    }
+    for (int32_t i = c->listed; i < count; i++) {
         struct request *request = &requests[entries[i].request];
 
         request->computed += entries[i].tokens;
-        if (request->is_decoding)
+        if (request->is_decoding) {
             request->reached++;
-        else if (request->computed == request->reached)
+            c->counts.made_tokens++;
+        } else if (request->computed == request->reached) {
             catch_up(c, request);
+        }
         has_finished = has_finished || request->reached == request->end;
     }
     c->work_tokens -= c->batch.tokens;
-    c->batch.count = c->batch.tokens = 0;
+    c->batch.count = c->batch.entry_count = c->batch.tokens = 0;
     if (has_finished)
         continuous_finish(c);
+    if (c->phases)
+        continuous_line_up(c);
     return &c->ends;
+}
+
+bool continuous_lose(struct continuous *c, int64_t *tag)
+{
+    int32_t index;
+    struct request *request;
+
+    if (c->planned > 0 && c->batch.count > 0) /* what the planned step has taken for them */
+        c->free_blocks += (int32_t)continuous_abreast_blocks(c, 1);
+    continuous_scatter(c);
+    c->planned = c->listed = c->in_flight_count = 0;
+    c->batch.count = c->batch.entry_count = c->batch.tokens = 0;
+    if (c->running_count > 0) {
+        index = continuous_remove_running(c, 0);
+        c->catching_up -= !c->requests[index].is_decoding;
+        continuous_release(c, &c->requests[index]);
+    } else if (c->waiting_count > 0) {
+        index = continuous_queue_take(c);
+    } else {
+        return false;
+    }
+    request = &c->requests[index];
+    c->work_tokens -= request->end - 1 - request->computed;
+    c->counts.lost_tokens += request->reached - request->prompt;
+    request->next = c->first_free;
+    c->first_free = index;
+    *tag = request->tag;
+    return true;
 }
 
 /* ---- what is here ---- */
@@ -487,6 +405,11 @@ const struct continuous_ends *continuous_step_done(struct continuous *c)
 bool continuous_is_idle(const struct continuous *c)
 {
     return c->running_count == 0 && c->waiting_count == 0;
+}
+
+int32_t continuous_in_flight(const struct continuous *c)
+{
+    return c->in_flight ? c->in_flight_count : c->batch.count > 0;
 }
 
 int32_t continuous_running(const struct continuous *c)

@@ -14,6 +14,9 @@
  *   last token is always computed. Blocks are named as soon as the step that fills them is planned,
  *   so that a request of the same step finds them.
  *
+ * - A pipeline has several steps under way (max_in_flight). A request that is in one of them is in
+ *   no other, and cannot be preempted: the victim is then the last admitted of the others.
+ *
  * continuous_schedule and continuous_step_done are one step, O(running). Where nothing but decoding
  * goes on, continuous_steady says how many steps will be alike, and continuous_advance takes many
  * at once, with the same state behind it. Memory grows with the requests that wait; a steady state
@@ -39,7 +42,9 @@ struct continuous_options {
     int32_t long_prefill_tokens; /* most that one request computes in a step; 0 = no such limit */
     int32_t block_tokens;        /* 1 to CONTINUOUS_MAX_BLOCK_TOKENS */
     int32_t block_count;         /* of the KV cache, >= 1 */
+    int32_t max_in_flight;       /* batches that may be planned and not done at once; 0 = 1 */
     bool has_chunks;             /* chunked prefill: a prompt may take several steps */
+    bool omits_decodes;          /* batches need not list requests that only decode on */
     continuous_key_fn *key;      /* prefix cache; NULL = none */
     void *key_arg;
 };
@@ -55,9 +60,10 @@ struct continuous_entry {
     bool is_new;                 /* its first step of all */
 };
 
-struct continuous_batch { /* of a step; no entries = nothing to do */
-    int32_t count;
-    const struct continuous_entry *entries;
+struct continuous_batch { /* of a step; count 0 = nothing to do */
+    int32_t count;        /* requests */
+    int32_t entry_count;  /* those listed: all, but for what omits_decodes leaves out */
+    const struct continuous_entry *entries; /* in order of running */
     int32_t tokens;
     int32_t chunk_tokens, decodes; /* of entries of more than one token, and of one */
     int64_t chunk_past_tokens, decode_past_tokens; /* sums over these entries */
@@ -79,6 +85,7 @@ struct continuous_steady {
 struct continuous_counts {            /* from the beginning */
     int64_t steps, tokens, sequences; /* sums over steps */
     int64_t admissions, preemptions, recomputed_tokens;
+    int64_t made_tokens, lost_tokens;  /* of outputs; lost: of requests that were taken away */
     int64_t prompt_tokens, hit_tokens; /* of requests when they are first admitted */
     int32_t running_peak, waiting_peak, blocks_peak;
 };
@@ -93,11 +100,16 @@ bool continuous_fits(const struct continuous_options *options, int32_t prompt_to
 void continuous_arrive(struct continuous *continuous, int32_t prompt_tokens, int32_t output_tokens,
                        int64_t tag);
 
-/* Plans a step; the batch lives until the next call. The step before must be done. */
+/* Plans a step; the batch lives until it is done, an empty one until the next call. Fewer than
+ * max_in_flight steps are planned and not done: none of their requests is in this one. */
 const struct continuous_batch *continuous_schedule(struct continuous *continuous);
-/* The planned step has been computed. Lives until the next call. */
+/* The planned step, of several the first planned, has been computed. Lives until the next call. */
 const struct continuous_ends *continuous_step_done(struct continuous *continuous);
+/* Takes a request away, whatever it is in: running ones first, then the queue. All steps that were
+ * planned are void. False: nobody is here. */
+bool continuous_lose(struct continuous *continuous, int64_t *tag);
 
+/* No step is planned and not done. */
 struct continuous_steady continuous_steady(struct continuous *continuous);
 /* steps of continuous_steady have been computed, 1 or more of them. Requests finish in the last
  * step alone, and only when all steady steps are taken. */
@@ -108,6 +120,8 @@ bool continuous_is_open(const struct continuous *continuous);
 
 /* No request is here. */
 bool continuous_is_idle(const struct continuous *continuous);
+/* Steps that are planned and not done. */
+int32_t continuous_in_flight(const struct continuous *continuous);
 int32_t continuous_running(const struct continuous *continuous);
 int32_t continuous_waiting(const struct continuous *continuous);
 int32_t continuous_used_blocks(const struct continuous *continuous);

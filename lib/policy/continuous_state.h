@@ -5,11 +5,12 @@
 #include "lib/policy/blocks.h"
 #include "lib/policy/continuous.h"
 
-struct request { /* 64 bytes: an overloaded instance has millions waiting */
+struct request { /* an overloaded instance has millions waiting */
     int64_t tag;
     int32_t prompt, end; /* tokens; end: prompt and output */
     int32_t reached;     /* tokens that exist: those still to compute are reached - computed */
-    int32_t computed;    /* in the cache */
+    int32_t computed;    /* in the cache; while it is abreast less the clock, and what is told here
+                            of reached and of blocks is not kept up */
     int32_t block_count; /* held */
     int32_t room;        /* tokens that they hold */
     int32_t named;       /* of its blocks, how many need no name any more */
@@ -17,11 +18,17 @@ struct request { /* 64 bytes: an overloaded instance has millions waiting */
     int32_t table;       /* of its blocks, while it runs with a prefix cache */
     bool is_decoding;    /* has caught up: one token a step */
     bool has_run;
+    bool is_in_flight; /* in a step that is planned and not done, where there may be several */
 };
 
 struct block_table { /* with a prefix cache: which blocks a running request holds */
     int32_t *blocks;
     int32_t room;
+};
+
+struct batch_in_flight {
+    struct continuous_batch batch;
+    struct continuous_entry *entries;
 };
 
 struct continuous {
@@ -40,10 +47,21 @@ struct continuous {
     int32_t *free_tables;
     int32_t free_table_count;
     int32_t *phase_heads, *phase_next; /* scratch of continuous_advance */
+    int32_t abreast;                   /* of running, from the front: see continuous_abreast.c */
+    int64_t clock;                     /* steps that they took */
+    int64_t abreast_due;               /* by the clock: when the first of them ends */
+    int64_t abreast_tokens;            /* sum of their `computed` */
+    int32_t *phases;  /* by tokens in the last block at clock 0: how many; NULL = nobody is
+                         ever abreast */
+    int32_t *leaving; /* scratch, max_seqs */
+    int32_t planned;  /* of them, in the planned step */
+    int32_t listed;   /* of these, in its entries */
     int64_t work_tokens;
     struct continuous_entry *entries;
     int64_t *firsts, *finished;
     struct continuous_batch batch;
+    struct batch_in_flight *in_flight; /* a ring of max_in_flight, where that is more than 1 */
+    int32_t first_in_flight, in_flight_count;
     struct continuous_ends ends;
     struct continuous_counts counts;
 };
@@ -76,7 +94,32 @@ bool continuous_plan_admission(struct continuous *c, const struct request *reque
 /* With a prefix cache: names the blocks that are whole with `tokens` more. */
 void continuous_name(struct continuous *c, struct request *request, int32_t tokens);
 void continuous_take(struct continuous *c, struct request *request, int32_t count);
+/* Records and running requests leave their lists; what they hold goes back with continuous_release.
+ */
+void continuous_queue_head(struct continuous *c, int32_t index);
+int32_t continuous_queue_take(struct continuous *c);
+int32_t continuous_remove_running(struct continuous *c, int32_t at);
+void continuous_release(struct continuous *c, struct request *request);
+void continuous_reserve_table(struct continuous *c, struct block_table *table, int32_t count);
+
+/* continuous_plan.c */
+/* Plans those that run; tokens of the step that are left. */
+int32_t continuous_plan_running(struct continuous *c);
+/* And those that are admitted. */
+void continuous_plan_waiting(struct continuous *c, int32_t budget);
+
 /* Removes what has come to its end from running and fills ends. */
 void continuous_finish(struct continuous *c);
+/* One of them: no longer in the list. */
+void continuous_remove(struct continuous *c, int32_t index);
+
+/* continuous_abreast.c */
+/* Whoever decodes is abreast; or nobody is. */
+void continuous_line_up(struct continuous *c);
+void continuous_scatter(struct continuous *c);
+/* Blocks that those abreast begin in so many steps. */
+int64_t continuous_abreast_blocks(const struct continuous *c, int32_t steps);
+/* Removes those who have come to their end; returns how many were abreast before. */
+int32_t continuous_abreast_finish(struct continuous *c);
 
 #endif

@@ -13,6 +13,8 @@ static int64_t blocks_of(const struct continuous *c, int32_t steps)
 {
     int64_t need = 0;
 
+    if (c->phases)
+        return continuous_abreast_blocks(c, steps);
     for (int32_t k = 0; k < c->running_count; k++) {
         const struct request *request = &c->requests[c->running[k]];
 
@@ -74,7 +76,7 @@ struct continuous_steady continuous_steady(struct continuous *c)
     const int32_t *running = c->running;
     struct admission admission = { 0 };
 
-    assert(c->batch.count == 0);
+    assert(continuous_in_flight(c) == 0);
     if (c->running_count == 0 || c->catching_up > 0)
         return steady;
     if (c->waiting_count > 0 && budget > 0 && c->running_count < c->options.max_seqs) {
@@ -82,7 +84,11 @@ struct continuous_steady continuous_steady(struct continuous *c)
         if (continuous_plan_admission(c, head, budget, &admission))
             return steady;
     }
-    for (int32_t k = 0; k < steady.decodes; k++) {
+    if (c->phases) { /* they are all abreast */
+        steps = (int32_t)(c->abreast_due - c->clock);
+        steady.past_tokens = c->abreast_tokens + c->abreast * c->clock;
+    }
+    for (int32_t k = c->abreast; k < steady.decodes; k++) {
         const struct request *request = &requests[running[k]];
         int32_t left = request->end - request->reached;
 
@@ -161,6 +167,11 @@ static bool count_on(struct continuous *c, int32_t steps)
     const int32_t *running = c->running;
     int32_t count = c->running_count, taken = 0;
 
+    if (c->phases) { /* they are all abreast */
+        c->free_blocks -= (int32_t)continuous_abreast_blocks(c, steps);
+        c->clock += steps;
+        return c->clock == c->abreast_due;
+    }
     for (int32_t k = 0; k < count; k++) {
         struct request *request = &requests[running[k]];
 
@@ -193,6 +204,7 @@ const struct continuous_ends *continuous_advance(struct continuous *c, int32_t s
     c->counts.steps += steps;
     c->counts.tokens += tokens;
     c->counts.sequences += tokens;
+    c->counts.made_tokens += tokens;
     used = continuous_used_blocks(c);
     if (used > c->counts.blocks_peak)
         c->counts.blocks_peak = used;

@@ -129,6 +129,10 @@ static const struct sum *sum_tokens(struct step_price *price, int32_t tokens, st
                 !add_op(price, &ops[i], price->layers[block], sum, err))
                 return NULL;
     }
+    /* coding what it sends, and restoring what it receives */
+    if (!add(sum, price->of.stage->encode_value_ps + price->of.stage->decode_value_ps,
+             (int64_t)tokens * price->of.model->hidden, INTERP_MEASURED, err))
+        return NULL;
     sum->is_known = true;
     return sum;
 }
@@ -152,9 +156,10 @@ static const struct sum *sum_sequences(struct step_price *price, int32_t sequenc
     for (int i = 0; i < count; i++)
         if (!counts_by_tokens(price, &ops[i]) && !add_op(price, &ops[i], 1, sum, err))
             return NULL;
-    if (!cost_lookup_sampler(price->of.table, sequences, model->vocab, price->threads,
-                             model->weight_bits, &time_ps, &origin, err) ||
-        !add(sum, time_ps, 1, origin, err))
+    if (model->kind == MODEL_DECODER &&
+        (!cost_lookup_sampler(price->of.table, sequences, model->vocab, price->threads,
+                              model->weight_bits, &time_ps, &origin, err) ||
+         !add(sum, time_ps, 1, origin, err)))
         return NULL;
     sum->is_known = true;
     return sum;
@@ -224,7 +229,7 @@ static bool add_attention(const struct step_price *price, const struct continuou
         mixed.decode_kv = mean_past;
         return add_mixed(price, mixed, sum, err);
     }
-    for (int i = 0; i < batch->count; i++) {
+    for (int i = 0; i < batch->entry_count; i++) {
         const struct continuous_entry *entry = &batch->entries[i];
 
         if (entry->tokens > 1 && !add_attn(price, 1, entry->tokens, entry->past_tokens, sum, err))
@@ -336,7 +341,7 @@ bool step_price_batch(struct step_price *price, const struct continuous_batch *b
 
     assert(batch->count >= 1 && batch->count <= price->of.max_seqs &&
            batch->tokens <= price->of.token_budget);
-    if (batch->decodes == batch->count) {
+    if (batch->decodes == batch->count && price->of.model->kind == MODEL_DECODER) {
         int64_t mean_past = batch->decode_past_tokens / batch->decodes;
         const struct step_line *line = step_price_line(price, batch->decodes, mean_past, err);
 

@@ -1,9 +1,9 @@
 /* step_price.h - what a step of continuous batching costs a stage on one device.
  *
  * Every operator of the stage's slices is looked up once for all tokens of the step; the LM head
- * and the choice of a token work on the last token of each sequence. Attention is one look-up of
- * attn_mixed where the table has it. Else it is the sum of the chunks, each for itself, and of the
- * decodes at their mean length.
+ * and, of a decoder, the choice of a token work on the last token of each sequence. Attention is
+ * one look-up of attn_mixed where the table has it. Else it is the sum of the chunks, each for
+ * itself, and of the decodes at their mean length.
  *
  * Steps of decodes alone lie on straight lines over the mean number of tokens in their caches, in
  * whole tokens, rounded down: lines of whole picoseconds between measured points, so that many

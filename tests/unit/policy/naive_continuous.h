@@ -13,7 +13,11 @@
 struct naive_request {
     int32_t prompt, output, reached, computed, block_count, named;
     int blocks[NAIVE_MAX];
-    bool has_run;
+    bool has_run, is_in_flight;
+};
+
+struct naive_step { /* planned and not done, while others are planned */
+    int count, request[NAIVE_MAX], tokens[NAIVE_MAX];
 };
 
 struct naive {
@@ -113,6 +117,14 @@ static inline void naive_entry(struct naive *n, int request, int tokens)
     }
 }
 
+static inline bool naive_is_planned(const struct naive *n, int request)
+{
+    for (int i = 0; i < n->entry_count; i++)
+        if (n->entry_request[i] == request)
+            return true;
+    return false;
+}
+
 /* False when something was preempted: *budget is then of no use. */
 static inline bool naive_running(struct naive *n, int *budget)
 {
@@ -122,13 +134,19 @@ static inline bool naive_running(struct naive *n, int *budget)
         int request = n->running[k], tokens, need;
         struct naive_request *q = &n->requests[request];
 
+        if (q->is_in_flight)
+            continue;
         tokens = q->reached - q->computed < *budget ? q->reached - q->computed : *budget;
         if (n->options.long_prefill_tokens > 0 && tokens > n->options.long_prefill_tokens)
             tokens = n->options.long_prefill_tokens;
         need = naive_ceil(q->computed + tokens, n->options.block_tokens) - q->block_count;
         while (need > n->free_count) {
-            int victim = n->running[--n->running_count];
+            int at = n->running_count - 1, victim;
 
+            while (n->requests[n->running[at]].is_in_flight || naive_is_planned(n, n->running[at]))
+                at--;
+            victim = n->running[at];
+            naive_remove(n->running, &n->running_count, at);
             naive_release(n, &n->requests[victim]);
             n->requests[victim].computed = 0;
             n->preemptions++;
@@ -216,6 +234,27 @@ static inline void naive_step_done(struct naive *n)
         for (int k = 0; k < n->running_count; k++)
             if (n->running[k] == n->entry_request[i])
                 naive_remove(n->running, &n->running_count, k);
+    }
+}
+
+/* The step that was planned is put aside, and comes back when it is done. */
+static inline void naive_put_aside(struct naive *n, struct naive_step *step)
+{
+    step->count = n->entry_count;
+    for (int i = 0; i < n->entry_count; i++) {
+        step->request[i] = n->entry_request[i];
+        step->tokens[i] = n->entry_tokens[i];
+        n->requests[n->entry_request[i]].is_in_flight = true;
+    }
+}
+
+static inline void naive_take_back(struct naive *n, const struct naive_step *step)
+{
+    n->entry_count = step->count;
+    for (int i = 0; i < step->count; i++) {
+        n->entry_request[i] = step->request[i];
+        n->entry_tokens[i] = step->tokens[i];
+        n->requests[step->request[i]].is_in_flight = false;
     }
 }
 

@@ -315,6 +315,33 @@ static void blocks_are_taken_in_order_of_last_use_and_keep_their_names_until_the
     assert_int_equal(blocks_count(blocks), 3);
 }
 
+/* Their clock begins anew on the way; the last one has seen a large part of it. */
+static void requests_stay_abreast_for_billions_of_tokens(void **state)
+{
+    struct scratch *scratch = *state;
+    struct continuous_options options = options_of(3, 16, 65536, 80000);
+    struct continuous *c = continuous_create(scratch->arena, &options);
+    struct continuous_steady steady;
+
+    continuous_arrive(c, 1, 2000000000, 0);
+    STEP(c, "0*:0+1", "0 /");
+    assert_int_equal(continuous_steady(c).steps, 1999999999);
+    assert_string_equal(ended(scratch, continuous_advance(c, 1200000000)), "/");
+    continuous_arrive(c, 4, 1900000000, 1);
+    STEP(c, "0:1200000001+1 1*:0+4", "1 /");
+    steady = continuous_steady(c);
+    assert_int_equal(steady.steps, 799999998);
+    assert_int_equal(steady.past_tokens, 1200000006);
+    assert_string_equal(ended(scratch, continuous_advance(c, 799999997)), "/");
+    continuous_arrive(c, 2, 1100000002, 2);
+    STEP(c, "0:1999999999+1 1:800000001+1 2*:0+2", "2 / 0");
+    assert_int_equal(continuous_steady(c).steps, 1100000001);
+    assert_int_equal(continuous_used_blocks(c), 800000002 / 65536 + 2);
+    assert_string_equal(ended(scratch, continuous_advance(c, 1100000001)), "/ 1 2");
+    assert_int_equal(continuous_used_blocks(c), 0);
+    assert_int_equal(continuous_work_tokens(c), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +356,7 @@ int main(void)
         scratch_test(the_tails_of_prefixes_are_forgotten_first),
         scratch_test(what_a_preempted_request_had_is_found_again),
         scratch_test(steady_steps_end_where_somebody_finishes_or_blocks_run_out),
+        scratch_test(requests_stay_abreast_for_billions_of_tokens),
         scratch_test(blocks_are_taken_in_order_of_last_use_and_keep_their_names_until_then),
     };
 

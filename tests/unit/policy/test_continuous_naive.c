@@ -65,6 +65,7 @@ static void world_draw(struct rng *rng, struct world *world)
     options->block_tokens = draw(rng, 1, 5);
     options->block_count = draw(rng, 12, 60);
     options->has_chunks = draw(rng, 0, 3) > 0;
+    options->omits_decodes = draw(rng, 0, 1) > 0;
     options->key = draw(rng, 0, 2) > 0 ? name_of : NULL;
     options->key_arg = &world->names;
     for (int i = 0; i < REQUESTS; i++) {
@@ -78,24 +79,31 @@ static void world_draw(struct rng *rng, struct world *world)
     }
 }
 
-static void check_step(const struct continuous_batch *batch, const struct naive *n)
+static void check_step(const struct continuous_batch *batch, const struct naive *n,
+                       bool omits_decodes)
 {
-    int32_t tokens = 0, chunk_tokens = 0, decodes = 0;
+    int32_t tokens = 0, chunk_tokens = 0, decodes = 0, listed = 0;
     int64_t chunk_past = 0, decode_past = 0;
 
     assert_int_equal(batch->count, n->entry_count);
+    assert_true(batch->entry_count == batch->count || omits_decodes);
     for (int i = 0; i < batch->count; i++) {
-        const struct continuous_entry *entry = &batch->entries[i];
+        const struct continuous_entry *entry = &batch->entries[listed];
 
-        assert_int_equal(entry->tag, n->entry_request[i]);
-        assert_int_equal(entry->tokens, n->entry_tokens[i]);
-        assert_int_equal(entry->past_tokens, n->entry_past[i]);
-        tokens += entry->tokens;
-        chunk_tokens += entry->tokens > 1 ? entry->tokens : 0;
-        chunk_past += entry->tokens > 1 ? entry->past_tokens : 0;
-        decodes += entry->tokens == 1;
-        decode_past += entry->tokens == 1 ? entry->past_tokens : 0;
+        if (listed < batch->entry_count && entry->tag == n->entry_request[i]) {
+            assert_int_equal(entry->tokens, n->entry_tokens[i]);
+            assert_int_equal(entry->past_tokens, n->entry_past[i]);
+            listed++;
+        } else {
+            assert_int_equal(n->entry_tokens[i], 1);
+        }
+        tokens += n->entry_tokens[i];
+        chunk_tokens += n->entry_tokens[i] > 1 ? n->entry_tokens[i] : 0;
+        chunk_past += n->entry_tokens[i] > 1 ? n->entry_past[i] : 0;
+        decodes += n->entry_tokens[i] == 1;
+        decode_past += n->entry_tokens[i] == 1 ? n->entry_past[i] : 0;
     }
+    assert_int_equal(listed, batch->entry_count);
     assert_int_equal(batch->tokens, tokens);
     assert_int_equal(batch->chunk_tokens, chunk_tokens);
     assert_int_equal(batch->decodes, decodes);
@@ -183,7 +191,7 @@ static int64_t run_world(struct arena *arena, const struct world *world, struct 
             fast_steps += steady.steps;
         } else {
             naive_schedule(n);
-            check_step(continuous_schedule(c), n);
+            check_step(continuous_schedule(c), n, world->options.omits_decodes);
             naive_step_done(n);
             check_ends(continuous_step_done(c), n);
         }
@@ -236,11 +244,86 @@ static void many_steps_at_once_are_those_one_by_one(void **state)
     assert_in_range(preemptions, ROUNDS, INT32_MAX);
 }
 
+/* Up to four steps under way at once, which end in order; half of the rounds lose all requests
+ * somewhere on the way. */
+static void run_in_flight(struct rng *rng, struct arena *arena, const struct world *world,
+                          struct naive *n, int64_t *together)
+{
+    struct continuous *c = continuous_create(arena, &world->options);
+    struct naive_step *steps = arena_array(arena, 4, sizeof *steps);
+    int next = 0, first = 0, count = 0, most = world->options.max_in_flight;
+    int lose_at = draw(rng, 0, 1) > 0 ? draw(rng, 0, 60) : -1;
+
+    naive_create(n, &world->options);
+    for (int tick = 0; next < REQUESTS || !continuous_is_idle(c); tick++) {
+        for (; next < REQUESTS && world->at[next] <= tick; next++) {
+            continuous_arrive(c, world->prompts[next], world->outputs[next], next);
+            naive_arrive(n, world->prompts[next], world->outputs[next]);
+        }
+        if (tick == lose_at) {
+            int64_t tag;
+
+            for (int i = 0; continuous_lose(c, &tag); i++)
+                assert_int_equal(tag, i < n->running_count ? n->running[i]
+                                                           : n->waiting[i - n->running_count]);
+            while (n->running_count > 0) /* the last releases first: as nothing is shared */
+                naive_release(n, &n->requests[n->running[--n->running_count]]);
+            n->waiting_count = count = 0;
+            assert_int_equal(continuous_work_tokens(c), 0);
+            assert_int_equal(continuous_used_blocks(c), 0);
+            if (world->options.key) /* what is known of prefixes depends on the order of release */
+                return;
+            continue;
+        }
+        if (count < most && (count == 0 || draw(rng, 0, 1) > 0)) {
+            const struct continuous_batch *batch = continuous_schedule(c);
+
+            naive_schedule(n);
+            check_step(batch, n, false);
+            if (batch->count > 0)
+                naive_put_aside(n, &steps[(first + count++) % 4]);
+        } else {
+            naive_take_back(n, &steps[first]);
+            naive_step_done(n);
+            check_ends(continuous_step_done(c), n);
+            first = (first + 1) % 4;
+            count--;
+        }
+        assert_int_equal(continuous_in_flight(c), count);
+        *together += count > 1;
+        check_state(c, n);
+    }
+    assert_int_equal(continuous_used_blocks(c), 0);
+}
+
+static void steps_that_are_under_way_at_once_share_nobody(void **state)
+{
+    struct rng rng = rng_stream(6, RNG_TEST, 0);
+    int64_t preemptions = 0, together = 0;
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct arena *arena = arena_create();
+        struct world *world = arena_alloc(arena, sizeof *world);
+        struct naive *n = arena_alloc(arena, sizeof *n);
+
+        world_draw(&rng, world);
+        world->options.max_in_flight = draw(&rng, 1, 4);
+        world->options.omits_decodes = false;
+        run_in_flight(&rng, arena, world, n, &together);
+        preemptions += n->preemptions;
+        arena_destroy(arena);
+    }
+    assert_in_range(preemptions, ROUNDS / 10, INT32_MAX);
+    assert_in_range(together, 10 * ROUNDS, INT32_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_step_is_that_of_the_pseudo_code),
         cmocka_unit_test(many_steps_at_once_are_those_one_by_one),
+        cmocka_unit_test(steps_that_are_under_way_at_once_share_nobody),
     };
 
     return cmocka_run_group_tests_name("continuous_naive", tests, NULL, NULL);

@@ -83,7 +83,8 @@ static const char *ask(struct scratch *scratch, struct step_price *price, const 
     int32_t extrapolated;
 
     for (; tokens[0] != 0; tokens += 2) {
-        entries[batch.count++] =
+        batch.count++;
+        entries[batch.entry_count++] =
             (struct continuous_entry){ .tokens = tokens[0], .past_tokens = tokens[1] };
         batch.tokens += tokens[0];
         if (tokens[0] == 1) {
