@@ -78,8 +78,9 @@ static const struct argp_option run_options[] = {
       "it when its first stage would start",
       3 },
     { "batch", KEY_BATCH, "SPEC", 0,
-      "none (default): first in, first out; fixed:N[:WAIT]: up to N items of a service at once, "
-      "in sizes that were profiled, the oldest waiting at most WAIT for others (0s by default); "
+      "none (default): first in, first out; fixed:N[:WAIT]: up to N items of a service at once "
+      "(executables: in profiled sizes), the oldest waiting at most WAIT for others (0s by "
+      "default); "
       "continuous:SEQS[:TOKENS]: a decoder's requests join and leave at every iteration, SEQS and "
       "TOKENS at most (2048 by default)",
       3 },
@@ -225,6 +226,7 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
         cli_error(state, "--%s has no meaning with --clients", load_open_option(load));
     if (settings->kv_option && settings->serve.batch.kind != BATCH_CONTINUOUS)
         cli_error(state, "--%s is of --batch continuous, which is missing", settings->kv_option);
+    settings->files.has_bounded_queues = settings->serve.batch.kind == BATCH_CONTINUOUS;
     if (settings->window_ps > 0 && !settings->paths[OUT_UTILISATION])
         cli_error(state, "--window is of --utilisation-out, which is missing");
     if (settings->window_ps == 0)

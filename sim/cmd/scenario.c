@@ -16,12 +16,12 @@
 
 /* Columns that plans carry but this simulator does not act on are refused, never passed over. */
 static bool refuse_unsupported(const struct placement *placement, const struct plan *plan,
-                               struct err *err)
+                               bool has_bounded_queues, struct err *err)
 {
-    for (int i = 0; i < plan->stage_count; i++)
+    for (int i = 0; i < plan->stage_count && !has_bounded_queues; i++)
         if (plan->stages[i]->queue_depth > 0)
             return placement_bad(placement, plan->stages[i]->row, PLACEMENT_QUEUE_DEPTH, err,
-                                 "this version simulates unbounded queues only");
+                                 "this version bounds queues of --batch continuous alone");
     return true;
 }
 
@@ -151,7 +151,8 @@ bool scenario_load(struct arena *arena, const struct scenario_files *files,
         return false;
     scenario->input.costs = &scenario->costs;
     scenario->input.plan = plan_build(arena, placement, cluster, &scenario->costs, catalogue, err);
-    if (!scenario->input.plan || !refuse_unsupported(placement, scenario->input.plan, err))
+    if (!scenario->input.plan ||
+        !refuse_unsupported(placement, scenario->input.plan, files->has_bounded_queues, err))
         return false;
     if (!extras_load(arena, files, &scenario->input, err))
         return false;

@@ -14,8 +14,9 @@ struct scenario_files { /* as typed; NULL = not given */
     const char *prefix_blocks;
     int cost_count;
     const char *costs[SCENARIO_MAX_COSTS];
-    struct load load; /* requests made here, without a workload file */
-    bool needs_rows;  /* requests must stand in memory: their rows are written out */
+    struct load load;        /* requests made here, without a workload file */
+    bool has_bounded_queues; /* queue_depth of placements counts; else it is refused */
+    bool needs_rows;         /* requests must stand in memory: their rows are written out */
 };
 
 struct scenario {

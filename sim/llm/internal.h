@@ -14,6 +14,7 @@ struct flight { /* a request that is in the system */
     int64_t start_ps, first_token_ps;
     int64_t left_ps; /* end of its last iteration; counts with spans alone */
     int32_t service, prompt_tokens, output_tokens;
+    int32_t session, client;
     int32_t step; /* counts with spans alone */
     int32_t next; /* free record */
 };
@@ -26,14 +27,32 @@ enum instance_state {
     INSTANCE_DECODING, /* steady steps are */
 };
 
-struct instance { /* of a replica; its index is its slot in the engine. Hot members first */
+struct stage { /* of a replica */
+    const struct plan_stage *plan;
+    struct step_price *price;
+    int32_t device;
+    int64_t block_bytes; /* of a KV block, here */
+    /* of pipelines alone */
+    int32_t route; /* into it; -1 = free */
+    int32_t room;  /* batches that may be on their way to it or wait; INT32_MAX = any number */
+    int32_t coming;
+    struct ring blocked; /* tasks that are done with the stage before and found no room here */
+};
+
+struct hop {  /* a message that meets no other */
+    int link; /* -1 = free */
+    int64_t occupy_ps, latency_ps, bytes;
+};
+
+struct instance { /* of a replica; alone its index is its slot in the engine. Hot members first */
     enum instance_state state;
     int32_t ahead;    /* steady steps that follow on this line, each an event: steps one by one */
     int32_t taken;    /* steady steps that are done, of those planned */
     int32_t window;   /* steps under way */
     int64_t begin_ps; /* of what is under way */
     int64_t end_ps;   /* of it */
-    int64_t step_ps;  /* what the first step under way takes */
+    int64_t step_ps;  /* what the first step under way takes, messages and all */
+    int64_t hops_ps;  /* of which its messages */
     int64_t slope_ps; /* each steady step takes so much more than the one before */
     int32_t limit;    /* steady steps planned */
     int32_t on_line;  /* of those taken, how many were when this line began */
@@ -44,20 +63,56 @@ struct instance { /* of a replica; its index is its slot in the engine. Hot memb
     int32_t device;
     bool is_alone; /* on its device */
     struct continuous *batcher;
-    struct step_price *price;
+    struct step_price *price; /* of its only stage */
     const struct model *model;
     int32_t replica, service;
     int64_t outstanding;
-    int32_t extrapolated; /* of the planned step */
+    int64_t coming_tokens; /* of requests that are held on their way to it */
+    int32_t extrapolated;  /* of the planned step */
     struct continuous_options options;
-    int64_t block_bytes;
-    int64_t told_bytes; /* of its KV cache, to an observer */
+    int32_t stage_count;
+    struct stage *stages;
+    int32_t route_back;  /* from the last stage to the source; -1 = free */
+    struct hop in, back; /* messages of what is under way, when it is no task */
+    int32_t told_blocks; /* of its KV cache, to an observer */
+    int32_t down_count;  /* of its stages, how many are on a device that is down */
 };
 
-struct device {         /* when several instances share it: one has it at a time */
-    int32_t owner;      /* -1 = nobody */
+enum task_state {
+    TASK_MOVING,  /* on its way to its stage */
+    TASK_QUEUED,  /* before its stage */
+    TASK_RUNNING, /* in it */
+    TASK_BLOCKED, /* done there, and no room before the next one: it keeps its device */
+    TASK_RETURNING,
+};
+
+struct task {                             /* a batch in a pipeline */
+    const struct continuous_batch *batch; /* gone when it is lost */
+    enum task_state state;
+    bool is_lost;
+    int32_t instance, stage; /* of these */
+    int32_t extrapolated;    /* of the stage that it is in */
+    int32_t next;            /* free record */
+    int64_t batch_id;
+    int64_t ready_ps, begin_ps; /* in the queue; of its job */
+    int64_t request_id;         /* of its first request, which observers are told of */
+    int32_t step;
+};
+
+struct device {         /* one has it at a time */
+    int32_t owner;      /* instance that shares it, or task; -1 = nobody */
     int64_t told_bytes; /* KV caches of all its instances, to an observer */
     struct ring waiting;
+    /* of pipelines alone */
+    int32_t slot;
+    double speed_ratio;
+    bool is_down;
+};
+
+struct held { /* a request that an overhead holds */
+    int64_t time_ps, order;
+    int32_t flight;
+    int32_t instance; /* that it goes to; -1 = it is not dispatched yet */
 };
 
 struct choice { /* the instances of a service in one epoch */
@@ -74,6 +129,8 @@ struct run {
     struct llm_observer observer;
     struct llm_result *result;
     struct engine *engine;
+    bool is_solo; /* one instance, that takes many steps at once: its next event is no engine's */
+    int64_t solo_ps;            /* when; LLM_NEVER = none */
     struct instance *instances; /* by replica */
     struct device *devices;     /* of the cluster */
     struct choice *choices;     /* [epoch * services + service] */
@@ -87,6 +144,20 @@ struct run {
     int32_t deciding_count;
     int64_t now_ps;
     int64_t next_batch_id;
+    /* pipelines */
+    bool is_piped; /* batches are tasks that pass stages and links */
+    struct task *tasks;
+    int32_t task_room, first_free_task, live_tasks;
+    struct ring woken;     /* instances that decide at this instant: deciding_count of them */
+    int32_t *slot_devices; /* by slot */
+    int32_t network_slot, control_slot, delay_slot;
+    struct held *held; /* a heap */
+    int32_t held_count, held_room;
+    int64_t next_held;
+    size_t next_event;
+    int64_t sent_bytes, due_bytes; /* due: of all messages of batches that were planned */
+    bool is_watched;               /* somebody is told of spans or transfers */
+    int64_t ok_tokens;             /* output of requests that ended ok */
     /* Little's law in exact arithmetic modulo 2^64 */
     int64_t in_system, area_at_ps;
     uint64_t area_ps, sojourn_ps;
@@ -94,6 +165,10 @@ struct run {
 
 /* llm_setup.c: instances with their costs and KV caches, or what is wrong with them. */
 bool llm_setup(struct run *run, struct err *err);
+/* What steps cost the stages of a device, at its speed of now. */
+void llm_price_device(struct run *run, int32_t device);
+/* llm_memory.c: how many blocks the KV cache of an instance has. */
+bool llm_blocks(struct run *run, const struct instance *instance, int32_t *count, struct err *err);
 /* llm_instance.c: an instance in time. */
 /* Plans its next step, or several, after all that happens at this instant. */
 bool instance_decide(struct run *run, int32_t index, struct err *err);
@@ -103,6 +178,22 @@ bool instance_done(struct run *run, int32_t index, struct err *err);
 void instance_join(struct run *run, int32_t index, int32_t flight);
 /* Tokens that it has still to compute, as of now. */
 int64_t instance_work_tokens(const struct run *run, const struct instance *instance);
+/* Tokens that the request makes; of an encoder its result counts as one. */
+static inline int32_t flight_outputs(const struct run *run, const struct flight *flight)
+{
+    return run->plan->services[flight->service].model->kind == MODEL_DECODER ? flight->output_tokens
+                                                                             : 1;
+}
+
+/* What the instance has under way ends then. */
+static inline void instance_plan(struct run *run, int32_t index, int64_t end_ps)
+{
+    if (run->is_solo)
+        run->solo_ps = end_ps;
+    else
+        engine_set(run->engine, index, end_ps, ENGINE_COMPLETION);
+}
+
 /* The next of steady steps that are taken one by one begins where the one before has ended. False:
  * there is none, or something else is under way. */
 static inline bool instance_step_on(struct run *run, int32_t index)
@@ -120,7 +211,43 @@ static inline bool instance_step_on(struct run *run, int32_t index)
     return true;
 }
 
+/* llm_pipeline.c: batches on their way through the stages of their instance. */
+/* The next task of the engine, or what the network brings. */
+bool pipeline_event(struct run *run, int slot, struct err *err);
+void pipeline_join(struct run *run, int32_t index, int32_t flight);
+/* All that are woken decide, behind all else of this instant. */
+bool pipeline_decide_all(struct run *run, struct err *err);
+/* Its device is gone, or has come back. */
+bool pipeline_device_down(struct run *run, int32_t device, struct err *err);
+bool pipeline_device_up(struct run *run, int32_t device, struct err *err);
+/* For network_watch. */
+void pipeline_on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
+                     int64_t end_ps);
+void pipeline_on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64_t busy_ps);
+/* Who waits for what, for an error; NULL when nobody does. */
+const char *pipeline_blocked(const struct run *run);
+/* llm_events.c: devices that fail, come back or change their speed. */
+bool llm_events_change_devices(const struct run *run);
+void llm_events_plan(struct run *run);
+bool llm_events_next(struct run *run, struct err *err);
+
+/* llm_delays.c: overheads. */
+/* False when nothing holds the request, before dispatch (instance -1) or behind. */
+bool delays_hold_request(struct run *run, int32_t flight, int32_t instance);
+void delays_release(struct run *run);
+
+/* What first steps of a batch, which begins at that instant, say of their requests. */
+void llm_note_starts(struct run *run, int32_t device, const struct continuous_batch *batch,
+                     int64_t start_ps);
+/* How much of its KV cache is in use. */
+void llm_tell_cache(struct run *run, int32_t instance);
+/* First tokens and ends, now. */
+void llm_tell_ends(struct run *run, int32_t replica, const struct continuous_ends *ends);
+
 /* llm.c */
+void llm_dispatch(struct run *run, int32_t flight);
+/* It has come to the instance that it was dispatched to. */
+void llm_arrive(struct run *run, int32_t flight, int32_t instance);
 void llm_end(struct run *run, int32_t flight, int32_t replica, enum trace_status status,
              int64_t end_ps);
 

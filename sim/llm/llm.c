@@ -7,6 +7,7 @@
 #include "lib/base/units.h"
 #include "lib/policy/admit.h"
 #include "sim/llm/internal.h"
+#include "sim/network/network.h"
 
 #define BLOCK 256 /* arrivals of an open stream that are pulled at once */
 
@@ -67,7 +68,9 @@ static int32_t flight_create(struct run *run, const struct llm_arrival *arrival)
                                            .first_token_ps = TRACE_NONE,
                                            .service = arrival->service,
                                            .prompt_tokens = arrival->prompt_tokens,
-                                           .output_tokens = arrival->output_tokens };
+                                           .output_tokens = arrival->output_tokens,
+                                           .session = arrival->session,
+                                           .client = arrival->client };
     return index;
 }
 
@@ -87,12 +90,12 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
 
     count_change(run, -1);
     run->sojourn_ps += (uint64_t)(end_ps - flight->arrival_ps);
-    if (is_ok) {
+    if (replica >= 0)
         run->instances[replica].outstanding--;
-        run->result->ok_count++;
-    } else {
-        run->result->refused_count++;
-    }
+    run->result->ok_count += is_ok;
+    run->result->refused_count += status == TRACE_REFUSED;
+    run->result->failed_count += status == TRACE_FAILED;
+    run->ok_tokens += is_ok ? flight_outputs(run, flight) : 0;
     if (run->observer.on_end)
         run->observer.on_end(run->observer.end_arg,
                              &(struct llm_end){ .index = flight->index,
@@ -116,43 +119,63 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
 /* ---- dispatch ---- */
 
 static bool can_take(const struct run *run, const struct instance *instance,
-                     const struct llm_arrival *arrival)
+                     const struct flight *flight)
 {
     return (!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
-           continuous_fits(&instance->options, arrival->prompt_tokens, arrival->output_tokens);
+           instance->down_count == 0 &&
+           continuous_fits(&instance->options, flight->prompt_tokens, flight_outputs(run, flight));
 }
 
 static struct dispatch_replica candidate_of(const struct run *run, const struct instance *instance,
-                                            const struct llm_arrival *arrival)
+                                            const struct flight *flight)
 {
     struct dispatch_replica candidate = { .outstanding = instance->outstanding };
 
-    candidate.is_up = can_take(run, instance, arrival);
+    candidate.is_up = can_take(run, instance, flight);
     /* Of all that is to be computed: every token of it takes time, and only its order counts. */
     if (run->options->dispatch == DISPATCH_LEAST_IDLE ||
         run->options->dispatch == DISPATCH_LEAST_LAST_STAGE)
-        candidate.backlog_ps = candidate.last_backlog_ps = instance_work_tokens(run, instance);
+        candidate.backlog_ps = candidate.last_backlog_ps =
+            instance_work_tokens(run, instance) + instance->coming_tokens;
     return candidate;
 }
 
 /* The instance that takes the request; -1: none can. */
-static int32_t choose(struct run *run, const struct llm_arrival *arrival)
+static int32_t choose(struct run *run, const struct flight *flight)
 {
     const struct choice *choice =
-        &run->choices[run->epoch * run->plan->service_count + arrival->service];
-    struct dispatch_request who = { (int64_t)arrival->index, -1, -1 };
+        &run->choices[run->epoch * run->plan->service_count + flight->service];
+    struct dispatch_request who = { (int64_t)flight->index, -1, -1 };
     int chosen;
 
     if (choice->count == 1) /* where there is no choice nothing has to be known of it */
-        return can_take(run, &run->instances[choice->instances[0]], arrival) ? choice->instances[0]
-                                                                             : -1;
+        return can_take(run, &run->instances[choice->instances[0]], flight) ? choice->instances[0]
+                                                                            : -1;
 
     if (run->options->dispatch == DISPATCH_STICKY)
-        who = (struct dispatch_request){ arrival->request_id, arrival->session, arrival->client };
+        who = (struct dispatch_request){ flight->request_id, flight->session, flight->client };
     for (int32_t i = 0; i < choice->count; i++)
-        run->candidates[i] = candidate_of(run, &run->instances[choice->instances[i]], arrival);
-    chosen = dispatch_choose(run->dispatch, arrival->service, &who, run->candidates, choice->count);
+        run->candidates[i] = candidate_of(run, &run->instances[choice->instances[i]], flight);
+    chosen = dispatch_choose(run->dispatch, flight->service, &who, run->candidates, choice->count);
     return chosen < 0 ? -1 : choice->instances[chosen];
+}
+
+/* Why no instance takes it: one would, if its devices were up. */
+static enum trace_status why_not(const struct run *run, const struct flight *flight)
+{
+    const struct choice *choice =
+        &run->choices[run->epoch * run->plan->service_count + flight->service];
+
+    for (int32_t i = 0; i < choice->count; i++) {
+        struct instance instance = run->instances[choice->instances[i]];
+
+        if (instance.down_count == 0)
+            continue;
+        instance.down_count = 0;
+        if (can_take(run, &instance, flight))
+            return TRACE_FAILED;
+    }
+    return TRACE_REFUSED;
 }
 
 static void next_epoch(struct run *run)
@@ -163,35 +186,68 @@ static void next_epoch(struct run *run)
                              : LLM_NEVER;
 }
 
+/* All tokens that it has to compute. */
+static int64_t tokens_of(const struct run *run, const struct flight *flight)
+{
+    return (int64_t)flight->prompt_tokens + flight_outputs(run, flight) - 1;
+}
+
+void llm_arrive(struct run *run, int32_t flight, int32_t index)
+{
+    struct instance *instance = &run->instances[index];
+
+    instance->coming_tokens -= tokens_of(run, &run->flights[flight]);
+    if (instance->down_count > 0) {
+        llm_end(run, flight, index, TRACE_FAILED, run->now_ps);
+        return;
+    }
+    instance->outstanding--;
+    pipeline_join(run, index, flight);
+}
+
+void llm_dispatch(struct run *run, int32_t flight)
+{
+    int32_t index;
+
+    while (run->next_epoch_ps <= run->now_ps)
+        next_epoch(run);
+    index = choose(run, &run->flights[flight]);
+    if (index < 0) {
+        llm_end(run, flight, -1, why_not(run, &run->flights[flight]), run->now_ps);
+    } else if (!run->is_piped) {
+        instance_join(run, index, flight);
+    } else if (delays_hold_request(run, flight, index)) {
+        run->instances[index].outstanding++;
+        run->instances[index].coming_tokens += tokens_of(run, &run->flights[flight]);
+    } else {
+        pipeline_join(run, index, flight);
+    }
+}
+
 static void on_arrival(struct run *run, const struct llm_arrival *arrival)
 {
-    int32_t flight = flight_create(run, arrival), index;
+    int32_t flight = flight_create(run, arrival);
 
     run->now_ps = arrival->arrival_ps;
-    engine_advance(run->engine, run->now_ps);
+    if (!run->is_solo)
+        engine_advance(run->engine, run->now_ps);
     count_change(run, 1);
     if (run->result->taken_count++ == 0)
         run->result->first_ps = arrival->arrival_ps;
     run->result->last_ps = arrival->arrival_ps;
-    while (run->next_epoch_ps <= run->now_ps)
-        next_epoch(run);
     if (!admit_context_ok(run->plan->services[arrival->service].model, arrival->prompt_tokens,
-                          arrival->output_tokens)) {
+                          arrival->output_tokens))
         llm_end(run, flight, -1, TRACE_REFUSED, run->now_ps);
-        return;
-    }
-    index = choose(run, arrival);
-    if (index < 0) {
-        llm_end(run, flight, -1, TRACE_REFUSED, run->now_ps);
-        return;
-    }
-    instance_join(run, index, flight);
+    else if (!run->is_piped || !delays_hold_request(run, flight, -1))
+        llm_dispatch(run, flight);
 }
 
 /* ---- the loop ---- */
 
 static bool decide_all(struct run *run, struct err *err)
 {
+    if (run->is_piped)
+        return pipeline_decide_all(run, err);
     for (int32_t i = 0; i < run->deciding_count; i++)
         if (!instance_decide(run, run->deciding[i], err))
             return false;
@@ -199,10 +255,30 @@ static bool decide_all(struct run *run, struct err *err)
     return true;
 }
 
+/* Devices that fail later do not keep a run going. */
+static bool is_over(const struct run *run, const struct stream *stream)
+{
+    return run->in_system == 0 && stream->next_ps == LLM_NEVER && run->live_tasks == 0;
+}
+
+/* An event of a pipeline, or the end of what an instance computes. */
+static bool on_event(struct run *run, int slot, struct stream *stream, struct err *err)
+{
+    if (run->is_piped ? !pipeline_event(run, slot, err) : !instance_done(run, slot, err))
+        return false;
+    if (run->source->ended)
+        stream_refresh(stream);
+    /* Nobody else is there who could do something at this instant. */
+    return run->is_piped || run->plan->replica_count > 1 || stream->next_ps <= run->now_ps ||
+           decide_all(run, err);
+}
+
 static bool loop(struct run *run, struct stream *stream, struct err *err)
 {
-    for (;;) {
-        int64_t event_ps = engine_peek_ps(run->engine);
+    const bool is_piped = run->is_piped, is_solo = run->is_solo;
+
+    while (!is_piped || !is_over(run, stream)) {
+        int64_t event_ps = is_solo ? run->solo_ps : engine_peek_ps(run->engine);
         int64_t next_ps = stream->next_ps < event_ps ? stream->next_ps : event_ps;
 
         if (run->deciding_count > 0 && next_ps > run->now_ps) {
@@ -217,51 +293,96 @@ static bool loop(struct run *run, struct stream *stream, struct err *err)
                            "simulated time passes %lld s: use a shorter workload or --until",
                            (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
         if (event_ps <= stream->next_ps) {
-            int slot = engine_next(run->engine);
+            int slot = 0;
 
             run->now_ps = event_ps;
-            if (instance_step_on(run, slot))
-                continue;
-            if (!instance_done(run, slot, err))
-                return false;
-            if (run->source->ended)
-                stream_refresh(stream);
-            /* Nobody else is there who could do something at this instant. */
-            if (run->plan->replica_count == 1 && stream->next_ps > run->now_ps &&
-                !decide_all(run, err))
+            if (is_solo) {
+                run->solo_ps = LLM_NEVER;
+            } else {
+                slot = engine_next(run->engine);
+                if (!is_piped && instance_step_on(run, slot))
+                    continue;
+            }
+            if (!on_event(run, slot, stream, err))
                 return false;
         } else {
             on_arrival(run, stream_take(stream));
             stream_refresh(stream);
         }
     }
+    return true;
 }
 
 /* ---- begin and end ---- */
 
-/* What must hold at the end of any run; a failure is a defect of the simulator. */
+/* What must hold at the end of any run; a failure is a defect of the simulator, but for a pipeline
+ * whose bounded queues have come to a standstill. */
+static bool blocked(const struct run *run, const struct instance *instance, struct err *err)
+{
+    const char *text = run->is_piped ? pipeline_blocked(run) : NULL;
+    const struct plan_replica *replica = &run->plan->replicas[instance->replica];
+
+    return err_set(err, ERR_SYSTEM,
+                   "blocked: %d requests run and %d wait in replica %d of service '%s', but no "
+                   "event is left%s%s",
+                   continuous_running(instance->batcher), continuous_waiting(instance->batcher),
+                   (int)replica->number, run->plan->services[replica->service].name,
+                   text ? ": " : "", text ? text : "");
+}
+
+static bool check_instance(const struct run *run, const struct instance *instance, struct err *err)
+{
+    const struct continuous *batcher = instance->batcher;
+
+    if (!continuous_is_idle(batcher))
+        return blocked(run, instance, err);
+    if (continuous_used_blocks(batcher) != 0 || continuous_work_tokens(batcher) != 0)
+        return err_set(err, ERR_SYSTEM,
+                       "self-check failed: replica %d holds %d KV blocks and owes %lld tokens",
+                       (int)instance->replica, continuous_used_blocks(batcher),
+                       (long long)continuous_work_tokens(batcher));
+    return true;
+}
+
+/* All tokens that were made belong to requests that ended, or were lost with theirs. */
+static bool check_tokens(const struct run *run, struct err *err)
+{
+    int64_t made_tokens = 0;
+
+    for (int32_t r = 0; r < run->plan->replica_count; r++) {
+        const struct continuous_counts *counts = continuous_counts(run->instances[r].batcher);
+
+        made_tokens += counts->made_tokens - counts->lost_tokens;
+    }
+    return made_tokens == run->ok_tokens ||
+           err_set(err, ERR_SYSTEM,
+                   "self-check failed: %lld tokens were made and not lost, but requests that ended "
+                   "have %lld",
+                   (long long)made_tokens, (long long)run->ok_tokens);
+}
+
+/* Where devices have failed some of what was planned was never sent. */
+static bool check_bytes(const struct run *run, struct err *err)
+{
+    return run->sent_bytes == run->due_bytes ||
+           (run->result->failed_count > 0 && run->sent_bytes < run->due_bytes) ||
+           err_set(err, ERR_SYSTEM,
+                   "self-check failed: messages of %lld bytes were sent, but the batches that were "
+                   "planned take %lld",
+                   (long long)run->sent_bytes, (long long)run->due_bytes);
+}
+
 static bool check_end(const struct run *run, struct err *err)
 {
-    for (int32_t r = 0; r < run->plan->replica_count; r++) {
-        const struct continuous *batcher = run->instances[r].batcher;
-
-        if (!continuous_is_idle(batcher))
-            return err_set(err, ERR_SYSTEM,
-                           "blocked: %d requests run and %d wait in replica %d, but no event is "
-                           "left",
-                           continuous_running(batcher), continuous_waiting(batcher), (int)r);
-        if (continuous_used_blocks(batcher) != 0 || continuous_work_tokens(batcher) != 0)
-            return err_set(err, ERR_SYSTEM,
-                           "self-check failed: replica %d holds %d KV blocks and owes %lld tokens",
-                           (int)r, continuous_used_blocks(batcher),
-                           (long long)continuous_work_tokens(batcher));
-    }
+    for (int32_t r = 0; r < run->plan->replica_count; r++)
+        if (!check_instance(run, &run->instances[r], err))
+            return false;
     if (run->in_system != 0 || run->area_ps != run->sojourn_ps)
         return err_set(err, ERR_SYSTEM,
                        "self-check failed: Little's law: %lld requests are left, and the area "
                        "under their number differs from the sum of their times by %lld ps",
                        (long long)run->in_system, (long long)(run->area_ps - run->sojourn_ps));
-    return true;
+    return check_tokens(run, err) && check_bytes(run, err);
 }
 
 static void result_fill(struct run *run)
@@ -270,18 +391,26 @@ static void result_fill(struct run *run)
     int count = run->plan->replica_count;
 
     result->end_ps = run->now_ps;
+    result->event_count = run->is_piped ? engine_event_count(run->engine) : result->taken_count;
     result->instance_count = count;
     result->instances = arena_array(run->arena, (size_t)count, sizeof *result->instances);
     for (int r = 0; r < count; r++) {
         const struct instance *instance = &run->instances[r];
+        struct llm_instance *told = &result->instances[r];
 
-        result->instances[r] =
-            (struct llm_instance){ .replica = r,
-                                   .block_count = instance->options.block_count,
-                                   .block_bytes = instance->block_bytes,
-                                   .counts = *continuous_counts(instance->batcher) };
-        result->kv_bytes[instance->device] +=
-            instance->block_bytes * result->instances[r].counts.blocks_peak;
+        *told = (struct llm_instance){ .replica = r,
+                                       .block_count = instance->options.block_count,
+                                       .counts = *continuous_counts(instance->batcher) };
+        for (int s = 0; s < instance->stage_count; s++) {
+            told->block_bytes += instance->stages[s].block_bytes;
+            result->kv_bytes[instance->stages[s].device] +=
+                instance->stages[s].block_bytes * told->counts.blocks_peak;
+        }
+        if (!run->is_piped)
+            result->event_count +=
+                told->counts.steps * (1 + (instance->in.link >= 0) + (instance->back.link >= 0));
+        if (told->block_bytes == 0) /* an encoder's */
+            told->block_count = told->counts.blocks_peak = 0;
     }
 }
 

@@ -1,12 +1,18 @@
-/* llm.h - continuous batching of decoders under simulated time: instances of one device each, that
- * decide at every iteration what the next one computes.
+/* llm.h - continuous batching of decoders under simulated time: instances that decide at every
+ * iteration what the next one computes.
  *
  * The decisions are those of lib/policy/continuous, the costs those of lib/policy/step_price; this
  * folder adds the clock. Rules: sim/README.md. An iteration begins where the one before has ended;
  * what has arrived by then takes part. Where nothing but decoding goes on, many iterations are one
- * event: their sum is exact, so that the result is the same to the bit. Links and overheads are no
- * part of this: what the caller knows of them is his to check. Arrivals are pulled and ends are
- * pushed, so that this file knows neither workloads nor reports. */
+ * event: their sum is exact, so that the result is the same to the bit.
+ *
+ * As soon as one replica has several stages or a link that it shares, or devices may fail, all are
+ * pipelines: a batch is a task that goes from the source through the queues of its stages' devices
+ * and back to the source, as many at once as there are stages. A stage with a bounded queue keeps
+ * the task of the stage before on its device until there is room.
+ *
+ * What else delays a request, behind its end, is no part of this. Arrivals are pulled
+ * and ends are pushed, so that this file knows neither workloads nor reports. */
 #ifndef ORRERY_SIM_LLM_LLM_H
 #define ORRERY_SIM_LLM_LLM_H
 
@@ -20,17 +26,32 @@
 struct arena;
 struct cost_set;
 struct err;
+struct events;
+struct network;
+struct network_sent;
 struct plan;
 
 #define LLM_NEVER INT64_MAX
 
+enum llm_delay { LLM_DELAY_SUBMIT, LLM_DELAY_DISPATCH }; /* before dispatch; behind it */
+
 struct llm_input {
-    const struct plan *plan; /* of decoders alone, each replica whole on one device */
+    const struct plan *plan; /* of models alone, each stage on one device */
     const struct cost_set *costs;
     const bool *is_left_out;   /* by replica of the plan: it is never chosen; NULL = none */
     const int64_t *base_bytes; /* by device: what is taken before any KV cache; NULL = nothing */
     continuous_key_fn *key;    /* names of blocks, by index of the arrival; NULL = none */
     void *key_arg;
+    /* Messages, all at once NULL: they are free. routes_in: into each stage of the plan, by id, the
+     * first of a replica from the source. routes_back: from the last one, by replica. -1 = free. */
+    struct network *network;
+    const int32_t *routes_in, *routes_back;
+    const int32_t *slots; /* by device: a permutation that says who goes first at one instant;
+                             NULL = the order of the cluster */
+    const struct events *events; /* of devices; NULL = none */
+    /* How long an overhead holds a request, by index of the arrival; NULL = not at all. */
+    int64_t (*delay_ps)(void *arg, enum llm_delay where, size_t index);
+    void *delay_arg;
 };
 
 struct llm_options {
@@ -40,7 +61,8 @@ struct llm_options {
     int32_t block_count; /* of each instance; 0 = what its device has memory for, or, where that is
                             not stated, as many as max_seqs requests of any length take */
     bool has_chunks, has_prefix_cache;
-    bool is_stepped; /* every iteration is an event */
+    bool is_stepped;       /* every iteration is an event */
+    int32_t max_in_flight; /* batches of a pipeline; 0 = as many as it has stages */
     enum dispatch_kind dispatch;
     uint64_t seed;          /* of dispatch */
     int32_t longest_tokens; /* of any request to come, prompt and output; 0 = not known */
@@ -51,7 +73,7 @@ struct llm_arrival {
     int64_t request_id, arrival_ps;
     int64_t slo_ps;                       /* its own, 0 = none; handed on */
     int32_t service;                      /* of the plan */
-    int32_t prompt_tokens, output_tokens; /* >= 1 */
+    int32_t prompt_tokens, output_tokens; /* >= 1; output of a decoder alone */
     int32_t session, client;              /* of the caller, -1 = none: for sticky dispatch */
 };
 
@@ -75,8 +97,30 @@ struct llm_span { /* one request in one iteration */
     int32_t step;  /* of the request, from 0 */
     int32_t share; /* 0 for the first request of the iteration: the others share its interval */
     int32_t tokens, past_tokens;
+    int32_t stage; /* id in the plan */
+    bool is_lost;  /* cut off by a failure */
     int64_t start_ps, finish_ps;
-    int64_t wait_ps; /* since its last iteration, or its arrival */
+    int64_t wait_ps; /* since its last iteration, or its arrival; in a later stage since it came */
+};
+
+struct llm_transfer { /* one request of a batch that was sent over a link */
+    size_t index;
+    int64_t request_id, batch_id;
+    int32_t service;
+    int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
+    int32_t step, hop; /* hop k leads into stage k, the last one back to the source */
+    int32_t share;
+    bool is_late; /* told when it is received */
+    const struct network_sent *sent;
+    int64_t bytes; /* of the whole message */
+    int64_t send_ps;
+};
+
+struct llm_use { /* of a link */
+    int64_t request_id;
+    int32_t service, step;
+    int link;
+    int64_t bytes, begin_ps, end_ps;
 };
 
 struct llm_end { /* times are TRACE_NONE when they never came */
@@ -84,7 +128,8 @@ struct llm_end { /* times are TRACE_NONE when they never came */
     int64_t request_id;
     int32_t service, replica; /* of the plan; replica -1 = never dispatched */
     /* ok; refused: longer than the model's context, than all KV blocks hold, or than a step may
-     * hold that is not cut into chunks; or no replica of its service is there */
+     * hold that is not cut into chunks; or no replica of its service is there. failed: its replica
+     * has lost a device, or every one that is there has */
     enum trace_status status;
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps, slo_ps;
     int32_t prompt_tokens, output_tokens;
@@ -94,25 +139,33 @@ struct llm_observer { /* functions may be NULL */
     void *arg, *end_arg;
     /* Blocks in use on a device, as bytes, from now on; when on_span is there, too. */
     void (*on_cache)(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes);
-    void (*on_span)(void *arg, const struct llm_span *span);  /* makes every iteration an event */
-    void (*on_end)(void *end_arg, const struct llm_end *end); /* in order of ending */
+    /* What network_watch tells of a message, with the first request that it carries; told of with
+     * on_transfer alone. */
+    void (*on_use)(void *arg, const struct llm_use *use);
+    void (*on_busy)(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64_t busy_ps);
+    void (*on_span)(void *arg, const struct llm_span *span); /* makes every iteration an event */
+    void (*on_transfer)(void *arg, const struct llm_transfer *transfer); /* when it is sent, or
+                                                                            received: is_late */
+    void (*on_end)(void *end_arg, const struct llm_end *end);            /* in order of ending */
 };
 
 struct llm_instance { /* what one replica did */
     int32_t replica;
     int32_t block_count;
-    int64_t block_bytes;
+    int64_t block_bytes; /* in all its stages */
     struct continuous_counts counts;
 };
 
 struct llm_result {
-    int64_t taken_count, ok_count, refused_count;
+    int64_t taken_count, ok_count, refused_count, failed_count;
+    int64_t event_count;       /* arrivals and iterations, of pipelines all that happens */
     int64_t first_ps, last_ps; /* arrivals; LLM_NEVER, 0 without any */
     int64_t end_ps;            /* of the last iteration or arrival */
     int64_t extrapolated_costs;
     int64_t *busy_ps;      /* by device of the cluster */
     int64_t *kv_bytes;     /* by device: largest use of the KV cache */
-    int64_t *wait_peak_ps; /* by device: longest from an arrival to its first iteration */
+    int64_t *wait_peak_ps; /* by device: longest from an arrival to its first iteration, and that a
+                              batch waited before a later stage */
     int32_t token_budget;
     bool are_blocks_given, is_memory_known; /* of every instance */
     int instance_count;

@@ -3,6 +3,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "sim/llm/internal.h"
+#include "sim/network/network.h"
 #include <assert.h>
 
 /* ---- the device ---- */
@@ -38,6 +39,60 @@ static void instance_wake(struct run *run, int32_t index)
         instance->state = INSTANCE_WAITING;
         ring_push(&device->waiting, run->arena, index);
     }
+}
+
+/* ---- links ---- */
+
+/* The only instance of a run, where nothing else is sent: each of its messages goes at once. */
+static void hop_find(const struct run *run, int route, int64_t bytes, struct hop *hop)
+{
+    struct network_hop alone;
+
+    if (route < 0)
+        return;
+    alone = network_hop(run->input->network, route, bytes);
+    *hop = (struct hop){ alone.link, alone.occupy_ps, alone.latency_ps, bytes };
+}
+
+static inline int64_t hop_ps(const struct hop *hop)
+{
+    return hop->link < 0 ? 0 : engine_after_ps(hop->occupy_ps, hop->latency_ps);
+}
+
+/* Messages of a step of so many tokens and requests: how long they take. */
+static int64_t hops_find(const struct run *run, struct instance *instance, int32_t tokens,
+                         int32_t count)
+{
+    const struct stage *stage = &instance->stages[0];
+
+    if (instance->in.link < 0 && instance->back.link < 0)
+        return 0;
+    hop_find(run, stage->route, plan_input_bytes(run->plan, stage->plan, tokens), &instance->in);
+    hop_find(run, instance->route_back,
+             network_times_bytes(
+                 count, plan_result_bytes(run->plan, &run->plan->replicas[instance->replica])),
+             &instance->back);
+    return engine_after_ps(hop_ps(&instance->in), hop_ps(&instance->back));
+}
+
+static void hop_account(struct run *run, const struct hop *hop, int64_t times)
+{
+    int64_t bytes = network_times_bytes(times, hop->bytes);
+
+    if (hop->link < 0)
+        return;
+    network_account(run->input->network, hop->link, times * hop->occupy_ps, bytes);
+    run->sent_bytes = network_add_bytes(run->sent_bytes, bytes);
+    run->due_bytes = network_add_bytes(run->due_bytes, bytes);
+}
+
+/* So many steps are done: what they took the device, of all that has passed since then. */
+static int64_t hops_account(struct run *run, const struct instance *instance, int64_t times,
+                            int64_t since_ps)
+{
+    hop_account(run, &instance->in, times);
+    hop_account(run, &instance->back, times);
+    return run->now_ps - since_ps - times * (hop_ps(&instance->in) + hop_ps(&instance->back));
 }
 
 /* ---- steady steps ---- */
@@ -112,7 +167,7 @@ static bool launch_steady(struct run *run, int32_t index, struct err *err)
     }
     most = instance->line->to - mean + 1;
     left = most < left ? (int32_t)most : left;
-    instance->step_ps = step_line_ps(instance->line, mean);
+    instance->step_ps = step_line_ps(instance->line, mean) + instance->hops_ps;
     instance->window = 1;
     if (run->options->is_stepped)
         instance->ahead = left - 1;
@@ -120,7 +175,7 @@ static bool launch_steady(struct run *run, int32_t index, struct err *err)
         instance->window = window_of(instance, left);
     instance->begin_ps = run->now_ps;
     instance->end_ps = engine_after_ps(run->now_ps, sum_ps(instance, instance->window));
-    engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
+    instance_plan(run, index, instance->end_ps);
     return true;
 }
 
@@ -129,7 +184,8 @@ static const struct continuous_ends *end_steady(struct run *run, struct instance
 {
     leave_line(run, instance);
     instance->ahead = 0;
-    run->result->busy_ps[instance->device] += run->now_ps - instance->busy_from_ps;
+    run->result->busy_ps[instance->device] +=
+        hops_account(run, instance, instance->taken, instance->busy_from_ps);
     return continuous_advance(instance->batcher, instance->taken);
 }
 
@@ -141,7 +197,10 @@ static void cut_short(struct run *run, int32_t index)
     int32_t window;
 
     if (run->now_ps == instance->begin_ps && instance->taken > 0) {
-        engine_clear(run->engine, index);
+        if (run->is_solo)
+            run->solo_ps = LLM_NEVER;
+        else
+            engine_clear(run->engine, index);
         (void)end_steady(run, instance); /* nobody ends before the last of those planned */
         decide_now(run, index);
         return;
@@ -153,7 +212,7 @@ static void cut_short(struct run *run, int32_t index)
         return;
     instance->window = window;
     instance->end_ps = engine_after_ps(instance->begin_ps, sum_ps(instance, window));
-    engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
+    instance_plan(run, index, instance->end_ps);
 }
 
 int64_t instance_work_tokens(const struct run *run, const struct instance *instance)
@@ -183,6 +242,7 @@ static void tell_span(struct run *run, const struct instance *instance,
                                               .batch_id = run->next_batch_id,
                                               .replica = instance->replica,
                                               .device = instance->device,
+                                              .stage = instance->stages[0].plan->id,
                                               .step = flight->step++,
                                               .share = share,
                                               .tokens = entry->tokens,
@@ -193,33 +253,41 @@ static void tell_span(struct run *run, const struct instance *instance,
     flight->left_ps = instance->end_ps;
 }
 
-/* A step was planned, or has ended: other blocks are in use. */
-static void tell_cache(struct run *run, struct instance *instance)
+/* A step was planned, or has ended: other blocks are in use, in all stages. */
+void llm_tell_cache(struct run *run, int32_t index)
 {
-    struct device *device = &run->devices[instance->device];
-    int64_t bytes = instance->block_bytes * continuous_used_blocks(instance->batcher);
+    struct instance *instance = &run->instances[index];
+    int32_t blocks;
 
-    if (!run->observer.on_cache || bytes == instance->told_bytes)
+    if (!run->observer.on_cache)
         return;
-    device->told_bytes += bytes - instance->told_bytes;
-    instance->told_bytes = bytes;
-    run->observer.on_cache(run->observer.arg, instance->device, run->now_ps, device->told_bytes);
+    blocks = continuous_used_blocks(instance->batcher);
+    for (int s = 0; s < instance->stage_count && blocks != instance->told_blocks; s++) {
+        const struct stage *stage = &instance->stages[s];
+        struct device *device = &run->devices[stage->device];
+
+        if (stage->block_bytes == 0)
+            continue;
+        device->told_bytes += stage->block_bytes * (blocks - instance->told_blocks);
+        run->observer.on_cache(run->observer.arg, stage->device, run->now_ps, device->told_bytes);
+    }
+    instance->told_blocks = blocks;
 }
 
 /* Requests that are computed for the first time. */
-static void note_starts(struct run *run, const struct instance *instance,
-                        const struct continuous_batch *batch)
+void llm_note_starts(struct run *run, int32_t device, const struct continuous_batch *batch,
+                     int64_t start_ps)
 {
-    int64_t *peak_ps = &run->result->wait_peak_ps[instance->device];
+    int64_t *peak_ps = &run->result->wait_peak_ps[device];
 
-    for (int32_t i = 0; i < batch->count; i++) {
+    for (int32_t i = 0; i < batch->entry_count; i++) {
         struct flight *flight = &run->flights[batch->entries[i].tag];
 
         if (!batch->entries[i].is_new)
             continue;
-        flight->start_ps = run->now_ps;
-        if (run->now_ps - flight->arrival_ps > *peak_ps)
-            *peak_ps = run->now_ps - flight->arrival_ps;
+        flight->start_ps = start_ps;
+        if (start_ps - flight->arrival_ps > *peak_ps)
+            *peak_ps = start_ps - flight->arrival_ps;
     }
 }
 
@@ -233,12 +301,15 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
         return false;
     instance->state = INSTANCE_STEPPING;
     instance->begin_ps = run->now_ps;
-    instance->end_ps = engine_after_ps(run->now_ps, time_ps);
-    engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
-    note_starts(run, instance, batch);
-    tell_cache(run, instance);
+    instance->end_ps = engine_after_ps(
+        run->now_ps,
+        engine_after_ps(time_ps, hops_find(run, instance, batch->tokens, batch->count)));
+    instance_plan(run, index, instance->end_ps);
+    llm_note_starts(run, instance->device, batch,
+                    engine_after_ps(run->now_ps, hop_ps(&instance->in)));
+    llm_tell_cache(run, index);
     if (run->observer.on_span) {
-        for (int32_t i = 0; i < batch->count; i++)
+        for (int32_t i = 0; i < batch->entry_count; i++)
             tell_span(run, instance, &batch->entries[i], i);
         run->next_batch_id++;
     }
@@ -262,6 +333,7 @@ bool instance_decide(struct run *run, int32_t index, struct err *err)
             instance->decodes = steady.decodes;
             instance->mean_past = steady.past_tokens / steady.decodes;
             instance->line = NULL;
+            instance->hops_ps = hops_find(run, instance, steady.decodes, steady.decodes);
             return launch_steady(run, index, err);
         }
     }
@@ -276,13 +348,12 @@ bool instance_decide(struct run *run, int32_t index, struct err *err)
 
 /* ---- ends ---- */
 
-static void tell_ends(struct run *run, const struct instance *instance,
-                      const struct continuous_ends *ends)
+void llm_tell_ends(struct run *run, int32_t replica, const struct continuous_ends *ends)
 {
     for (int32_t i = 0; i < ends->first_count; i++)
         run->flights[ends->firsts[i]].first_token_ps = run->now_ps;
     for (int32_t i = 0; i < ends->finished_count; i++)
-        llm_end(run, (int32_t)ends->finished[i], instance->replica, TRACE_OK, run->now_ps);
+        llm_end(run, (int32_t)ends->finished[i], replica, TRACE_OK, run->now_ps);
 }
 
 /* What it does next is decided behind all else of this instant. */
@@ -310,7 +381,8 @@ bool instance_done(struct run *run, int32_t index, struct err *err)
 
     if (instance->state == INSTANCE_STEPPING) {
         run->result->extrapolated_costs += instance->extrapolated;
-        run->result->busy_ps[instance->device] += run->now_ps - instance->begin_ps;
+        run->result->busy_ps[instance->device] +=
+            hops_account(run, instance, 1, instance->begin_ps);
         ends = continuous_step_done(instance->batcher);
     } else {
         assert(instance->state == INSTANCE_DECODING && instance->ahead == 0);
@@ -319,8 +391,8 @@ bool instance_done(struct run *run, int32_t index, struct err *err)
             return launch_steady(run, index, err);
         ends = end_steady(run, instance);
     }
-    tell_ends(run, instance, ends);
-    tell_cache(run, instance);
+    llm_tell_ends(run, instance->replica, ends);
+    llm_tell_cache(run, index);
     go_on(run, index);
     return true;
 }
@@ -331,7 +403,8 @@ void instance_join(struct run *run, int32_t index, int32_t flight)
     const struct flight *joining = &run->flights[flight];
     bool is_open = instance->state == INSTANCE_DECODING && continuous_is_open(instance->batcher);
 
-    continuous_arrive(instance->batcher, joining->prompt_tokens, joining->output_tokens, flight);
+    continuous_arrive(instance->batcher, joining->prompt_tokens, flight_outputs(run, joining),
+                      flight);
     instance->outstanding++;
     if (is_open)
         cut_short(run, index);

@@ -1,32 +1,72 @@
-/* llm_setup.c - which instances there are, what their steps cost and how large their KV caches
- * are. */
+/* llm_setup.c - which instances there are, and what their steps cost. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
-#include "lib/format/placement.h"
 #include "sim/llm/internal.h"
-
-/* An instance has at most so many blocks: 32 bytes each with a prefix cache. */
-#define MAX_BLOCKS (1 << 26)
+#include "sim/network/network.h"
 
 /* ---- what can be simulated ---- */
 
-static bool stage_check(const struct run *run, const struct plan_replica *replica, struct err *err)
+static bool replica_check(const struct run *run, const struct plan_replica *replica,
+                          struct err *err)
 {
     const struct plan_service *service = &run->plan->services[replica->service];
-    const struct plan_stage *stage = replica->stages;
 
-    if (!service->model || service->model->kind != MODEL_DECODER)
-        return err_set(err, ERR_USAGE, "--batch continuous: for decoders; service '%s' runs %s",
-                       service->name, service->model ? service->model->name : "an executable");
-    if (replica->stage_count > 1 || stage->device_count > 1)
+    if (!service->model)
         return err_set(err, ERR_USAGE,
-                       "--batch continuous: this version computes a replica on one device; replica "
-                       "%d of service '%s' is on several stages or devices",
-                       (int)replica->number, service->name);
+                       "--batch continuous: for models; service '%s' runs an executable",
+                       service->name);
+    for (int s = 0; s < replica->stage_count; s++)
+        if (replica->stages[s].device_count > 1)
+            return err_set(err, ERR_USAGE,
+                           "--batch continuous: this version computes a stage on one device; stage "
+                           "%d of replica %d of service '%s' is on several",
+                           s, (int)replica->number, service->name);
     return true;
+}
+
+static bool has_links(const struct run *run)
+{
+    const struct llm_input *input = run->input;
+
+    for (int32_t r = 0; r < run->plan->replica_count && input->network; r++)
+        if (input->routes_in[run->plan->replicas[r].stages[0].id] >= 0 ||
+            input->routes_back[r] >= 0)
+            return true;
+    return false;
+}
+
+/* The messages of one batch at a time, of one replica, meet no other. */
+static bool has_lonely_links(const struct run *run)
+{
+    return run->plan->replica_count == 1 && !run->options->is_stepped && !run->is_watched &&
+           network_is_bookable(run->input->network);
+}
+
+/* Several stages, links that are shared, bounded queues and failures need events of their own. */
+static bool needs_tasks(const struct run *run)
+{
+    if (llm_events_change_devices(run) || run->input->delay_ps)
+        return true;
+    for (int32_t r = 0; r < run->plan->replica_count; r++)
+        if (run->plan->replicas[r].stage_count > 1 ||
+            run->plan->replicas[r].stages[0].queue_depth > 0)
+            return true;
+    return has_links(run) && !has_lonely_links(run);
+}
+
+/* -1 where nothing is to be sent. */
+static void hops_make(const struct run *run)
+{
+    for (int32_t r = 0; r < run->plan->replica_count; r++) {
+        struct instance *instance = &run->instances[r];
+        bool is_task = run->is_piped;
+
+        instance->in.link = is_task || instance->stages[0].route < 0 ? -1 : 0;
+        instance->back.link = is_task || instance->route_back < 0 ? -1 : 0;
+    }
 }
 
 /* ---- budgets ---- */
@@ -44,8 +84,8 @@ static bool budget_of(const struct run *run, const struct instance *instance, in
 
     *budget = options->token_budget;
     if (*budget == 0)
-        *budget =
-            continuous_default_budget(max_seqs, options->has_chunks, instance->model->max_context);
+        *budget = continuous_default_budget(max_seqs, instance->options.has_chunks,
+                                            instance->model->max_context);
     if (*budget < max_seqs)
         return err_set(err, ERR_USAGE,
                        "--batch continuous: TOKEN_BUDGET is %d: expected at least MAX_SEQS, %d",
@@ -53,82 +93,6 @@ static bool budget_of(const struct run *run, const struct instance *instance, in
     return *budget <= STEP_PRICE_MAX_TOKENS ||
            err_set(err, ERR_USAGE, "--batch continuous: TOKEN_BUDGET is %d: expected at most %d",
                    *budget, STEP_PRICE_MAX_TOKENS);
-}
-
-/* ---- KV caches ---- */
-
-static int32_t sharers(const struct run *run, int32_t device)
-{
-    int32_t count = 0;
-
-    for (int r = 0; r < run->plan->replica_count; r++)
-        count += run->instances[r].device == device;
-    return count;
-}
-
-static bool does_not_fit(const struct run *run, const struct cluster_device *device,
-                         int64_t need_bytes, struct err *err)
-{
-    char need[UNITS_TEXT_BYTES], have[UNITS_TEXT_BYTES];
-    const char *path = arena_printf(run->arena, "%s/devices.csv", run->plan->cluster->path);
-
-    return err_at(err, path, device->line, 0,
-                  "device '%s' has %s (%lld bytes) of memory, but weights, reserved and KV blocks "
-                  "take %s (%lld bytes)",
-                  device->name, units_format_bytes(device->memory_bytes, have),
-                  (long long)device->memory_bytes, units_format_bytes(need_bytes, need),
-                  (long long)need_bytes);
-}
-
-/* As many as max_seqs of the longest requests take. */
-static int32_t blocks_of_any(const struct run *run, const struct instance *instance)
-{
-    int64_t tokens = run->options->longest_tokens, block_tokens = run->options->block_tokens;
-    int64_t each, all;
-
-    if (instance->model->max_context > 0 && (tokens == 0 || tokens > instance->model->max_context))
-        tokens = instance->model->max_context;
-    each = (tokens + block_tokens - 1) / block_tokens;
-    all = (each > 0 ? each : 1) * instance->options.max_seqs;
-    return all < MAX_BLOCKS ? (int32_t)all : MAX_BLOCKS;
-}
-
-static bool blocks_given(const struct run *run, const struct instance *instance,
-                         const struct cluster_device *device, int64_t base_bytes, struct err *err)
-{
-    int64_t need_bytes;
-
-    if (device->memory_bytes == 0)
-        return true;
-    if (__builtin_mul_overflow(instance->block_bytes,
-                               (int64_t)run->options->block_count * sharers(run, instance->device),
-                               &need_bytes) ||
-        __builtin_add_overflow(need_bytes, base_bytes, &need_bytes))
-        need_bytes = INT64_MAX;
-    return need_bytes <= device->memory_bytes || does_not_fit(run, device, need_bytes, err);
-}
-
-static bool blocks_of(struct run *run, const struct instance *instance, int32_t *count,
-                      struct err *err)
-{
-    const struct cluster_device *device = &run->plan->cluster->devices[instance->device];
-    int64_t base_bytes = run->input->base_bytes ? run->input->base_bytes[instance->device] : 0;
-    int64_t room;
-
-    *count = run->options->block_count;
-    if (*count > 0)
-        return blocks_given(run, instance, device, base_bytes, err);
-    if (device->memory_bytes == 0) {
-        run->result->is_memory_known = false;
-        *count = blocks_of_any(run, instance);
-        return true;
-    }
-    room = (device->memory_bytes - base_bytes) / sharers(run, instance->device) /
-           instance->block_bytes;
-    if (room < 1)
-        return does_not_fit(run, device, base_bytes + instance->block_bytes, err);
-    *count = room < MAX_BLOCKS ? (int32_t)room : MAX_BLOCKS;
-    return true;
 }
 
 /* ---- instances ---- */
@@ -141,42 +105,108 @@ static int64_t key_of_flight(void *arg, int64_t tag, int32_t block)
     return run->input->key(run->input->key_arg, (int64_t)run->flights[tag].index, block);
 }
 
-static bool instance_fill(struct run *run, struct instance *instance, struct err *err)
+static struct step_price *price_of(const struct run *run, const struct instance *instance,
+                                   const struct stage *stage)
 {
-    const struct llm_options *options = run->options;
-    const struct plan_stage *stage = run->plan->replicas[instance->replica].stages;
-    const struct cluster_device *device = &run->plan->cluster->devices[instance->device];
-    struct continuous_options *own = &instance->options;
+    const struct cluster_device *device = &run->plan->cluster->devices[stage->device];
 
-    own->max_seqs = stage->max_batch > 0 ? stage->max_batch : options->max_seqs;
-    own->block_tokens = options->block_tokens;
-    own->has_chunks = options->has_chunks;
-    if (options->has_prefix_cache && run->input->key) {
-        own->key = key_of_flight;
-        own->key_arg = run;
-    }
-    instance->block_bytes = plan_stage_kv_bytes_per_token(run->plan, stage) * options->block_tokens;
-    if (!budget_of(run, instance, &own->token_budget, err) ||
-        !blocks_of(run, instance, &own->block_count, err))
-        return false;
-    run->result->token_budget = largest(run->result->token_budget, own->token_budget);
-    instance->is_alone = sharers(run, instance->device) == 1;
-    instance->batcher = continuous_create(run->arena, own);
-    instance->price = step_price_create(
+    return step_price_create(
         run->arena,
-        &(struct step_price_of){ .stage = stage,
+        &(struct step_price_of){ .stage = stage->plan,
                                  .model = instance->model,
                                  .table = cost_set_find(run->input->costs, device->type),
                                  .threads = device->threads,
-                                 .speed_ratio = device->speed_ratio,
-                                 .max_seqs = own->max_seqs,
-                                 .token_budget = own->token_budget });
+                                 .speed_ratio = run->devices[stage->device].speed_ratio,
+                                 .max_seqs = instance->options.max_seqs,
+                                 .token_budget = instance->options.token_budget });
+}
+
+void llm_price_device(struct run *run, int32_t device)
+{
+    for (int32_t r = 0; r < run->plan->replica_count; r++)
+        for (int s = 0; s < run->instances[r].stage_count; s++)
+            if (run->instances[r].stages[s].device == device)
+                run->instances[r].stages[s].price =
+                    price_of(run, &run->instances[r], &run->instances[r].stages[s]);
+}
+
+static void stages_fill(const struct run *run, struct instance *instance)
+{
+    const struct plan_replica *replica = &run->plan->replicas[instance->replica];
+    const struct llm_input *input = run->input;
+
+    instance->stage_count = replica->stage_count;
+    instance->stages =
+        arena_array(run->arena, (size_t)replica->stage_count, sizeof *instance->stages);
+    for (int s = 0; s < replica->stage_count; s++) {
+        const struct plan_stage *plan = &replica->stages[s];
+
+        instance->stages[s] = (struct stage){
+            .plan = plan,
+            .device = plan->devices[0],
+            .block_bytes =
+                plan_stage_kv_bytes_per_token(run->plan, plan) * run->options->block_tokens,
+            .route = input->network ? input->routes_in[plan->id] : -1,
+            .room = plan->queue_depth > 0 ? plan->queue_depth : INT32_MAX,
+        };
+    }
+    instance->route_back = input->network ? input->routes_back[instance->replica] : -1;
+}
+
+/* The least that any of its stages says, where --batch does not hold. */
+static int32_t max_seqs_of(const struct run *run, const struct instance *instance)
+{
+    int32_t most = INT32_MAX;
+
+    for (int s = 0; s < instance->stage_count; s++) {
+        int32_t own = instance->stages[s].plan->max_batch;
+
+        own = own > 0 ? own : run->options->max_seqs;
+        most = own < most ? own : most;
+    }
+    return most;
+}
+
+static bool is_alone(const struct run *run, const struct instance *instance)
+{
+    int32_t count = 0;
+
+    for (int32_t r = 0; r < run->plan->replica_count; r++)
+        count += run->instances[r].stages[0].device == instance->device;
+    return count == 1;
+}
+
+static bool instance_fill(struct run *run, struct instance *instance, struct err *err)
+{
+    const struct llm_options *options = run->options;
+    struct continuous_options *own = &instance->options;
+
+    own->max_seqs = max_seqs_of(run, instance);
+    own->block_tokens = options->block_tokens;
+    /* Tokens of an encoder look at one another: it makes one pass, and leaves no cache. */
+    own->has_chunks = options->has_chunks && instance->model->kind == MODEL_DECODER;
+    own->omits_decodes = !run->is_watched;
+    own->max_in_flight =
+        options->max_in_flight > 0 ? options->max_in_flight : instance->stage_count;
+    if (options->has_prefix_cache && run->input->key && instance->model->kind == MODEL_DECODER) {
+        own->key = key_of_flight;
+        own->key_arg = run;
+    }
+    if (!budget_of(run, instance, &own->token_budget, err) ||
+        !llm_blocks(run, instance, &own->block_count, err))
+        return false;
+    run->result->token_budget = largest(run->result->token_budget, own->token_budget);
+    instance->is_alone = is_alone(run, instance);
+    instance->batcher = continuous_create(run->arena, own);
+    for (int s = 0; s < instance->stage_count; s++)
+        instance->stages[s].price = price_of(run, instance, &instance->stages[s]);
+    instance->price = instance->stages[0].price;
     return true;
 }
 
-static bool table_check(const struct run *run, const struct instance *instance, struct err *err)
+static bool table_check(const struct run *run, int32_t index, struct err *err)
 {
-    const struct cluster_device *device = &run->plan->cluster->devices[instance->device];
+    const struct cluster_device *device = &run->plan->cluster->devices[index];
     const struct cost_table *table = cost_set_find(run->input->costs, device->type);
 
     if (table && cost_has_kernels(table))
@@ -220,37 +250,92 @@ static void result_reserve(struct run *run)
     run->result->wait_peak_ps = arena_array(run->arena, device_count, sizeof(int64_t));
 }
 
-bool llm_setup(struct run *run, struct err *err)
+static bool instances_fill(struct run *run, struct err *err)
 {
     const struct plan *plan = run->plan;
 
-    result_reserve(run);
-    run->instances = arena_array(run->arena, (size_t)plan->replica_count, sizeof *run->instances);
-    run->deciding = arena_array(run->arena, (size_t)plan->replica_count, sizeof *run->deciding);
-    run->devices =
-        arena_array(run->arena, (size_t)plan->cluster->device_count, sizeof *run->devices);
-    for (int i = 0; i < plan->cluster->device_count; i++)
-        run->devices[i].owner = -1;
     for (int32_t r = 0; r < plan->replica_count; r++) {
         const struct plan_replica *replica = &plan->replicas[r];
         struct instance *instance = &run->instances[r];
 
-        if (!stage_check(run, replica, err))
+        if (!replica_check(run, replica, err))
             return false;
         instance->replica = r;
         instance->service = replica->service;
         instance->model = plan->services[replica->service].model;
         instance->device = replica->stages[0].devices[0];
+        stages_fill(run, instance);
     }
-    for (int32_t r = 0; r < plan->replica_count; r++)
-        if (!table_check(run, &run->instances[r], err) ||
-            !instance_fill(run, &run->instances[r], err))
+    for (int32_t r = 0; r < plan->replica_count; r++) {
+        for (int s = 0; s < run->instances[r].stage_count; s++)
+            if (!table_check(run, run->instances[r].stages[s].device, err))
+                return false;
+        if (!instance_fill(run, &run->instances[r], err))
             return false;
+    }
+    return true;
+}
+
+static void devices_fill(struct run *run)
+{
+    const struct cluster *cluster = run->plan->cluster;
+    size_t count = (size_t)cluster->device_count;
+
+    run->devices = arena_array(run->arena, count, sizeof *run->devices);
+    run->slot_devices = arena_array(run->arena, count, sizeof *run->slot_devices);
+    for (int i = 0; i < cluster->device_count; i++) {
+        struct device *device = &run->devices[i];
+
+        device->owner = -1;
+        device->slot = run->input->slots ? run->input->slots[i] : i;
+        device->speed_ratio = cluster->devices[i].speed_ratio;
+        run->slot_devices[device->slot] = i;
+    }
+}
+
+/* Slots: an instance each; or the devices, the network, and what happens to devices. */
+static void engine_make(struct run *run)
+{
+    struct network *network = run->input->network;
+
+    if (!run->is_piped) {
+        run->engine = engine_create(run->arena, run->plan->replica_count);
+        return;
+    }
+    run->network_slot = run->plan->cluster->device_count;
+    run->control_slot = run->network_slot + (network ? network_slot_count(network) : 0);
+    run->delay_slot = run->control_slot + 1;
+    run->engine = engine_create(run->arena, run->delay_slot + 1);
+    if (network)
+        network_attach(network, run->engine, run->network_slot);
+    if (network && (run->observer.on_use || run->observer.on_busy))
+        network_watch(network, &(struct network_watcher){
+                                   .arg = run,
+                                   .on_use = run->observer.on_use ? pipeline_on_use : NULL,
+                                   .on_busy = run->observer.on_busy ? pipeline_on_busy : NULL });
+    llm_events_plan(run);
+}
+
+bool llm_setup(struct run *run, struct err *err)
+{
+    const struct plan *plan = run->plan;
+
+    result_reserve(run);
+    run->is_watched = run->observer.on_span || run->observer.on_transfer;
+    run->instances = arena_array(run->arena, (size_t)plan->replica_count, sizeof *run->instances);
+    run->deciding = arena_array(run->arena, (size_t)plan->replica_count, sizeof *run->deciding);
+    devices_fill(run);
+    if (!instances_fill(run, err))
+        return false;
     choices_fill(run);
-    run->engine = engine_create(run->arena, plan->replica_count);
+    run->is_piped = needs_tasks(run);
+    hops_make(run);
+    run->is_solo = !run->is_piped && plan->replica_count == 1 && !run->options->is_stepped;
+    run->solo_ps = LLM_NEVER;
+    engine_make(run);
     run->dispatch = dispatch_create(run->arena, run->options->dispatch, plan->service_count,
                                     run->options->seed);
     run->next_epoch_ps = plan->epoch_count > 1 ? plan->epochs[1].from_ps : LLM_NEVER;
-    run->first_free = -1;
+    run->first_free = run->first_free_task = -1;
     return true;
 }

@@ -41,9 +41,6 @@ static void warn_of_network(struct report *report)
         warn(report, "no links.csv: all transfers are free");
     else if (!cluster->has_source)
         warn(report, "links.csv attaches no node 'source': requests and results travel free");
-    else if (report->result->continuous)
-        warn(report,
-             "continuous batches: requests and results travel free, whatever links.csv says");
 }
 
 /* Coding of values that is not known counts for nothing, and says so. */

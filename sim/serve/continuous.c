@@ -1,8 +1,7 @@
 /* continuous.c - a run of continuous batches: this folder's arrivals, observers and results on one
  * side, sim/llm on the other.
  *
- * Instances know neither links nor failures nor kappa, and of overheads the response alone: what
- * they would pass over is refused, but for links, which a report warns of. */
+ * Instances know no kappa and no overhead of workers: what they would pass over is refused. */
 #include "sim/serve/internal.h"
 
 #include "lib/base/err.h"
@@ -12,6 +11,7 @@
 #include "lib/policy/footprint.h"
 #include "sim/llm/llm.h"
 #include "sim/llm/prefix.h"
+#include "sim/network/network.h"
 
 /* ---- requests in ---- */
 
@@ -65,20 +65,94 @@ static void ended(void *arg, size_t index, int64_t end_ps)
 static void on_span(void *arg, const struct llm_span *span)
 {
     const struct serve *serve = arg;
-    const struct plan_stage *stage = serve->input->plan->replicas[span->replica].stages;
+    serve->observer.on_span(
+        serve->observer.arg,
+        &(struct serve_span){ .kind = span->is_lost ? SERVE_SPAN_LOST : SERVE_SPAN_JOB,
+                              .request = span->index,
+                              .request_id = span->request_id,
+                              .batch_id = span->batch_id,
+                              .stage = span->stage,
+                              .device = span->device,
+                              .step = span->step,
+                              .share = span->share,
+                              .is_chunk = span->tokens > 1,
+                              .start_ps = span->start_ps,
+                              .finish_ps = span->finish_ps,
+                              .wait_ps = span->wait_ps });
+}
 
-    serve->observer.on_span(serve->observer.arg,
-                            &(struct serve_span){ .request = span->index,
-                                                  .request_id = span->request_id,
-                                                  .batch_id = span->batch_id,
-                                                  .stage = stage->id,
-                                                  .device = span->device,
-                                                  .step = span->step,
-                                                  .share = span->share,
-                                                  .is_chunk = span->tokens > 1,
-                                                  .start_ps = span->start_ps,
-                                                  .finish_ps = span->finish_ps,
-                                                  .wait_ps = span->wait_ps });
+/* Over one port: into the receiver's it goes as it leaves the sender's. */
+static void tell_in_link(const struct serve *serve, const struct llm_transfer *transfer)
+{
+    const struct network_sent *sent = transfer->sent;
+
+    if (serve->observer.on_use)
+        serve->observer.on_use(
+            serve->observer.arg,
+            &(struct serve_use){ .request_id = transfer->request_id,
+                                 .service = transfer->service,
+                                 .step = transfer->step,
+                                 .link = sent->in_link,
+                                 .link_name = network_link_name(serve->network, sent->in_link),
+                                 .bytes = transfer->bytes,
+                                 .begin_ps = sent->flow_ps,
+                                 .end_ps = sent->end_ps });
+    if (serve->observer.on_busy)
+        serve->observer.on_busy(serve->observer.arg,
+                                &(struct serve_busy){ sent->in_link, sent->flow_ps, sent->end_ps,
+                                                      sent->end_ps - sent->flow_ps });
+}
+
+static void on_transfer(void *arg, const struct llm_transfer *transfer)
+{
+    const struct serve *serve = arg;
+    const struct network_sent *sent = transfer->sent;
+
+    serve->observer.on_transfer(
+        serve->observer.arg,
+        &(struct serve_transfer){ .request = transfer->index,
+                                  .request_id = transfer->request_id,
+                                  .service = transfer->service,
+                                  .batch_id = transfer->batch_id,
+                                  .from = transfer->from,
+                                  .to = transfer->to,
+                                  .step = transfer->step,
+                                  .hop = transfer->hop,
+                                  .share = transfer->share,
+                                  .is_late = transfer->is_late,
+                                  .link = sent->link,
+                                  .link_name = network_link_name(serve->network, sent->link),
+                                  .medium = network_link_medium(serve->network, sent->link),
+                                  .bytes = transfer->bytes,
+                                  .send_ps = transfer->send_ps,
+                                  .begin_ps = sent->begin_ps,
+                                  .end_ps = sent->end_ps,
+                                  .receive_ps = sent->arrival_ps });
+    if (transfer->share == 0 && sent->in_link >= 0)
+        tell_in_link(serve, transfer);
+}
+
+static void on_use(void *arg, const struct llm_use *use)
+{
+    const struct serve *serve = arg;
+
+    serve->observer.on_use(serve->observer.arg, &(struct serve_use){ .request_id = use->request_id,
+                                                                     .service = use->service,
+                                                                     .step = use->step,
+                                                                     .link = use->link,
+                                                                     .link_name = network_link_name(
+                                                                         serve->network, use->link),
+                                                                     .bytes = use->bytes,
+                                                                     .begin_ps = use->begin_ps,
+                                                                     .end_ps = use->end_ps });
+}
+
+static void on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int64_t busy_ps)
+{
+    const struct serve *serve = arg;
+
+    serve->observer.on_busy(serve->observer.arg,
+                            &(struct serve_busy){ link, begin_ps, end_ps, busy_ps });
 }
 
 static void on_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes)
@@ -111,7 +185,7 @@ static void on_end(void *arg, const struct llm_end *end)
 {
     struct serve *serve = arg;
     bool has_response = end->status == TRACE_OK && serve->input->overheads;
-    int64_t response_ps = has_response ? delays_response_ps(serve, end->index) : 0;
+    int64_t response_ps = has_response ? delays_response_ps(serve, (uint64_t)end->request_id) : 0;
 
     if (end->status == TRACE_REFUSED)
         refused_note(serve, end);
@@ -150,13 +224,10 @@ static bool check(const struct serve *serve, struct err *err)
                        "requests");
     if (options->switch_cost_ps > 0)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --switch-cost");
-    if (serve->input->events)
-        return err_set(err, ERR_USAGE, "--batch continuous: not with --events");
-    if (overheads &&
-        (overheads->at[OVERHEAD_SUBMIT].is_given || overheads->at[OVERHEAD_DISPATCH].is_given ||
-         overheads->at[OVERHEAD_WORKER].is_given))
+    if (overheads && overheads->at[OVERHEAD_WORKER].is_given)
         return err_set(err, ERR_USAGE,
-                       "--batch continuous: knows the overhead of the response alone");
+                       "--batch continuous: knows no overhead of workers: a step is of many "
+                       "requests");
     return true;
 }
 
@@ -177,10 +248,8 @@ static void stations_fill(struct serve *serve, const struct llm_result *done)
 {
     serve->result->taken_count = (size_t)done->taken_count;
     serve->engine->now_ps = done->end_ps;
-    serve->engine->event_count = done->taken_count;
+    serve->engine->event_count = done->event_count;
     serve->result->extrapolated_costs = done->extrapolated_costs;
-    for (int r = 0; r < done->instance_count; r++)
-        serve->engine->event_count += done->instances[r].counts.steps;
     for (int i = 0; i < serve->input->plan->cluster->device_count; i++) {
         struct station *station = &serve->stations[i];
 
@@ -215,6 +284,35 @@ static void activations_expect(struct serve *serve, const struct llm_options *ow
     }
 }
 
+static void routes_fill(struct serve *serve, struct llm_input *input)
+{
+    const struct plan *plan = serve->input->plan;
+    int32_t *in = arena_array(serve->arena, (size_t)plan->stage_count, sizeof *in);
+    int32_t *back = arena_array(serve->arena, (size_t)plan->replica_count, sizeof *back);
+    int32_t *slots = arena_array(serve->arena, (size_t)plan->cluster->device_count, sizeof *slots);
+
+    for (int i = 0; i < plan->stage_count; i++)
+        in[i] = serve->sites[i].route_in;
+    for (int r = 0; r < plan->replica_count; r++)
+        back[r] = serve->lanes[r].sites[serve->lanes[r].stage_count - 1].route_back;
+    for (int i = 0; i < plan->cluster->device_count; i++)
+        slots[i] = serve->stations[i].slot;
+    input->network = serve->network;
+    input->routes_in = in;
+    input->routes_back = back;
+    input->slots = slots;
+    input->events = serve->input->events;
+}
+
+static int64_t delay_ps(void *arg, enum llm_delay where, size_t index)
+{
+    const struct serve *serve = arg;
+    enum overhead_where place = where == LLM_DELAY_SUBMIT ? OVERHEAD_SUBMIT : OVERHEAD_DISPATCH;
+
+    return overhead_draw(&serve->input->overheads->at[place], serve->options->seed, place,
+                         (uint64_t)arrivals_id(&serve->arrivals, index), 0);
+}
+
 static void *input_fill(struct serve *serve, struct llm_input *input)
 {
     const struct plan *plan = serve->input->plan;
@@ -237,6 +335,11 @@ static void *input_fill(struct serve *serve, struct llm_input *input)
                                  .base_bytes = base_bytes,
                                  .key = prefix ? prefix_key : NULL,
                                  .key_arg = prefix };
+    routes_fill(serve, input);
+    if (serve->delays) {
+        input->delay_ps = delay_ps;
+        input->delay_arg = serve;
+    }
     return prefix;
 }
 
@@ -251,6 +354,7 @@ bool continuous_run(struct serve *serve, struct err *err)
                                .token_budget = options->batch.token_budget,
                                .block_tokens = kv->block_tokens,
                                .block_count = kv->block_count,
+                               .max_in_flight = kv->max_in_flight,
                                .has_chunks = kv->has_chunks,
                                .has_prefix_cache = kv->has_prefix_cache,
                                .is_stepped = options->fast_path != SERVE_FAST_ON,
@@ -271,6 +375,12 @@ bool continuous_run(struct serve *serve, struct err *err)
     }
     if (serve->observer.on_span)
         observer.on_span = on_span;
+    if (serve->observer.on_transfer)
+        observer.on_transfer = on_transfer;
+    if (serve->observer.on_use)
+        observer.on_use = on_use;
+    if (serve->observer.on_busy)
+        observer.on_busy = on_busy;
     if (serve->observer.on_cache)
         observer.on_cache = on_cache;
     if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))

@@ -61,10 +61,11 @@ enum serve_fast {
 };
 extern const char *const serve_fast_names[SERVE_FAST_COUNT]; /* as on the command line */
 
-struct serve_kv {         /* caches of keys and values, in blocks */
-    int32_t block_tokens; /* >= 1 */
-    int32_t block_count;  /* of each replica; 0 = what its device has memory for */
-    bool has_chunks;      /* chunked prefill */
+struct serve_kv {          /* caches of keys and values, in blocks */
+    int32_t block_tokens;  /* >= 1 */
+    int32_t block_count;   /* of each replica; 0 = what its device has memory for */
+    int32_t max_in_flight; /* batches of a pipeline; 0 = as many as it has stages */
+    bool has_chunks;       /* chunked prefill */
     bool has_prefix_cache;
     bool must_share; /* it was asked for: a run without anything to share says so */
 };

@@ -4,9 +4,11 @@
  *
  * `llm OUTPUT LOAD` is one instance of at most 8 requests, with Poisson arrivals and exponential
  * outputs of a mean length, at a share of what it can serve: ns an iteration with many at once
- * against one by one. Where the folder DATA is there: `llm rtx4090`, a measured run of 300
- * requests, and `llm azure`, the first 600 s of Azure's conversations on four such devices, each in
- * ms to simulate against ms to load. Fails when one by one and many at once differ. */
+ * against one by one. `llm stages OUTPUT LOAD` is the same instance as a pipeline of two stages,
+ * against one device one by one: ns an iteration. Where the folder DATA is there: `llm rtx4090`, a
+ * measured run of 300 requests, and `llm azure`, the first 600 s of Azure's conversations on four
+ * such devices, each in ms to simulate against ms to load. Fails when one by one and many at once
+ * differ. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
@@ -125,7 +127,13 @@ static struct arrivals draw(struct arena *arena, size_t count, double mean_outpu
     return arrivals;
 }
 
-static const struct plan *plan_one(struct arena *arena, const char *folder, struct cost_set *costs)
+#define HEAD "service,replica,stage,device,model,layers,block\n"
+static const char one_stage[] = HEAD "s,0,0,d,m,,all\n";
+static const char two_stages[] =
+    HEAD "s,0,0,d,m,,embed\ns,0,0,d,m,0-5,layer\ns,0,1,e,m,6-11,layer\ns,0,1,e,m,,lm_head\n";
+
+static const struct plan *plan_one(struct arena *arena, const char *folder, const char *rows,
+                                   struct cost_set *costs)
 {
     struct err err = ERR_INIT;
     const char *table;
@@ -142,11 +150,7 @@ static const struct plan *plan_one(struct arena *arena, const char *folder, stru
                    "positions,tied_lm_head,weight_bits,kv_bits,max_context\n"
                    "m,decoder,12,768,12,12,64,3072,50257,gelu,layer,learned,yes,32,32,16384\n"),
         &err);
-    placement = placement_load(arena,
-                               write_file(arena, folder, "p.csv",
-                                          "service,replica,stage,device,model,layers,block\n"
-                                          "s,0,0,d,m,,all\n"),
-                               &err);
+    placement = placement_load(arena, write_file(arena, folder, "p.csv", rows), &err);
     if (catalogue && placement && cost_set_load(arena, &table, 1, costs, &err))
         plan = plan_build(arena, placement, NULL, costs, catalogue, &err);
     if (!plan)
@@ -159,12 +163,12 @@ struct timed {
     int64_t iterations, sequences, end_ps;
 };
 
-static struct timed time_one(const char *folder, size_t count, double mean_output, double load,
-                             bool is_stepped)
+static struct timed time_one(const char *folder, const char *rows, size_t count, double mean_output,
+                             double load, bool is_stepped)
 {
     struct arena *arena = arena_create();
     struct cost_set costs;
-    const struct plan *plan = plan_one(arena, folder, &costs);
+    const struct plan *plan = plan_one(arena, folder, rows, &costs);
     struct arrivals arrivals = draw(arena, count, mean_output, load);
     struct llm_input input = { .plan = plan, .costs = &costs };
     struct llm_options options = {
@@ -202,8 +206,8 @@ static bool bench_one(struct arena *arena, const char *folder, size_t requests, 
         size_t count = (size_t)((double)requests * 128 / mean_output) + 1;
 
         for (int repeat = 1; repeat <= repeats; repeat++) {
-            struct timed stepped = time_one(folder, count, mean_output, load, true);
-            struct timed fast = time_one(folder, count, mean_output, load, false);
+            struct timed stepped = time_one(folder, one_stage, count, mean_output, load, true);
+            struct timed fast = time_one(folder, one_stage, count, mean_output, load, false);
 
             is_same =
                 is_same && stepped.end_ps == fast.end_ps && stepped.iterations == fast.iterations;
@@ -214,6 +218,26 @@ static bool bench_one(struct arena *arena, const char *folder, size_t requests, 
         }
     }
     return is_same;
+}
+
+static void bench_stages(struct arena *arena, const char *folder, size_t requests, int repeats)
+{
+    static const double outputs[] = { 128, 1000 };
+
+    for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
+        const char *figure = arena_printf(arena, "llm stages %g 0.9", outputs[i]);
+        size_t count = (size_t)((double)requests * 128 / outputs[i]) + 1;
+
+        for (int repeat = 1; repeat <= repeats; repeat++) {
+            struct timed one = time_one(folder, one_stage, count, outputs[i], 0.9, true);
+            struct timed two = time_one(folder, two_stages, count, outputs[i], 0.9, true);
+
+            bench_row(figure, repeat, two.ns, one.ns, "ns");
+            if (repeat == 1)
+                printf("# %s: %" PRId64 " iterations of %.2f requests in the mean\n", figure,
+                       two.iterations, (double)two.sequences / (double)two.iterations);
+        }
+    }
 }
 
 /* ---- measured tables ---- */
@@ -322,6 +346,7 @@ int main(int argc, char **argv)
     arena = arena_create();
     bench_head();
     is_same = bench_one(arena, folder, requests, repeats);
+    bench_stages(arena, folder, requests, repeats);
     if (access(arena_printf(arena, "%s/%s", data, RTX), R_OK) == 0)
         bench_measured(arena, data, folder, repeats);
     arena_destroy(arena);

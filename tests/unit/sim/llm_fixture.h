@@ -14,6 +14,8 @@
     "model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,"        \
     "tied_lm_head,weight_bits,kv_bits,max_context\n"                                               \
     "tiny,decoder,1,8,1,1,8,16,32,gelu,layer,learned,no,32,32,512\n"                               \
+    "duo,decoder,2,8,1,1,8,16,32,gelu,layer,learned,no,32,32,512\n"                                \
+    "quad,decoder,4,8,1,1,8,16,32,gelu,layer,learned,no,32,32,512\n"                               \
     "reader,encoder,1,8,1,1,8,16,32,gelu,layer,learned,no,32,32,512\n"
 
 /* An operator that takes 1 ps whatever its size. */
@@ -43,9 +45,9 @@ static inline const char *llm_kernels(void)
     static const struct {
         const char *kernel;
         int gemm_n, gemm_k;
-    } ops[] = { { "embed", 8, 0 },     { "norm", 8, 0 },  { "qkv", 24, 8 },
-                { "oproj", 8, 8 },     { "act", 16, 0 },  { "ffn_up", 16, 8 },
-                { "ffn_down", 8, 16 }, { "fnorm", 8, 0 }, { "lmhead", 32, 8 } };
+    } ops[] = { { "embed", 8, 0 },   { "norm", 8, 0 },    { "qkv", 24, 8 },      { "oproj", 8, 8 },
+                { "act", 16, 0 },    { "ffn_up", 16, 8 }, { "ffn_down", 8, 16 }, { "fnorm", 8, 0 },
+                { "lmhead", 32, 8 }, { "lmhead", 8, 8 } };
 
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
         text = arena_printf(fixture.arena, "%s%s", text,

@@ -205,6 +205,39 @@ static void a_later_epoch_brings_another_replica(void **state)
     assert_int_equal(fixture.result.devices[1].busy_ps, PS(4, 1));
 }
 
+/* ---- encoders ---- */
+
+/* One pass each, unpadded; beside decoders on the device. */
+static void encoders_make_one_pass(void **state)
+{
+    int64_t each_ps;
+
+    (void)state;
+    llm_setup_files(4, 64, 8);
+    fixture.options.batch.kind = BATCH_NONE;
+    fixture_write("p.csv", P "s,0,0,a,reader,,all\n");
+    fixture_write("w.csv", "request_id,arrival_s,service,prompt_tokens\n0,0,s,4\n");
+    fixture_must_run();
+    each_ps = fixture.result.requests[0].finish_ps - 4 * MS;
+    fixture.options.batch.kind = BATCH_CONTINUOUS;
+    fixture_write("w.csv", "request_id,arrival_s,service,prompt_tokens\n"
+                           "0,0,s,4\n1,0.001,s,2\n2,0.002,s,50\n3,0.002,s,13\n4,0.002,s,65\n");
+    llm_must_run();
+    /* alone; 2 and 50, since 13 more are above 64; none of 65 */
+    assert_request(0, 0, 4 * MS + each_ps, 4 * MS + each_ps);
+    assert_request(1, 4 * MS + each_ps, 56 * MS + 2 * each_ps, 56 * MS + 2 * each_ps);
+    assert_request(2, 4 * MS + each_ps, 56 * MS + 2 * each_ps, 56 * MS + 2 * each_ps);
+    assert_request(3, 56 * MS + 2 * each_ps, 69 * MS + 3 * each_ps, 69 * MS + 3 * each_ps);
+    assert_int_equal(fixture.result.requests[4].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.continuous->instances[0].block_count, 0);
+    fixture_write("p.csv", P "s,0,0,a,reader,,all\nr,0,0,a,tiny,,all\n");
+    fixture_write("w.csv", W "0,0,s,4,\n1,0.001,r,3,2\n2,0.002,s,1,\n");
+    llm_must_run();
+    assert_request(0, 0, 4 * MS + each_ps, 4 * MS + each_ps);
+    assert_request(1, 4 * MS + each_ps, PS(7, 1) + each_ps, PS(9, 2) + 2 * each_ps);
+    assert_request(2, PS(7, 1) + each_ps, PS(8, 1) + 2 * each_ps, PS(8, 1) + 2 * each_ps);
+}
+
 /* ---- memory ---- */
 
 static void blocks_are_what_memory_leaves_beside_weights(void **state)
@@ -351,23 +384,13 @@ static void the_report_tells_of_the_batches(void **state)
 
 static void what_this_version_cannot_do_is_refused(void **state)
 {
-    static const struct {
-        const char *placement, *error;
-    } placements[] = {
-        { P "s,0,0,a,tiny,,embed\ns,0,0,a,tiny,0,layer\ns,0,1,b,tiny,,lm_head\n",
-          "replica 0 of service 's' is on several stages or devices" },
-        { P "s,0,0,a,reader,,all\n", "for decoders; service 's' runs reader" },
-    };
-
     (void)state;
     llm_setup_files(4, 64, 8);
     fixture_write("w.csv", W "0,0,s,4,3\n");
-    for (size_t i = 0; i < sizeof placements / sizeof placements[0]; i++) {
-        fixture_write("p.csv", placements[i].placement);
-        assert_false(llm_run_files());
-        if (!strstr(fixture.err.text, placements[i].error))
-            fail_msg("'%s' does not hold '%s'", fixture.err.text, placements[i].error);
-    }
+    fixture_stages("executable,stage,latency_s,gap_s\nx,0,0.010,0\n");
+    fixture_write("p.csv", "service,replica,stage,device,executable\ns,0,0,a,x\n");
+    assert_false(llm_run_files());
+    assert_non_null(strstr(fixture.err.text, "for models; service 's' runs an executable"));
     fixture_write("p.csv", P "s,0,0,a,tiny,,all\n");
     fixture.options.admission = ADMIT_SLO;
     assert_false(llm_run_files());
@@ -409,6 +432,7 @@ int main(void)
         llm_test(activations_of_a_step_leave_less_for_blocks),
         llm_test(a_closed_loop_waits_for_ends),
         llm_test(the_report_tells_of_the_batches),
+        llm_test(encoders_make_one_pass),
         llm_test(what_this_version_cannot_do_is_refused),
     };
 
