@@ -68,7 +68,7 @@ struct pass_term {
     int32_t norms, adds;
     int64_t value_ps; /* for each element of the hidden state: to code or restore what crosses the
                        * borders of the stage in fewer bits */
-    int32_t layer; /* the first that it is of, for messages; -1 = none */
+    int32_t layer;    /* the first that it is of, for messages; -1 = none */
 };
 
 #define PASS_MAX_TERMS 8

@@ -124,8 +124,8 @@ struct sliced {
     struct serve_passes *passes;
 };
 
-struct sliced_message { /* under way */
-    int32_t next;       /* free list */
+struct sliced_message {        /* under way */
+    int32_t next;              /* free list */
     int32_t sliced, run, edge; /* sliced -1: free */
     int64_t send_ps, bytes;
     struct sliced_trail trail;

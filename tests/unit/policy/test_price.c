@@ -368,7 +368,8 @@ static void an_operator_that_nobody_measured_is_an_error_each_time(void **state)
 
 static void a_sum_that_leaves_the_range_of_time_is_an_error(void **state)
 {
-    static const struct plan_slice endless[] = { { LAYER_BLOCKS, 0, INT32_MAX - 1, 0, 0, 0, 1, false } };
+    static const struct plan_slice endless[] = { { LAYER_BLOCKS, 0, INT32_MAX - 1, 0, 0, 0, 1,
+                                                   false } };
     static const struct plan_stage stage = { .id = 3, .slice_count = 1, .slices = endless };
     struct scratch *scratch = *state;
     struct price *price = price_create(scratch->arena);
