@@ -13,13 +13,24 @@
 
 enum part { PART_COMPUTE, PART_PER_MESSAGE, PART_BYTES, PART_LATENCY, PART_WAIT, PART_COUNT };
 
-static const char *const part_names[PART_COUNT] = {
-    [PART_COMPUTE] = "computing",
-    [PART_PER_MESSAGE] = "the cost of each message (per_message_s)",
-    [PART_BYTES] = "the bytes of messages",
-    [PART_LATENCY] = "the latency of links",
-    [PART_WAIT] = "waiting for devices that others use",
-};
+static const char *part_name(enum part part)
+{
+    switch (part) {
+    case PART_COMPUTE:
+        return "computing";
+    case PART_PER_MESSAGE:
+        return "the cost of each message (per_message_s)";
+    case PART_BYTES:
+        return "the bytes of messages";
+    case PART_LATENCY:
+        return "the latency of links";
+    case PART_WAIT:
+        return "waiting for devices that others use";
+    case PART_COUNT:
+        break;
+    }
+    return "";
+}
 
 static int64_t part_ps(const struct serve_pass *pass, enum part part)
 {
@@ -81,22 +92,21 @@ const char *passes_sentence(struct arena *arena, const struct serve_pass *pass)
     enum part first = largest(pass, are_messages ? of_messages : all);
     enum part next = largest(pass, all & ~(1u << first));
     char time[UNITS_TEXT_BYTES], count[UNITS_TEXT_BYTES];
-    const char *limit = "";
+    const char *limit = "", *more = "";
 
     if (are_messages) {
-        (void)units_format_human(mean(messages_ps, pass->count), count);
+        units_format_human(mean(messages_ps, pass->count), count);
         limit = arena_printf(arena,
                              "its devices talk for longer than they compute (%s, in %" PRId64
                              " messages), and more devices would talk more: ",
                              count, mean(pass->messages, pass->count));
     }
-    return arena_printf(arena, "a step takes %s: %s%s go into %s%s.",
-                        units_format_human(mean(pass->time_ps, pass->count), time), limit,
-                        share_text(arena, pass, first), part_names[first],
-                        part_ps(pass, next) == 0
-                            ? ""
-                            : arena_printf(arena, "; next, %s into %s",
-                                           share_text(arena, pass, next), part_names[next]));
+    if (part_ps(pass, next) > 0)
+        more = arena_printf(arena, "; next, %s into %s", share_text(arena, pass, next),
+                            part_name(next));
+    units_format_human(mean(pass->time_ps, pass->count), time);
+    return arena_printf(arena, "a step takes %s: %s%s go into %s%s.", time, limit,
+                        share_text(arena, pass, first), part_name(first), more);
 }
 
 /* ---- figures ---- */
