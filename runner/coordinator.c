@@ -90,6 +90,16 @@ static bool no_later_epochs(const struct placement *placement, struct err *err)
     return true;
 }
 
+/* Workers compute one request at a time. */
+static bool no_batches(const struct placement *placement, struct err *err)
+{
+    for (int i = 0; i < placement->count; i++)
+        if (placement->rows[i].max_batch > 1)
+            return placement_bad(placement, &placement->rows[i], PLACEMENT_MAX_BATCH, err,
+                                 "this version runs one request of a model at a time");
+    return true;
+}
+
 static bool load(struct coordinator *c, struct err *err)
 {
     const struct coordinator_options *options = c->options;
@@ -99,7 +109,8 @@ static bool load(struct coordinator *c, struct err *err)
     if (!catalogue)
         return false;
     c->placement = placement_load(c->arena, options->placement, err);
-    if (!c->placement || !no_executables(c->placement, err) || !no_later_epochs(c->placement, err))
+    if (!c->placement || !no_executables(c->placement, err) ||
+        !no_later_epochs(c->placement, err) || !no_batches(c->placement, err))
         return false;
     if (options->cost_count > 0 &&
         !cost_set_load(c->arena, options->costs, options->cost_count, &c->costs, err))

@@ -52,9 +52,6 @@ static bool check_supported(const struct builder *b, const struct placement_row 
     if (row->copy > 0)
         return placement_bad(b->placement, row, PLACEMENT_COPY, err,
                              "this version knows no alternatives of a stage, only copy 0");
-    if (row->max_batch > 1 && row->model[0] != '\0')
-        return placement_bad(b->placement, row, PLACEMENT_MAX_BATCH, err,
-                             "this version computes one request of a model at a time");
     if (quantise_applies(row->wire_bits) && !b->costs)
         return placement_bad(b->placement, row, PLACEMENT_WIRE_BITS, err,
                              "this can be simulated, not run: expected 32");

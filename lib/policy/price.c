@@ -1,7 +1,7 @@
 /* price.c - sums measured operators over the slices of a stage, and remembers the sums.
  *
- * The memory is a hash of (owner, stage, new, past); it starts anew when full, so that a run of
- * any length stays within it. What it forgets is computed again with the same result. */
+ * The memory is a hash of (owner, stage, batch, new, past); it starts anew when full, so that a run
+ * of any length stays within it. What it forgets is computed again with the same result. */
 #include "lib/policy/price.h"
 
 #include "lib/base/arena.h"
@@ -29,7 +29,7 @@ struct owner {
     int threads;
 };
 struct key {
-    int32_t owner, stage, new_tokens, past_tokens;
+    int32_t owner, stage, batch, new_tokens, past_tokens;
 };
 struct sum {
     struct key key; /* new_tokens 0 = free slot */
@@ -175,7 +175,8 @@ static bool add_block(const struct owner *owner, enum model_block block, int64_t
                       const struct key *key, struct sum *sum, struct err *err)
 {
     struct model_op ops[MODEL_MAX_OPS];
-    int count = model_block_ops(owner->model, block, key->new_tokens, key->past_tokens, ops);
+    int count =
+        model_batch_ops(owner->model, block, key->batch, key->new_tokens, key->past_tokens, ops);
 
     for (int i = 0; i < count; i++)
         if (!add_op(owner, &ops[i], layers * ops[i].count, sum, err))
@@ -222,10 +223,10 @@ static bool add_slices(const struct owner *owner, const struct plan_stage *stage
 }
 
 /* What the stage receives and what it sends has a value for each element of the hidden state. */
-static bool add_codec(const struct model *model, int64_t value_ps, int32_t new_tokens,
+static bool add_codec(const struct model *model, int64_t value_ps, int64_t new_tokens,
                       struct sum *sum, struct err *err)
 {
-    return add_product(value_ps, (int64_t)new_tokens * model->hidden, &sum->time_ps, err);
+    return add_product(value_ps, new_tokens * model->hidden, &sum->time_ps, err);
 }
 
 void price_use_kappa(struct price *price)
@@ -245,7 +246,7 @@ static void apply_kappa(struct price *price, const struct owner *owner, const st
     double kappa;
 
     if (!cost_kappa(owner->table, owner->model->name, is_decode ? OP_DECODE : OP_PREFILL,
-                    key->new_tokens, key->past_tokens + key->new_tokens, 1, owner->threads,
+                    key->new_tokens, key->past_tokens + key->new_tokens, key->batch, owner->threads,
                     owner->model->weight_bits, &kappa))
         price->without_kappa++;
     else
@@ -278,7 +279,7 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
     if (price->has_kappa)
         apply_kappa(price, owner, key, &sum.time_ps);
     if (stage && !add_codec(owner->model, stage->encode_value_ps + stage->decode_value_ps,
-                            key->new_tokens, &sum, err))
+                            (int64_t)key->batch * key->new_tokens, &sum, err))
         return NULL;
     for (int i = 0; piece && i < piece->term_count; i++)
         if (!add_codec(owner->model, piece->terms[i].value_ps, key->new_tokens, &sum, err))
@@ -291,12 +292,17 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
 }
 
 static const struct sum *step_sum(struct price *price, int32_t id, const struct owner *owner,
-                                  int32_t new_tokens, int32_t past_tokens,
+                                  int32_t batch, int32_t new_tokens, int32_t past_tokens,
                                   const struct plan_stage *stage, const struct pass_piece *piece,
                                   struct err *err)
 {
-    struct key key = { find_owner(price, (size_t)id, owner), id, new_tokens, past_tokens };
+    struct key key = { find_owner(price, (size_t)id, owner), id, batch, new_tokens, past_tokens };
 
+    if (new_tokens > INT32_MAX / batch) {
+        err_set(err, ERR_INPUT, "a batch of %d requests of %d tokens is too large", batch,
+                new_tokens);
+        return NULL;
+    }
     return find_sum(price, owner, &key, stage, piece, err);
 }
 
@@ -311,9 +317,18 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err)
 {
+    return price_batch(price, stage, model, table, threads, speed_ratio, 1, new_tokens, past_tokens,
+                       time_ps, extrapolated, err);
+}
+
+bool price_batch(struct price *price, const struct plan_stage *stage, const struct model *model,
+                 const struct cost_table *table, int threads, double speed_ratio, int32_t batch,
+                 int32_t new_tokens, int32_t past_tokens, int64_t *time_ps, int *extrapolated,
+                 struct err *err)
+{
     struct owner owner = owner_of(model, table, threads);
     const struct sum *sum =
-        step_sum(price, stage->id, &owner, new_tokens, past_tokens, stage, NULL, err);
+        step_sum(price, stage->id, &owner, batch, new_tokens, past_tokens, stage, NULL, err);
 
     if (!sum)
         return false;
@@ -335,7 +350,7 @@ bool price_piece(struct price *price, const struct pass_piece *piece, const stru
     *extrapolated = 0;
     if (tokens == 0)
         return true;
-    sum = step_sum(price, piece->id, &owner, tokens, past_tokens, NULL, piece, err);
+    sum = step_sum(price, piece->id, &owner, 1, tokens, past_tokens, NULL, piece, err);
     if (!sum)
         return false;
     *time_ps = price_scale(sum->time_ps, speed_ratio);

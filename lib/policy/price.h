@@ -29,6 +29,13 @@ bool price_step(struct price *price, const struct plan_stage *stage, const struc
                 const struct cost_table *table, int threads, double speed_ratio, int32_t new_tokens,
                 int32_t past_tokens, int64_t *time_ps, int *extrapolated, struct err *err);
 
+/* The same for batch sequences at once, each with as many tokens: every operator is called once, on
+ * the rows of all. batch >= 1; batch x new_tokens beyond INT32_MAX is an error. */
+bool price_batch(struct price *price, const struct plan_stage *stage, const struct model *model,
+                 const struct cost_table *table, int threads, double speed_ratio, int32_t batch,
+                 int32_t new_tokens, int32_t past_tokens, int64_t *time_ps, int *extrapolated,
+                 struct err *err);
+
 /* The same for what one device of a stage computes in one go (pass.h); model is the whole one. Its
  * id must be that of no stage, and of no other piece. A device whose range of the sequence holds no
  * token of the step takes no time. *extrapolated may grow; errors name the layer. */

@@ -6,14 +6,18 @@
 
 #include "lib/base/saturate.h"
 #include "lib/base/units.h"
+#include "lib/format/model.h"
 
 struct batcher {
     struct site *site;
     const struct lane *lane;
     int number; /* of the replica: its timer's slot */
     struct ring waiting;
-    int64_t items;       /* of all that wait */
-    int64_t heavy_count; /* of those with several items */
+    int64_t items;            /* of all that wait */
+    int64_t heavy_count;      /* of those with several items */
+    int32_t under_way, limit; /* of a decoder: batches that have not ended, and how many may be; 0 =
+                                 no limit */
+    int64_t alone_ps;         /* of a model: what all that wait would take alone */
     struct batch_options options;
     int size_count;                 /* of the lane's sizes, those that may be filled */
     struct batch_decision decision; /* when it was last asked */
@@ -31,6 +35,17 @@ static void station_attach(struct serve *serve, struct batcher *batcher, int32_t
     station->batchers[station->batcher_count++] = batcher;
 }
 
+/* A model computes any number of requests at once. */
+static void sizes_make(const struct serve *serve, struct lane *lane)
+{
+    int32_t *sizes = arena_array(serve->arena, (size_t)lane->max_batch, sizeof(*sizes));
+
+    for (int32_t i = 0; i < lane->max_batch; i++)
+        sizes[i] = i + 1;
+    lane->sizes = sizes;
+    lane->size_count = lane->max_batch;
+}
+
 void batcher_build(struct serve *serve)
 {
     for (int r = 0; r < serve->input->plan->replica_count; r++) {
@@ -38,8 +53,10 @@ void batcher_build(struct serve *serve)
         struct site *site = lane->sites;
         struct batcher *batcher;
 
-        if (lane->max_batch == 1 || site->is_model)
+        if (lane->max_batch == 1 || serve->options->batch.kind == BATCH_CONTINUOUS)
             continue;
+        if (site->is_model)
+            sizes_make(serve, lane);
         batcher = arena_alloc(serve->arena, sizeof(*batcher));
         batcher->site = site;
         batcher->lane = lane;
@@ -49,6 +66,8 @@ void batcher_build(struct serve *serve)
         batcher->options.kind = BATCH_FIXED;
         batcher->options.max_size = lane->max_batch;
         batcher->size_count = batch_size_count(lane->max_batch, lane->sizes, lane->size_count);
+        if (site->is_model && site->model->kind == MODEL_DECODER)
+            batcher->limit = lane->stage_count;
         batcher->decision.action = BATCH_WAIT;
         site->batcher = batcher;
         for (int i = 0; i < site->device_count; i++)
@@ -72,15 +91,24 @@ static int timer_slot(const struct serve *serve, const struct batcher *batcher)
     return serve->batcher_slot + batcher->number;
 }
 
-void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index)
+bool batcher_push(struct serve *serve, struct batcher *batcher, int32_t index, struct err *err)
 {
     struct flight *flight = &serve->flights[index];
+    int64_t extrapolated_costs = serve->result->extrapolated_costs;
+
+    if (batcher->site->is_model) { /* nothing is computed of this: it does not count */
+        if (!station_price(serve, index, err))
+            return false;
+        serve->result->extrapolated_costs = extrapolated_costs;
+        batcher->alone_ps = engine_after_ps(batcher->alone_ps, serve->decodes[index].cost_ps);
+    }
 
     flight->job_ps = engine_now_ps(serve->engine);
     ring_push(&batcher->waiting, serve->arena, index);
     batcher->items += flight->items;
     batcher->heavy_count += flight->items > 1;
     station_start(serve, batcher->site->device);
+    return true;
 }
 
 static int32_t head_remove(struct serve *serve, struct batcher *batcher)
@@ -89,6 +117,8 @@ static int32_t head_remove(struct serve *serve, struct batcher *batcher)
 
     batcher->items -= serve->flights[index].items;
     batcher->heavy_count -= serve->flights[index].items > 1;
+    if (batcher->site->is_model)
+        batcher->alone_ps -= serve->decodes[index].cost_ps;
     return index;
 }
 
@@ -101,8 +131,10 @@ static void head_lose(struct serve *serve, struct batcher *batcher, enum trace_s
     int32_t items = serve->flights[index].items;
     int largest = batcher->size_count > 0 ? batcher->size_count - 1 : 0;
     int size = serve_size(lane, items);
-    struct job job = batcher->site->jobs[size > largest ? size : largest];
+    struct job job = { 0, 0 };
 
+    if (!batcher->site->is_model)
+        job = batcher->site->jobs[size > largest ? size : largest];
     if (size <= largest) {
         job.cost_ps = job.cost_ps > 0 ? units_mul_div(items, job.cost_ps, lane->sizes[largest]) : 0;
         job.gap_ps = job.gap_ps > 0 ? units_mul_div(items, job.gap_ps, lane->sizes[largest]) : 0;
@@ -134,8 +166,11 @@ static int64_t finish_ps(void *arg, int32_t size)
     const struct batcher *batcher = arg;
     const struct serve *serve = batcher->serve;
     int number = size_number(batcher->lane, size);
-    int64_t back_ps = ledger_back_ps(serve, batcher->lane, number);
+    int64_t back_ps;
 
+    if (batcher->site->is_model) /* no objective is looked at: nothing is predicted */
+        return engine_now_ps(serve->engine);
+    back_ps = ledger_back_ps(serve, batcher->lane, number);
     return saturate_add(
         ledger_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine)), back_ps);
 }
@@ -151,7 +186,9 @@ static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
         .count = is_alone ? 1 : batcher->waiting.count,
         .items = is_alone ? batcher->lane->sizes[needed - 1] : batcher->items, /* full */
         .arrival_ps = head->job_ps,
-        .deadline_ps = slo_ps > 0 ? admit_deadline_ps(head->arrival_ps, slo_ps) : BATCH_NEVER,
+        .deadline_ps = slo_ps > 0 && !batcher->site->is_model
+                           ? admit_deadline_ps(head->arrival_ps, slo_ps)
+                           : BATCH_NEVER,
         .does_drop = serve->options->admission != ADMIT_NONE,
         .sizes = batcher->lane->sizes,
         .size_count = is_alone ? needed : batcher->size_count,
@@ -167,6 +204,8 @@ static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
  * devices may then go, but for the one that is being looked at. */
 static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t looker)
 {
+    if (batcher->limit > 0 && batcher->under_way == batcher->limit)
+        return false; /* batcher_done looks again */
     while (batcher->waiting.count > 0) {
         bool could_leave = batcher->decision.action == BATCH_TAKE;
 
@@ -228,11 +267,19 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
         last = index;
     }
     serve->next_batch_id++;
+    batcher->under_way++;
     batcher->decision.action = BATCH_WAIT;
     engine_clear(serve->engine, timer_slot(serve, batcher));
     if (serve->has_comings)
         coming_batch(serve, first);
     return first;
+}
+
+void batcher_done(struct serve *serve, struct batcher *batcher)
+{
+    batcher->under_way--;
+    if (batcher->limit > 0 && batcher->waiting.count > 0)
+        queue_form_wake(serve, batcher->site, -1);
 }
 
 void batcher_timer(struct serve *serve, int number)
@@ -250,6 +297,8 @@ int64_t batcher_work_ps(const struct batcher *batcher, const struct site *site, 
 
 int64_t batcher_backlog_ps(const struct batcher *batcher)
 {
+    if (batcher->site->is_model)
+        return batcher->alone_ps;
     return batcher_work_ps(batcher, batcher->site, batcher->items);
 }
 

@@ -109,7 +109,8 @@ void coming_batch(struct serve *serve, int32_t index)
         return;
     for (int32_t i = flight->mate; i != NO_FLIGHT; i = serve->flights[i].mate)
         coming_drop(serve, i);
-    (void)coming_set(serve, index, NULL); /* executables have their costs */
+    if (!flight->site->is_model) /* a batch of a model counts as its first request does alone */
+        (void)coming_set(serve, index, NULL); /* executables have their costs */
 }
 
 bool coming_reprice(struct serve *serve, struct err *err)

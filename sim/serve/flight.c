@@ -147,14 +147,85 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
     }
 }
 
+/* A batch of a model is over. */
+static void batch_close(struct serve *serve, int32_t replica, int64_t batch_id)
+{
+    struct site *first = serve->lanes[replica].sites;
+
+    if (first->is_model && first->batcher && batch_id >= 0)
+        batcher_done(serve, first->batcher);
+}
+
 void flight_lose(struct serve *serve, int32_t index, enum trace_status status)
 {
+    int32_t replica = serve->flights[index].site->replica;
+    int64_t batch_id = serve_batch_id(serve, index);
+
     if (serve->has_ledger)
         ledger_drop(serve, index);
     batch_end(serve, index, status);
+    batch_close(serve, replica, batch_id);
+}
+
+/* ---- batches of models ---- */
+
+struct padded flight_padded(const struct serve *serve, int32_t index)
+{
+    struct padded padded = { 0, 0, 0 };
+
+    for (; index != NO_FLIGHT; index = serve->flights[index].mate) {
+        const struct decode *decode = &serve->decodes[index];
+
+        padded.count++;
+        if (decode->new_tokens > padded.new_tokens)
+            padded.new_tokens = decode->new_tokens;
+        if (decode->past_tokens > padded.past_tokens)
+            padded.past_tokens = decode->past_tokens;
+    }
+    return padded;
+}
+
+/* The source holds the results of a step: *rest becomes those that have another one before them,
+ * *done the others, each in order. */
+static void step_count_on(const struct serve *serve, int32_t index, int32_t *rest, int32_t *done)
+{
+    int32_t *last_rest = rest, *last_done = done;
+
+    while (index != NO_FLIGHT) {
+        struct flight *flight = &serve->flights[index];
+        struct decode *decode = &serve->decodes[index];
+        bool is_done = decode->step + 1 >= decode->step_count;
+
+        if (decode->step++ == 0)
+            decode->first_token_ps = engine_now_ps(serve->engine);
+        if (!is_done) {
+            step_prepare(flight, decode);
+            flight->is_back = false;
+            flight->site = serve->lanes[flight->site->replica].sites;
+        }
+        *(is_done ? last_done : last_rest) = index;
+        if (is_done)
+            last_done = &flight->mate;
+        else
+            last_rest = &flight->mate;
+        index = flight->mate;
+    }
+    *last_rest = *last_done = NO_FLIGHT;
 }
 
 /* ---- hops ---- */
+
+static int64_t batch_bytes(const struct serve *serve, int32_t index)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct flight *flight = &serve->flights[index];
+    const struct site *site = flight->site;
+    struct padded padded = flight_padded(serve, index);
+    if (flight->is_back)
+        return network_times_bytes(padded.count,
+                                   plan_result_bytes(plan, &plan->replicas[site->replica]));
+    return plan_input_bytes(plan, site->stage, padded.count * padded.new_tokens);
+}
 
 /* Bytes of the message that takes the flight into its stage, or back to the source. */
 static int64_t hop_bytes(const struct serve *serve, int32_t index)
@@ -167,6 +238,8 @@ static int64_t hop_bytes(const struct serve *serve, int32_t index)
         return site->output_bytes[flight->size];
     if (!site->is_model && site->stage->number > 0)
         return (site - 1)->output_bytes[flight->size];
+    if (site->is_model && flight->mate != NO_FLIGHT)
+        return batch_bytes(serve, index);
     if (flight->is_back)
         return plan_result_bytes(plan, &plan->replicas[site->replica]);
     return plan_input_bytes(plan, site->stage,
@@ -302,18 +375,20 @@ static bool source_receive(struct serve *serve, int32_t index, struct err *err)
     struct flight *flight = &serve->flights[index];
 
     if (flight->site->is_model) {
-        struct decode *decode = &serve->decodes[index];
+        int32_t rest, done, replica = flight->site->replica;
+        int64_t batch_id = serve_batch_id(serve, index);
 
-        if (decode->step == 0)
-            decode->first_token_ps = engine_now_ps(serve->engine);
-        if (++decode->step < decode->step_count) {
-            step_prepare(flight, decode);
-            flight->is_back = false;
-            flight->site = serve->lanes[flight->site->replica].sites;
-            if (serve->has_comings && !coming_set(serve, index, err))
-                return false;
-            return flight_launch(serve, index, err);
-        }
+        for (int32_t i = flight->mate; i != NO_FLIGHT; i = serve->flights[i].mate)
+            serve->flights[i].site = flight->site; /* the first has moved for all */
+        step_count_on(serve, index, &rest, &done);
+        if (rest != NO_FLIGHT && serve->has_comings && !coming_set(serve, rest, err))
+            return false;
+        if (done != NO_FLIGHT)
+            batch_end(serve, done, TRACE_OK);
+        if (rest != NO_FLIGHT)
+            return flight_launch(serve, rest, err);
+        batch_close(serve, replica, batch_id);
+        return true;
     }
     batch_end(serve, index, TRACE_OK);
     return true;

@@ -2,6 +2,7 @@
 #ifndef ORRERY_SIM_SERVE_INTERNAL_H
 #define ORRERY_SIM_SERVE_INTERNAL_H
 
+#include "lib/base/err.h"
 #include "lib/base/ring.h"
 #include "lib/policy/plan.h"
 #include "sim/engine/engine.h"
@@ -176,6 +177,8 @@ struct serve {
     size_t next_event;                                                     /* of input.events */
     double *speeds;                                                        /* by device, of now */
     int64_t next_batch_id;
+    bool has_failed; /* a batch has no price: the loop ends with */
+    struct err failure;
     int64_t in_system;
     int64_t late_starts; /* jobs that did not start when they had to: must be 0 */
     int64_t told_count;  /* requests whose end was told: in the end all that were taken, once */
@@ -216,6 +219,10 @@ bool flight_launch(struct serve *serve, int32_t index, struct err *err);
 bool flight_enter(struct serve *serve, int32_t index, struct err *err);
 /* Its stage is done: on to the next one, or to the source. */
 bool flight_leave(struct serve *serve, int32_t index, struct err *err);
+struct padded { /* what is computed of a batch of a model, each as the longest of them */
+    int32_t count, new_tokens, past_tokens;
+};
+struct padded flight_padded(const struct serve *serve, int32_t index);
 /* It has reached the end of its hop. */
 bool flight_arrive(struct serve *serve, int32_t index, struct err *err);
 /* Tells observers of the message that network_received tells of; before flight_arrive. */
@@ -253,7 +260,7 @@ void station_unqueue(struct serve *serve, int32_t index);
 void station_tell(const struct serve *serve, enum serve_span_kind kind, int32_t index,
                   int64_t start_ps, int64_t end_ps, int64_t gap_ps);
 void station_tell_switch(const struct serve *serve, int32_t device, int64_t from_ps, int64_t to_ps);
-/* Looks up what the step of a model costs now. */
+/* Looks up what the step of a model costs now; a batch is padded to its longest request. */
 bool station_price(struct serve *serve, int32_t index, struct err *err);
 
 /* queue_form.c: queues that are looked at when their device is free. */
@@ -274,8 +281,9 @@ bool queue_form_reprice(struct serve *serve, int32_t device, struct err *err);
 void queue_form_rebook(struct serve *serve, int32_t device);
 
 /* batcher.c: fixed batches in front of stages 0. */
+#define BATCHER_MOST_OF_MODELS 4096
 void batcher_build(struct serve *serve);
-void batcher_push(struct serve *serve, struct batcher *batcher, int32_t index);
+bool batcher_push(struct serve *serve, struct batcher *batcher, int32_t index, struct err *err);
 /* The batcher of the device whose requests may leave now and have waited longest, if that is longer
  * than since ready_ps; else NULL. Drops heads that are lost, and plans when to look again: for all
  * devices that this concerns but `looker`, which is being looked at. */
@@ -285,8 +293,16 @@ bool batcher_waits(const struct batcher *batcher);
 const struct site *batcher_site(const struct batcher *batcher);
 /* Forms the batch that batcher_oldest has decided on: its first flight. */
 int32_t batcher_take(struct serve *serve, struct batcher *batcher);
+/* A batch of a model has ended, with all of its requests. */
+void batcher_done(struct serve *serve, struct batcher *batcher);
 void batcher_timer(struct serve *serve, int number);
-/* How long the requests that wait will keep their stage 0, by the rate of the largest batch. */
+/* Whether a flight that comes to the site waits to become a part of a batch. */
+static inline bool batcher_takes(const struct serve *serve, int32_t index)
+{
+    return serve->flights[index].site->batcher && serve->batch_ids[index] < 0;
+}
+/* How long the requests that wait will keep their stage 0: by the rate of the largest batch; of
+ * models as if each was computed alone. */
 int64_t batcher_backlog_ps(const struct batcher *batcher);
 /* The same for items of its lane in any stage. */
 int64_t batcher_work_ps(const struct batcher *batcher, const struct site *site, int64_t items);

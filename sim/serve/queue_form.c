@@ -47,7 +47,7 @@ bool queue_form_is_on_time(const struct serve *serve, int32_t index, int64_t sta
         due_ps = station->cleared_ps > due_ps ? station->cleared_ps : due_ps;
     }
     due_ps = free_ps > due_ps ? free_ps : due_ps;
-    if (site->batcher) {
+    if (site->batcher && (!site->is_model || serve->decodes[index].step == 0)) {
         int64_t until_ps = engine_after_ps(flight->job_ps, serve->options->batch.wait_ps);
 
         return start_ps >= free_ps && start_ps <= (until_ps > due_ps ? until_ps : due_ps);
@@ -119,9 +119,12 @@ static void batch_begin(struct serve *serve, struct batcher *batcher)
 {
     const struct site *site = batcher_site(batcher);
     int32_t index = batcher_take(serve, batcher);
-    struct job job = serve_job(serve, index);
     int64_t now_ps = engine_now_ps(serve->engine);
+    struct job job;
 
+    if (site->is_model && !serve->has_failed)
+        serve->has_failed = !station_price(serve, index, &serve->failure);
+    job = serve_job(serve, index);
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
         int64_t from_ps = station->booked_ps > now_ps ? station->booked_ps : now_ps;

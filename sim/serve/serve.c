@@ -241,6 +241,10 @@ static bool loop(struct serve *serve, struct err *err)
             if (!on_slot(serve, slot, err))
                 return false;
         }
+        if (serve->has_failed) {
+            *err = serve->failure;
+            return false;
+        }
         if (engine_now_ps(serve->engine) > UNITS_MAX_PS)
             return serve_passes_calendar(err);
     }

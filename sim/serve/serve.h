@@ -214,8 +214,8 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     /* Called with end_arg in place of on_end where the closed form has many ends at hand: NULL =
      * always on_end. */
     void (*on_block)(void *end_arg, const struct serve_block *block);
-    serve_use_fn *on_use;   /* with on_transfer alone; when it is booked, or over */
-    serve_busy_fn *on_busy; /* likewise */
+    serve_use_fn *on_use;     /* with on_transfer alone; when it is booked, or over */
+    serve_busy_fn *on_busy;   /* likewise */
     serve_cache_fn *on_cache; /* called with arg, in order of time */
 };
 

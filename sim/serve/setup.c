@@ -39,6 +39,28 @@ static struct lane *same_lane(const struct serve *serve, int32_t r)
     return &serve->lanes[r];
 }
 
+/* A batch is one job of one device in each stage. */
+static bool batches_check(const struct serve *serve, const struct lane *lane, struct err *err)
+{
+    const char *service = serve->input->plan->services[lane->service].name;
+
+    if (!lane->sites[0].is_model || lane->max_batch == 1 ||
+        serve->options->batch.kind == BATCH_CONTINUOUS)
+        return true;
+    if (lane->max_batch > BATCHER_MOST_OF_MODELS)
+        return err_set(err, ERR_USAGE,
+                       "--batch: at most %d requests of a model at once, and service '%s' is a "
+                       "model",
+                       BATCHER_MOST_OF_MODELS, service);
+    for (int s = 0; s < lane->stage_count; s++)
+        if (lane->sites[s].device_count > 1)
+            return err_set(err, ERR_USAGE,
+                           "--batch: this version computes batches in stages of one device, and "
+                           "stage %d of service '%s' is on several",
+                           s, service);
+    return true;
+}
+
 static bool lanes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
@@ -59,11 +81,8 @@ static bool lanes_build(struct serve *serve, struct err *err)
         lane->max_batch = plan_replica_batch(replica, common_batch);
         for (int s = 0; s < replica->stage_count; s++)
             site_fill(serve, r, &replica->stages[s], &lane->sites[s]);
-        if (lane->sites[0].is_model && serve->options->batch.kind == BATCH_FIXED)
-            return err_set(err, ERR_USAGE,
-                           "--batch: this version computes one request of a model at a time, and "
-                           "service '%s' is a model",
-                           plan->services[lane->service].name);
+        if (!batches_check(serve, lane, err))
+            return false;
         if (lane->sites[0].is_model && serve->options->admission != ADMIT_NONE)
             return err_set(err, ERR_USAGE,
                            "--admission: this version predicts the end of executables alone, and "

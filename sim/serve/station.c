@@ -17,11 +17,12 @@ bool station_price(struct serve *serve, int32_t index, struct err *err)
 {
     const struct site *site = serve->flights[index].site;
     struct decode *decode = &serve->decodes[index];
+    struct padded padded = flight_padded(serve, index);
     int extrapolated = 0;
 
-    if (!price_step(serve->price, site->stage, site->model, site->table, site->threads,
-                    serve->speeds[site->device], decode->new_tokens, decode->past_tokens,
-                    &decode->cost_ps, &extrapolated, err))
+    if (!price_batch(serve->price, site->stage, site->model, site->table, site->threads,
+                     serve->speeds[site->device], padded.count, padded.new_tokens,
+                     padded.past_tokens, &decode->cost_ps, &extrapolated, err))
         return false;
     serve->result->extrapolated_costs += extrapolated;
     return true;
@@ -240,10 +241,8 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
     }
     if (site->sliced)
         return sliced_push(serve, index, err);
-    if (site->batcher) {
-        batcher_push(serve, site->batcher, index);
-        return true;
-    }
+    if (site->batcher && batcher_takes(serve, index))
+        return batcher_push(serve, site->batcher, index, err);
     if (site->is_model && !station_price(serve, index, err))
         return false;
     if (site->device_count == 1 && !serve->has_queue_form)
@@ -271,8 +270,9 @@ void station_tell(const struct serve *serve, enum serve_span_kind kind, int32_t 
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate, span.share++) {
         span.request = serve->flights[i].request;
         span.request_id = arrivals_id(&serve->arrivals, span.request);
-        /* Behind stage 0 the first of a batch stands for all. */
-        span.wait_ps = span.start_ps - serve->readies_ps[site->batcher ? i : index];
+        /* Behind stage 0 of the first step the first of a batch stands for all. */
+        span.wait_ps =
+            span.start_ps - serve->readies_ps[site->batcher && span.step == 0 ? i : index];
         for (int k = 0; k < site->device_count; k++) {
             span.position = k;
             span.device = site->devices[k];

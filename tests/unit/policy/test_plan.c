@@ -296,7 +296,6 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
     } cases[] = {
         { "phase", "decode", "this version runs prefill and decode in the same place" },
         { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
-        { "max_batch", "2", "this version computes one request of a model at a time" },
         { "wire_bits", "8", "this can be simulated, not run: expected 32" },
     };
     struct scratch *scratch = *state;

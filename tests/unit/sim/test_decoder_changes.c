@@ -209,15 +209,11 @@ static void admission_of_models_is_refused(void **state)
     }
 }
 
-static void batches_and_alpaserve_of_models_are_refused(void **state)
+static void alpaserve_of_models_is_refused(void **state)
 {
     (void)state;
     place_on_one_device();
     fixture_write("w.csv", W "0,0,chat,4,1\n");
-    fixture.options.batch = (struct batch_options){ .kind = BATCH_FIXED, .max_size = 2 };
-    assert_false(fixture_run());
-    assert_non_null(strstr(fixture.err.text, "--batch: this version"));
-    fixture.options.batch = (struct batch_options){ .kind = BATCH_NONE };
     fixture.options.rules = SERVE_ALPASERVE;
     assert_false(fixture_run());
     assert_non_null(strstr(fixture.err.text, "--rules alpaserve: for executables alone"));
@@ -239,7 +235,7 @@ int main(void)
         TEST(what_is_left_out_is_not_down),
         TEST(a_device_needs_what_its_fullest_epoch_needs),
         TEST(admission_of_models_is_refused),
-        TEST(batches_and_alpaserve_of_models_are_refused),
+        TEST(alpaserve_of_models_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
