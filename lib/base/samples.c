@@ -99,6 +99,24 @@ void samples_make_room(struct samples *samples)
         chunk_append(samples);
 }
 
+void samples_add_line(struct samples *samples, int64_t first, int64_t slope, int64_t count,
+                      int64_t times)
+{
+    if (samples->kind == SAMPLES_HISTOGRAM &&
+        (samples->hist || count > SAMPLES_HISTOGRAM_FROM || times > SAMPLES_HISTOGRAM_FROM ||
+         samples_count(samples) + (size_t)(count * times) > SAMPLES_HISTOGRAM_FROM)) {
+        if (!samples->hist)
+            samples->hist = hist_create(samples->arena, SAMPLES_HISTOGRAM_BITS);
+        hist_add_line(samples->hist, first, slope, count, times);
+        stats_totals_add_line(&samples->totals, first, slope, count, times);
+        samples->full_count += (size_t)(count * times);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t k = 0; k < times; k++)
+            samples_add(samples, first + slope * i);
+}
+
 static void quantiles_put(struct stats_summary *summary, const int64_t values[QUANTILES])
 {
     summary->p50 = values[0];

@@ -47,6 +47,11 @@ static inline void samples_add(struct samples *samples, int64_t value)
     *samples->next++ = value;
 }
 
+/* first, first + slope, ...: `count` values >= 0, each `times` times, whose sum fits 63 bits where
+ * each counts once. An exact set keeps every one of them. */
+void samples_add_line(struct samples *samples, int64_t first, int64_t slope, int64_t count,
+                      int64_t times);
+
 size_t samples_count(const struct samples *samples);
 
 /* Summary over the union of several sets of one kind, at most INT_MAX of them; all 0 when they are

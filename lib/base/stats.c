@@ -114,6 +114,21 @@ void stats_totals_add(struct stats_totals *totals, const int64_t *values, size_t
     totals->max = max;
 }
 
+void stats_totals_add_line(struct stats_totals *totals, int64_t first, int64_t slope, int64_t count,
+                           int64_t times)
+{
+    int64_t last = first + slope * (count - 1);
+    int64_t once = first * count + slope * (count * (count - 1) / 2);
+    int64_t low = first < last ? first : last, high = first < last ? last : first;
+
+    if (totals->count == 0 || low < totals->min)
+        totals->min = low;
+    if (totals->count == 0 || high > totals->max)
+        totals->max = high;
+    totals->count += (uint64_t)(count * times);
+    totals->sum = wide_add(totals->sum, wide_mul((uint64_t)once, (uint64_t)times));
+}
+
 void stats_totals_merge(struct stats_totals *into, const struct stats_totals *from)
 {
     if (from->count == 0)
@@ -271,6 +286,34 @@ void hist_add(struct hist *hist, const int64_t *values, size_t count)
         group_make(hist, bucket >> hist->bits)[bucket & mask]++;
     }
     hist->count += count;
+}
+
+/* How many of the values from `value` on, up to `most`, fall into its bucket. */
+static int64_t in_bucket(const struct hist *hist, int64_t value, int64_t slope, int64_t most)
+{
+    int shift = 63 - hist->bits - __builtin_clzll((uint64_t)value | UINT64_C(1) << hist->bits);
+    int64_t low = value >> shift << shift, high = low + ((INT64_C(1) << shift) - 1), count = most;
+
+    if (slope > 0)
+        count = (high - value) / slope + 1;
+    else if (slope < 0)
+        count = (low - value) / slope + 1;
+    return count < most ? count : most;
+}
+
+void hist_add_line(struct hist *hist, int64_t first, int64_t slope, int64_t count, int64_t times)
+{
+    size_t mask = ((size_t)1 << hist->bits) - 1;
+
+    assert(count >= 1 && times >= 1 && first >= 0 && first + slope * (count - 1) >= 0);
+    for (int64_t left = count, here; left > 0; left -= here) {
+        size_t bucket = bucket_of(hist, first);
+
+        here = in_bucket(hist, first, slope, left);
+        group_make(hist, bucket >> hist->bits)[bucket & mask] += (uint64_t)(here * times);
+        first += slope * (left > here ? here : 0);
+    }
+    hist->count += (uint64_t)(count * times);
 }
 
 void hist_merge(struct hist *into, const struct hist *from)

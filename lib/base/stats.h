@@ -30,6 +30,9 @@ struct stats_totals { /* begin with all 0; min and max are void while count is 0
     int64_t min, max;
 };
 void stats_totals_add(struct stats_totals *totals, const int64_t *values, size_t count);
+/* Values as of hist_add_line, whose sum fits 63 bits where each counts once. */
+void stats_totals_add_line(struct stats_totals *totals, int64_t first, int64_t slope, int64_t count,
+                           int64_t times);
 void stats_totals_merge(struct stats_totals *into, const struct stats_totals *from);
 int64_t stats_totals_mean(const struct stats_totals *totals); /* as stats_mean */
 
@@ -53,6 +56,9 @@ struct stats_summary stats_summarize(int64_t *values, size_t count);
 struct hist;
 struct hist *hist_create(struct arena *arena, int bits); /* 1..14 */
 void hist_add(struct hist *hist, const int64_t *values, size_t count);
+/* first, first + slope, ...: `count` values >= 0, each `times` times, 1 or more of both. It costs
+ * as much as they fill buckets. */
+void hist_add_line(struct hist *hist, int64_t first, int64_t slope, int64_t count, int64_t times);
 void hist_merge(struct hist *into, const struct hist *from); /* same bits */
 /* 0 when it is empty. */
 int64_t hist_quantile(const struct hist *hist, int64_t numerator, int64_t denominator);

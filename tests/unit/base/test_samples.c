@@ -355,6 +355,37 @@ static void any_ranks_are_found(void **state)
     }
 }
 
+/* Lines of values, added at once and one by one: the same, below the first bucket and above. */
+static void lines_are_as_their_values(void **state)
+{
+    struct rng rng = rng_stream(5, RNG_TEST, 0);
+
+    for (int round = 0; round < 200; round++) {
+        enum samples_kind kind = round % 8 == 0 ? SAMPLES_EXACT : SAMPLES_HISTOGRAM;
+        struct samples *lines = samples_create(*state, kind),
+                       *values = samples_create(*state, kind);
+        int count = (int)rng_below(&rng, 12) + 1;
+        struct stats_summary a, b;
+
+        for (int l = 0; l < count; l++) {
+            int64_t steps = (int64_t)rng_below(&rng, round % 2 ? 12 : 900) + 1;
+            int64_t times = (int64_t)rng_below(&rng, 9) + 1;
+            int64_t slope = (int64_t)rng_below(&rng, 1 << rng_below(&rng, 24)) -
+                            (rng_below(&rng, 3) == 0 ? 1000000 : 0);
+            int64_t first = (int64_t)rng_below(&rng, INT64_C(1) << rng_below(&rng, 45));
+
+            if (first + slope * (steps - 1) < 0)
+                first -= slope * (steps - 1);
+            samples_add_line(lines, first, slope, steps, times);
+            for (int64_t k = 0; k < steps * times; k++)
+                samples_add(values, first + slope * (k / times));
+        }
+        a = samples_summarize(&lines, 1);
+        b = samples_summarize(&values, 1);
+        assert_memory_equal(&a, &b, sizeof a);
+    }
+}
+
 #define RULE(name) cmocka_unit_test_setup_teardown(name, make_arena, end_arena)
 
 int main(void)
@@ -368,6 +399,7 @@ int main(void)
         RULE(memory_is_eight_bytes_a_value_or_constant),
         RULE(small_histograms_are_exact_and_take_what_they_need),
         RULE(any_ranks_are_found),
+        RULE(lines_are_as_their_values),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
