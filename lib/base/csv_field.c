@@ -107,6 +107,19 @@ bool csv_double(const struct csv *csv, int column, double min, double max, doubl
 }
 
 /* The two units of time differ in their parser and in the words of the message. */
+/* A number as it should be, but too large for any time: *time_ps is then beyond the limit that it
+ * passes. */
+static bool is_beyond(const char *text, bool is_ns, int64_t *time_ps)
+{
+    double limit = (double)UNITS_MAX_PS / (double)(is_ns ? UNITS_PS_PER_NS : UNITS_PS_PER_S);
+    double value;
+
+    if (!units_parse_double(text, &value) || (value <= limit && value >= -limit))
+        return false;
+    *time_ps = value > 0 ? INT64_MAX : INT64_MIN;
+    return true;
+}
+
 static bool read_time(const struct csv *csv, int column, bool is_ns, int64_t min_ps,
                       int64_t *time_ps, struct err *err)
 {
@@ -116,7 +129,8 @@ static bool read_time(const struct csv *csv, int column, bool is_ns, int64_t min
 
     if (!must_not_be_empty(csv, column, err))
         return false;
-    if (!(is_ns ? units_parse_ns(text, time_ps) : units_parse_seconds(text, time_ps)))
+    if (!(is_ns ? units_parse_ns(text, time_ps) : units_parse_seconds(text, time_ps)) &&
+        !is_beyond(text, is_ns, time_ps))
         return csv_bad(csv, column, err, "expected decimal %s", unit);
     if (*time_ps >= min_ps && *time_ps <= UNITS_MAX_PS)
         return true;

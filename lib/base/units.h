@@ -52,4 +52,10 @@ const char *units_format_double(double value, char text[UNITS_TEXT_BYTES]);
 /* a * b / c rounded half to even in 128 bits, for b, c > 0; saturates at INT64_MAX/MIN. */
 int64_t units_mul_div(int64_t a, int64_t b, int64_t c);
 
+/* The end of a regular noun behind a count: "" of one, "s" of others. */
+static inline const char *units_s(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 #endif

@@ -155,6 +155,22 @@ struct numbered { /* a request and its line, until duplicates have been looked f
     long line;
 };
 
+/* What ended ok has begun before it ends. A start before the arrival occurs in real files. */
+static bool check_order(const struct csv *csv, const struct trace_request *request, struct err *err)
+{
+    int64_t first_ps = request->first_token_ps;
+
+    if (request->start_ps != TRACE_NONE && request->finish_ps < request->start_ps)
+        return csv_bad(csv, FINISH_S, err, "must not be before start_s");
+    if (first_ps != TRACE_NONE && request->start_ps != TRACE_NONE && first_ps < request->start_ps)
+        return csv_bad(csv, FIRST_TOKEN_S, err, "must not be before start_s");
+    if (first_ps != TRACE_NONE && first_ps > request->finish_ps)
+        return csv_bad(csv, FIRST_TOKEN_S, err, "must not be after finish_s");
+    if (request->e2e_ps != TRACE_NONE && request->e2e_ps < 0)
+        return csv_bad(csv, E2E_S, err, "must not be negative");
+    return true;
+}
+
 static bool read_request(const struct csv *csv, struct names *names, struct numbered *row,
                          struct err *err)
 {
@@ -187,7 +203,7 @@ static bool read_request(const struct csv *csv, struct names *names, struct numb
         return csv_bad(csv, ARRIVAL_S, err, "expected seconds, since the status is ok");
     if (request->finish_ps == TRACE_NONE)
         return csv_bad(csv, FINISH_S, err, "expected seconds, since the status is ok");
-    return true;
+    return check_order(csv, request, err);
 }
 
 static int compare_requests(const void *a, const void *b)

@@ -62,6 +62,9 @@ static double parse_ratio(struct argp_state *state, const char *text)
     }
     if (value < 0)
         cli_error(state, "--max-mare is '%s': expected a ratio such as 5%% or 0.05", text);
+    if (!is_percent && value > 1)
+        cli_error(state, "--max-mare is '%s', which is %.6g %%: did you mean '%s%%'?", text,
+                  100 * value, text);
     return is_percent ? value / 100 : value;
 }
 

@@ -294,7 +294,8 @@ static bool write_parts(struct settings *settings, const struct edit_parts *part
             return false;
         }
         workload_write(outs[k], parts->parts[k], settings->meta);
-        out_printf(told, "%s: %zu requests\n", path, parts->parts[k]->count);
+        out_printf(told, "%s: %zu request%s\n", path, parts->parts[k]->count,
+                   units_s((int64_t)parts->parts[k]->count));
     }
     return out_commit_all(outs, parts->count + 1, err);
 }

@@ -161,7 +161,7 @@ bool azure_merge(struct replay *replay, struct err *err)
         return err_at(err, replay->path, 0, 0,
                       "no request is drawn: raise --rate-scale, or take a longer slice");
     qsort(replay->rows, replay->count, sizeof *replay->rows, compare_drawn);
-    import_note(replay->job, "%zu requests drawn", replay->count);
+    import_note(replay->job, "%zu request%s drawn", replay->count, units_s((int64_t)replay->count));
     return true;
 }
 

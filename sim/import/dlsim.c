@@ -287,7 +287,7 @@ static bool write_trace(struct import_job *job, const struct dlsim_settings *set
     if (!out)
         return false;
     stalled = dlsim_stalls_put(job->arena, trace, settings->stall_ratio, out);
-    import_note(job, "%" PRId64 " requests hit by a stall", stalled);
+    import_note(job, "%" PRId64 " request%s hit by a stall", stalled, units_s(stalled));
     return true;
 }
 
@@ -315,8 +315,9 @@ static bool load(struct import_job *job, const struct dlsim_settings *settings,
         import_note(job, "placement of %d replica%s", placement->count,
                     placement->count == 1 ? "" : "s");
     if (workload)
-        import_note(job, "workload of %zu requests to %d models", workload->count,
-                    workload->model_count);
+        import_note(job, "workload of %zu request%s to %d model%s", workload->count,
+                    units_s((int64_t)workload->count), workload->model_count,
+                    units_s(workload->model_count));
     services = known_services(job->arena, settings, placement,
                               workload ? workload->model_count : DLSIM_MAX_MODELS);
     if (paths[TRACE] &&
@@ -325,8 +326,9 @@ static bool load(struct import_job *job, const struct dlsim_settings *settings,
     if (paths[TRACE] && !services)
         services = trace_services(job->arena, &loaded->trace);
     if (paths[TRACE])
-        import_note(job, "trace of %zu requests to %d models", loaded->trace.count,
-                    loaded->trace.model_count);
+        import_note(job, "trace of %zu request%s to %d model%s", loaded->trace.count,
+                    units_s((int64_t)loaded->trace.count), loaded->trace.model_count,
+                    units_s(loaded->trace.model_count));
     if (workload && !name_models(job->arena, settings, services, workload, err))
         return false;
     return !paths[TRACE] || (dlsim_replicas(job, placement, &loaded->trace, err) &&

@@ -109,8 +109,8 @@ bool dlsim_replicas(struct import_job *job, const struct dlsim_placement *placem
         request->replica = chain;
     }
     if (elsewhere > 0)
-        import_note(job, "%" PRId64 " requests of the trace ran on other devices than placed",
-                    elsewhere);
+        import_note(job, "%" PRId64 " request%s of the trace ran on other devices than placed",
+                    elsewhere, units_s(elsewhere));
     return true;
 }
 
@@ -203,8 +203,10 @@ static bool join(struct import_job *job, const struct dlsim_workload *workload,
         import_note(job, "ids are the rows of the workload, other than rq_id for %" PRId64,
                     differing);
     if (workload->count > trace->count)
-        import_note(job, "%zu requests of the workload are not in the trace",
-                    workload->count - trace->count);
+        import_note(job, "%zu request%s of the workload %s not in the trace",
+                    workload->count - trace->count,
+                    units_s((int64_t)(workload->count - trace->count)),
+                    workload->count - trace->count == 1 ? "is" : "are");
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/base/units.h"
 #include "lib/format/workload.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -95,9 +96,9 @@ static const char *counts_text(const struct import_job *job)
 
     for (int i = 0; i < report->reason_count; i++)
         dropped += report->reasons[i].rows;
-    return arena_printf(job->arena,
-                        "%" PRId64 " rows read, %" PRId64 " kept, %" PRId64 " dropped%s",
-                        report->read, report->kept, dropped, reasons_text(job));
+    return arena_printf(
+        job->arena, "%" PRId64 " row%s read, %" PRId64 " kept, %" PRId64 " dropped%s", report->read,
+        units_s(report->read), report->kept, dropped, reasons_text(job));
 }
 
 bool import_check_kept(const struct import_job *job, struct err *err)

@@ -6,6 +6,28 @@
 #include "sim/report/compare_print.h"
 #include "sim/report/compare_stages.h"
 
+/* What the errors are of: null without pairs. */
+static void put_values(struct json_writer *json, const char *key,
+                       const struct stats_summary *summary)
+{
+    const struct {
+        const char *key;
+        int64_t value_ps;
+    } values[] = { { "mean", summary->mean },
+                   { "p50", summary->p50 },
+                   { "p90", summary->p90 },
+                   { "p99", summary->p99 } };
+
+    if (summary->count == 0) {
+        json_put_null(json, key);
+        return;
+    }
+    json_begin_object(json, key);
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        json_put_seconds(json, values[i].key, values[i].value_ps);
+    json_end_object(json);
+}
+
 static void put_errors(struct json_writer *json, const struct compare_metric *metric)
 {
     bool is_there = metric->pairs > 0;
@@ -24,6 +46,8 @@ static void put_errors(struct json_writer *json, const struct compare_metric *me
         else
             json_put_null(json, errors[i].key);
     }
+    put_values(json, "predicted_s", &metric->predicted);
+    put_values(json, "real_s", &metric->real);
 }
 
 static void put_metric(struct json_writer *json, const char *key,

@@ -31,8 +31,8 @@ static void put_metric(struct out *out, const char *name, const struct compare_m
     put_row(out, "", "p50", metric->predicted.p50, metric->real.p50, metric->p50_error_ratio);
     put_row(out, "", "p90", metric->predicted.p90, metric->real.p90, metric->p90_error_ratio);
     put_row(out, "", "p99", metric->predicted.p99, metric->real.p99, metric->p99_error_ratio);
-    out_printf(out, "%-9s%-7s%15s%7zu pairs%12.2f %%\n", "", "MARE", "", metric->pairs,
-               100 * metric->mare);
+    out_printf(out, "%-9s%-7s%15s%7zu %-5s%12.2f %%\n", "", "MARE", "", metric->pairs,
+               metric->pairs == 1 ? "pair" : "pairs", 100 * metric->mare);
 }
 
 static void put_totals(struct out *out, const struct compare_totals *totals)
@@ -48,9 +48,10 @@ static void put_requests(struct out *out, const struct compare *compare)
 {
     put_totals(out, &compare->kept);
     out_printf(out,
-               "%zu pairs; %" PRId64 " in one file only, %" PRId64 " not ok in both, %" PRId64
+               "%zu pair%s; %" PRId64 " in one file only, %" PRId64 " not ok in both, %" PRId64
                " excluded\n",
-               compare->kept.pairs, compare->missing, compare->not_ok, compare->excluded);
+               compare->kept.pairs, units_s((int64_t)compare->kept.pairs), compare->missing,
+               compare->not_ok, compare->excluded);
     out_text(out, "largest latency errors:\n");
     for (int i = 0; i < compare->worst.count; i++) {
         const struct compare_worst *worst = &compare->worst.item[i];
@@ -64,7 +65,8 @@ static void put_requests(struct out *out, const struct compare *compare)
                   "MARE = mean over pairs of |predicted - measured| / measured\n");
     if (compare->all.pairs == 0)
         return;
-    out_printf(out, "\nwith the excluded requests, %zu pairs:\n", compare->all.pairs);
+    out_printf(out, "\nwith the excluded requests, %zu pair%s:\n", compare->all.pairs,
+               units_s((int64_t)compare->all.pairs));
     put_totals(out, &compare->all);
 }
 
@@ -201,10 +203,12 @@ static void put_stages(struct out *out, const struct compare_stages *stages,
     put_timeline(out, "timeline error", stages);
     if (all && all->pairs != stages->pairs)
         put_timeline(out, "  with excluded", all);
-    out_printf(out, "%zu pairs of stages; %zu in one file only\n", stages->pairs, stages->missing);
+    out_printf(out, "%zu pair%s of stages; %zu in one file only\n", stages->pairs,
+               units_s((int64_t)stages->pairs), stages->missing);
     if (stages->not_compared > 0)
-        out_printf(out, "%zu rows left out: their requests are not ok in both files\n",
-                   stages->not_compared);
+        out_printf(out, "%zu row%s left out: %s not ok in both files\n", stages->not_compared,
+                   units_s((int64_t)stages->not_compared),
+                   stages->not_compared == 1 ? "its request is" : "their requests are");
     if (stages->moved > 0)
         out_printf(out,
                    "%zu ran on other devices than predicted; first request %" PRId64

@@ -75,7 +75,8 @@ static void put_times(const struct spread_result *result, struct out *out)
     out_text(out, "  of a device, in the mean: it waits\n");
     put_time(out, "communication", result->communication_ps, whole_ps);
     if (result->messages > 0)
-        out_printf(out, "  of the busiest link; %d messages\n", result->messages);
+        out_printf(out, "  of the busiest link; %d message%s\n", result->messages,
+                   units_s(result->messages));
     else
         out_printf(out, "  of the ring; %d collective%s of %s\n", result->collectives,
                    result->collectives == 1 ? "" : "s",

@@ -149,7 +149,7 @@ static void bad_events_are_located(void **state)
         { "-1,pi0,down,\n", "2:1: time_s is '-1': expected at least 0 seconds" },
         { "x,pi0,down,\n", "2:1: time_s is 'x': expected decimal seconds" },
         { ",pi0,down,\n", "2:1: time_s is '': must not be empty" },
-        { "9000001,pi0,down,\n", "2:1: time_s is '9000001': expected decimal seconds" },
+        { "9000001,pi0,down,\n", "2:1: time_s is '9000001': expected at most 9000000 seconds" },
         { "2,pi0,down,\n1,pi0,up,\n", "3:1: time_s is '1': earlier than line 2" },
         { "1,,down,\n", "2:2: target is '': expected a device" },
         { "1,x,down,\n", "2:2: target is 'x': more than one device, medium or medium/node" },

@@ -118,6 +118,11 @@ static void bad_request_fields_are_named(void **state)
         { "0,a,0,1,1,1e999,2", "r.csv:2:6: first_token_s is '1e999'" },
         { "0,a,0,1,1,1,inf", "r.csv:2:7: finish_s is 'inf'" },
         { "0,a,0,1", "r.csv:2: " },
+        { "0,a,0,1,3,,2", "r.csv:2:7: finish_s is '2': must not be before start_s" },
+        { "0,a,0,1,1.5,1.4,2", "r.csv:2:6: first_token_s is '1.4': must not be before start_s" },
+        { "0,a,0,1,1,2.1,2", "r.csv:2:6: first_token_s is '2.1': must not be after finish_s" },
+        { "0,a,0,9000001,1,1,2", "r.csv:2:4: arrival_s is '9000001': expected at most 9000000 " },
+        { "0,a,0,-9.3e9,1,1,2", "r.csv:2:4: arrival_s is '-9.3e9': expected at least -9000000 " },
     };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -126,6 +131,7 @@ static void bad_request_fields_are_named(void **state)
         (void)snprintf(text, sizeof text, HEAD "\n%s\n", bad[i].row);
         expect_error(*state, text, bad[i].begin);
     }
+    expect_error(*state, HEAD ",e2e_s\n0,a,0,1,1,1,2,-0.1\n", "r.csv:2:8: e2e_s is '-0.1': must ");
     expect_error(*state, HEAD ",prompt_tokens\n0,a,0,1,1,1,2,-1\n", "r.csv:2:8: prompt_tokens");
     expect_error(*state, HEAD ",output_tokens\n0,a,0,1,1,1,2,1.5\n", "r.csv:2:8: output_tokens");
     expect_error(*state, HEAD ",e2e_s\n0,a,0,1,1,1,2,x\n", "r.csv:2:8: e2e_s is 'x'");

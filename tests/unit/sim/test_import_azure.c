@@ -446,7 +446,7 @@ static void bad_rows_are_located(void **state)
           "x.csv:2:3: HashFunction is '': expected the name of a function");
     fails(*state, DAY_HEAD "o,a,f,http,0,0,0.5,0\n", "x.csv:2:7: 3 is '0.5': not a whole number");
     fails(*state, DAY_HEAD "o,a,f,http,0,0,0,0\n",
-          "x.csv: no request is left: 1 rows read, 0 kept, 1 dropped (1 without invocations in "
+          "x.csv: no request is left: 1 row read, 0 kept, 1 dropped (1 without invocations in "
           "the slice)");
     settings.rate_scale = 1e-9;
     fails(*state, DAY_HEAD "o,a,f,http,1,0,0,0\n",

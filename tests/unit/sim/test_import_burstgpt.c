@@ -160,7 +160,7 @@ static void bad_rows_are_located(void **state)
           "b.csv:2:4: Response tokens is '1.5': not a whole number");
     fails(*state, HEAD "1,a,1,1,x,x\n", "b.csv:2:5: Total tokens is 'x': not a whole number");
     fails(*state, HEAD "1,a,0,1,1,x\n",
-          "b.csv: no request is left: 1 rows read, 0 kept, 1 dropped (1 without request tokens)");
+          "b.csv: no request is left: 1 row read, 0 kept, 1 dropped (1 without request tokens)");
     fails(*state, HEAD, "b.csv: no request is left: 0 rows read, 0 kept, 0 dropped");
     settings.log_type = "x";
     fails(*state, "Timestamp,Model,Request tokens,Response tokens\n1,a,1,1\n",

@@ -342,7 +342,7 @@ static void other_devices_than_placed_are_told(void **state)
                                    "\"arrive\": [0], \"stage_exec_info\": [[[1, 2, 0, 7]]]}}");
     reads(scratch);
     assert_non_null(
-        strstr(run.report.notes, "1 requests of the trace ran on other devices than placed"));
+        strstr(run.report.notes, "1 request of the trace ran on other devices than placed"));
     settings.trace =
         scratch_write(scratch, "t.json",
                       "{\"Bert_0\": {\"rq_id\": [0], \"e2e_latency\": [1], \"arrive\""
