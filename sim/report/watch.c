@@ -57,8 +57,7 @@ static void on_cache(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes
 
 static bool has_parts(const struct serve_observer *one)
 {
-    return one->on_span || one->on_transfer || one->on_use || one->on_busy ||
-           one->on_cache;
+    return one->on_span || one->on_transfer || one->on_use || one->on_busy || one->on_cache;
 }
 
 static void on_end(void *arg, const struct serve_end *end)
