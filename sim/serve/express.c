@@ -294,7 +294,7 @@ static void end_keep(struct express *express, const struct traveller *traveller,
 }
 
 /* The source holds the result. */
-static void end(struct express *express, int32_t index)
+static void passage_end(struct express *express, int32_t index)
 {
     struct traveller *traveller = &express->travellers[index];
     struct serve *serve = express->serve;
@@ -359,7 +359,7 @@ static inline void enter(struct express *express, int32_t index, int32_t at)
 
     traveller->stop = at;
     if (stop->server == SOURCE) {
-        end(express, index);
+        passage_end(express, index);
         return;
     }
     server = &express->servers[stop->server];
