@@ -23,7 +23,7 @@ static inline int64_t quantise_bytes(int64_t values, int32_t wire_bits)
 {
     int64_t a_word;
 
-    if (!quantise_applies(wire_bits))
+    if (wire_bits <= 0 || wire_bits >= 32)
         return QUANTISE_VALUE_BYTES * values;
     a_word = 32 / wire_bits;
     return QUANTISE_VALUE_BYTES * (values / a_word + (values % a_word > 0)) + QUANTISE_SCALE_BYTES;

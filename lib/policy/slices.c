@@ -191,8 +191,8 @@ static bool claimed_twice(const struct holders *holders, const struct placement_
                          first->line, row->replica, row->service);
 }
 
-static bool claim(const struct holders *holders, const struct placement_row *row, int layer,
-                  int block, struct err *err)
+static bool claim_block(const struct holders *holders, const struct placement_row *row, int layer,
+                        int block, struct err *err)
 {
     struct claim **place = holder(holders, layer, block), *added;
 
@@ -225,12 +225,12 @@ static bool claim_row(const struct holders *holders, const struct placement_row 
         if (!check_parts(holders, row, block, err))
             return false;
         if (!is_layer_block(block)) {
-            if (!claim(holders, row, 0, block, err))
+            if (!claim_block(holders, row, 0, block, err))
                 return false;
             continue;
         }
         for (int layer = first; layer <= last; layer++)
-            if (!claim(holders, row, layer, block, err))
+            if (!claim_block(holders, row, layer, block, err))
                 return false;
     }
     return true;

@@ -164,11 +164,13 @@ static void expect_layer(struct scratch *scratch, const char *placement, bool ha
 
     put_pass(out, compile(scratch, plan, 0, has_all_reduce), tokens);
     text = strstr(scratch_text(out), "10 times\n");
-    if (!text)
+    end = text ? strstr(text, "\n1 times\n") : NULL;
+    if (!end) {
         fail_msg("%s", scratch_text(out));
-    end = strstr(text + 9, "1 times\n");
-    assert_string_equal(arena_strndup(scratch->arena, text + 9, (size_t)(end - text - 9)),
-                        expected);
+        return;
+    }
+    text += strlen("10 times\n");
+    assert_string_equal(arena_strndup(scratch->arena, text, (size_t)(end + 1 - text)), expected);
 }
 
 #define G ",gpt2,"

@@ -36,7 +36,7 @@ static int row_count;
 static inline void put_row(const struct model_op *op, int32_t m_tokens, int32_t kv_len)
 {
     bool uses_heads = op->heads > 0, is_linear = op->gemm_k > 1;
-    int64_t time_ps = call_ps(op->op, m_tokens, uses_heads ? op->heads : op->gemm_n,
+    int64_t each_ps = call_ps(op->op, m_tokens, uses_heads ? op->heads : op->gemm_n,
                               uses_heads ? op->kv_heads : op->gemm_k);
     struct cost_row *row = &rows[row_count++];
 
@@ -67,9 +67,9 @@ static inline void put_row(const struct model_op *op, int32_t m_tokens, int32_t 
                               .model = "wide",
                               .n = 5,
                               .n_proc = 1,
-                              .mean_ps = time_ps,
-                              .median_ps = time_ps,
-                              .min_ps = time_ps,
+                              .mean_ps = each_ps,
+                              .median_ps = each_ps,
+                              .min_ps = each_ps,
                               .ctr_reason = "test" };
     for (int i = 0; i < COST_COUNTER_COUNT; i++)
         row->counters[i] = COST_UNKNOWN;
