@@ -86,6 +86,11 @@ static const char *const kind_names[CLUSTER_KIND_COUNT] = {
 #define ANY_NODE "*"
 #define MAX_VALUE_PS (1000000 * UNITS_PS_PER_NS)
 
+const char *cluster_kind_name(enum cluster_kind kind)
+{
+    return kind_names[kind];
+}
+
 /* ---- devices.csv ---- */
 
 /* host:port, the port a number from 1 to 65535. */

@@ -64,6 +64,8 @@ struct cluster {
 
 #define CLUSTER_SOURCE "source"
 
+const char *cluster_kind_name(enum cluster_kind kind); /* as in links.csv */
+
 struct cluster *cluster_load(struct arena *arena, const char *folder, struct err *err);
 /* The devices named (count of them, duplicates allowed), all of one type, no links. */
 struct cluster *cluster_implied(struct arena *arena, const char *const *names, int count,

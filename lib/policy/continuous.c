@@ -417,6 +417,11 @@ int32_t continuous_running(const struct continuous *c)
     return c->running_count;
 }
 
+int64_t continuous_running_tag(const struct continuous *c, int32_t k)
+{
+    return c->requests[c->running[k]].tag;
+}
+
 int32_t continuous_waiting(const struct continuous *c)
 {
     return c->waiting_count;

@@ -58,6 +58,7 @@ struct continuous_entry {
     int32_t tokens, past_tokens; /* to compute now, on top of those in the cache */
     int32_t request;             /* the batcher's own number */
     bool is_new;                 /* its first step of all */
+    bool makes_token;            /* it catches up with what exists: a token comes of it */
 };
 
 struct continuous_batch { /* of a step; count 0 = nothing to do */
@@ -123,6 +124,8 @@ bool continuous_is_idle(const struct continuous *continuous);
 /* Steps that are planned and not done. */
 int32_t continuous_in_flight(const struct continuous *continuous);
 int32_t continuous_running(const struct continuous *continuous);
+/* Tag of the k-th of those that run, in order of admission. */
+int64_t continuous_running_tag(const struct continuous *continuous, int32_t k);
 int32_t continuous_waiting(const struct continuous *continuous);
 int32_t continuous_used_blocks(const struct continuous *continuous);
 /* Tokens that the requests which are here have still to compute, if no more are lost. */

@@ -11,9 +11,11 @@ static void plan_entry(struct continuous *c, int32_t index, struct request *requ
     struct continuous_batch *batch = &c->batch;
 
     batch->count++;
-    c->entries[batch->entry_count++] =
-        (struct continuous_entry){ request->tag, tokens, request->computed, index,
-                                   !request->has_run };
+    c->entries[batch->entry_count++] = (struct continuous_entry){
+        request->tag,      tokens,
+        request->computed, index,
+        !request->has_run, request->computed + tokens == request->reached
+    };
     request->has_run = true;
     request->is_in_flight = c->in_flight;
     if (tokens == 1) {
@@ -90,8 +92,8 @@ static int32_t plan_decodes(const struct continuous *c, struct continuous_batch 
         if (!request->is_decoding || request->computed == request->room)
             break;
         past_tokens += request->computed;
-        entries[k] =
-            (struct continuous_entry){ request->tag, 1, request->computed, running[k], false };
+        entries[k] = (struct continuous_entry){ request->tag, 1,     request->computed,
+                                                running[k],   false, true };
     }
     batch->count += k - first;
     batch->entry_count += k - first;
@@ -105,9 +107,9 @@ static void list_abreast(struct continuous *c)
     for (int32_t k = 0; k < c->abreast; k++) {
         const struct request *request = &c->requests[c->running[k]];
 
-        c->entries[k] =
-            (struct continuous_entry){ request->tag, 1, (int32_t)(request->computed + c->clock),
-                                       c->running[k], false };
+        c->entries[k] = (struct continuous_entry){
+            request->tag, 1, (int32_t)(request->computed + c->clock), c->running[k], false, true
+        };
     }
     c->batch.entry_count = c->listed = c->abreast;
 }

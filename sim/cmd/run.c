@@ -3,6 +3,9 @@
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/format/model.h"
+#include "lib/format/workload.h"
+#include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/run_kafetzis.h"
@@ -88,6 +91,47 @@ static bool all_came(const struct run_settings *settings, const struct serve_res
                    came, load->max_requests);
 }
 
+static bool has_objective(const struct run_settings *settings, const struct serve_input *input)
+{
+    const struct workload *rows =
+        input->workload ? input->workload : settings->files.load.options.replay;
+
+    if (settings->metrics.slo_ps > 0 || settings->files.load.options.slo_ps > 0)
+        return true;
+    for (size_t i = 0; rows && rows->slos_ps && i < rows->count; i++)
+        if (rows->slos_ps[i] > 0)
+            return true;
+    return false;
+}
+
+/* What was asked for and could change nothing is a mistake of who asked. */
+static bool check_effects(const struct run_settings *settings, const struct serve_input *input,
+                          struct err *err)
+{
+    bool has_model = false, has_decoder = false;
+
+    for (int i = 0; i < input->plan->service_count; i++) {
+        const struct model *model = input->plan->services[i].model;
+
+        has_model = has_model || model;
+        has_decoder = has_decoder || (model && model->kind == MODEL_DECODER);
+    }
+    if (settings->serve.admission != ADMIT_NONE && !has_objective(settings, input))
+        return err_set(
+            err, ERR_USAGE,
+            "--admission %s: no request has an objective that it could miss: give --slo, "
+            "or slo_s in the workload",
+            admit_names[settings->serve.admission]);
+    if (settings->serve.switch_cost_ps > 0 && input->plan->epoch_count < 2)
+        return err_set(err, ERR_USAGE,
+                       "--switch-cost: the placement has one epoch, so that nothing is switched");
+    if (settings->metrics.slo_ttft_ps > 0 && !has_model)
+        return err_set(err, ERR_USAGE, "--slo-ttft: executables have no first token");
+    if (settings->metrics.slo_tpot_ps > 0 && !has_decoder)
+        return err_set(err, ERR_USAGE, "--slo-tpot: no service is a decoder");
+    return true;
+}
+
 /* --rules kafetzis reads its own inputs. */
 static bool run_load(struct arena *arena, const struct run_settings *settings,
                      struct scenario *scenario, struct run_kafetzis **kafetzis, struct err *err)
@@ -112,15 +156,14 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     struct meter *meter;
 
     if (!run_load(arena, settings, &scenario, &kafetzis, err) ||
+        !check_effects(settings, &scenario.input, err) ||
         !open_outputs(arena, settings, &scenario.inputs, outs, err))
         return false;
     record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,
                            outs[OUT_TRANSFERS] != NULL, outs[OUT_CHROME]);
     meter = metrics_begin(arena, scenario.input.plan, &settings->metrics);
     observers[0] = record_observer(record);
-    observers[1] = (struct serve_observer){ .end_arg = meter,
-                                            .on_end = metrics_add,
-                                            .on_block = metrics_add_block };
+    observers[1] = metrics_observer(meter);
     if (outs[OUT_UTILISATION]) {
         utilisation = utilisation_begin(arena, scenario.input.plan->cluster, settings->window_ps);
         observers[2] = utilisation_observer(utilisation);
@@ -136,11 +179,14 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     report.phases = kafetzis ? run_kafetzis_phases(kafetzis) : NULL;
     report.inputs = &scenario.inputs;
     report.load = load_of(arena, &settings->files);
+    report.until_ps = settings->serve.until_ps == INT64_MAX ? 0 : settings->serve.until_ps;
+    report.max_requests =
+        settings->serve.max_requests == SIZE_MAX ? 0 : settings->serve.max_requests;
     report.has_no_links = settings->serve.rules == SERVE_ALPASERVE;
     report.has_kappa = settings->serve.has_kappa;
     report_fill(arena, &report, &scenario.input, &result, meter);
     write_outputs(arena, settings, &report, record, outs);
-    if (settings->metrics.slo_ps > 0 && metrics_missed(&report.all) > 0)
+    if (metrics_has_slo(&settings->metrics) && metrics_missed(&report.all) > 0)
         *exit_code = CLI_NO;
     for (int i = 0; i < report.loud_count; i++)
         fprintf(stderr, "orrery-sim run: warning: %s\n", report.loud_warnings[i]);

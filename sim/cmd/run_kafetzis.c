@@ -318,8 +318,13 @@ static void end_request(struct run_kafetzis *run, const struct request *request,
                                     .first_token_ps = first_ps,
                                     .finish_ps = finish_ps,
                                     .e2e_ps = TRACE_NONE };
+    run->result->late_count += end_ps > run->settings->serve.until_ps;
     if (end_ps > run->result->end_ps)
         run->result->end_ps = end_ps;
+    if (is_ok && request->steps > 1 && run->observer->on_gap)
+        run->observer->on_gap(
+            run->observer->end_arg,
+            &(struct serve_gap){ request->service, first_ps - begin_ps, 0, request->steps - 1, 1 });
     if (run->observer->on_end)
         run->observer->on_end(run->observer->end_arg, &end);
     arrivals_ended(&run->arrivals, request->index, end_ps);
@@ -365,8 +370,10 @@ static void result_begin(struct run_kafetzis *run)
     result->devices =
         arena_array(run->arena, (size_t)cluster->device_count, sizeof(*result->devices));
     result->links = arena_array(run->arena, (size_t)cluster->medium_count, sizeof(*result->links));
-    for (int m = 0; m < cluster->medium_count; m++)
+    for (int m = 0; m < cluster->medium_count; m++) {
         result->links[m].name = cluster->media[m].name;
+        result->links[m].medium = m;
+    }
     for (int d = 0; d < cluster->device_count; d++)
         result->devices[d].peak_bytes = cluster->devices[d].reserved_bytes;
 }

@@ -33,6 +33,9 @@ enum {
     KEY_FAST_PATH,
     KEY_KAPPA,
     KEY_SLO,
+    KEY_SLO_TTFT,
+    KEY_SLO_TPOT,
+    KEY_METRICS,
     KEY_LATENCY,
     KEY_TRIM,
     KEY_UNTIL,
@@ -129,6 +132,15 @@ static const struct argp_option run_options[] = {
     { "slo", KEY_SLO, "TIME", 0,
       "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
       3 },
+    { "slo-ttft", KEY_SLO_TTFT, "TIME", 0,
+      "Objective of the time to the first token, of requests to models; exit 1 as for --slo", 3 },
+    { "slo-tpot", KEY_SLO_TPOT, "TIME", 0,
+      "Objective of the time per output token behind the first, of decoders; exit 1 as for --slo",
+      3 },
+    { "metrics", KEY_METRICS, "NAME", 0,
+      "all (default); latency: leaves out what takes time to count: queueing, gaps between tokens, "
+      "bubbles, what latency is made of",
+      3 },
     { "trim", KEY_TRIM, "TIME", 0,
       "Leave requests that arrive before TIME, or within TIME of the last arrival, out of the "
       "statistics (0 by default)",
@@ -137,7 +149,11 @@ static const struct argp_option run_options[] = {
       "exact (default): statistics of every latency, 8 bytes each; or histogram: in constant "
       "memory, quantiles off by at most 0.025 %",
       3 },
-    { "until", KEY_UNTIL, "TIME", 0, "Leave out requests that arrive at TIME or later", 3 },
+    { "until", KEY_UNTIL, "TIME", 0,
+      "Leave out requests that arrive at TIME or later; what is in flight then is finished, and "
+      "the "
+      "report says how many",
+      3 },
     { "max-requests", KEY_MAX_REQUESTS, "N", 0, "Take the first N arrivals only", 3 },
     { NULL, 0, NULL, 0, "Output:", 4 },
     { "requests-out", KEY_REQUESTS_OUT, "FILE", 0, "A row a request", 4 },
@@ -154,6 +170,7 @@ static const struct argp_option run_options[] = {
 };
 
 static const char *const on_off_names[] = { "on", "off" };
+static const char *const metrics_names[] = { "all", "latency" };
 
 static void add_costs(struct argp_state *state, struct scenario_files *files, const char *text)
 {
@@ -351,6 +368,39 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
     }
 }
 
+/* What is counted, and what is good. */
+static error_t on_metric(int key, char *text, struct argp_state *state)
+{
+    struct run_settings *settings = state->input;
+
+    switch (key) {
+    case KEY_SLO:
+        settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
+        return 0;
+    case KEY_SLO_TTFT:
+        settings->metrics.slo_ttft_ps = cli_duration_positive_ps(state, "--slo-ttft", text);
+        return 0;
+    case KEY_SLO_TPOT:
+        settings->metrics.slo_tpot_ps = cli_duration_positive_ps(state, "--slo-tpot", text);
+        return 0;
+    case KEY_METRICS:
+        settings->metrics.has_all = cli_choice(state, "--metrics", text, metrics_names, 2) == 0;
+        return 0;
+    case KEY_LATENCY:
+        settings->metrics.samples = (enum samples_kind)cli_choice(
+            state, "--latency", text, samples_kind_names, SAMPLES_KIND_COUNT);
+        return 0;
+    case KEY_WINDOW:
+        settings->window_ps = cli_duration_positive_ps(state, "--window", text);
+        return 0;
+    case KEY_TRIM:
+        settings->metrics.trim_ps = cli_duration_ps(state, "--trim", text);
+        return 0;
+    default:
+        return on_rule(key, text, state);
+    }
+}
+
 static error_t on_option(int key, char *text, struct argp_state *state)
 {
     struct run_settings *settings = state->input;
@@ -381,19 +431,6 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->files.prefix_blocks = text;
         settings->kv_option = "prefix-blocks";
         return 0;
-    case KEY_SLO:
-        settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
-        return 0;
-    case KEY_LATENCY:
-        settings->metrics.samples = (enum samples_kind)cli_choice(
-            state, "--latency", text, samples_kind_names, SAMPLES_KIND_COUNT);
-        return 0;
-    case KEY_WINDOW:
-        settings->window_ps = cli_duration_positive_ps(state, "--window", text);
-        return 0;
-    case KEY_TRIM:
-        settings->metrics.trim_ps = cli_duration_ps(state, "--trim", text);
-        return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &settings->files.load;
         return 0;
@@ -404,7 +441,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         check_end(state, settings);
         return 0;
     default:
-        return on_rule(key, text, state);
+        return on_metric(key, text, state);
     }
 }
 
@@ -421,8 +458,8 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
         .doc =
             "Simulates a workload on a placement from measured costs, and reports latency, "
             "throughput and what each device did.\v"
-            "Exit status: 0 done; 1 when --slo is given and a request took longer than its "
-            "slo_s, else than --slo, or did not end ok; 2 when the run could not be done.\n\n"
+            "Exit status: 0 done; 1 when --slo, --slo-ttft or --slo-tpot is given and a request "
+            "missed its objective or did not end ok; 2 when the run could not be done.\n\n"
             "Examples:\n"
             "  orrery-sim run -p placement.csv -w workload.csv -c traces/costs \\\n"
             "      --cluster cluster --requests-out predicted.csv\n"
@@ -437,6 +474,7 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
 
     *settings = (struct run_settings){
         .paths = { [OUT_REPORT] = "-" },
+        .metrics = { .has_all = true },
         .serve = { .until_ps = ENGINE_NEVER,
                    .max_requests = SIZE_MAX,
                    .fast_path = SERVE_FAST_ON,
@@ -447,6 +485,7 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
         return false;
     settings->serve.seed = settings->files.load.options.seed;
     settings->serve.slo_ps = settings->metrics.slo_ps;
+    settings->serve.has_parts = settings->metrics.has_all;
     settings->serve.keeps_requests = settings->paths[OUT_REQUESTS] != NULL;
     settings->files.needs_rows = settings->paths[OUT_REQUESTS] || settings->paths[OUT_STAGES] ||
                                  settings->paths[OUT_TRANSFERS];

@@ -12,7 +12,8 @@ struct flight { /* a request that is in the system */
     size_t index;
     int64_t request_id, arrival_ps, slo_ps;
     int64_t start_ps, first_token_ps;
-    int64_t left_ps; /* end of its last iteration; counts with spans alone */
+    int64_t left_ps;  /* end of its last iteration; counts with spans alone */
+    int64_t token_ps; /* when it made its last token; counts with on_gap alone */
     int32_t service, prompt_tokens, output_tokens;
     int32_t session, client;
     int32_t step; /* counts with spans alone */
@@ -41,6 +42,7 @@ struct stage { /* of a replica */
 
 struct hop {  /* a message that meets no other */
     int link; /* -1 = free */
+    int route;
     int64_t occupy_ps, latency_ps, bytes;
 };
 
@@ -59,6 +61,7 @@ struct instance { /* of a replica; alone its index is its slot in the engine. Ho
     const struct step_line *line; /* of steady steps */
     int64_t mean_past;            /* mean tokens in the cache before the first steady step */
     int64_t busy_from_ps;         /* begin of the first steady step */
+    int64_t first_ps;             /* what that takes */
     int32_t decodes;
     int32_t device;
     bool is_alone; /* on its device */
@@ -69,6 +72,8 @@ struct instance { /* of a replica; alone its index is its slot in the engine. Ho
     int64_t outstanding;
     int64_t coming_tokens; /* of requests that are held on their way to it */
     int32_t extrapolated;  /* of the planned step */
+    const struct continuous_batch *batch;
+    int64_t past_tokens; /* in the caches before the first steady step, summed */
     struct continuous_options options;
     int32_t stage_count;
     struct stage *stages;
@@ -94,6 +99,7 @@ struct task {                             /* a batch in a pipeline */
     int32_t extrapolated;    /* of the stage that it is in */
     int32_t next;            /* free record */
     int64_t batch_id;
+    int64_t made_ps;            /* when it left the source */
     int64_t ready_ps, begin_ps; /* in the queue; of its job */
     int64_t request_id;         /* of its first request, which observers are told of */
     int32_t step;
@@ -127,6 +133,7 @@ struct run {
     const struct plan *plan;
     const struct llm_source *source;
     struct llm_observer observer;
+    bool is_heard; /* there is an on_line or on_gap */
     struct llm_result *result;
     struct engine *engine;
     bool is_solo; /* one instance, that takes many steps at once: its next event is no engine's */
@@ -210,6 +217,23 @@ static inline bool instance_step_on(struct run *run, int32_t index)
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
     return true;
 }
+
+/* A job of so many requests has been computed for so long. */
+static inline void llm_count_compute(struct run *run, int64_t time_ps, int32_t requests)
+{
+    if (run->input->presences)
+        run->result->compute_ps =
+            wide_add(run->result->compute_ps, wide_mul((uint64_t)time_ps, (uint64_t)requests));
+}
+
+/* llm_gaps.c: what iterations are told of as they are done. One of a batch that left the source
+ * then; is_lost: nothing comes of it; */
+void gaps_of_batch(struct run *run, const struct instance *instance,
+                   const struct continuous_batch *batch, int64_t begin_ps, bool is_lost);
+/* the steady steps from on_line on, which all lie on the present line; */
+void gaps_of_line(struct run *run, const struct instance *instance);
+/* and, when all of them are done, the first of them: who made his last token when. */
+void gaps_of_steady(struct run *run, const struct instance *instance);
 
 /* llm_pipeline.c: batches on their way through the stages of their instance. */
 /* The next task of the engine, or what the network brings. */

@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/policy/admit.h"
+#include "sim/engine/presence.h"
 #include "sim/llm/internal.h"
 #include "sim/network/network.h"
 
@@ -66,6 +67,7 @@ static int32_t flight_create(struct run *run, const struct llm_arrival *arrival)
                                            .slo_ps = arrival->slo_ps,
                                            .start_ps = TRACE_NONE,
                                            .first_token_ps = TRACE_NONE,
+                                           .token_ps = TRACE_NONE,
                                            .service = arrival->service,
                                            .prompt_tokens = arrival->prompt_tokens,
                                            .output_tokens = arrival->output_tokens,
@@ -78,6 +80,7 @@ static int32_t flight_create(struct run *run, const struct llm_arrival *arrival)
 static void count_change(struct run *run, int change)
 {
     run->area_ps += (uint64_t)run->in_system * (uint64_t)(run->now_ps - run->area_at_ps);
+    run->result->active_ps += run->in_system > 0 ? run->now_ps - run->area_at_ps : 0;
     run->area_at_ps = run->now_ps;
     run->in_system += change;
 }
@@ -90,8 +93,11 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
 
     count_change(run, -1);
     run->sojourn_ps += (uint64_t)(end_ps - flight->arrival_ps);
-    if (replica >= 0)
+    if (replica >= 0) {
         run->instances[replica].outstanding--;
+        if (run->input->presences)
+            presence_leave(run->input->presences[replica], run->now_ps);
+    }
     run->result->ok_count += is_ok;
     run->result->refused_count += status == TRACE_REFUSED;
     run->result->failed_count += status == TRACE_FAILED;
@@ -108,6 +114,7 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
                                                 .first_token_ps = flight->first_token_ps,
                                                 .finish_ps = is_ok ? end_ps : TRACE_NONE,
                                                 .slo_ps = flight->slo_ps,
+                                                .end_ps = end_ps,
                                                 .prompt_tokens = flight->prompt_tokens,
                                                 .output_tokens = flight->output_tokens });
     if (run->source->ended)
@@ -214,7 +221,11 @@ void llm_dispatch(struct run *run, int32_t flight)
     index = choose(run, &run->flights[flight]);
     if (index < 0) {
         llm_end(run, flight, -1, why_not(run, &run->flights[flight]), run->now_ps);
-    } else if (!run->is_piped) {
+        return;
+    }
+    if (run->input->presences)
+        presence_enter(run->input->presences[index], run->now_ps);
+    if (!run->is_piped) {
         instance_join(run, index, flight);
     } else if (delays_hold_request(run, flight, index)) {
         run->instances[index].outstanding++;
@@ -429,6 +440,7 @@ bool llm_run(struct arena *arena, const struct llm_input *input, const struct ll
     run->result = result;
     if (observer)
         run->observer = *observer;
+    run->is_heard = run->observer.on_line || run->observer.on_gap;
     stream->source = source;
     if (!llm_setup(run, err))
         return false;

@@ -16,6 +16,7 @@
 #ifndef ORRERY_SIM_LLM_LLM_H
 #define ORRERY_SIM_LLM_LLM_H
 
+#include "lib/base/wide.h"
 #include "lib/format/trace.h"
 #include "lib/policy/continuous.h"
 #include "lib/policy/dispatch.h"
@@ -30,6 +31,7 @@ struct events;
 struct network;
 struct network_sent;
 struct plan;
+struct presence;
 
 #define LLM_NEVER INT64_MAX
 
@@ -38,7 +40,10 @@ enum llm_delay { LLM_DELAY_SUBMIT, LLM_DELAY_DISPATCH }; /* before dispatch; beh
 struct llm_input {
     const struct plan *plan; /* of models alone, each stage on one device */
     const struct cost_set *costs;
-    const bool *is_left_out;   /* by replica of the plan: it is never chosen; NULL = none */
+    const bool *is_left_out; /* by replica of the plan: it is never chosen; NULL = none */
+    /* By replica of the plan: told of its requests in flight; replicas may share one; NULL = none
+     */
+    struct presence *const *presences;
     const int64_t *base_bytes; /* by device: what is taken before any KV cache; NULL = nothing */
     continuous_key_fn *key;    /* names of blocks, by index of the arrival; NULL = none */
     void *key_arg;
@@ -132,13 +137,35 @@ struct llm_end { /* times are TRACE_NONE when they never came */
      * has lost a device, or every one that is there has */
     enum trace_status status;
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps, slo_ps;
+    int64_t end_ps; /* whatever became of it */
     int32_t prompt_tokens, output_tokens;
+};
+
+/* Iterations of one instance, each slope_ps longer than the one before: from when it leaves the
+ * source until its result is back. */
+struct llm_line {
+    int32_t replica;
+    int64_t first_ps,
+        slope_ps; /* how long the first takes, and how much longer each one after it */
+    int32_t count;
+    int32_t requests; /* in each of them */
+    int64_t tokens;   /* in their caches in the first, those that it makes included; `requests` more
+                         in each one after it */
+};
+
+struct llm_gap { /* times between tokens of requests, as the source gets them: */
+    int32_t service;
+    int64_t first_ps, slope_ps; /* first_ps, first_ps + slope_ps, ... */
+    int32_t count;
+    int32_t times; /* each of them so often */
 };
 
 struct llm_observer { /* functions may be NULL */
     void *arg, *end_arg;
     /* Blocks in use on a device, as bytes, from now on; when on_span is there, too. */
     void (*on_cache)(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes);
+    void (*on_line)(void *arg, const struct llm_line *line); /* when all of them are done */
+    void (*on_gap)(void *end_arg, const struct llm_gap *gap);
     /* What network_watch tells of a message, with the first request that it carries; told of with
      * on_transfer alone. */
     void (*on_use)(void *arg, const struct llm_use *use);
@@ -162,10 +189,12 @@ struct llm_result {
     int64_t first_ps, last_ps; /* arrivals; LLM_NEVER, 0 without any */
     int64_t end_ps;            /* of the last iteration or arrival */
     int64_t extrapolated_costs;
-    int64_t *busy_ps;      /* by device of the cluster */
-    int64_t *kv_bytes;     /* by device: largest use of the KV cache */
-    int64_t *wait_peak_ps; /* by device: longest from an arrival to its first iteration, and that a
-                              batch waited before a later stage */
+    int64_t active_ps;      /* with requests in the system */
+    struct wide compute_ps; /* of requests, with presences: a job counts for each in it */
+    int64_t *busy_ps;       /* by device of the cluster */
+    int64_t *kv_bytes;      /* by device: largest use of the KV cache */
+    int64_t *wait_peak_ps;  /* by device: longest from an arrival to its first iteration, and that a
+                               batch waited before a later stage */
     int32_t token_budget;
     bool are_blocks_given, is_memory_known; /* of every instance */
     int instance_count;

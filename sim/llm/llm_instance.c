@@ -51,7 +51,7 @@ static void hop_find(const struct run *run, int route, int64_t bytes, struct hop
     if (route < 0)
         return;
     alone = network_hop(run->input->network, route, bytes);
-    *hop = (struct hop){ alone.link, alone.occupy_ps, alone.latency_ps, bytes };
+    *hop = (struct hop){ alone.link, route, alone.occupy_ps, alone.latency_ps, bytes };
 }
 
 static inline int64_t hop_ps(const struct hop *hop)
@@ -75,24 +75,30 @@ static int64_t hops_find(const struct run *run, struct instance *instance, int32
     return engine_after_ps(hop_ps(&instance->in), hop_ps(&instance->back));
 }
 
-static void hop_account(struct run *run, const struct hop *hop, int64_t times)
+static void hop_account(struct run *run, const struct hop *hop, int64_t times, int32_t requests)
 {
     int64_t bytes = network_times_bytes(times, hop->bytes);
 
     if (hop->link < 0)
         return;
-    network_account(run->input->network, hop->link, times * hop->occupy_ps, bytes);
+    network_account(run->input->network, hop->route, times, hop->occupy_ps, hop->bytes);
+    network_carry(run->input->network, hop->route, times * (requests - 1), hop->bytes);
     run->sent_bytes = network_add_bytes(run->sent_bytes, bytes);
     run->due_bytes = network_add_bytes(run->due_bytes, bytes);
 }
 
-/* So many steps are done: what they took the device, of all that has passed since then. */
-static int64_t hops_account(struct run *run, const struct instance *instance, int64_t times,
-                            int64_t since_ps)
+/* So many steps of so many requests are done, since then: all but their messages is the device's.
+ */
+static void count_busy(struct run *run, const struct instance *instance, int64_t times,
+                       int64_t since_ps, int32_t requests)
 {
-    hop_account(run, &instance->in, times);
-    hop_account(run, &instance->back, times);
-    return run->now_ps - since_ps - times * (hop_ps(&instance->in) + hop_ps(&instance->back));
+    int64_t time_ps =
+        run->now_ps - since_ps - times * (hop_ps(&instance->in) + hop_ps(&instance->back));
+
+    hop_account(run, &instance->in, times, requests);
+    hop_account(run, &instance->back, times, requests);
+    run->result->busy_ps[instance->device] += time_ps;
+    llm_count_compute(run, time_ps, requests);
 }
 
 /* ---- steady steps ---- */
@@ -145,6 +151,8 @@ static int32_t window_of(const struct instance *instance, int32_t left)
 
 static void leave_line(struct run *run, struct instance *instance)
 {
+    if (run->is_heard)
+        gaps_of_line(run, instance);
     run->result->extrapolated_costs +=
         (int64_t)(instance->taken - instance->on_line) * instance->line->extrapolated;
     instance->on_line = instance->taken;
@@ -168,6 +176,8 @@ static bool launch_steady(struct run *run, int32_t index, struct err *err)
     most = instance->line->to - mean + 1;
     left = most < left ? (int32_t)most : left;
     instance->step_ps = step_line_ps(instance->line, mean) + instance->hops_ps;
+    if (instance->taken == 0)
+        instance->first_ps = instance->step_ps;
     instance->window = 1;
     if (run->options->is_stepped)
         instance->ahead = left - 1;
@@ -183,9 +193,10 @@ static bool launch_steady(struct run *run, int32_t index, struct err *err)
 static const struct continuous_ends *end_steady(struct run *run, struct instance *instance)
 {
     leave_line(run, instance);
+    if (run->is_heard)
+        gaps_of_steady(run, instance);
     instance->ahead = 0;
-    run->result->busy_ps[instance->device] +=
-        hops_account(run, instance, instance->taken, instance->busy_from_ps);
+    count_busy(run, instance, instance->taken, instance->busy_from_ps, instance->decodes);
     return continuous_advance(instance->batcher, instance->taken);
 }
 
@@ -300,6 +311,7 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
     if (!step_price_batch(instance->price, batch, &time_ps, &instance->extrapolated, err))
         return false;
     instance->state = INSTANCE_STEPPING;
+    instance->batch = batch;
     instance->begin_ps = run->now_ps;
     instance->end_ps = engine_after_ps(
         run->now_ps,
@@ -331,6 +343,7 @@ bool instance_decide(struct run *run, int32_t index, struct err *err)
             instance->busy_from_ps = run->now_ps;
             instance->limit = instance->is_alone ? steady.steps : 1;
             instance->decodes = steady.decodes;
+            instance->past_tokens = steady.past_tokens;
             instance->mean_past = steady.past_tokens / steady.decodes;
             instance->line = NULL;
             instance->hops_ps = hops_find(run, instance, steady.decodes, steady.decodes);
@@ -381,8 +394,9 @@ bool instance_done(struct run *run, int32_t index, struct err *err)
 
     if (instance->state == INSTANCE_STEPPING) {
         run->result->extrapolated_costs += instance->extrapolated;
-        run->result->busy_ps[instance->device] +=
-            hops_account(run, instance, 1, instance->begin_ps);
+        count_busy(run, instance, 1, instance->begin_ps, instance->batch->count);
+        if (run->is_heard)
+            gaps_of_batch(run, instance, instance->batch, instance->begin_ps, false);
         ends = continuous_step_done(instance->batcher);
     } else {
         assert(instance->state == INSTANCE_DECODING && instance->ahead == 0);

@@ -51,9 +51,11 @@ static int32_t task_create(struct run *run, int32_t instance, const struct conti
     }
     run->first_free_task = run->tasks[index].next;
     run->live_tasks++;
-    run->tasks[index] = (struct task){
-        .batch = batch, .state = TASK_MOVING, .instance = instance, .batch_id = run->next_batch_id++
-    };
+    run->tasks[index] = (struct task){ .batch = batch,
+                                       .state = TASK_MOVING,
+                                       .instance = instance,
+                                       .batch_id = run->next_batch_id++,
+                                       .made_ps = run->now_ps };
     run->due_bytes = network_add_bytes(run->due_bytes, bytes_of(run, instance, batch));
     if (run->is_watched) {
         const struct flight *flight = &run->flights[batch->entries[0].tag];
@@ -210,6 +212,8 @@ static void come_back(struct run *run, int32_t index)
         flight->step++;
         flight->left_ps = run->now_ps;
     }
+    if (run->is_heard)
+        gaps_of_batch(run, instance, task->batch, task->made_ps, false);
     task_free(run, index);
     llm_tell_ends(run, instance->replica, continuous_step_done(instance->batcher));
     llm_tell_cache(run, number);
@@ -222,6 +226,7 @@ static void go_over(struct run *run, int32_t index, int route, int64_t bytes)
     const struct task *task = &run->tasks[index];
 
     run->sent_bytes = network_add_bytes(run->sent_bytes, bytes);
+    network_carry(run->input->network, route, task->batch->count - 1, bytes);
     if (run->observer.on_transfer) {
         struct network_sent sent = network_send(run->input->network, route, bytes, index);
 
@@ -352,6 +357,8 @@ static bool job_done(struct run *run, int32_t number, struct err *err)
 
     run->result->busy_ps[number] += run->now_ps - task->begin_ps;
     run->result->extrapolated_costs += task->extrapolated;
+    if (!task->is_lost)
+        llm_count_compute(run, run->now_ps - task->begin_ps, task->batch->count);
     if (run->observer.on_span && !task->is_lost)
         tell_spans(run, task, run->now_ps, false);
     return leave(run, index, err);
@@ -454,10 +461,17 @@ static bool task_cut(struct run *run, int32_t index, int32_t device, struct err 
     return task->state != TASK_BLOCKED || leave(run, index, err);
 }
 
+/* What is computed behind this is of no request any more. */
 static void task_lose(struct run *run, struct task *task)
 {
-    if (task->state == TASK_RUNNING && run->observer.on_span && !task->is_lost)
+    if (task->is_lost)
+        return;
+    if (task->state == TASK_RUNNING && run->observer.on_span)
         tell_spans(run, task, run->now_ps, true);
+    if (task->state == TASK_RUNNING)
+        llm_count_compute(run, run->now_ps - task->begin_ps, task->batch->count);
+    if (run->is_heard)
+        gaps_of_batch(run, &run->instances[task->instance], task->batch, task->made_ps, true);
     task->is_lost = true;
 }
 

@@ -185,7 +185,7 @@ static bool instance_fill(struct run *run, struct instance *instance, struct err
     own->block_tokens = options->block_tokens;
     /* Tokens of an encoder look at one another: it makes one pass, and leaves no cache. */
     own->has_chunks = options->has_chunks && instance->model->kind == MODEL_DECODER;
-    own->omits_decodes = !run->is_watched;
+    own->omits_decodes = !run->is_watched && !run->observer.on_gap;
     own->max_in_flight =
         options->max_in_flight > 0 ? options->max_in_flight : instance->stage_count;
     if (options->has_prefix_cache && run->input->key && instance->model->kind == MODEL_DECODER) {

@@ -14,55 +14,10 @@
 #include "sim/network/apart.h"
 #include "sim/network/journey.h"
 #include "sim/network/leg.h"
+#include "sim/network/network_internal.h"
 #include "sim/network/topology.h"
 #include <assert.h>
 #include <stddef.h>
-
-struct message {
-    int64_t arrival_ps;
-    int32_t number;
-    uint32_t bytes; /* modulo 2^32 */
-};
-
-enum route_kind {
-    ROUTE_FREE,
-    ROUTE_PORT,     /* one port, at a rate that never changes */
-    ROUTE_CHANGING, /* one port whose rate changes */
-    ROUTE_JOURNEY,  /* more than that, and all under flows */
-};
-
-struct route {
-    int32_t from, to;
-    enum route_kind kind;
-    int link;                       /* the first; -1 = free */
-    const struct topology_leg *leg; /* the first */
-    int64_t per_message_ps, latency_ps;
-    int64_t rate_millibits_per_s;     /* of a ROUTE_PORT */
-    int64_t last_bytes, last_wire_ps; /* most messages of a route are as long as the one before */
-    struct message *ring;             /* capacity is a power of two or 0 */
-    uint32_t capacity, head, count;
-};
-
-struct network {
-    struct arena *arena;
-    const struct cluster *cluster;
-    enum network_model model;
-    struct engine *engine;
-    int first_slot;
-    int route_slots; /* 0 when no route needs one; then the journeys' one, if there are any */
-    int link_count, route_count;
-    struct network_link *links;
-    struct route *routes;
-    struct network_pair *pairs; /* of the routes */
-    int32_t *table;             /* hash of (from, to) to route, -1 = empty */
-    uint32_t table_mask;
-    int64_t in_flight;
-    uint32_t balance_bytes; /* sent over ports and not arrived, modulo 2^32 */
-    const struct topology *topology;
-    bool has_journeys;
-    struct journeys *journeys; /* NULL = no route needs them */
-    struct network_received received;
-};
 
 const char *const network_model_names[NETWORK_MODEL_COUNT] = {
     [NETWORK_FIFO] = "fifo",
@@ -77,8 +32,8 @@ static uint32_t table_slot(const struct network *network, int32_t from, int32_t 
     const int32_t key[2] = { from, to };
     uint32_t slot = (uint32_t)hash_bytes(HASH_START, key, sizeof(key)) & network->table_mask;
 
-    while (network->table[slot] >= 0 && (network->routes[network->table[slot]].from != from ||
-                                         network->routes[network->table[slot]].to != to))
+    while (network->table[slot] >= 0 && (network->pairs[network->table[slot]].from != from ||
+                                         network->pairs[network->table[slot]].to != to))
         slot = (slot + 1) & network->table_mask;
     return slot;
 }
@@ -106,8 +61,6 @@ static void pairs_keep(struct network *network, const struct network_pair *pairs
 
         if (network->table[slot] >= 0)
             continue;
-        network->routes[network->route_count].from = pairs[i].from;
-        network->routes[network->route_count].to = pairs[i].to;
         network->pairs[network->route_count] = pairs[i];
         network->table[slot] = network->route_count++;
     }
@@ -306,10 +259,29 @@ struct network_hop network_hop(struct network *network, int index, int64_t bytes
                                  route->latency_ps };
 }
 
-void network_account(struct network *network, int link, int64_t busy_ps, int64_t bytes)
+static inline void traffic_add(struct network_traffic *traffic, int64_t count, int64_t bytes)
 {
-    network->links[link].busy_ps += busy_ps;
-    network->links[link].bytes = network_add_bytes(network->links[link].bytes, bytes);
+    traffic->count += count;
+    traffic->bytes = network_add_bytes(traffic->bytes, network_times_bytes(count, bytes));
+}
+
+void network_account(struct network *network, int index, int64_t count, int64_t occupy_ps,
+                     int64_t bytes)
+{
+    struct network_link *link = &network->links[network->routes[index].link];
+
+    traffic_add(&network->routes[index].sent, count, bytes);
+    link->busy_ps += count * occupy_ps;
+    link->bytes = network_add_bytes(link->bytes, network_times_bytes(count, bytes));
+}
+
+void network_carry(struct network *network, int index, int64_t count, int64_t bytes)
+{
+    if (!network->carried)
+        network->carried =
+            arena_array(network->arena, (size_t)network->route_count, sizeof(*network->carried));
+    network->carried[index].count += count;
+    network->carried[index].bytes += count * bytes;
 }
 
 /* Occupies the route's port; returns when the message is there. */
@@ -324,13 +296,16 @@ static inline int64_t port_book(struct route *route, struct network_link *link, 
     link->busy_ps += end_ps - *begin_ps;
     link->free_ps = end_ps;
     link->bytes = network_add_bytes(link->bytes, bytes);
+    route->sent.count++;
+    route->sent.bytes = network_add_bytes(route->sent.bytes, bytes);
     return engine_after_ps(end_ps, route->latency_ps);
 }
 
 /* The same where the rate changes; ENGINE_NEVER when the port stays down. */
-static int64_t changing_book(struct network *network, const struct route *route, int64_t at_ps,
-                             int64_t bytes, int64_t *begin_ps)
+static int64_t changing_book(struct network *network, int index, int64_t at_ps, int64_t bytes,
+                             int64_t *begin_ps)
 {
+    const struct route *route = &network->routes[index];
     struct network_link *link = &network->links[route->link];
     int64_t paid_ps, end_ps;
 
@@ -341,7 +316,7 @@ static int64_t changing_book(struct network *network, const struct route *route,
     link->free_ps = end_ps;
     if (end_ps == ENGINE_NEVER)
         return ENGINE_NEVER;
-    network_account(network, route->link, end_ps - *begin_ps, bytes);
+    network_account(network, index, 1, end_ps - *begin_ps, bytes);
     return engine_after_ps(end_ps, route->latency_ps);
 }
 
@@ -354,7 +329,7 @@ struct network_sent network_book(struct network *network, int index, int64_t at_
     assert(route->kind == ROUTE_PORT || route->kind == ROUTE_CHANGING);
     sent.arrival_ps = route->kind == ROUTE_PORT
                           ? port_book(route, link, at_ps, bytes, &sent.begin_ps)
-                          : changing_book(network, route, at_ps, bytes, &sent.begin_ps);
+                          : changing_book(network, index, at_ps, bytes, &sent.begin_ps);
     sent.end_ps = link->free_ps;
     sent.in_link = route->leg->in_link;
     sent.flow_ps = engine_after_ps(sent.begin_ps, route->per_message_ps);
@@ -395,7 +370,7 @@ void network_post(struct network *network, int index, int64_t bytes, int32_t num
 
 struct network_sent network_send(struct network *network, int index, int64_t bytes, int32_t number)
 {
-    const struct route *route = &network->routes[index];
+    struct route *route = &network->routes[index];
     int64_t now_ps = engine_now_ps(network->engine);
     struct network_sent sent = { true, -1, -1, now_ps, now_ps, now_ps, now_ps };
 
@@ -403,6 +378,7 @@ struct network_sent network_send(struct network *network, int index, int64_t byt
         return sent;
     if (route->kind == ROUTE_JOURNEY) {
         network->in_flight++;
+        traffic_add(&route->sent, 1, bytes);
         journeys_send(network->journeys, index, bytes, number);
         return (struct network_sent){ .link = route->link,
                                       .in_link = -1,
@@ -462,102 +438,4 @@ void network_watch(struct network *network, const struct network_watcher *watche
 {
     if (network->journeys)
         journeys_watch(network->journeys, watcher);
-}
-
-/* ---- links ---- */
-
-int network_link_count(const struct network *network)
-{
-    return network->link_count;
-}
-
-const char *network_link_name(const struct network *network, int link)
-{
-    return network->links[link].name;
-}
-
-const char *network_link_medium(const struct network *network, int link)
-{
-    return network->links[link].medium;
-}
-
-/* The port out of the sender, for a link that is the port into the receiver; NULL = another link.
- */
-static const struct network_link *port_before(const struct network *network, int link)
-{
-    int route = network->links[link].port_route;
-
-    return network->model == NETWORK_FLOWS && route >= 0 && network->routes[route].link != link
-               ? &network->links[network->routes[route].link]
-               : NULL;
-}
-
-int64_t network_link_busy_ps(const struct network *network, int link)
-{
-    const struct network_link *before = port_before(network, link);
-    const struct route *route;
-
-    if (network->links[link].port_route < 0 && network->model == NETWORK_FLOWS)
-        return journeys_busy_ps(network->journeys, link);
-    if (!before)
-        return network->links[link].busy_ps;
-    route = &network->routes[before->port_route];
-    if (route->per_message_ps == 0)
-        return before->busy_ps;
-    return units_mul_div(before->bytes, 8 * UNITS_PS_PER_S * 1000, route->rate_millibits_per_s);
-}
-
-int64_t network_link_bytes(const struct network *network, int link)
-{
-    const struct network_link *before = port_before(network, link);
-
-    return before ? before->bytes : network->links[link].bytes;
-}
-
-int64_t network_in_flight(const struct network *network)
-{
-    return network->in_flight;
-}
-
-int network_where(const struct network *network, int32_t message)
-{
-    for (int i = 0; i < network->route_count; i++) {
-        const struct route *route = &network->routes[i];
-
-        for (uint32_t k = 0; k < route->count; k++)
-            if (route->ring[(route->head + k) & (route->capacity - 1)].number == message)
-                return route->link;
-    }
-    return network->journeys ? journeys_where(network->journeys, message) : -1;
-}
-
-int64_t network_moved_bytes(const struct network *network)
-{
-    const struct journeys *journeys = network->journeys;
-    int64_t bytes = 0;
-
-    for (int i = 0; i < network->link_count; i++)
-        bytes = network_add_bytes(bytes, network->links[i].bytes);
-    if (!journeys)
-        return bytes;
-    return network_add_bytes(bytes - journeys_link_bytes(journeys), journeys_sent_bytes(journeys));
-}
-
-bool network_is_balanced(const struct network *network)
-{
-    const struct journeys *journeys = network->journeys;
-
-    return network->balance_bytes == 0 &&
-           (!journeys || journeys_sent_bytes(journeys) == journeys_received_bytes(journeys));
-}
-
-bool network_has_circuits(const struct network *network)
-{
-    return network->journeys && journeys_have_circuits(network->journeys);
-}
-
-struct network_circuits network_circuits(const struct network *network)
-{
-    return network->journeys ? journeys_circuits(network->journeys)
-                             : (struct network_circuits){ 0, 0, 0 };
 }

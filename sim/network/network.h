@@ -28,6 +28,7 @@ struct engine;
 struct err;
 struct events;
 struct network;
+struct topology;
 
 #define NETWORK_SOURCE (-1)  /* the end that stands for the coordinator */
 #define NETWORK_NOTHING (-1) /* an event after which no message has arrived */
@@ -104,7 +105,9 @@ struct network_hop {
     int64_t occupy_ps, latency_ps;
 };
 struct network_hop network_hop(struct network *network, int route, int64_t bytes);
-void network_account(struct network *network, int link, int64_t busy_ps, int64_t bytes);
+/* So many messages of so many bytes went over the route, each of which occupied it so long. */
+void network_account(struct network *network, int route, int64_t count, int64_t occupy_ps,
+                     int64_t bytes);
 /* The engine gave an event on this slot: a message number, or NETWORK_NOTHING when none has arrived
  * yet (never of a bookable network). */
 int32_t network_receive(struct network *network, int slot);
@@ -140,6 +143,7 @@ int network_link_count(const struct network *network);
 /* See topology.h: "medium", "medium/node", "medium/node/in", "medium/a>b". */
 const char *network_link_name(const struct network *network, int link);
 const char *network_link_medium(const struct network *network, int link);
+int network_link_medium_index(const struct network *network, int link); /* of the cluster */
 /* How long the link was occupied; under flows the integral of the share of it that was used. */
 int64_t network_link_busy_ps(const struct network *network, int link);
 int64_t network_link_bytes(const struct network *network, int link);
@@ -152,6 +156,19 @@ int64_t network_moved_bytes(const struct network *network);
 /* What has arrived is what was sent, to the byte (modulo 2^32 for messages over one port). When
  * nothing is under way this must be so. */
 bool network_is_balanced(const struct network *network);
+
+struct network_traffic {
+    int64_t count, bytes; /* of messages */
+};
+struct network_traffic network_traffic(const struct network *network, int route);
+struct network_traffic network_carried(const struct network *network, int route); /* see below */
+/* Of all routes together with their ends, in the order of its routes. */
+const struct topology *network_topology(const struct network *network);
+struct network_pair network_pair(const struct network *network, int route);
+/* For what share.h says of the time of requests: a message that carries several requests counts
+ * once for each (count: one less than they are); one that travels beside another that takes longer
+ * counts for nothing (count: -1). */
+void network_carry(struct network *network, int route, int64_t count, int64_t bytes);
 
 struct network_circuits {
     int64_t setups, evictions, waits; /* waits: messages that found no circuit up */

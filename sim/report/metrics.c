@@ -6,7 +6,15 @@
 #include "lib/policy/plan.h"
 #include "sim/serve/serve.h"
 
-enum sample { SAMPLE_LATENCY, SAMPLE_TTFT, SAMPLE_TPOT, SAMPLE_E2E, SAMPLE_COUNT };
+enum sample {
+    SAMPLE_LATENCY,
+    SAMPLE_TTFT,
+    SAMPLE_TPOT,
+    SAMPLE_E2E,
+    SAMPLE_QUEUE,
+    SAMPLE_ITL,
+    SAMPLE_COUNT
+};
 
 struct waiting { /* requests in order of ending that may yet be trimmed: a ring */
     struct serve_end *ends;
@@ -20,8 +28,14 @@ struct meter {
     struct metrics *services; /* by service of the plan */
     struct samples **samples[SAMPLE_COUNT];
     int64_t last_arrival_ps; /* of those that have ended; time begins at 0 */
+    int64_t run_ok, run_tokens;
     struct waiting waiting;
 };
+
+static enum samples_kind kind_of(enum sample sample, const struct metrics_options *options)
+{
+    return sample >= SAMPLE_QUEUE ? SAMPLES_HISTOGRAM : options->samples;
+}
 
 struct meter *metrics_begin(struct arena *arena, const struct plan *plan,
                             const struct metrics_options *options)
@@ -38,9 +52,40 @@ struct meter *metrics_begin(struct arena *arena, const struct plan *plan,
     for (size_t s = 0; s < count; s++) {
         meter->services[s].service = plan->services[s].name;
         for (int k = 0; k < SAMPLE_COUNT; k++)
-            meter->samples[k][s] = samples_create(arena, options->samples);
+            meter->samples[k][s] = samples_create(arena, kind_of((enum sample)k, options));
     }
     return meter;
+}
+
+/* Tokens that were made: encoders and executables make none. */
+static int64_t output_tokens(const struct meter *meter, const struct serve_end *end)
+{
+    const struct model *model = meter->plan->services[end->service].model;
+
+    return model && model->kind == MODEL_DECODER ? end->output_tokens : 0;
+}
+
+static bool is_within(int64_t time_ps, int64_t slo_ps)
+{
+    return slo_ps <= 0 || time_ps <= slo_ps;
+}
+
+/* Counts first tokens and the time of the others; whether they came in time. */
+static bool count_tokens(struct meter *meter, const struct serve_end *end,
+                         const struct model *model)
+{
+    int64_t ttft_ps = end->first_token_ps - end->arrival_ps, tpot_ps;
+    bool is_good = is_within(ttft_ps, meter->options.slo_ttft_ps);
+
+    samples_add(meter->samples[SAMPLE_TTFT][end->service], ttft_ps);
+    if (model->kind != MODEL_DECODER)
+        return is_good;
+    meter->services[end->service].output_tokens += end->output_tokens;
+    if (end->output_tokens <= 1)
+        return is_good;
+    tpot_ps = units_mul_div(end->finish_ps - end->first_token_ps, 1, end->output_tokens - 1);
+    samples_add(meter->samples[SAMPLE_TPOT][end->service], tpot_ps);
+    return is_good && is_within(tpot_ps, meter->options.slo_tpot_ps);
 }
 
 static void count_in(struct meter *meter, const struct serve_end *end)
@@ -48,25 +93,41 @@ static void count_in(struct meter *meter, const struct serve_end *end)
     struct metrics *metrics = &meter->services[end->service];
     const struct model *model = meter->plan->services[end->service].model;
     int64_t latency_ps, deadline_ps = end->slo_ps > 0 ? end->slo_ps : meter->options.slo_ps;
+    bool is_good;
 
     metrics->total++;
     metrics->status[end->status]++;
     if (end->status != TRACE_OK)
         return;
     latency_ps = end->finish_ps - end->arrival_ps;
+    is_good = is_within(latency_ps, deadline_ps);
     samples_add(meter->samples[SAMPLE_LATENCY][end->service], latency_ps);
-    metrics->good += deadline_ps <= 0 || latency_ps <= deadline_ps;
+    if (meter->options.has_all)
+        samples_add(meter->samples[SAMPLE_QUEUE][end->service], end->start_ps - end->arrival_ps);
     if (end->e2e_ps != TRACE_NONE)
         samples_add(meter->samples[SAMPLE_E2E][end->service], end->e2e_ps);
-    if (!model)
-        return;
-    samples_add(meter->samples[SAMPLE_TTFT][end->service], end->first_token_ps - end->arrival_ps);
-    if (model->kind != MODEL_DECODER)
-        return;
-    metrics->output_tokens += end->output_tokens;
-    if (end->output_tokens > 1)
-        samples_add(meter->samples[SAMPLE_TPOT][end->service],
-                    units_mul_div(end->finish_ps - end->first_token_ps, 1, end->output_tokens - 1));
+    if (model && !count_tokens(meter, end, model))
+        is_good = false;
+    metrics->good += is_good;
+}
+
+void metrics_add_gap(void *arg, const struct serve_gap *gap)
+{
+    const struct meter *meter = arg;
+
+    samples_add_line(meter->samples[SAMPLE_ITL][gap->service], gap->first_ps, gap->slope_ps,
+                     gap->count, gap->times);
+}
+
+struct serve_observer metrics_observer(struct meter *meter)
+{
+    bool has_all = meter->options.has_all;
+
+    return (struct serve_observer){ .end_arg = meter,
+                                    .on_end = metrics_add,
+                                    .on_block = metrics_add_block,
+                                    .wants_starts = has_all,
+                                    .on_gap = has_all ? metrics_add_gap : NULL };
 }
 
 /* ---- trim ---- */
@@ -108,6 +169,10 @@ void metrics_add(void *arg, const struct serve_end *end)
 
     if (end->arrival_ps > meter->last_arrival_ps)
         meter->last_arrival_ps = end->arrival_ps;
+    if (end->status == TRACE_OK) {
+        meter->run_ok++;
+        meter->run_tokens += output_tokens(meter, end);
+    }
     if (meter->options.trim_ps == 0) {
         count_in(meter, end);
         return;
@@ -132,6 +197,19 @@ static void block_count(struct meter *meter, const struct serve_block *block)
         meter->services[block->services[i]].status[TRACE_OK]++;
     if (last_ps > meter->last_arrival_ps)
         meter->last_arrival_ps = last_ps;
+    meter->run_ok += (int64_t)block->count;
+}
+
+static int64_t start_of(const struct serve_block *block, size_t i)
+{
+    return block->starts_ps ? block->starts_ps[i] : block->arrivals_ps[i];
+}
+
+static void block_queue(struct meter *meter, const struct serve_block *block)
+{
+    for (size_t i = 0; i < block->count; i++)
+        samples_add(meter->samples[SAMPLE_QUEUE][block->services[i]],
+                    block->starts_ps[i] - block->arrivals_ps[i]);
 }
 
 void metrics_add_block(void *arg, const struct serve_block *block)
@@ -148,6 +226,7 @@ void metrics_add_block(void *arg, const struct serve_block *block)
             metrics_add(meter, &(struct serve_end){ .service = service,
                                                     .status = TRACE_OK,
                                                     .arrival_ps = block->arrivals_ps[i],
+                                                    .start_ps = start_of(block, i),
                                                     .finish_ps = block->finishes_ps[i],
                                                     .e2e_ps = TRACE_NONE,
                                                     .slo_ps = slo_ps });
@@ -158,6 +237,8 @@ void metrics_add_block(void *arg, const struct serve_block *block)
         metrics->good += slo_ps <= 0 || latency_ps <= slo_ps;
         samples_add(meter->samples[SAMPLE_LATENCY][service], latency_ps);
     }
+    if (meter->options.trim_ps == 0 && block->starts_ps)
+        block_queue(meter, block);
     if (meter->options.trim_ps == 0)
         block_count(meter, block);
 }
@@ -185,6 +266,10 @@ static struct stats_summary *summary_of(struct metrics *metrics, enum sample sam
         return &metrics->ttft;
     case SAMPLE_TPOT:
         return &metrics->tpot;
+    case SAMPLE_QUEUE:
+        return &metrics->queue;
+    case SAMPLE_ITL:
+        return &metrics->itl;
     case SAMPLE_E2E:
     case SAMPLE_COUNT:
         break;
@@ -218,6 +303,8 @@ struct metrics metrics_end(struct meter *meter, int64_t end_ps, struct metrics *
     struct metrics all = { .window_ps = end_ps };
 
     waiting_end(meter);
+    all.run_ok = meter->run_ok;
+    all.run_tokens = meter->run_tokens;
     if (trim_ps > 0)
         all.window_ps = meter->last_arrival_ps - trim_ps > trim_ps
                             ? meter->last_arrival_ps - trim_ps - trim_ps
@@ -242,4 +329,9 @@ struct metrics metrics_end(struct meter *meter, int64_t end_ps, struct metrics *
 int64_t metrics_missed(const struct metrics *metrics)
 {
     return metrics->total - metrics->good;
+}
+
+bool metrics_has_slo(const struct metrics_options *options)
+{
+    return options->slo_ps > 0 || options->slo_ttft_ps > 0 || options->slo_tpot_ps > 0;
 }

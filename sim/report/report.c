@@ -6,6 +6,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
+#include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/quantise.h"
 #include "sim/llm/llm.h"
@@ -295,6 +296,25 @@ static void warn_of_trim(struct report *report)
         warn(report, "--trim leaves no request: there are no statistics");
 }
 
+double report_bubble_ratio(const struct serve_replica *replica)
+{
+    double all_ps = (double)replica->device_count * (double)replica->active_ps;
+
+    return replica->busy_ps < all_ps ? 1 - replica->busy_ps / all_ps : 0;
+}
+
+bool report_is_limited(const struct report *report)
+{
+    return report->until_ps > 0 || report->max_requests > 0;
+}
+
+int64_t report_left_out(const struct report *report)
+{
+    const struct workload *workload = report->input->workload;
+
+    return workload ? (int64_t)(workload->count - report->result->taken_count) : -1;
+}
+
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
@@ -307,6 +327,8 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
     for (int i = 0; i < input->costs->count; i++)
         most += 1 + cost_anchor_count(input->costs->tables[i]);
     report->all = metrics_end(meter, result->end_ps, &report->services);
+    report->bottleneck = bottleneck_find(arena, input->plan->cluster, result, report->all.run_ok,
+                                         report->all.run_tokens);
     report->warnings = arena_array(arena, (size_t)most, sizeof(char *));
     report->loud_warnings = arena_array(arena, (size_t)most, sizeof(char *));
     report->warning_count = report->loud_count = 0;
@@ -320,9 +342,10 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                             "their costs stay as they are");
     if (result->extrapolated_costs > 0)
         warn(report, arena_printf(arena,
-                                  "%lld operator costs lie outside the measured range: "
+                                  "%lld operator cost%s outside the measured range: "
                                   "extrapolated",
-                                  (long long)result->extrapolated_costs));
+                                  (long long)result->extrapolated_costs,
+                                  result->extrapolated_costs == 1 ? " lies" : "s lie"));
     warn_of_codec(arena, report);
     warn_of_trim(report);
     warn_of_kv(report);

@@ -69,6 +69,15 @@ static void on_end(void *arg, const struct serve_end *end)
             watch->observers[i].on_end(watch->observers[i].end_arg, end);
 }
 
+static void on_gap(void *arg, const struct serve_gap *gap)
+{
+    const struct watch *watch = arg;
+
+    for (int i = 0; i < watch->count; i++)
+        if (watch->observers[i].on_gap)
+            watch->observers[i].on_gap(watch->observers[i].end_arg, gap);
+}
+
 struct serve_observer watch_join(struct arena *arena, const struct serve_observer *observers,
                                  int count)
 {
@@ -83,13 +92,14 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
 
         watch->observers[i] = *one;
         parts += has_parts(one);
-        ends += one->on_end != NULL;
+        ends += one->on_end || one->on_gap;
         joined.on_span = one->on_span ? on_span : joined.on_span;
         joined.on_transfer = one->on_transfer ? on_transfer : joined.on_transfer;
         joined.on_use = one->on_use ? on_use : joined.on_use;
         joined.on_busy = one->on_busy ? on_busy : joined.on_busy;
         joined.on_cache = one->on_cache ? on_cache : joined.on_cache;
         joined.on_end = one->on_end ? on_end : joined.on_end;
+        joined.on_gap = one->on_gap ? on_gap : joined.on_gap;
     }
     for (int i = 0; i < count; i++) {
         const struct serve_observer *one = &observers[i];
@@ -102,10 +112,12 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
             joined.on_busy = one->on_busy;
             joined.on_cache = one->on_cache;
         }
-        if (ends == 1 && one->on_end) {
+        if (ends == 1 && (one->on_end || one->on_gap)) {
             joined.end_arg = one->end_arg;
             joined.on_end = one->on_end;
             joined.on_block = one->on_block;
+            joined.wants_starts = one->wants_starts;
+            joined.on_gap = one->on_gap;
         }
     }
     return joined;

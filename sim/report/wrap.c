@@ -14,6 +14,8 @@ void wrap_text(struct out *out, const char *first, const char *text)
     while (*text) {
         size_t word = strcspn(text, " ");
 
+        if (text[word] == ' ' && text[word + 1] == '%') /* stays with its number */
+            word += 1 + strcspn(text + word + 1, " ");
         if (column > indent && column + 1 + word > WIDTH) {
             out_printf(out, "\n%*s", (int)indent, "");
             column = indent;

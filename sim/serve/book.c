@@ -78,6 +78,7 @@ static void on_end(void *arg, const struct alpaserve_end *end)
 
     if (end->status == TRACE_REFUSED)
         serve_note_refused(serve->result, SERVE_REFUSAL_PLACEMENT, end->request_id, 0);
+    serve->result->late_count += end->end_ps > serve->options->until_ps;
     serve_tell_end(
         serve, &(struct serve_end){ .index = end->index,
                                     .request_id = end->request_id,

@@ -189,6 +189,8 @@ static void on_end(void *arg, const struct llm_end *end)
 
     if (end->status == TRACE_REFUSED)
         refused_note(serve, end);
+    serve->result->late_count += end->end_ps > serve->options->until_ps;
+    parts_add_wide(&serve->all_ps, end->end_ps - end->arrival_ps);
     serve_tell_end(
         serve,
         &(struct serve_end){
@@ -206,6 +208,61 @@ static void on_end(void *arg, const struct llm_end *end)
             .slo_ps = end->slo_ps,
             .prompt_tokens = end->prompt_tokens,
             .output_tokens = end->output_tokens });
+}
+
+static void on_gap(void *arg, const struct llm_gap *gap)
+{
+    const struct serve *serve = arg;
+
+    serve->observer.on_gap(
+        serve->observer.end_arg,
+        &(struct serve_gap){ gap->service, gap->first_ps, gap->slope_ps, gap->count, gap->times });
+}
+
+#define MOST_AT_ONCE (1 << 20) /* iterations: so that sums of squares fit 64 bits */
+
+static uint64_t size_of(int64_t value)
+{
+    return value < 0 ? -(uint64_t)value : (uint64_t)value;
+}
+
+static struct wide half_of(struct wide value)
+{
+    return (struct wide){ value.high >> 1, value.low >> 1 | value.high << 63 };
+}
+
+/* Sum over k < n of (first + slope k) x (tokens + requests k), in ps x tokens:
+ * n first tokens + (first requests + slope tokens) n (n - 1) / 2 + slope requests (n - 1) n (2n -
+ * 1) / 6.
+ */
+static struct wide area_of(const struct llm_line *line, int64_t n)
+{
+    uint64_t time_ps = (uint64_t)(n * line->first_ps), slope_ps = size_of(line->slope_ps);
+    uint64_t tokens = (uint64_t)line->tokens, requests = (uint64_t)line->requests;
+    uint64_t pairs = (uint64_t)(n * (n - 1) / 2), squares = pairs * (uint64_t)(2 * n - 1) / 3;
+    struct wide sum = wide_add(wide_mul(time_ps, tokens),
+                               half_of(wide_mul(time_ps, requests * (uint64_t)(n - 1))));
+    struct wide sloped =
+        wide_add(wide_mul(slope_ps * tokens, pairs), wide_mul(slope_ps * requests, squares));
+
+    return wide_add(sum, line->slope_ps < 0 ? wide_negate(sloped) : sloped);
+}
+
+/* Tokens in the caches while they were computed on. */
+static void on_line(void *arg, const struct llm_line *told)
+{
+    struct serve *serve = arg;
+    struct llm_line line = *told;
+
+    while (line.count > 0) {
+        int32_t n = line.count < MOST_AT_ONCE ? line.count : MOST_AT_ONCE;
+
+        serve->token_areas_ps[told->replica] =
+            wide_add(serve->token_areas_ps[told->replica], area_of(&line, n));
+        line.count -= n;
+        line.first_ps += n * line.slope_ps;
+        line.tokens += (int64_t)n * line.requests;
+    }
 }
 
 /* ---- begin and end ---- */
@@ -250,13 +307,19 @@ static void stations_fill(struct serve *serve, const struct llm_result *done)
     serve->engine->now_ps = done->end_ps;
     serve->engine->event_count = done->event_count;
     serve->result->extrapolated_costs = done->extrapolated_costs;
+    serve->everyone.active_ps = done->active_ps;
+    serve->extra_ps = done->compute_ps;
     for (int i = 0; i < serve->input->plan->cluster->device_count; i++) {
         struct station *station = &serve->stations[i];
 
         station->busy_ps = done->busy_ps[i];
+        /* compute_ps has the compute of requests, and parts.c adds that of devices */
+        serve->extra_ps =
+            wide_add(serve->extra_ps, wide_negate((struct wide){ 0, (uint64_t)done->busy_ps[i] }));
         station->offered_ps = (uint64_t)done->busy_ps[i];
         station->wait_peak_ps = done->wait_peak_ps[i];
         serve->memories[i].peak_bytes = serve->memories[i].base_bytes + done->kv_bytes[i];
+        serve->memories[i].kv_peak_bytes = done->kv_bytes[i];
     }
 }
 
@@ -306,11 +369,13 @@ static void routes_fill(struct serve *serve, struct llm_input *input)
 
 static int64_t delay_ps(void *arg, enum llm_delay where, size_t index)
 {
-    const struct serve *serve = arg;
+    struct serve *serve = arg;
     enum overhead_where place = where == LLM_DELAY_SUBMIT ? OVERHEAD_SUBMIT : OVERHEAD_DISPATCH;
+    int64_t drawn_ps = overhead_draw(&serve->input->overheads->at[place], serve->options->seed,
+                                     place, (uint64_t)arrivals_id(&serve->arrivals, index), 0);
 
-    return overhead_draw(&serve->input->overheads->at[place], serve->options->seed, place,
-                         (uint64_t)arrivals_id(&serve->arrivals, index), 0);
+    serve->delay_ps += (double)drawn_ps;
+    return drawn_ps;
 }
 
 static void *input_fill(struct serve *serve, struct llm_input *input)
@@ -324,14 +389,19 @@ static void *input_fill(struct serve *serve, struct llm_input *input)
                                 ? prefix_create(serve->arena, serve->input->workload,
                                                 serve->input->prefix_blocks, kv->block_tokens)
                                 : NULL;
+    struct presence **presences =
+        arena_array(serve->arena, (size_t)plan->replica_count, sizeof *presences);
 
-    for (int r = 0; r < plan->replica_count; r++)
+    for (int r = 0; r < plan->replica_count; r++) {
         is_left_out[r] = serve->lanes[r].is_left_out;
+        presences[r] = serve->lanes[r].presence;
+    }
     for (int i = 0; i < plan->cluster->device_count; i++)
         base_bytes[i] = serve->memories[i].base_bytes;
     *input = (struct llm_input){ .plan = plan,
                                  .costs = serve->input->costs,
                                  .is_left_out = is_left_out,
+                                 .presences = serve->options->has_parts ? presences : NULL,
                                  .base_bytes = base_bytes,
                                  .key = prefix ? prefix_key : NULL,
                                  .key_arg = prefix };
@@ -383,6 +453,13 @@ bool continuous_run(struct serve *serve, struct err *err)
         observer.on_busy = on_busy;
     if (serve->observer.on_cache)
         observer.on_cache = on_cache;
+    if (serve->observer.on_gap)
+        observer.on_gap = on_gap;
+    if (options->has_parts) {
+        serve->token_areas_ps = arena_array(serve->arena, (size_t)serve->input->plan->replica_count,
+                                            sizeof *serve->token_areas_ps);
+        observer.on_line = on_line;
+    }
     if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))
         return false;
     serve->result->continuous = done;

@@ -104,6 +104,8 @@ bool delays_hold(struct serve *serve, enum delay_kind kind, int32_t index)
 
     if (delay_ps == 0)
         return false;
+    for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate)
+        serve->delay_ps += (double)delay_ps;
     heap_push(serve, delay);
     if (serve->delays->heap[0].order == delay.order)
         first_plan(serve);

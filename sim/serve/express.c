@@ -53,7 +53,7 @@ struct server { /* a device, by its slot */
 
 struct ends { /* that are not told yet */
     size_t count;
-    int64_t arrivals_ps[BLOCK], finishes_ps[BLOCK], slos_ps[BLOCK];
+    int64_t arrivals_ps[BLOCK], finishes_ps[BLOCK], slos_ps[BLOCK], starts_ps[BLOCK];
     int32_t services[BLOCK];
 };
 
@@ -224,7 +224,7 @@ static void pool_widen(struct express *express)
 
     express->travellers = arena_grow(arena, express->travellers, (size_t)old, (size_t)count,
                                      sizeof(*express->travellers));
-    if (express->tells_one_by_one)
+    if (express->tells_one_by_one || express->serve->observer.wants_starts)
         express->starts_ps = arena_grow(arena, express->starts_ps, (size_t)old, (size_t)count,
                                         sizeof(*express->starts_ps));
     for (int32_t i = old; i < count; i++)
@@ -246,7 +246,7 @@ static void ends_tell(struct express *express)
         serve->observer.on_block(
             serve->observer.end_arg,
             &(struct serve_block){ ends->count, ends->arrivals_ps, ends->finishes_ps,
-                                   ends->services,
+                                   express->starts_ps ? ends->starts_ps : NULL, ends->services,
                                    workload && workload->slos_ps ? ends->slos_ps : NULL,
                                    arrivals_slo_ps(&serve->arrivals) });
     ends->count = 0;
@@ -278,14 +278,17 @@ static void end_tell(struct express *express, int32_t index, int64_t now_ps)
     serve_tell_end(serve, &end);
 }
 
-static void end_keep(struct express *express, const struct traveller *traveller, int64_t now_ps)
+static void end_keep(struct express *express, int32_t index, int64_t now_ps)
 {
+    const struct traveller *traveller = &express->travellers[index];
     struct ends *ends = express->ends;
     size_t i = ends->count++;
     const struct workload *workload = express->serve->input->workload;
 
     ends->arrivals_ps[i] = traveller->arrival_ps;
     ends->finishes_ps[i] = now_ps;
+    if (express->starts_ps)
+        ends->starts_ps[i] = express->starts_ps[index];
     ends->services[i] = express->serve->lanes[express->stops[traveller->stop].way].service;
     if (workload && workload->slos_ps)
         ends->slos_ps[i] = workload->slos_ps[traveller->request];
@@ -303,11 +306,14 @@ static void passage_end(struct express *express, int32_t index)
     if (express->is_dispatching)
         serve->lanes[express->stops[traveller->stop].way].same->outstanding--;
     self_check_change(serve, -1);
-    serve->sojourn_ps += (uint64_t)(now_ps - traveller->arrival_ps);
+    parts_add_wide(&serve->all_ps, now_ps - traveller->arrival_ps);
+    serve->result->late_count += now_ps > serve->options->until_ps;
+    if (serve->options->has_parts)
+        presence_leave(serve->lanes[express->stops[traveller->stop].way].presence, now_ps);
     if (express->tells_one_by_one)
         end_tell(express, index, now_ps);
     else
-        end_keep(express, traveller, now_ps);
+        end_keep(express, index, now_ps);
     traveller->next = express->first_free;
     express->first_free = index;
 }
@@ -457,6 +463,8 @@ static void on_arrival(struct express *express, int64_t now_ps)
         lane = serve_choose(serve, service, request, &why);
         lane->same->outstanding++;
     }
+    if (serve->options->has_parts)
+        presence_enter(lane->presence, now_ps);
     entry = &express->entries[lane - serve->lanes];
     entry->count++;
     if (express->first_free == NOBODY)
@@ -479,6 +487,7 @@ static bool loop(struct express *express, struct err *err)
     struct serve *serve = express->serve;
     int64_t next_ps = arrivals_more(express);
 
+    serve->is_looped = true;
     while (serve->in_system != 0 || next_ps != ARRIVALS_NEVER) {
         if (next_ps < engine_peek_ps(express->engine)) {
             on_arrival(express, next_ps);
@@ -506,8 +515,7 @@ static void way_account(const struct express *express, int32_t way, int64_t coun
                         int64_t occupy_ps, int64_t bytes)
 {
     if (way != NOBODY)
-        network_account(express->serve->network, express->ways[way].port, count * occupy_ps,
-                        network_times_bytes(count, bytes));
+        network_account(express->serve->network, way, count, occupy_ps, bytes);
 }
 
 /* Multiples of the numbers of requests. */

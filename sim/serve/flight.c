@@ -117,7 +117,8 @@ static void request_end(struct serve *serve, int32_t index, int32_t replica,
         end.output_tokens = serve->decodes[index].output_tokens;
     }
     self_check_change(serve, -1);
-    serve->sojourn_ps += (uint64_t)(now_ps - flight->arrival_ps);
+    parts_add_wide(&serve->all_ps, now_ps - flight->arrival_ps);
+    serve->result->late_count += now_ps > serve->options->until_ps;
     flight_free(serve, index);
     serve_tell_end(serve, &end);
     arrivals_ended(&serve->arrivals, request, now_ps);
@@ -142,6 +143,8 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
         if (serve->has_comings)
             coming_drop(serve, index);
         lane->same->outstanding--;
+        if (lane->presence)
+            presence_leave(lane->presence, engine_now_ps(serve->engine));
         request_end(serve, index, replica, status);
         index = mate;
     }
@@ -185,6 +188,19 @@ struct padded flight_padded(const struct serve *serve, int32_t index)
     return padded;
 }
 
+/* The source holds a token of a decoder. */
+static void token_tell(const struct serve *serve, const struct flight *flight,
+                       struct decode *decode)
+{
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    if (decode->step > 0)
+        serve->observer.on_gap(
+            serve->observer.end_arg,
+            &(struct serve_gap){ flight->site->service, now_ps - decode->token_ps, 0, 1, 1 });
+    decode->token_ps = now_ps;
+}
+
 /* The source holds the results of a step: *rest becomes those that have another one before them,
  * *done the others, each in order. */
 static void step_count_on(const struct serve *serve, int32_t index, int32_t *rest, int32_t *done)
@@ -196,6 +212,8 @@ static void step_count_on(const struct serve *serve, int32_t index, int32_t *res
         struct decode *decode = &serve->decodes[index];
         bool is_done = decode->step + 1 >= decode->step_count;
 
+        if (serve->observer.on_gap)
+            token_tell(serve, flight, decode);
         if (decode->step++ == 0)
             decode->first_token_ps = engine_now_ps(serve->engine);
         if (!is_done) {
@@ -325,6 +343,8 @@ static void hop_send(struct serve *serve, int32_t index, int route)
 {
     int64_t bytes = hop_bytes(serve, index);
 
+    for (int32_t i = serve->flights[index].mate; i != NO_FLIGHT; i = serve->flights[i].mate)
+        network_carry(serve->network, route, 1, bytes);
     if (serve->observer.on_transfer) {
         struct network_sent sent = network_send(serve->network, route, bytes, index);
 

@@ -4,8 +4,10 @@
 
 #include "lib/base/err.h"
 #include "lib/base/ring.h"
+#include "lib/base/wide.h"
 #include "lib/policy/plan.h"
 #include "sim/engine/engine.h"
+#include "sim/engine/presence.h"
 #include "sim/serve/arrivals.h"
 #include "sim/serve/serve.h"
 
@@ -66,6 +68,7 @@ struct lane {           /* a replica as requests see it */
     bool is_left_out;   /* does not fit into memory: takes no requests */
     int32_t number;     /* in the placement */
     struct lane *same; /* the first epoch's replica of that service and number: it counts for all */
+    struct presence *presence; /* of it and all that share devices with it; NULL: nobody asks */
     int64_t outstanding;
     /* executables: batch sizes that all its stages are profiled for, ascending, up to what batches
      * and requests of this run ask for */
@@ -99,6 +102,7 @@ struct decode { /* what a flight of a model needs beside it */
     int32_t output_tokens;
     int64_t cost_ps; /* of the job that is queued or running */
     int64_t first_token_ps;
+    int64_t token_ps; /* when it made its last token; with on_gap alone */
 };
 
 /* A device as a server. What every job writes stands in the first 64 bytes. */
@@ -130,7 +134,9 @@ struct station {
 struct memory {               /* of a device */
     int64_t base_bytes;       /* weights, largest activation so far, reserved */
     int64_t activation_bytes; /* of it */
-    int64_t kv_bytes, peak_bytes;
+    int64_t kv_bytes, peak_bytes, kv_peak_bytes;
+    int64_t changed_ps;  /* the last time that kv_bytes changed */
+    struct wide area_ps; /* under kv_bytes, until then: bytes x ps */
 };
 
 struct serve {
@@ -184,9 +190,16 @@ struct serve {
     int64_t told_count;  /* requests whose end was told: in the end all that were taken, once */
     int64_t retold_count;
     /* Little's law in exact arithmetic modulo 2^64: area under the number in the system, and sum of
-     * the times spent in it. */
-    uint64_t area_ps, sojourn_ps;
+     * the times spent in it, all_ps. */
+    uint64_t area_ps;
+    bool is_looped; /* by events: there is an area */
     int64_t area_at_ps;
+    struct presence everyone; /* requests in the system; its count is not kept */
+    struct wide all_ps;       /* of requests that have ended */
+    struct wide extra_ps;     /* compute of requests beyond that of devices, two's complement */
+    double delay_ps;
+    struct wide
+        *token_areas_ps; /* continuous batches: by replica, tokens x ps; NULL: nobody asks */
 };
 
 /* setup.c: sites, routes, memory; everything that can be wrong before time starts. */
@@ -200,6 +213,8 @@ int32_t costs_most_items(const struct serve_input *input);
 /* memory.c: which replicas fit where, and the KV caches of a run. */
 bool memory_check(struct serve *serve, struct err *err);
 void memory_keep(struct serve *serve, int32_t index, int sign);
+/* Mean of the KV cache over the run, once it has ended. */
+double memory_kv_mean_bytes(const struct serve *serve, int32_t device);
 /* Whether all devices of the lane have room for the request's cache and activations, beside what
  * they hold now; else err says where not, and what would help. */
 bool memory_has_room(const struct serve *serve, const struct lane *lane, int32_t index,
@@ -392,6 +407,21 @@ bool book_run(struct serve *serve, struct err *err);
 /* continuous.c: the run of continuous batches. */
 bool continuous_run(struct serve *serve, struct err *err);
 
+/* parts.c: what the time of requests is made of, and how long replicas had some in flight. */
+void parts_begin(struct serve *serve);
+/* A job of several requests, or on several devices, has taken so long. */
+void parts_job(struct serve *serve, int32_t index, int64_t time_ps);
+/* Into the result, at the end. */
+void parts_fill(struct serve *serve);
+/* Requests that the closed form has passed, in order of arrival, each service of one replica. */
+void parts_block(struct serve *serve, const int32_t *services, const int64_t *arrivals_ps,
+                 const int64_t *finishes_ps, size_t count);
+double parts_double(struct wide value); /* two's complement */
+static inline void parts_add_wide(struct wide *sum, int64_t time_ps)
+{
+    *sum = wide_add(*sum, (struct wide){ 0, (uint64_t)time_ps });
+}
+
 /* self_check.c: what must hold at the end of any run. */
 bool self_check_end(const struct serve *serve, struct err *err);
 
@@ -416,6 +446,7 @@ static inline void self_check_change(struct serve *serve, int change)
     int64_t now_ps = engine_now_ps(serve->engine);
 
     serve->area_ps += (uint64_t)serve->in_system * (uint64_t)(now_ps - serve->area_at_ps);
+    serve->everyone.active_ps += serve->in_system > 0 ? now_ps - serve->area_at_ps : 0;
     serve->area_at_ps = now_ps;
     serve->in_system += change;
 }

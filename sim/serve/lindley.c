@@ -211,7 +211,10 @@ static void stations_fill(struct serve *serve, const struct pass *pass)
             for (int b = 0; b < lane->size_count; b++) {
                 int64_t count = pass->job_counts[site->stage->id * pass->size_most + b];
                 const struct job *job = &site->jobs[b];
+                struct wide once =
+                    wide_mul((uint64_t)(site->device_count - 1), (uint64_t)(count * job->cost_ps));
 
+                serve->extra_ps = wide_add(serve->extra_ps, wide_negate(once));
                 for (int i = 0; i < site->device_count; i++) {
                     struct station *station = &serve->stations[site->devices[i]];
 
@@ -270,6 +273,12 @@ static bool request_serve(struct serve *serve, struct pass *pass, struct err *er
     end.replica = lane->sites[0].replica;
     request_pass(serve, pass, lane, serve_size(lane, arrival.request.batch),
                  arrival.request.prompt_tokens, &end);
+    serve->result->late_count += end.finish_ps > serve->options->until_ps;
+    if (lane->presence) {
+        presence_span(&serve->everyone, end.arrival_ps, end.finish_ps);
+        presence_span(lane->presence, end.arrival_ps, end.finish_ps);
+        parts_add_wide(&serve->all_ps, end.finish_ps - end.arrival_ps);
+    }
     if (end.finish_ps > UNITS_MAX_PS)
         return serve_passes_calendar(err);
     if (end.finish_ps > pass->last_ps)

@@ -19,6 +19,7 @@ struct step {                      /* a hop, then a job */
     int64_t cost_ps, gap_ps, queued_ps;
     int64_t bytes;
     int32_t port; /* -1 = the hop is free */
+    int32_t route;
     int32_t device;
     /* --rules dlsim: a job that ends as another comes is still there: its event comes behind. */
     bool is_behind;
@@ -28,7 +29,8 @@ struct path {                 /* of a service */
     const struct step *steps; /* stage_count, and one for the way back, without a job */
     int32_t stage_count;
     int32_t message_count;
-    int64_t count; /* of requests that took it */
+    int64_t count;    /* of requests that took it */
+    int64_t first_ps; /* from the start of its first job until the device is free again */
 };
 
 struct server {
@@ -41,7 +43,7 @@ struct block {
     struct server *servers; /* by device */
     int64_t *port_free_ps;  /* by link */
     int64_t last_ps;
-    int64_t arrivals_ps[BLOCK], finishes_ps[BLOCK];
+    int64_t arrivals_ps[BLOCK], finishes_ps[BLOCK], starts_ps[BLOCK];
     int32_t services[BLOCK];
 };
 
@@ -106,6 +108,7 @@ static void hop_fill(struct serve *serve, struct path *path, struct step *step, 
         return;
     hop = network_hop(serve->network, route, bytes);
     step->port = hop.link;
+    step->route = route;
     step->occupy_ps = hop.occupy_ps;
     step->latency_ps = hop.latency_ps;
     step->bytes = bytes;
@@ -131,6 +134,7 @@ static void path_fill(struct serve *serve, struct path *path, const struct lane 
         steps[s].device = site->device;
         steps[s].is_behind = s > 0 && site->route_in < 0 && site->slot > (site - 1)->slot;
     }
+    path->first_ps = steps[0].cost_ps + steps[0].gap_ps;
     hop_fill(serve, path, &steps[count - 1], lane->sites[lane->stage_count - 1].route_back,
              lane->sites[lane->stage_count - 1].output_bytes[0]);
 }
@@ -186,6 +190,7 @@ static bool block_pass(struct block *block, const int64_t *arrivals_ps, size_t c
 {
     struct serve *serve = block->serve;
     const struct workload *workload = serve->input->workload;
+    bool wants_starts = serve->observer.wants_starts;
     int64_t last_ps = block->last_ps;
 
     for (size_t i = 0; i < count; i++) {
@@ -193,6 +198,8 @@ static bool block_pass(struct block *block, const int64_t *arrivals_ps, size_t c
         int64_t finish_ps = path_pass(path, block, arrivals_ps[i]);
 
         path->count++;
+        if (wants_starts) /* no request comes to a device twice */
+            block->starts_ps[i] = block->servers[path->steps->device].free_ps - path->first_ps;
         block->finishes_ps[i] = finish_ps;
         last_ps = finish_ps > last_ps ? finish_ps : last_ps;
         if (finish_ps > UNITS_MAX_PS)
@@ -200,10 +207,15 @@ static bool block_pass(struct block *block, const int64_t *arrivals_ps, size_t c
     }
     block->last_ps = last_ps;
     serve->told_count += (int64_t)count;
+    for (size_t i = 0; i < count && serve->options->until_ps != ENGINE_NEVER; i++)
+        serve->result->late_count += block->finishes_ps[i] > serve->options->until_ps;
+    if (serve->options->has_parts)
+        parts_block(serve, block->services, arrivals_ps, block->finishes_ps, count);
     if (serve->observer.on_block)
         serve->observer.on_block(
             serve->observer.end_arg,
-            &(struct serve_block){ count, arrivals_ps, block->finishes_ps, block->services,
+            &(struct serve_block){ count, arrivals_ps, block->finishes_ps,
+                                   wants_starts ? block->starts_ps : NULL, block->services,
                                    workload && workload->slos_ps
                                        ? workload->slos_ps + serve->arrivals.next - count
                                        : NULL,
@@ -228,8 +240,8 @@ static void result_fill(struct block *block)
             struct station *station = &serve->stations[step->device];
 
             if (step->port >= 0)
-                network_account(serve->network, step->port, path->count * step->occupy_ps,
-                                network_times_bytes(path->count, step->bytes));
+                network_account(serve->network, step->route, path->count, step->occupy_ps,
+                                step->bytes);
             if (s == path->stage_count)
                 break;
             station->busy_ps += path->count * step->cost_ps;

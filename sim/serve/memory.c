@@ -184,6 +184,17 @@ static void peak_note(struct memory *memory)
 
     if (used_bytes > memory->peak_bytes)
         memory->peak_bytes = used_bytes;
+    if (memory->kv_bytes > memory->kv_peak_bytes)
+        memory->kv_peak_bytes = memory->kv_bytes;
+}
+
+/* The cache is about to change. */
+static void area_note(struct memory *memory, int64_t now_ps)
+{
+    uint64_t time_ps = (uint64_t)(now_ps - memory->changed_ps);
+
+    memory->area_ps = wide_add(memory->area_ps, wide_mul((uint64_t)memory->kv_bytes, time_ps));
+    memory->changed_ps = now_ps;
 }
 
 static void activations_grow(struct memory *memory, int64_t activation_bytes)
@@ -251,6 +262,7 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
     const struct flight *flight = &serve->flights[index];
     const struct lane *lane = &serve->lanes[flight->site->replica];
     int64_t tokens = tokens_of(serve, index);
+    int64_t now_ps = engine_now_ps(serve->engine);
 
     for (int s = 0; s < lane->stage_count; s++) {
         struct site *site = &lane->sites[s];
@@ -260,13 +272,37 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
             struct memory *memory = &serve->memories[site->devices[i]];
             int64_t cache_bytes = tokens * kv_bytes_per_token(site, i);
 
+            area_note(memory, now_ps);
             memory->kv_bytes += sign * cache_bytes;
             peak_note(memory);
             if (serve->observer.on_cache && cache_bytes > 0)
-                serve->observer.on_cache(serve->observer.arg, site->devices[i],
-                                         engine_now_ps(serve->engine), memory->kv_bytes);
+                serve->observer.on_cache(serve->observer.arg, site->devices[i], now_ps,
+                                         memory->kv_bytes);
         }
     }
+}
+
+/* Of continuous batches: the stages on the device, a token a part of a block. */
+static double continuous_area(const struct serve *serve, int32_t device)
+{
+    const struct plan *plan = serve->input->plan;
+    double area = 0;
+
+    for (int32_t r = 0; r < plan->replica_count && serve->token_areas_ps; r++)
+        for (int s = 0; s < serve->lanes[r].stage_count; s++)
+            if (serve->lanes[r].sites[s].device == device)
+                area += parts_double(serve->token_areas_ps[r]) *
+                        (double)serve->lanes[r].sites[s].kv_bytes_per_token;
+    return area;
+}
+
+/* Nothing is held when the run has ended. */
+double memory_kv_mean_bytes(const struct serve *serve, int32_t device)
+{
+    double area = serve->result->continuous ? continuous_area(serve, device)
+                                            : parts_double(serve->memories[device].area_ps);
+
+    return serve->result->end_ps > 0 ? area / (double)serve->result->end_ps : 0;
 }
 
 /* What a device would hold if the request came to the lane: all its stages there count. */

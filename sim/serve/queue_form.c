@@ -259,6 +259,7 @@ static void job_cancel(struct serve *serve, int32_t index)
             serve->flights[i].start_ps = TRACE_NONE;
     if (serve->observer.on_span)
         station_tell(serve, SERVE_SPAN_LOST, index, now_ps - done_ps, now_ps, 0);
+    parts_job(serve, index, done_ps);
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
 

@@ -98,11 +98,11 @@ bool self_check_end(const struct serve *serve, struct err *err)
                        "them more than once",
                        serve->result->taken_count, (long long)serve->told_count,
                        (long long)serve->retold_count);
-    if (serve->area_ps != serve->sojourn_ps)
+    if (serve->is_looped && serve->area_ps != serve->all_ps.low)
         return err_set(err, ERR_SYSTEM,
                        "self-check failed: Little's law: the area under the number in the system "
                        "differs from the sum of the times in it by %lld ps",
-                       (long long)(serve->area_ps - serve->sojourn_ps));
+                       (long long)(serve->area_ps - serve->all_ps.low));
     if (serve->late_starts != 0)
         return err_set(err, ERR_SYSTEM,
                        "self-check failed: %lld jobs did not start when the rule of a FIFO queue "

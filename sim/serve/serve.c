@@ -148,6 +148,8 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
         return true;
     }
     lane->same->outstanding++;
+    if (lane->presence)
+        presence_enter(lane->presence, engine_now_ps(serve->engine));
     if (is_model)
         memory_keep(serve, index, 1);
     if (serve->has_comings && !coming_set(serve, index, err))
@@ -228,6 +230,7 @@ bool serve_passes_calendar(struct err *err)
 /* Arrivals are merged with the queue here: at one instant, all else goes first. */
 static bool loop(struct serve *serve, struct err *err)
 {
+    serve->is_looped = true;
     while (!is_over(serve)) {
         int slot;
 
@@ -275,11 +278,13 @@ static void devices_fill(const struct serve *serve)
         device->gap_ps = station->gap_ps - (over_ps > 0 ? over_ps : 0);
         device->offered_ps = came_ps(station);
         device->peak_bytes = serve->memories[i].peak_bytes;
+        device->kv_peak_bytes = serve->memories[i].kv_peak_bytes;
+        device->kv_mean_bytes = memory_kv_mean_bytes(serve, i);
         device->wait_peak_ps = station->wait_peak_ps;
     }
 }
 
-static void result_fill(const struct serve *serve)
+static void result_fill(struct serve *serve)
 {
     struct serve_result *result = serve->result;
     int replica_count = serve->input->plan->replica_count;
@@ -305,6 +310,7 @@ static void result_fill(const struct serve *serve)
     sliced_alone_result(serve);
     result->has_circuits = network_has_circuits(serve->network);
     result->circuits = network_circuits(serve->network);
+    parts_fill(serve);
 }
 
 static bool begin(struct serve *serve, struct err *err)
@@ -329,6 +335,7 @@ static bool begin(struct serve *serve, struct err *err)
     delays_begin(serve);
     coming_begin(serve);
     ledger_begin(serve);
+    parts_begin(serve);
     for (int i = 0; i < input->plan->stage_count; i++)
         serve->sites[i].is_plain = !serve->has_queue_form && !serve->delays &&
                                    !serve->observer.on_span && !serve->sites[i].is_model &&

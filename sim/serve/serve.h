@@ -13,6 +13,7 @@
 #include "lib/policy/dispatch.h"
 #include "sim/network/collective.h"
 #include "sim/network/network.h"
+#include "sim/network/share.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -83,6 +84,7 @@ struct serve_options {
     bool has_kappa;     /* multiply computed steps by the kappa of the nearest anchor */
     enum serve_fast fast_path;
     bool keeps_requests;    /* fill serve_result.requests */
+    bool has_parts;         /* fill serve_result.parts and replicas */
     int64_t slo_ps;         /* objective of requests without one of their own, 0 = none */
     int64_t switch_cost_ps; /* how long a device is taken when an epoch brings it new slices */
     uint64_t seed;
@@ -112,14 +114,41 @@ struct serve_refused { /* requests that were refused for one reason */
 
 struct serve_device {
     int64_t busy_ps, gap_ps;
-    int64_t offered_ps;   /* costs and gaps of all jobs that ever came to its queue */
-    int64_t peak_bytes;   /* weights, largest activation, reserved, KV cache */
+    double sent_ps;     /* its messages occupied the first link of their way: not the device */
+    int64_t offered_ps; /* costs and gaps of all jobs that ever came to its queue */
+    int64_t peak_bytes; /* weights, largest activation, reserved, KV cache */
+    int64_t kv_peak_bytes;
+    double kv_mean_bytes; /* over the run, with has_parts; continuous batches: of what is computed
+                             on, by tokens */
     int64_t wait_peak_ps; /* longest that a job was ready and waited */
 };
 
 struct serve_link {
     const char *name;
+    int medium; /* of the cluster */
     int64_t busy_ps, bytes;
+    struct share share; /* of its messages; busy_ps is per_message_ps + bytes_ps but for
+                                 rounding, rates that change and flows */
+};
+
+/* A replica of the placement, over all epochs. Replicas that share devices, directly or through
+ * others, count together. */
+struct serve_replica {
+    int32_t service, number; /* of the plan; in the placement */
+    int32_t device_count;    /* of its stages, each once */
+    int64_t active_ps;       /* with requests in flight, from dispatch to end */
+    double busy_ps;          /* its devices computed, summed */
+};
+
+/* What the time of requests in the system, from arrival to end, is made of: sums over all requests.
+ * What is left of all_ps is waiting: for devices, links, batches and caches. */
+struct serve_parts {
+    bool is_known;     /* it was asked for, and these rules tell */
+    int64_t active_ps; /* time with requests in the system */
+    double all_ps;
+    double compute_ps;   /* of its job, for each request of it; of parallel devices the slowest */
+    double delay_ps;     /* overheads */
+    struct share *media; /* by medium of the cluster: as requests passed them */
 };
 
 enum serve_span_kind {
@@ -192,9 +221,17 @@ struct serve_end { /* times are TRACE_NONE when they never came */
 struct serve_block { /* requests that ended ok, of executables, in order of arrival */
     size_t count;
     const int64_t *arrivals_ps, *finishes_ps;
-    const int32_t *services; /* of the plan */
-    const int64_t *slos_ps;  /* NULL: slo_ps for all */
-    int64_t slo_ps;          /* the requests' own, 0 = none */
+    const int64_t *starts_ps; /* NULL: nobody wants them */
+    const int32_t *services;  /* of the plan */
+    const int64_t *slos_ps;   /* NULL: slo_ps for all */
+    int64_t slo_ps;           /* the requests' own, 0 = none */
+};
+
+struct serve_gap { /* times between tokens of requests of a service: */
+    int32_t service;
+    int64_t first_ps, slope_ps; /* first_ps, first_ps + slope_ps, ... */
+    int64_t count;
+    int64_t times; /* each of them so often */
 };
 
 typedef void serve_span_fn(void *arg, const struct serve_span *span);
@@ -217,6 +254,10 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     serve_use_fn *on_use;     /* with on_transfer alone; when it is booked, or over */
     serve_busy_fn *on_busy;   /* likewise */
     serve_cache_fn *on_cache; /* called with arg, in order of time */
+    bool wants_starts;        /* in on_block */
+    /* Called with end_arg when tokens but the first of their requests have been made, in any order;
+     * also of requests that do not end ok. */
+    void (*on_gap)(void *end_arg, const struct serve_gap *gap);
 };
 
 struct serve_pass { /* steps of a sliced stage: sums over all */
@@ -239,6 +280,7 @@ struct serve_result {
     const struct serve_passes *passes;
     struct serve_request *requests; /* in workload order; NULL unless keeps_requests */
     size_t taken_count;
+    int64_t late_count;      /* taken, and in the system at until_ps: ended behind it */
     int64_t end_ps;          /* instant of the last event */
     int64_t arrival_span_ps; /* from the first arrival to the last */
     int64_t event_count;
@@ -254,6 +296,10 @@ struct serve_result {
     struct network_circuits circuits;
     int link_count;
     struct serve_link *links;
+    bool has_shares;   /* messages were counted: links.share and devices.sent_ps tell of them */
+    int replica_count; /* 0: as parts.is_known */
+    struct serve_replica *replicas;
+    struct serve_parts parts;
     const struct llm_result *continuous; /* NULL: no continuous batches */
     bool lacks_prefixes; /* a prefix cache was asked for, and nothing says what is shared */
 };

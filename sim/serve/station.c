@@ -346,6 +346,8 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
     gap_ps = serve->has_queue_form ? station->next_gap_ps : serve_job(serve, index).gap_ps;
     if (serve->observer.on_span && !site->sliced) /* sliced.c tells itself */
         job_tell(serve, index, gap_ps);
+    if (site->device_count > 1 || flight->mate != NO_FLIGHT)
+        parts_job(serve, index, now_ps - flight->job_ps);
     if (site->device_count == 1) {
         end_one(station, flight->job_ps, now_ps, gap_ps);
         if (!flight_leave(serve, index, err))

@@ -145,7 +145,8 @@ static inline bool fixture_run(void)
     fixture.record = record_create(fixture.arena, &fixture.scenario.input, true, true, NULL);
     fixture.meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
     observers[0] = record_observer(fixture.record);
-    observers[1] = (struct serve_observer){ .end_arg = fixture.meter, .on_end = metrics_add };
+    observers[1] = metrics_observer(fixture.meter);
+    observers[1].on_block = NULL;
     observer = watch_join(fixture.arena, observers, 2);
     return serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                      &fixture.result, &fixture.err);

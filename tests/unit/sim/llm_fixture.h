@@ -76,10 +76,13 @@ static inline void llm_setup_files(int32_t max_seqs, int32_t budget, int32_t blo
 /* Without spans, so that many steps may be one event. */
 static inline bool llm_run_files(void)
 {
-    struct serve_observer observer = { 0 };
+    struct serve_observer observer;
 
     if (!fixture_load())
         return false;
+    fixture.metrics.has_all = fixture.options.has_parts = true;
+    fixture.meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
+    observer = metrics_observer(fixture.meter);
     return serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                      &fixture.result, &fixture.err);
 }

@@ -100,10 +100,13 @@ static void batches_follow_each_other_through_a_pipeline(void **state)
 
 static void a_batch_of_decoders_goes_on_until_all_have_ended(void **state)
 {
+    struct metrics all, *services;
+
     (void)state;
     set_up_files(3, 0);
     fixture_write("w.csv", W "0,0,s,1,1\n1,0.0001,s,3,3\n2,0.0002,s,5,1\n3,0.0003,s,2,2\n"
                              "4,0.0004,s,4,1\n");
+    fixture.metrics.has_all = fixture.options.has_parts = true;
     fixture_must_run();
     assert_times(0, 0, MS + EACH_PS, MS + EACH_PS);
     /* three of 5 tokens, then two, then one; nobody joins them */
@@ -111,6 +114,13 @@ static void a_batch_of_decoders_goes_on_until_all_have_ended(void **state)
     assert_times(3, MS + EACH_PS, 16 * MS + 2 * EACH_PS, 18 * MS + 3 * EACH_PS);
     assert_times(1, MS + EACH_PS, 16 * MS + 2 * EACH_PS, 19 * MS + 4 * EACH_PS);
     assert_times(4, 19 * MS + 4 * EACH_PS, 23 * MS + 5 * EACH_PS, 23 * MS + 5 * EACH_PS);
+    /* two of 1, one of 3; a job counts for each of its batch: 1, 3 x 15, 2 x 2, 1, 4 */
+    all = metrics_end(fixture.meter, fixture.result.end_ps, &services);
+    assert_int_equal(all.itl.count, 3);
+    assert_int_equal(all.itl.max, 2 * MS + EACH_PS);
+    assert_int_equal(all.itl.min, MS + EACH_PS);
+    assert_true(fixture.result.parts.compute_ps == (double)(55 * MS + 8 * EACH_PS));
+    assert_int_equal(fixture.result.replicas[0].active_ps, 23 * MS + 5 * EACH_PS);
 }
 
 static void the_first_of_a_batch_may_end_first(void **state)

@@ -168,6 +168,45 @@ static void run_exits_1_when_a_request_misses_the_slo(void **state)
     assert_int_equal(run(BASE), CLI_DONE); /* without --slo the answer is not asked for */
 }
 
+/* The second request waits 10 ms for the first. */
+static void run_tells_of_queues_unless_latency_alone_is_asked_for(void **state)
+{
+    (void)state;
+    assert_int_equal(run(BASE " --json"), CLI_DONE);
+    assert_in("out", "  \"queue_s\": {\n    \"mean\": 0.003333333333,\n    \"p50\": 0,");
+    assert_in("out", "\"bottleneck\": \"nothing limits: device a is busy 5.9 % of the time; "
+                     "latency is 75 % compute, 0.0 % transfers, 25 % queueing; the largest part "
+                     "is compute\"");
+    assert_in("out", "\"in_flight_s\": 0.03,\n      \"bubble_ratio\": 0\n");
+    assert_int_equal(run(BASE " --json --metrics latency"), CLI_DONE);
+    assert_in("out", "  \"queue_s\": {\n    \"mean\": null,");
+    assert_in("out", "\"time_in_system\": null");
+    assert_in("out", "\"replicas\": []");
+}
+
+static void run_refuses_options_that_could_change_nothing(void **state)
+{
+    static const char *const wrong[][2] = {
+        { BASE " --admission slo", "--admission slo: no request has an objective" },
+        { BASE " --admission late", "--admission late: no request has an objective" },
+        { BASE " --switch-cost 1s", "--switch-cost: the placement has one epoch" },
+        { BASE " --slo-ttft 1s", "--slo-ttft: executables have no first token" },
+        { BASE " --slo-tpot 1s", "--slo-tpot: no service is a decoder" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        if (run(wrong[i][0]) != CLI_FAIL)
+            fail_msg("accepted: %s", wrong[i][0]);
+        assert_in("err", wrong[i][1]);
+    }
+    assert_int_equal(run(BASE " --admission slo --slo 15ms"), CLI_NO);
+    assert_int_equal(run(BASE " --switch-cost 0s"), CLI_DONE);
+    fixture_write("w.csv", "request_id,arrival_s,service,slo_s\n0,0,s,0.001\n1,0,s,\n");
+    assert_int_equal(run(BASE " --admission slo"), CLI_DONE);
+    assert_in("out", "requests   2: 1 ok, 1 dropped");
+}
+
 static void run_simulates_a_closed_loop_without_a_file(void **state)
 {
     (void)state;
@@ -368,6 +407,8 @@ static void check_prints_errors_and_compares_with_the_tolerance(void **state)
                      CLI_DONE);
     assert_int_equal(check("--predicted p.csv --real r.csv --max-mare 0.2 --json"), CLI_NO);
     assert_in("out", "\"pairs\": 2,\n  \"missing\": 0,\n  \"latency\": {\n    \"mare\": 0.27");
+    assert_in("out", "\"predicted_s\": {\n      \"mean\": 1.27,");
+    assert_in("out", "\"real_s\": {\n      \"mean\": 1,");
 }
 
 static void check_names_wrong_use(void **state)
@@ -379,6 +420,8 @@ static void check_names_wrong_use(void **state)
         { "--real p.csv --predicted p.csv --max-mare x", "--max-mare is 'x'" },
         { "--real p.csv --predicted p.csv --max-mare -1%", "--max-mare" },
         { "--real p.csv --predicted p.csv --max-mare %", "--max-mare" },
+        { "--real r.csv --predicted r.csv --max-mare 5", "500 %: did you mean '5%'?" },
+        { "--real r.csv --predicted r.csv --max-mare 1.01", "101 %: did you mean '1.01%'?" },
         { "stray", "'stray'" },
     };
 
@@ -436,6 +479,8 @@ int main(void)
         TEST(run_writes_all_its_files),
         TEST(run_sends_a_file_to_stdout_in_place_of_the_report),
         TEST(run_exits_1_when_a_request_misses_the_slo),
+        TEST(run_tells_of_queues_unless_latency_alone_is_asked_for),
+        TEST(run_refuses_options_that_could_change_nothing),
         TEST(run_simulates_a_closed_loop_without_a_file),
         TEST(run_replaces_nothing_that_it_reads),
         TEST(run_says_when_time_ends_before_the_requests),

@@ -52,12 +52,18 @@ static void metrics_of_tokens_follow_their_definitions(void **state)
     (void)state;
     place_on_two_devices();
     fixture_write("w.csv", W "0,0,chat,4,3\n1,10,chat,4,1\n");
+    fixture.metrics.has_all = fixture.options.has_parts = true;
     fixture_must_run();
     report_fill(fixture.arena, &report, &fixture.scenario.input, &fixture.result, fixture.meter);
     assert_int_equal(report.all.ttft.count, 2);
     assert_int_equal(report.all.ttft.max, 28 * MS + 148 * NS);
     assert_int_equal(report.all.tpot.count, 1); /* one token has no gap between tokens */
     assert_int_equal(report.all.tpot.mean, 28 * MS + 40 * NS);
+    assert_int_equal(report.all.itl.count, 2);
+    assert_int_equal(report.all.itl.min, 28 * MS + 40 * NS);
+    assert_int_equal(report.all.itl.max, 28 * MS + 40 * NS);
+    assert_int_equal(report.all.queue.count, 2);
+    assert_int_equal(report.all.queue.max, MS + 16 * NS); /* its way in */
     assert_int_equal(report.all.output_tokens, 4);
     assert_int_equal(report.warning_count, 0);
 }

@@ -19,7 +19,9 @@ static void run(enum serve_fast fast_path)
         fail_msg("%s", fixture.err.text);
     fixture.options.fast_path = fast_path;
     fixture.meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
-    observer = (struct serve_observer){ .end_arg = fixture.meter, .on_end = metrics_add };
+    observer = metrics_observer(fixture.meter);
+    observer.on_block = NULL;
+    fixture.options.has_parts = true;
     if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                    &fixture.result, &fixture.err))
         fail_msg("%s", fixture.err.text);
@@ -50,7 +52,14 @@ static void same_as_events(enum serve_fast fast_path)
     for (int i = 0; i < events.link_count; i++) {
         assert_int_equal(fixture.result.links[i].busy_ps, events.links[i].busy_ps);
         assert_int_equal(fixture.result.links[i].bytes, events.links[i].bytes);
+        assert_memory_equal(&fixture.result.links[i].share, &events.links[i].share,
+                            sizeof(struct share));
     }
+    assert_int_equal(fixture.result.replica_count, events.replica_count);
+    assert_memory_equal(fixture.result.replicas, events.replicas,
+                        (size_t)events.replica_count * sizeof(*events.replicas));
+    fixture.result.parts.media = events.parts.media;
+    assert_memory_equal(&fixture.result.parts, &events.parts, sizeof(events.parts));
 }
 
 /* All ways give the same. Returns whether the closed form was taken. */
@@ -242,7 +251,7 @@ static void refused_requests_are_told_alike(void **state)
 static const char *report_of(enum serve_fast fast_path)
 {
     struct report report = { .options = fixture.metrics };
-    struct serve_observer observer = { .on_end = metrics_add, .on_block = metrics_add_block };
+    struct serve_observer observer;
     struct out *out = out_open_memory(fixture.arena);
     struct meter *meter;
 
@@ -250,8 +259,9 @@ static const char *report_of(enum serve_fast fast_path)
         fail_msg("%s", fixture.err.text);
     fixture.options.keeps_requests = false;
     fixture.options.fast_path = fast_path;
+    fixture.options.has_parts = fixture.metrics.has_all = true;
     meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
-    observer.end_arg = meter;
+    observer = metrics_observer(meter);
     if (!serve_run(fixture.arena, &fixture.scenario.input, &fixture.options, &observer,
                    &fixture.result, &fixture.err))
         fail_msg("%s", fixture.err.text);

@@ -106,6 +106,40 @@ static void where_blocks_run_out_the_last_admitted_starts_anew(void **state)
     assert_request(1, 0, PS(7, 1), PS(13 + 5 + 3, 10));
 }
 
+static struct stats_summary gaps(int service)
+{
+    struct metrics *services;
+
+    (void)metrics_end(fixture.meter, fixture.result.end_ps, &services);
+    return services[service].itl;
+}
+
+/* The same run. Gaps of 0: a step of 2 ms, 4 of 1 ms. Of 1: 2 ms, then 4 ms of waiting and 5 ms for
+ * what it lost, then 3 of 1 ms. */
+static void a_gap_between_tokens_has_what_kept_the_request_waiting(void **state)
+{
+    double token_ms = 7 * 7 + 9 * 2 + (6 + 7 + 8 + 9) + 5 * 5 + (6 + 7 + 8);
+    double token_each = 7 + 9 + (6 + 7 + 8 + 9) + 5 + (6 + 7 + 8), mean_bytes;
+
+    (void)state;
+    llm_setup_files(4, 64, 3);
+    fixture_write("w.csv", W "0,0,s,4,6\n1,0,s,3,6\n");
+    for (int fast = 0; fast < 2; fast++) {
+        fixture.options.fast_path = fast ? SERVE_FAST_ON : SERVE_FAST_OFF;
+        llm_must_run();
+        assert_int_equal(gaps(0).count, 10);
+        assert_int_equal(gaps(0).min, PS(1, 1));
+        assert_int_equal(gaps(0).max, PS(9, 5));
+        assert_int_equal(gaps(0).mean, 2 * MS + 14);
+        assert_int_equal(gaps(0).p50, PS(1, 1));
+        /* 64 bytes a token, while it is computed on */
+        mean_bytes = 64 * (token_ms * (double)MS + token_each * EACH_PS) / (double)PS(21, 10);
+        assert_true(fixture.result.devices[0].kv_mean_bytes / mean_bytes - 1 < 1e-12 &&
+                    mean_bytes / fixture.result.devices[0].kv_mean_bytes - 1 < 1e-12);
+        assert_int_equal(fixture.result.devices[0].kv_peak_bytes, 3 * 4 * 64);
+    }
+}
+
 static void a_session_finds_what_its_last_turn_left(void **state)
 {
     (void)state;
@@ -191,6 +225,12 @@ static void services_on_one_device_take_turns(void **state)
     assert_request(1, PS(4, 1), PS(12, 2), PS(14, 4));
     assert_request(2, PS(4, 1), PS(12, 2), PS(12, 2));
     assert_int_equal(fixture.result.devices[0].busy_ps, PS(15, 5));
+    /* s waits for r between two of its tokens */
+    assert_int_equal(gaps(0).count, 2);
+    assert_int_equal(gaps(0).max, PS(9, 2));
+    assert_int_equal(gaps(0).min, PS(2, 2));
+    assert_int_equal(gaps(1).count, 1);
+    assert_int_equal(gaps(1).max, PS(2, 2));
 }
 
 static void a_later_epoch_brings_another_replica(void **state)
@@ -420,6 +460,7 @@ int main(void)
         llm_test(a_prompt_is_cut_where_the_budget_ends),
         llm_test(many_iterations_at_once_end_where_an_arrival_could_join),
         llm_test(where_blocks_run_out_the_last_admitted_starts_anew),
+        llm_test(a_gap_between_tokens_has_what_kept_the_request_waiting),
         llm_test(a_session_finds_what_its_last_turn_left),
         llm_test(prefix_blocks_say_what_is_shared),
         llm_test(every_iteration_of_a_request_is_a_step),

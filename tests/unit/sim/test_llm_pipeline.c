@@ -28,10 +28,26 @@ static int draw(struct rng *rng, int low, int high)
     return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
 }
 
+static struct metrics metrics_of_all(void)
+{
+    struct metrics *services;
+
+    return metrics_end(fixture.meter, fixture.result.end_ps, &services);
+}
+
+static void assert_near(double value, double expected)
+{
+    double off = value - expected;
+
+    assert_true((off < 0 ? -off : off) <= 1e-9 * expected);
+}
+
 /* ---- by hand ---- */
 
 static void two_batches_are_under_way_in_two_stages(void **state)
 {
+    double mean_bytes;
+
     (void)state;
     llm_setup_files(4, 64, 100);
     fixture_write("p.csv", TWO);
@@ -42,6 +58,15 @@ static void two_batches_are_under_way_in_two_stages(void **state)
     assert_times(1, 4 * MS + 8, 11 * MS + 26, 13 * MS + 44);
     assert_int_equal(fixture.result.devices[0].busy_ps, 9 * MS + 32);
     assert_int_equal(fixture.result.devices[1].busy_ps, 9 * MS + 36);
+    assert_int_equal(metrics_of_all().itl.count, 2);
+    assert_int_equal(metrics_of_all().itl.max, 4 * MS + 18);
+    assert_int_equal(metrics_of_all().itl.min, 2 * MS + 18);
+    /* 64 bytes a token, in both stages from when a batch leaves until it is back */
+    mean_bytes = 64.0 * (90 * MS + 4 * 17 + 5 * 18 + 3 * 26 + 4 * 18) / (13 * MS + 44);
+    for (int i = 0; i < 2; i++)
+        assert_near(fixture.result.devices[i].kv_mean_bytes, mean_bytes);
+    assert_near(fixture.result.parts.compute_ps, 18 * MS + 68);
+    assert_int_equal(fixture.result.replicas[0].active_ps, 13 * MS + 44);
     fixture.options.kv.max_in_flight = 1;
     llm_must_run();
     /* 8 ms; both, 4 tokens, 8 ms; the last token of the second, 2 ms */
@@ -195,6 +220,13 @@ static void who_has_lost_a_device_has_failed(void **state)
     /* a: 4, then 9 that are lost at its other end, 1, 2 at half speed */
     assert_int_equal(fixture.result.devices[0].busy_ps, 16 * MS + 3 * 8 + 16);
     assert_int_equal(fixture.result.devices[1].busy_ps, 2 * MS - 8 + 2 * (MS + 9));
+    /* 0 to 6, 20 to 22, 30 to 33; c: always, from 1 on */
+    assert_int_equal(fixture.result.replicas[0].active_ps, 11 * MS + 42);
+    assert_int_equal(fixture.result.replicas[1].active_ps, 64 * MS + 34);
+    /* up to 6 ms the 4 of the first in a, 1 of the third, 2 in b; then 2 and 3; in c the last two
+     * are computed together */
+    assert_near(fixture.result.parts.compute_ps,
+                (double)(16 * MS + 59 + fixture.result.devices[2].busy_ps));
 }
 
 /* ---- overheads ---- */
@@ -215,12 +247,17 @@ static void overheads_hold_requests_before_and_behind_dispatch(void **state)
     assert_int_equal(fixture.result.requests[1].replica, 1); /* the first is on its way to a */
     assert_times(2, 122 * MS, 124 * MS + EACH_PS, 124 * MS + EACH_PS);
     assert_int_equal(fixture.result.requests[3].status, TRACE_REFUSED);
+    assert_near(fixture.result.parts.delay_ps, 3 * 110 * MS);
+    assert_near(fixture.result.parts.all_ps, 3 * 110 * MS + 9 * MS + 3 * EACH_PS);
+    /* a from 100 to 114 and from 112 on */
+    assert_int_equal(fixture.result.replicas[0].active_ps, 24 * MS + EACH_PS);
     /* what is on its way to a device that is down fails when it comes */
     fixture_write("events.csv", "time_s,target,event,value\n0.105,a,down,\n0.12,a,up,\n");
     fixture.files.events = fixture_path("events.csv");
     llm_must_run();
     assert_int_equal(fixture.result.requests[0].status, TRACE_FAILED);
     assert_int_equal(fixture.result.requests[0].replica, 0);
+    assert_int_equal(fixture.result.replicas[0].active_ps, 10 * MS);
     assert_int_equal(fixture.result.requests[1].status, TRACE_OK);
     assert_int_equal(fixture.result.requests[2].status, TRACE_OK);
     fixture_write("o.csv", "where,dist,mean_s,sd_s,scale_per_stage_ratio\nworker,exp,0.1,,\n");
@@ -248,14 +285,24 @@ static const char *outcome(void)
 {
     struct continuous_counts sum;
     int64_t busy_ps = 0;
+    struct metrics all;
+    double mean_bytes = 0;
 
     llm_must_run();
+    all = metrics_of_all();
+    assert_int_equal(all.itl.count, all.output_tokens - all.status[TRACE_OK]);
     sum = llm_counts(fixture.result.continuous);
     for (int i = 0; i < fixture.scenario.input.plan->cluster->device_count; i++)
         busy_ps += fixture.result.devices[i].busy_ps;
-    return arena_printf(fixture.arena, "%s%lld %lld %lld %lld %d %lld\n", fixture_requests(),
-                        (long long)sum.steps, (long long)sum.tokens, (long long)sum.preemptions,
-                        (long long)sum.hit_tokens, sum.blocks_peak, (long long)busy_ps);
+    for (int i = 0; i < fixture.scenario.input.plan->cluster->device_count; i++)
+        mean_bytes += fixture.result.devices[i].kv_mean_bytes;
+    return arena_printf(
+        fixture.arena, "%s%lld %lld %lld %lld %d %lld\n%.9g %lld %lld %lld %.17g %.17g %lld %lld\n",
+        fixture_requests(), (long long)sum.steps, (long long)sum.tokens, (long long)sum.preemptions,
+        (long long)sum.hit_tokens, sum.blocks_peak, (long long)busy_ps, mean_bytes,
+        (long long)all.itl.mean, (long long)all.itl.min, (long long)all.itl.max,
+        fixture.result.parts.compute_ps, fixture.result.parts.all_ps,
+        (long long)fixture.result.parts.active_ps, (long long)fixture.result.replicas[0].active_ps);
 }
 
 static void start_anew(int round)
@@ -325,10 +372,16 @@ static void a_device_behind_links_takes_many_steps_at_once(void **state)
                                           (long long)fixture.result.moved_bytes,
                                           (long long)fixture.result.end_ps);
             for (int i = 0; i < fixture.result.link_count; i++)
-                texts[is_fast] = arena_printf(fixture.arena, "%s%s %lld %lld\n", texts[is_fast],
-                                              fixture.result.links[i].name,
-                                              (long long)fixture.result.links[i].bytes,
-                                              (long long)fixture.result.links[i].busy_ps);
+                texts[is_fast] = arena_printf(
+                    fixture.arena, "%s%s %lld %lld %lld %.17g\n", texts[is_fast],
+                    fixture.result.links[i].name, (long long)fixture.result.links[i].bytes,
+                    (long long)fixture.result.links[i].busy_ps,
+                    (long long)fixture.result.links[i].share.message_count,
+                    fixture.result.links[i].share.bytes_ps);
+            texts[is_fast] = arena_printf(fixture.arena, "%s%.9g %.9g %.9g\n", texts[is_fast],
+                                          fixture.result.parts.media[0].per_message_ps,
+                                          fixture.result.parts.media[0].latency_ps,
+                                          fixture.result.parts.media[0].bytes_ps);
             moved_bytes = fixture.result.moved_bytes;
         }
         assert_string_equal(texts[0], texts[1]);
@@ -394,6 +447,34 @@ static void draw_events(struct rng *rng, bool has_links)
     fixture.files.events = fixture_path("events.csv");
 }
 
+/* Where nobody has failed: no part of the time of requests is more than there is, and somebody is
+ * there from arrivals to ends. */
+static void check_parts(void)
+{
+    const struct serve_parts *parts = &fixture.result.parts;
+    struct metrics all = metrics_of_all();
+    double known_ps = parts->compute_ps;
+    int64_t active_ps = 0, until_ps = 0;
+
+    assert_int_equal(all.itl.count, all.output_tokens - all.status[TRACE_OK]);
+    for (int i = 0; i < fixture.scenario.input.plan->cluster->medium_count; i++)
+        known_ps +=
+            parts->media[i].per_message_ps + parts->media[i].latency_ps + parts->media[i].bytes_ps;
+    assert_true(known_ps <= parts->all_ps * (1 + 1e-9));
+    for (size_t i = 0; i < 40; i++) {
+        const struct serve_request *request = &fixture.result.requests[i];
+        int64_t from_ps = fixture.scenario.input.workload->arrivals_ps[i];
+
+        if (request->status != TRACE_OK || request->finish_ps <= until_ps)
+            continue;
+        active_ps += request->finish_ps - (from_ps > until_ps ? from_ps : until_ps);
+        until_ps = request->finish_ps;
+    }
+    assert_int_equal(parts->active_ps, active_ps);
+    if (fixture.result.replica_count == 1)
+        assert_int_equal(fixture.result.replicas[0].active_ps, active_ps);
+}
+
 /* The run checks tokens, bytes, blocks and Little's law itself; here: everyone has an end, once,
  * and observers change nothing. */
 static void everyone_has_an_end_whatever_the_placement(void **state)
@@ -427,6 +508,8 @@ static void everyone_has_an_end_whatever_the_placement(void **state)
             assert_true(fixture.result.requests[i].is_taken);
             counts[fixture.result.requests[i].status]++;
         }
+        if (metrics_of_all().status[TRACE_FAILED] == 0)
+            check_parts();
         quiet = fixture_requests();
         fixture_must_run();
         assert_string_equal(quiet, fixture_requests());

@@ -68,8 +68,10 @@ static void write_placement(struct rng *rng, bool has_two_services)
 static const char *outcome(bool has_spans)
 {
     struct continuous_counts sum;
+    struct metrics all, *services;
     const char *text;
 
+    fixture.metrics.has_all = fixture.options.has_parts = true;
     if (has_spans)
         fixture_must_run();
     else
@@ -82,11 +84,32 @@ static const char *outcome(bool has_spans)
                         sum.blocks_peak, (long long)fixture.result.event_count,
                         (long long)fixture.result.extrapolated_costs);
     for (int i = 0; i < fixture.scenario.input.plan->cluster->device_count; i++)
-        text = arena_printf(fixture.arena, "%s%lld %lld %lld\n", text,
+        text = arena_printf(fixture.arena, "%s%lld %lld %lld %.17g\n", text,
                             (long long)fixture.result.devices[i].busy_ps,
                             (long long)fixture.result.devices[i].peak_bytes,
-                            (long long)fixture.result.devices[i].wait_peak_ps);
-    return text;
+                            (long long)fixture.result.devices[i].wait_peak_ps,
+                            fixture.result.devices[i].kv_mean_bytes);
+    all = metrics_end(fixture.meter, fixture.result.end_ps, &services);
+    assert_int_equal(all.itl.count, all.output_tokens - all.status[TRACE_OK]);
+    text = arena_printf(fixture.arena, "%s%lld %lld %lld %lld %lld %lld\n", text,
+                        (long long)all.itl.mean, (long long)all.itl.p50, (long long)all.itl.p99,
+                        (long long)all.itl.min, (long long)all.itl.max, (long long)all.queue.mean);
+    return arena_printf(fixture.arena, "%s%.17g %.17g %lld %lld\n", text,
+                        fixture.result.parts.compute_ps, fixture.result.parts.all_ps,
+                        (long long)fixture.result.parts.active_ps,
+                        (long long)fixture.result.replicas[0].active_ps);
+}
+
+/* Whoever asks for nothing gets batches that do not list all requests. */
+static const char *unheard(void)
+{
+    struct serve_observer nothing = { 0 };
+
+    fixture.options.has_parts = false;
+    if (!fixture_load() || !serve_run(fixture.arena, &fixture.scenario.input, &fixture.options,
+                                      &nothing, &fixture.result, &fixture.err))
+        fail_msg("%s", fixture.err.text);
+    return fixture_requests();
 }
 
 static void one_by_one_and_many_at_once_are_the_same(void **state)
@@ -97,7 +120,7 @@ static void one_by_one_and_many_at_once_are_the_same(void **state)
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
         bool is_open = round % 2 == 0;
-        const char *fast, *stepped;
+        const char *fast, *stepped, *requests;
 
         if (round > 0) { /* each run in a folder of its own */
             fixture_tear_down(NULL);
@@ -118,6 +141,8 @@ static void one_by_one_and_many_at_once_are_the_same(void **state)
         stepped = outcome(false);
         assert_string_equal(fast, stepped);
         assert_string_equal(fast, outcome(true));
+        requests = unheard();
+        assert_memory_equal(fast, requests, strlen(requests));
     }
     assert_in_range(preemptions, ROUNDS, INT32_MAX);
     assert_in_range(hits, 10 * ROUNDS, INT32_MAX);

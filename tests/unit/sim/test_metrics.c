@@ -113,6 +113,78 @@ static void the_objective_of_the_request_comes_first(void **state)
     assert_int_equal(metrics_missed(&all), 2);
 }
 
+/* Each objective for itself; an executable has no tokens, an encoder only a first one. */
+static void tokens_have_objectives_of_their_own(void **state)
+{
+    struct metrics_options options = { .slo_ttft_ps = 20 * MS, .slo_tpot_ps = 10 * MS };
+    struct meter *meter = metrics_begin(*state, &plan, &options);
+    struct serve_end end = ok_end(0, 0, 500 * MS);
+    struct metrics all, *each;
+
+    assert_true(metrics_has_slo(&options));
+    metrics_add(meter, &end); /* good */
+    end = ok_end(1, 0, 60 * MS);
+    end.first_token_ps = 20 * MS;
+    end.output_tokens = 5;
+    metrics_add(meter, &end); /* good: both just in time */
+    end.first_token_ps++;
+    metrics_add(meter, &end);
+    end.first_token_ps = 10 * MS; /* 12.5 ms a token */
+    metrics_add(meter, &end);
+    end.output_tokens = 1;
+    metrics_add(meter, &end); /* good: no time between tokens */
+    end = ok_end(2, 0, 21 * MS);
+    metrics_add(meter, &end);
+    end = ok_end(2, 0, 19 * MS);
+    end.slo_ps = 18 * MS; /* its own of the latency */
+    metrics_add(meter, &end);
+    all = metrics_end(meter, S, &each);
+    assert_int_equal(each[0].good, 1);
+    assert_int_equal(each[1].good, 2);
+    assert_int_equal(each[2].good, 0);
+    assert_int_equal(metrics_missed(&all), 4);
+    options = (struct metrics_options){ 0 };
+    assert_false(metrics_has_slo(&options));
+}
+
+static void queues_and_gaps_are_counted_when_asked(void **state)
+{
+    struct metrics_options options = { .has_all = true, .trim_ps = 5 * MS };
+    struct meter *meter = metrics_begin(*state, &plan, &options);
+    struct serve_observer observer = metrics_observer(meter);
+    struct metrics all, *each;
+
+    for (int i = 0; i <= 20; i++) { /* one a millisecond; queues for as long as it arrives late */
+        struct serve_end end = ok_end(0, i * MS, 100 * MS);
+
+        end.start_ps = 2 * i * MS;
+        observer.on_end(observer.end_arg, &end);
+    }
+    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 10 * MS, MS, 3, 2 });
+    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 100 * MS, 0, 1, 1 });
+    all = metrics_end(meter, S, &each);
+    assert_int_equal(all.queue.count, 11); /* 5 to 15 */
+    assert_int_equal(all.queue.min, 5 * MS);
+    assert_int_equal(all.queue.max, 15 * MS);
+    assert_int_equal(all.queue.p50, 10 * MS);
+    assert_int_equal(all.run_ok, 21);   /* trimmed or not */
+    assert_int_equal(all.itl.count, 7); /* 10 10 11 11 12 12 100 */
+    assert_int_equal(all.itl.p50, 11 * MS);
+    assert_int_equal(all.itl.max, 100 * MS);
+    assert_int_equal(each[0].itl.count, 0);
+    assert_int_equal(each[1].itl.mean, 166 * MS / 7);
+    options.has_all = false;
+    meter = metrics_begin(*state, &plan, &options);
+    observer = metrics_observer(meter);
+    assert_true(!observer.on_gap && !observer.wants_starts);
+    for (int i = 0; i < 20; i++) {
+        struct serve_end end = ok_end(0, i * MS, 100 * MS);
+
+        observer.on_end(observer.end_arg, &end);
+    }
+    assert_int_equal(metrics_end(meter, S, &each).queue.count, 0);
+}
+
 static void trim_leaves_out_both_ends(void **state)
 {
     struct metrics_options options = { .trim_ps = 10 * S };
@@ -425,6 +497,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RULE(services_have_the_statistics_that_suit_them),
         RULE(the_objective_of_the_request_comes_first),
+        RULE(tokens_have_objectives_of_their_own),
+        RULE(queues_and_gaps_are_counted_when_asked),
         RULE(trim_leaves_out_both_ends),
         RULE(a_trim_may_leave_nothing),
         RULE(a_meter_says_what_all_requests_at_once_say),

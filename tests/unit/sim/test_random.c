@@ -133,11 +133,12 @@ static struct outcome run_case(bool has_traces, enum serve_fast fast_path)
     struct meter *meter;
 
     fixture.options.fast_path = fast_path;
+    fixture.options.has_parts = fixture.metrics.has_all = true;
     record = record_create(fixture.arena, &fixture.scenario.input, has_traces, has_traces, NULL);
     meter = metrics_begin(fixture.arena, fixture.scenario.input.plan, &fixture.metrics);
     observers[0] = record_observer(record);
-    observers[1] =
-        (struct serve_observer){ .end_arg = meter, .on_end = metrics_add, .on_block = add_block };
+    observers[1] = metrics_observer(meter);
+    observers[1].on_block = add_block;
     observer = watch_join(fixture.arena, observers, 2);
     run_observed(&observer);
     outcome.json = json_of(meter);

@@ -62,7 +62,8 @@ static void assert_near(double actual, double expected)
 {
     double off = actual - expected;
 
-    assert_true(off < 1e-9 && off > -1e-9);
+    if (!(off < 1e-9 && off > -1e-9))
+        fail_msg("%.17g, not %.17g", actual, expected);
 }
 
 static void a_trim_is_told_in_text_and_json(void **state)
@@ -162,6 +163,61 @@ static void a_load_that_may_be_chance_is_not_warned_of(void **state)
     assert_null(json_get(json_at(json_get(report_parsed(), "devices"), 0), "offered_ratio"));
 }
 
+/* Device a computes 3 x 10 ms and b 10 of the 100 ms of the run. */
+static void energy_is_told_where_devices_say_what_they_draw(void **state)
+{
+    const struct json *json;
+
+    (void)state;
+    fixture_cluster("device,type,idle_w,busy_w\na,t,2,5\nb,t,1,3.5\n", NULL);
+    report_run();
+    json = report_parsed();
+    assert_near(number(json_at(json_get(json, "devices"), 0), "energy_j"), 0.03 * 5 + 0.07 * 2);
+    assert_near(number(json_at(json_get(json, "devices"), 1), "energy_j"), 0.01 * 3.5 + 0.09 * 1);
+    assert_near(number(json, "energy_j"), 0.29 + 0.125);
+    assert_near(number(json, "energy_per_request_j"), 0.415 / 4);
+    assert_null(json_get(json, "energy_per_output_token_j"));
+    assert_non_null(strstr(report_printed(), "\nenergy     0.415 J, 0.103"));
+    /* one that does not say makes the sum unknown, its own and that of all */
+    fixture_cluster("device,type,idle_w,busy_w\na,t,2,5\nb,t,,3.5\n", NULL);
+    report_run();
+    json = report_parsed();
+    assert_near(number(json_at(json_get(json, "devices"), 0), "energy_j"), 0.29);
+    assert_null(json_get(json_at(json_get(json, "devices"), 1), "energy_j"));
+    assert_null(json_get(json, "energy_j"));
+    assert_null(json_get(json, "energy_per_request_j"));
+    assert_null(strstr(report_printed(), "\nenergy"));
+}
+
+/* Of s three arrive at 0, 10 ms each, one after the other; r comes at 90 ms. */
+static void limits_say_what_they_left_out_and_what_was_finished(void **state)
+{
+    const struct json *limits;
+
+    (void)state;
+    fixture.options.until_ps = report.until_ps = 10 * MS;
+    report_run();
+    limits = json_get(report_parsed(), "run_limits");
+    assert_near(number(limits, "until_s"), 0.01);
+    assert_near(number(limits, "in_flight_at_until"), 2); /* one ends at that instant */
+    assert_near(number(limits, "left_out"), 1);
+    assert_null(json_get(limits, "max_requests"));
+    assert_int_equal(report.all.status[TRACE_OK], 3);
+    assert_non_null(strstr(report_printed(), "\nlimits     --until 10.0 ms: 1 request left out\n"
+                                             "           2 in flight at that instant were "
+                                             "finished\n"));
+    fixture.options.until_ps = INT64_MAX;
+    report.until_ps = 0;
+    fixture.options.max_requests = report.max_requests = 2;
+    report_run();
+    limits = json_get(report_parsed(), "run_limits");
+    assert_near(number(limits, "max_requests"), 2);
+    assert_near(number(limits, "left_out"), 2);
+    assert_null(json_get(limits, "in_flight_at_until"));
+    assert_non_null(
+        strstr(report_printed(), "\nlimits     --max-requests 2: 2 requests left out\n"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fixture_tear_down)
 
 int main(void)
@@ -172,6 +228,8 @@ int main(void)
         TEST(quantiles_say_how_they_were_made),
         TEST(a_device_that_cannot_keep_up_is_warned_of),
         TEST(a_load_that_may_be_chance_is_not_warned_of),
+        TEST(energy_is_told_where_devices_say_what_they_draw),
+        TEST(limits_say_what_they_left_out_and_what_was_finished),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

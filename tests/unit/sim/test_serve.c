@@ -277,6 +277,7 @@ static void check_begin(void)
     serve.result = &fixture.result;
     assert_true(setup_build(&serve, &fixture.err));
     serve.told_count = 2;
+    serve.is_looped = true;
     fixture.options.max_requests = 0;
     arrivals_begin(&serve.arrivals, fixture.arena, serve.input, serve.options);
     for (int i = 0; i < 1; i++) {
