@@ -26,10 +26,13 @@ static void write_open(struct rng *rng, int count)
     int64_t at_us = 0;
 
     for (int i = 0; i < count; i++) {
-        at_us += draw(rng, 0, 2) * draw(rng, 0, 30000);
-        text = arena_printf(fixture.arena, "%s%d,%d.%06d,%s,%d,%d\n", text, i,
-                            (int)(at_us / 1000000), (int)(at_us % 1000000),
-                            draw(rng, 0, 3) > 0 ? "s" : "r", draw(rng, 1, 40), draw(rng, 1, 60));
+        int gaps = draw(rng, 0, 2), gap_us = draw(rng, 0, 30000);
+        int output = draw(rng, 1, 60), prompt = draw(rng, 1, 40);
+
+        at_us += gaps * gap_us;
+        text =
+            arena_printf(fixture.arena, "%s%d,%d.%06d,%s,%d,%d\n", text, i, (int)(at_us / 1000000),
+                         (int)(at_us % 1000000), draw(rng, 0, 3) > 0 ? "s" : "r", prompt, output);
     }
     fixture_write("w.csv", text);
 }
@@ -114,11 +117,13 @@ static const char *unheard(void)
 
 static void one_by_one_and_many_at_once_are_the_same(void **state)
 {
+    static const int least[] = { 1, 6, 52 }, most[] = { 6, 40, 90 };
     struct rng rng = rng_stream(1, RNG_TEST, 0);
     int64_t preemptions = 0, hits = 0;
 
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
+        int32_t size[3];
         bool is_open = round % 2 == 0;
         const char *fast, *stepped, *requests;
 
@@ -126,7 +131,9 @@ static void one_by_one_and_many_at_once_are_the_same(void **state)
             fixture_tear_down(NULL);
             fixture_set_up(NULL);
         }
-        llm_setup_files(draw(&rng, 1, 6), draw(&rng, 6, 40), draw(&rng, 52, 90));
+        for (int i = 2; i >= 0; i--) /* the order in which arguments are evaluated is open */
+            size[i] = (int32_t)draw(&rng, least[i], most[i]);
+        llm_setup_files(size[0], size[1], size[2]);
         fixture.options.kv.has_chunks = draw(&rng, 0, 3) > 0;
         fixture.options.dispatch = (enum dispatch_kind)draw(&rng, 0, DISPATCH_COUNT - 1);
         write_placement(&rng, is_open);
