@@ -56,6 +56,16 @@ void arrivals_take(struct arrivals *arrivals, struct arrival *arrival)
     look_ahead(arrivals);
 }
 
+bool arrivals_are_plain(const struct arrivals *arrivals)
+{
+    const struct workload *workload = arrivals->workload;
+
+    if (arrivals->source)
+        return false;
+    return workload ? !workload->batches && !workload->prompt_tokens
+                    : stream_is_plain(arrivals->stream);
+}
+
 /* How many of the times lie before the end of the run. */
 static size_t count_before(const int64_t *arrivals_ps, size_t count, int64_t until_ps)
 {

@@ -35,9 +35,10 @@ void arrivals_begin(struct arrivals *arrivals, struct arena *arena, const struct
                     const struct serve_options *options);
 /* next_ps must not be ARRIVALS_NEVER. */
 void arrivals_take(struct arrivals *arrivals, struct arrival *arrival);
-/* Open arrivals that differ in time and service alone (stream_is_plain, or a workload without other
- * columns), many at once: up to room of them. *arrivals_ps is the times: room_ps, or where they
- * stand already. How many; 0 = the end. */
+/* Open arrivals that differ in time, service and objective alone: arrivals_block may be used. */
+bool arrivals_are_plain(const struct arrivals *arrivals);
+/* Many at once: up to room of them. *arrivals_ps is the times: room_ps, or where they stand
+ * already. How many; 0 = the end. */
 size_t arrivals_block(struct arrivals *arrivals, size_t room, int64_t *room_ps, int32_t *services,
                       const int64_t **arrivals_ps);
 /* Objective that all requests of a plain stream have of their own; 0 = none. */

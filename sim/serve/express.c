@@ -8,7 +8,6 @@
 
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "sim/generate/stream.h"
 #include "sim/network/network.h"
 
 #define BLOCK 1024
@@ -115,14 +114,8 @@ static bool lane_is_plain(struct serve *serve, const struct lane *lane)
 
 bool express_applies(struct serve *serve)
 {
-    const struct workload *workload = serve->input->workload;
-
-    if (serve->options->fast_path == SERVE_FAST_OFF || serve->has_queue_form || serve->has_models ||
-        serve->delays || serve->arrivals.source || serve->input->plan->epoch_count > 1 ||
-        serve->options->admission != ADMIT_NONE || serve->observer.on_span ||
-        serve->observer.on_transfer || serve->has_comings || !network_is_bookable(serve->network) ||
-        (workload ? workload->batches || workload->prompt_tokens
-                  : !stream_is_plain(serve->input->stream)))
+    if (serve->options->fast_path == SERVE_FAST_OFF || !serve_is_plain(serve) ||
+        serve->has_comings || !arrivals_are_plain(&serve->arrivals))
         return false;
     for (int r = 0; r < serve->input->plan->replica_count; r++)
         if (!lane_is_plain(serve, &serve->lanes[r]))
@@ -198,8 +191,7 @@ static struct express *layout(struct serve *serve)
     express->serve = serve;
     express->engine = serve->engine;
     express->first_free = NOBODY;
-    express->tells_one_by_one = serve->options->keeps_requests || serve->input->overheads ||
-                                (serve->observer.on_end && !serve->observer.on_block);
+    express->tells_one_by_one = !serve_tells_blocks(serve);
     express->ways = arena_array(serve->arena, way_count, sizeof(*express->ways));
     for (size_t i = 0; i < way_count; i++)
         express->ways[i].head = NOBODY;
@@ -241,14 +233,11 @@ static void ends_tell(struct express *express)
     struct ends *ends = express->ends;
     const struct workload *workload = serve->input->workload;
 
-    serve->told_count += (int64_t)ends->count;
-    if (ends->count > 0 && serve->observer.on_block)
-        serve->observer.on_block(
-            serve->observer.end_arg,
-            &(struct serve_block){ ends->count, ends->arrivals_ps, ends->finishes_ps,
-                                   express->starts_ps ? ends->starts_ps : NULL, ends->services,
-                                   workload && workload->slos_ps ? ends->slos_ps : NULL,
-                                   arrivals_slo_ps(&serve->arrivals) });
+    serve_tell_block(
+        serve, &(struct serve_block){ ends->count, ends->arrivals_ps, ends->finishes_ps,
+                                      express->starts_ps ? ends->starts_ps : NULL, ends->services,
+                                      workload && workload->slos_ps ? ends->slos_ps : NULL,
+                                      arrivals_slo_ps(&serve->arrivals) });
     ends->count = 0;
 }
 
@@ -437,14 +426,9 @@ static inline void on_message(struct express *express, int slot)
 /* Instant of the next arrival; draws a block when the last one is used up. */
 static int64_t arrivals_more(struct express *express)
 {
-    struct serve *serve = express->serve;
-    const int32_t *service_of = serve->input->service_of;
-
     express->arrival = 0;
-    express->arrival_count = arrivals_block(&serve->arrivals, BLOCK, express->arrivals_ps,
+    express->arrival_count = serve_arrivals(express->serve, BLOCK, express->arrivals_ps,
                                             express->services, &express->times_ps);
-    for (size_t i = 0; i < express->arrival_count; i++)
-        express->services[i] = service_of[express->services[i]];
     return express->arrival_count > 0 ? express->times_ps[0] : ARRIVALS_NEVER;
 }
 

@@ -389,6 +389,17 @@ int serve_size(const struct lane *lane, int32_t items);
 /* An error: simulated time ends. */
 bool serve_passes_calendar(struct err *err);
 
+/* Executables that arrive on their own, one epoch, nothing that holds, drops or fails a request,
+ * links that book one port, and nobody who watches single jobs: what every shorter way needs. */
+bool serve_is_plain(const struct serve *serve);
+/* Nobody asks more of an end than a serve_block tells: serve_tell_block may stand for it. */
+bool serve_tells_blocks(const struct serve *serve);
+/* Told of requests that ended ok; what the options or the observer do not ask for may be NULL. */
+void serve_tell_block(struct serve *serve, const struct serve_block *block);
+/* arrivals_block in services of the plan. */
+size_t serve_arrivals(struct serve *serve, size_t room, int64_t *room_ps, int32_t *services,
+                      const int64_t **arrivals_ps);
+
 /* lindley.c: the closed form. True when it is exact for this plan and these options. */
 bool lindley_applies(const struct serve *serve);
 bool lindley_run(struct serve *serve, struct err *err);

@@ -90,11 +90,8 @@ bool lindley_applies(const struct serve *serve)
     size_t link_count = (size_t)network_link_count(serve->network);
     struct guard guard;
 
-    if (serve->options->fast_path != SERVE_FAST_ON || serve->has_queue_form || serve->has_models ||
-        serve->delays || serve->arrivals.source || plan->epoch_count > 1 ||
-        serve->options->admission != ADMIT_NONE || serve->observer.on_span ||
-        serve->observer.on_transfer || !dispatch_is_plain(serve) ||
-        !network_is_bookable(serve->network))
+    if (serve->options->fast_path != SERVE_FAST_ON || !serve_is_plain(serve) ||
+        !dispatch_is_plain(serve))
         return false;
     guard.feeder = arena_array(serve->arena, device_count, sizeof(int32_t));
     guard.sender = arena_array(serve->arena, link_count, sizeof(int32_t));

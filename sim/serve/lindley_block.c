@@ -7,7 +7,6 @@
 
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "sim/generate/stream.h"
 #include "sim/network/network.h"
 
 #define BLOCK 1024
@@ -75,12 +74,8 @@ static int64_t passage_of_ps(const struct serve *serve, const struct lane *lane)
 bool lindley_block_applies(const struct serve *serve)
 {
     const struct plan *plan = serve->input->plan;
-    const struct workload *workload = serve->input->workload;
 
-    if (serve->options->keeps_requests || serve->input->overheads ||
-        (serve->observer.on_end && !serve->observer.on_block) ||
-        (workload ? workload->batches || workload->prompt_tokens
-                  : !stream_is_plain(serve->input->stream)))
+    if (!serve_tells_blocks(serve) || !arrivals_are_plain(&serve->arrivals))
         return false;
     for (int i = 0; i < plan->service_count; i++)
         if (plan->services[i].replica_count != 1 ||
@@ -171,20 +166,6 @@ static inline int64_t path_pass(const struct path *path, struct block *block, in
     return step->port >= 0 ? hop_pass(step, block->port_free_ps, ready_ps) : ready_ps;
 }
 
-/* The next arrivals, in the plan's services; how many. */
-static size_t arrivals_fill(struct block *block, const int64_t **arrivals_ps)
-{
-    struct serve *serve = block->serve;
-    struct arrivals *arrivals = &serve->arrivals;
-    const int32_t *service_of = serve->input->service_of;
-    size_t count =
-        arrivals_block(arrivals, BLOCK, block->arrivals_ps, block->services, arrivals_ps);
-
-    for (size_t i = 0; i < count; i++)
-        block->services[i] = service_of[block->services[i]];
-    return count;
-}
-
 static bool block_pass(struct block *block, const int64_t *arrivals_ps, size_t count,
                        struct err *err)
 {
@@ -206,20 +187,17 @@ static bool block_pass(struct block *block, const int64_t *arrivals_ps, size_t c
             return serve_passes_calendar(err);
     }
     block->last_ps = last_ps;
-    serve->told_count += (int64_t)count;
     for (size_t i = 0; i < count && serve->options->until_ps != ENGINE_NEVER; i++)
         serve->result->late_count += block->finishes_ps[i] > serve->options->until_ps;
     if (serve->options->has_parts)
         parts_block(serve, block->services, arrivals_ps, block->finishes_ps, count);
-    if (serve->observer.on_block)
-        serve->observer.on_block(
-            serve->observer.end_arg,
-            &(struct serve_block){ count, arrivals_ps, block->finishes_ps,
-                                   wants_starts ? block->starts_ps : NULL, block->services,
-                                   workload && workload->slos_ps
-                                       ? workload->slos_ps + serve->arrivals.next - count
-                                       : NULL,
-                                   arrivals_slo_ps(&serve->arrivals) });
+    serve_tell_block(serve,
+                     &(struct serve_block){ count, arrivals_ps, block->finishes_ps,
+                                            wants_starts ? block->starts_ps : NULL, block->services,
+                                            workload && workload->slos_ps
+                                                ? workload->slos_ps + serve->arrivals.next - count
+                                                : NULL,
+                                            arrivals_slo_ps(&serve->arrivals) });
     return true;
 }
 
@@ -269,7 +247,8 @@ bool lindley_block_run(struct serve *serve, struct err *err)
                                       sizeof(*block->port_free_ps));
     for (int i = 0; i < plan->service_count; i++)
         path_fill(serve, &block->paths[i], &serve->lanes[plan->services[i].replicas[0]]);
-    while ((count = arrivals_fill(block, &arrivals_ps)) > 0) {
+    while ((count = serve_arrivals(serve, BLOCK, block->arrivals_ps, block->services,
+                                   &arrivals_ps)) > 0) {
         serve->result->taken_count += count;
         if (!block_pass(block, arrivals_ps, count, err))
             return false;

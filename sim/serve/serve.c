@@ -345,6 +345,42 @@ static bool begin(struct serve *serve, struct err *err)
     return sliced_begin(serve, err);
 }
 
+/* ---- what shorter ways share ---- */
+
+bool serve_is_plain(const struct serve *serve)
+{
+    return !serve->has_queue_form && !serve->has_models && !serve->delays &&
+           !serve->arrivals.source && serve->input->plan->epoch_count == 1 &&
+           serve->options->admission == ADMIT_NONE && !serve->observer.on_span &&
+           !serve->observer.on_transfer && network_is_bookable(serve->network);
+}
+
+bool serve_tells_blocks(const struct serve *serve)
+{
+    return !serve->options->keeps_requests && !serve->input->overheads &&
+           (!serve->observer.on_end || serve->observer.on_block);
+}
+
+void serve_tell_block(struct serve *serve, const struct serve_block *block)
+{
+    serve->told_count += (int64_t)block->count;
+    if (block->count > 0 && serve->observer.on_block)
+        serve->observer.on_block(serve->observer.end_arg, block);
+}
+
+size_t serve_arrivals(struct serve *serve, size_t room, int64_t *room_ps, int32_t *services,
+                      const int64_t **arrivals_ps)
+{
+    const int32_t *service_of = serve->input->service_of;
+    size_t count = arrivals_block(&serve->arrivals, room, room_ps, services, arrivals_ps);
+
+    for (size_t i = 0; i < count; i++)
+        services[i] = service_of[services[i]];
+    return count;
+}
+
+/* ---- the run ---- */
+
 /* The shortest way that is exact. */
 static bool run_plainest(struct serve *serve, struct err *err)
 {
