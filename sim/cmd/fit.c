@@ -120,10 +120,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->models = text;
         return 0;
     case 'c':
-        if (settings->cost_count == SCENARIO_MAX_COSTS)
-            cli_error(state, "--costs: more than %d given; name a folder of them",
-                      SCENARIO_MAX_COSTS);
-        settings->costs[settings->cost_count++] = text;
+        scenario_add_costs(state, settings->costs, &settings->cost_count, text);
         return 0;
     case KEY_JSON:
         settings->is_json = true;

@@ -172,13 +172,6 @@ static const struct argp_option run_options[] = {
 static const char *const on_off_names[] = { "on", "off" };
 static const char *const metrics_names[] = { "all", "latency" };
 
-static void add_costs(struct argp_state *state, struct scenario_files *files, const char *text)
-{
-    if (files->cost_count == SCENARIO_MAX_COSTS)
-        cli_error(state, "--costs: more than %d given; name a folder of them", SCENARIO_MAX_COSTS);
-    files->costs[files->cost_count++] = text;
-}
-
 static error_t on_output(int key, char *text, struct run_settings *settings)
 {
     switch (key) {
@@ -413,7 +406,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->files.workload = text;
         return 0;
     case 'c':
-        add_costs(state, &settings->files, text);
+        scenario_add_costs(state, settings->files.costs, &settings->files.cost_count, text);
         return 0;
     case KEY_CLUSTER:
         settings->files.cluster = text;

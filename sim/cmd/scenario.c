@@ -2,6 +2,7 @@
 #include "sim/cmd/scenario.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/format/events.h"
@@ -13,6 +14,14 @@
 #include "lib/policy/plan.h"
 #include "sim/generate/stream.h"
 #include <string.h>
+
+void scenario_add_costs(const struct argp_state *state, const char *costs[SCENARIO_MAX_COSTS],
+                        int *count, const char *text)
+{
+    if (*count == SCENARIO_MAX_COSTS)
+        cli_error(state, "--costs: more than %d given; name a folder of them", SCENARIO_MAX_COSTS);
+    costs[(*count)++] = text;
+}
 
 /* Columns that plans carry but this simulator does not act on are refused, never passed over. */
 static bool refuse_unsupported(const struct placement *placement, const struct plan *plan,

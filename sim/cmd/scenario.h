@@ -9,6 +9,8 @@
 
 #define SCENARIO_MAX_COSTS 64
 
+struct argp_state;
+
 struct scenario_files { /* as typed; NULL = not given */
     const char *placement, *workload, *cluster, *models, *events, *overhead;
     const char *prefix_blocks;
@@ -25,6 +27,9 @@ struct scenario {
     struct inputs inputs;
 };
 
+/* --costs: one more table or folder of them among count; too many are an error of usage. */
+void scenario_add_costs(const struct argp_state *state, const char *costs[SCENARIO_MAX_COSTS],
+                        int *count, const char *text);
 bool scenario_load(struct arena *arena, const struct scenario_files *files,
                    struct scenario *scenario, struct err *err);
 

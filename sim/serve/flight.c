@@ -265,18 +265,21 @@ static int64_t hop_bytes(const struct serve *serve, int32_t index)
                                            : flight->prompt_tokens);
 }
 
-static void transfer_tell(const struct serve *serve, int32_t index, int64_t bytes, int64_t send_ps,
-                          bool is_late, const struct network_sent *sent)
+struct serve_transfer flight_transfer(const struct serve *serve, int32_t index, int64_t bytes,
+                                      int64_t send_ps, bool is_late,
+                                      const struct network_sent *sent)
 {
     const struct flight *flight = &serve->flights[index];
-    const struct site *site = flight->site;
-    struct serve_transfer transfer = {
-        .service = site->service,
+
+    return (struct serve_transfer){
+        .request = flight->request,
+        .request_id = arrivals_id(&serve->arrivals, flight->request),
+        .service = flight->site->service,
         .batch_id = serve_batch_id(serve, index),
         .from = NETWORK_SOURCE,
         .to = NETWORK_SOURCE,
-        .step = site->is_model ? serve->decodes[index].step : 0,
-        .hop = site->stage->number + flight->is_back,
+        .step = flight->site->is_model ? serve->decodes[index].step : 0,
+        .hop = flight->site->stage->number,
         .is_late = is_late,
         .link = sent->link,
         .link_name = network_link_name(serve->network, sent->link),
@@ -287,7 +290,16 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
         .end_ps = sent->end_ps,
         .receive_ps = sent->arrival_ps,
     };
+}
 
+static void transfer_tell(const struct serve *serve, int32_t index, int64_t bytes, int64_t send_ps,
+                          bool is_late, const struct network_sent *sent)
+{
+    const struct flight *flight = &serve->flights[index];
+    const struct site *site = flight->site;
+    struct serve_transfer transfer = flight_transfer(serve, index, bytes, send_ps, is_late, sent);
+
+    transfer.hop += flight->is_back;
     if (flight->is_back)
         transfer.from = site->device;
     else

@@ -248,6 +248,10 @@ void flight_tell_in_link(struct serve *serve, int32_t message, int64_t bytes,
                          const struct network_sent *sent);
 /* Observers are told of links from now on. */
 void flight_watch(struct serve *serve);
+/* What is told of a message that carries it from stage to stage: both ends are the source's. */
+struct serve_transfer flight_transfer(const struct serve *serve, int32_t index, int64_t bytes,
+                                      int64_t send_ps, bool is_late,
+                                      const struct network_sent *sent);
 /* Ends it and all its batch, before the last stage. */
 void flight_lose(struct serve *serve, int32_t index, enum trace_status status);
 /* Ends a flight that no replica has taken yet. */

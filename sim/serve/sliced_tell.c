@@ -7,30 +7,13 @@ void sliced_tell_message(const struct serve *serve, const struct sliced *sliced,
                          const struct sliced_op *op, const struct sliced_edge *edge, int64_t bytes,
                          int64_t send_ps, bool is_late, const struct network_sent *sent)
 {
-    const struct flight *flight = &serve->flights[sliced->running];
-    const struct site *site = sliced->site;
     const struct pass_member *members = &sliced->pass->members[op->step->first];
-    struct serve_transfer transfer = {
-        .request = flight->request,
-        .request_id = arrivals_id(&serve->arrivals, flight->request),
-        .service = site->service,
-        .batch_id = -1,
-        .from = site->devices[members[edge->from].position],
-        .to = site->devices[members[edge->to].position],
-        .step = serve->decodes[sliced->running].step,
-        .hop = site->stage->number,
-        .is_inside = true,
-        .is_late = is_late,
-        .link = sent->link,
-        .link_name = network_link_name(serve->network, sent->link),
-        .medium = network_link_medium(serve->network, sent->link),
-        .bytes = bytes,
-        .send_ps = send_ps,
-        .begin_ps = sent->begin_ps,
-        .end_ps = sent->end_ps,
-        .receive_ps = sent->arrival_ps,
-    };
+    struct serve_transfer transfer =
+        flight_transfer(serve, sliced->running, bytes, send_ps, is_late, sent);
 
+    transfer.from = sliced->site->devices[members[edge->from].position];
+    transfer.to = sliced->site->devices[members[edge->to].position];
+    transfer.is_inside = true;
     serve->observer.on_transfer(serve->observer.arg, &transfer);
 }
 
