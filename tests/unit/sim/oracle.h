@@ -8,6 +8,7 @@
 #ifndef ORRERY_TESTS_UNIT_SIM_ORACLE_H
 #define ORRERY_TESTS_UNIT_SIM_ORACLE_H
 
+#include "tests/unit/sim/cost_rows.h"
 #include "tests/unit/sim/fixture.h"
 
 #include "lib/base/stats.h"
@@ -142,38 +143,7 @@ static inline void assert_latency(const char *name, double latency_s, double mos
 static inline struct cost_row encoder_row(const struct model_op *op, int32_t tokens,
                                           int64_t time_ps)
 {
-    struct cost_row row = {
-        .op = op->op,
-        .phase = op->phase,
-        .impl = "c",
-        .dtype = "f32",
-        .threads = 1,
-        .m_tokens = tokens,
-        .gemm_n = op->gemm_n,
-        .gemm_k = op->gemm_k,
-        .heads = op->heads,
-        .kv_heads = op->kv_heads,
-        .head_dim = op->head_dim,
-        .kv_len = op->op == OP_ATTN ? tokens : 0,
-        .state = COST_CHAIN,
-        .regime = "burst",
-        .model = "reader",
-        .n = 5,
-        .n_proc = 1,
-        .mean_ps = time_ps,
-        .median_ps = time_ps,
-        .min_ps = time_ps,
-        .p95_ps = time_ps,
-        .ci_lo_ps = time_ps,
-        .ci_hi_ps = time_ps,
-        .proc_min_ps = time_ps,
-        .proc_max_ps = time_ps,
-        .ctr_reason = "test",
-    };
-
-    for (int k = 0; k < COST_COUNTER_COUNT; k++)
-        row.counters[k] = COST_UNKNOWN;
-    return row;
+    return cost_row_of(op, "c", tokens, op->op == OP_ATTN ? tokens : 0, "reader", time_ps);
 }
 
 /* An encoder whose embedding takes 1 us a token, and whose other operators take 1 ps: prompts of

@@ -3,10 +3,8 @@
 #ifndef ORRERY_TESTS_UNIT_SIM_SLICED_MODEL_H
 #define ORRERY_TESTS_UNIT_SIM_SLICED_MODEL_H
 
+#include "tests/unit/sim/cost_rows.h"
 #include "tests/unit/sim/fixture.h"
-
-#include "lib/format/cost.h"
-#include "lib/format/model.h"
 
 #define LAYERS 5
 #define HIDDEN 64
@@ -38,41 +36,16 @@ static inline void put_row(const struct model_op *op, int32_t m_tokens, int32_t 
     bool uses_heads = op->heads > 0, is_linear = op->gemm_k > 1;
     int64_t each_ps = call_ps(op->op, m_tokens, uses_heads ? op->heads : op->gemm_n,
                               uses_heads ? op->kv_heads : op->gemm_k);
-    struct cost_row *row = &rows[row_count++];
+    const char *linear = m_tokens == 1 ? "gemv" : "gemm";
 
-    for (int i = 0; i < row_count - 1; i++)
+    for (int i = 0; i < row_count; i++)
         if (rows[i].op == op->op && rows[i].phase == op->phase && rows[i].m_tokens == m_tokens &&
             rows[i].gemm_n == op->gemm_n && rows[i].gemm_k == op->gemm_k &&
             rows[i].heads == op->heads && rows[i].kv_heads == op->kv_heads &&
-            rows[i].kv_len == kv_len) {
-            row_count--;
+            rows[i].kv_len == kv_len)
             return;
-        }
-    *row = (struct cost_row){ .op = op->op,
-                              .phase = op->phase,
-                              .impl = !is_linear      ? "c"
-                                      : m_tokens == 1 ? "gemv"
-                                                      : "gemm",
-                              .dtype = "f32",
-                              .threads = 1,
-                              .m_tokens = m_tokens,
-                              .gemm_n = op->gemm_n,
-                              .gemm_k = op->gemm_k,
-                              .heads = op->heads,
-                              .kv_heads = op->kv_heads,
-                              .head_dim = op->head_dim,
-                              .kv_len = kv_len,
-                              .state = COST_CHAIN,
-                              .regime = "burst",
-                              .model = "wide",
-                              .n = 5,
-                              .n_proc = 1,
-                              .mean_ps = each_ps,
-                              .median_ps = each_ps,
-                              .min_ps = each_ps,
-                              .ctr_reason = "test" };
-    for (int i = 0; i < COST_COUNTER_COUNT; i++)
-        row->counters[i] = COST_UNKNOWN;
+    rows[row_count++] =
+        cost_row_of(op, is_linear ? linear : "c", m_tokens, kv_len, "wide", each_ps);
 }
 
 /* One, two and four tokens, caches of 1 to 64; the cost of a decode does not depend on its cache.

@@ -4,10 +4,8 @@
 #ifndef ORRERY_TESTS_UNIT_SIM_TINY_MODEL_H
 #define ORRERY_TESTS_UNIT_SIM_TINY_MODEL_H
 
+#include "tests/unit/sim/cost_rows.h"
 #include "tests/unit/sim/fixture.h"
-
-#include "lib/format/cost.h"
-#include "lib/format/model.h"
 
 #define TINY_MODELS                                                                                \
     "model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,"        \
@@ -22,36 +20,7 @@ static int row_count;
 static inline void add_row(const struct model_op *op, const char *impl, int32_t m_tokens,
                            int32_t kv_len)
 {
-    struct cost_row *row = &rows[row_count++];
-
-    *row = (struct cost_row){ .op = op->op,
-                              .phase = op->phase,
-                              .impl = impl,
-                              .dtype = "f32",
-                              .threads = 1,
-                              .m_tokens = m_tokens,
-                              .gemm_n = op->gemm_n,
-                              .gemm_k = op->gemm_k,
-                              .heads = op->heads,
-                              .kv_heads = op->kv_heads,
-                              .head_dim = op->head_dim,
-                              .kv_len = kv_len,
-                              .state = COST_CHAIN,
-                              .regime = "burst",
-                              .model = "tiny",
-                              .n = 5,
-                              .n_proc = 1,
-                              .mean_ps = MS,
-                              .median_ps = MS,
-                              .min_ps = MS,
-                              .p95_ps = MS,
-                              .ci_lo_ps = MS,
-                              .ci_hi_ps = MS,
-                              .proc_min_ps = MS,
-                              .proc_max_ps = MS,
-                              .ctr_reason = "test" };
-    for (int i = 0; i < COST_COUNTER_COUNT; i++)
-        row->counters[i] = COST_UNKNOWN;
+    rows[row_count++] = cost_row_of(op, impl, m_tokens, kv_len, "tiny", MS);
 }
 
 /* Points at both ends of what the tests use: 1 to 16 tokens, caches of 1 to 64. */
