@@ -1,7 +1,7 @@
 /* main.c - orrery-run: executes a placement for real, as coordinator or as worker. */
 #include "lib/base/cli.h"
-#include "runner/coordinator.h"
-#include "runner/worker.h"
+#include "runner/coordinator/coordinator.h"
+#include "runner/worker/worker.h"
 #include <string.h>
 
 int main(int argc, char **argv)

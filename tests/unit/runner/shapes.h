@@ -3,7 +3,7 @@
 #define ORRERY_TESTS_RUNNER_SHAPES_H
 
 #include "lib/base/arena.h"
-#include "runner/setup.h"
+#include "runner/setup/setup.h"
 
 static inline struct model tiny_model(void)
 {

@@ -1,13 +1,13 @@
 /* test_fleet.c - who may be the worker of a device, over real sockets on loopback. */
-#include "runner/fleet.h"
+#include "runner/fleet/fleet.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
-#include "runner/assign.h"
-#include "runner/setup.h"
+#include "runner/fleet/assign.h"
+#include "runner/setup/setup.h"
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>

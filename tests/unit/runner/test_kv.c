@@ -1,5 +1,5 @@
 /* test_kv.c - KV caches: one a request, slabs used again, memory bounded. */
-#include "runner/kv.h"
+#include "runner/worker/kv.h"
 
 #include "lib/base/arena.h"
 #include <setjmp.h>

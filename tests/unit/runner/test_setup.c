@@ -1,5 +1,5 @@
 /* test_setup.c - the texts of the start of a run: what is sent is understood, and nothing else. */
-#include "runner/setup.h"
+#include "runner/setup/setup.h"
 
 #include "lib/base/cli.h"
 #include "lib/base/err.h"

@@ -1,11 +1,11 @@
 /* test_shard.c - steps of a real, tiny model: the same tokens wherever its layers are, and a bad
  * frame never reaches a kernel. */
-#include "runner/shard.h"
+#include "runner/worker/shard.h"
 
 #include "lib/base/err.h"
 #include "lib/kernels/kernels.h"
 #include "lib/wire/frame.h"
-#include "runner/assign.h"
+#include "runner/fleet/assign.h"
 #include "tests/unit/runner/shapes.h"
 #include <setjmp.h>
 #include <stdarg.h>

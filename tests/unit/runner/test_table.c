@@ -1,5 +1,5 @@
 /* test_table.c - the states of requests and the counts of replicas. */
-#include "runner/table.h"
+#include "runner/load/table.h"
 
 #include "lib/base/arena.h"
 #include <setjmp.h>

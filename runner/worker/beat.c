@@ -1,5 +1,5 @@
 /* beat.c - the heartbeat thread of a worker. */
-#include "runner/beat.h"
+#include "runner/worker/beat.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"

@@ -1,5 +1,5 @@
 /* table.c - states of requests and counts of replicas. */
-#include "runner/table.h"
+#include "runner/load/table.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/units.h"

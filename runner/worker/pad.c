@@ -1,11 +1,11 @@
 /* pad.c - the price of a step from the cost table in SETUP, by the simulator's own code. */
-#include "runner/pad.h"
+#include "runner/worker/pad.h"
 
 #include "lib/base/arena.h"
 #include "lib/format/cost.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/price.h"
-#include "runner/setup.h"
+#include "runner/setup/setup.h"
 
 struct pad {
     const struct setup *setup;

@@ -1,5 +1,5 @@
 /* setup.c - writes and reads the JSON texts of the start of a run. */
-#include "runner/setup.h"
+#include "runner/setup/setup.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"

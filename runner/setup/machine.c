@@ -1,5 +1,5 @@
 /* machine.c - reads /proc and the device tree. */
-#include "runner/machine.h"
+#include "runner/setup/machine.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/units.h"

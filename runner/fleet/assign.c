@@ -1,6 +1,6 @@
 /* assign.c - collects the stages of each device, the sizes that the workload asks for, and the cost
  * table of a padded device. */
-#include "runner/assign.h"
+#include "runner/fleet/assign.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
@@ -11,9 +11,9 @@
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
-#include "runner/pad.h"
-#include "runner/setup.h"
-#include "runner/shard.h"
+#include "runner/setup/setup.h"
+#include "runner/worker/pad.h"
+#include "runner/worker/shard.h"
 #include <stdio.h>
 #include <string.h>
 

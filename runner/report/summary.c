@@ -9,11 +9,11 @@
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
-#include "runner/assign.h"
-#include "runner/fleet.h"
-#include "runner/report.h"
-#include "runner/serve.h"
-#include "runner/table.h"
+#include "runner/fleet/assign.h"
+#include "runner/fleet/fleet.h"
+#include "runner/load/serve.h"
+#include "runner/load/table.h"
+#include "runner/report/report.h"
 
 struct numbers { /* of one service, or of all */
     size_t total, by_status[TRACE_STATUS_COUNT];

@@ -3,7 +3,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/wire/channel.h"
-#include "runner/worker.h"
+#include "runner/worker/worker.h"
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>

@@ -3,7 +3,7 @@
  * One compute thread takes steps in the order in which they arrive, so that a device is the single
  * FIFO server that the simulator says it is; a second thread beats (beat.c). Whenever a send has to
  * wait, the worker goes on receiving: two workers that feed each other cannot lock up. */
-#include "runner/worker.h"
+#include "runner/worker/worker.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"
@@ -13,11 +13,11 @@
 #include "lib/kernels/kernels.h"
 #include "lib/policy/batch.h"
 #include "lib/wire/channel.h"
-#include "runner/beat.h"
-#include "runner/machine.h"
-#include "runner/pad.h"
-#include "runner/setup.h"
-#include "runner/shard.h"
+#include "runner/setup/machine.h"
+#include "runner/setup/setup.h"
+#include "runner/worker/beat.h"
+#include "runner/worker/pad.h"
+#include "runner/worker/shard.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

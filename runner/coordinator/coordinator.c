@@ -2,7 +2,7 @@
  *
  * All that can be wrong with the input is found, and every output file opened, before a worker is
  * started or awaited. */
-#include "runner/coordinator.h"
+#include "runner/coordinator/coordinator.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"
@@ -18,11 +18,11 @@
 #include "lib/format/workload.h"
 #include "lib/kernels/kernels.h"
 #include "lib/policy/plan.h"
-#include "runner/fleet.h"
-#include "runner/machine.h"
-#include "runner/report.h"
-#include "runner/serve.h"
-#include "runner/table.h"
+#include "runner/fleet/fleet.h"
+#include "runner/load/serve.h"
+#include "runner/load/table.h"
+#include "runner/report/report.h"
+#include "runner/setup/machine.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * Latency counts from the intended arrival, however late the coordinator wakes: no coordinated
  * omission. A step that cannot be sent yet waits in the coordinator, which never blocks. */
-#include "runner/serve.h"
+#include "runner/load/serve.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
@@ -14,9 +14,9 @@
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/source.h"
-#include "runner/assign.h"
-#include "runner/fleet.h"
-#include "runner/table.h"
+#include "runner/fleet/assign.h"
+#include "runner/fleet/fleet.h"
+#include "runner/load/table.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
 #define ORRERY_RUNNER_COORDINATOR_H
 
 #include "lib/policy/dispatch.h"
-#include "runner/assign.h"
+#include "runner/fleet/assign.h"
 #include <stdbool.h>
 #include <stdint.h>
 

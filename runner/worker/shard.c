@@ -1,5 +1,5 @@
 /* shard.c - allocates the weights of a worker's stages and computes steps with lib/kernels. */
-#include "runner/shard.h"
+#include "runner/worker/shard.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
@@ -9,9 +9,9 @@
 #include "lib/kernels/kernels.h"
 #include "lib/kernels/team.h"
 #include "lib/wire/frame.h"
-#include "runner/kv.h"
-#include "runner/machine.h"
-#include "runner/setup.h"
+#include "runner/setup/machine.h"
+#include "runner/setup/setup.h"
+#include "runner/worker/kv.h"
 #include <inttypes.h>
 
 #define PATCH_VALUES 768     /* input of a vision model's embed: 16 x 16 pixels of 3 colours */

@@ -1,5 +1,5 @@
 /* fleet.c - the coordinator's side of the control socket, and the liveness of workers. */
-#include "runner/fleet.h"
+#include "runner/fleet/fleet.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
@@ -7,9 +7,9 @@
 #include "lib/format/cluster.h"
 #include "lib/format/placement.h"
 #include "lib/policy/plan.h"
-#include "runner/assign.h"
-#include "runner/beat.h"
-#include "runner/setup.h"
+#include "runner/fleet/assign.h"
+#include "runner/setup/setup.h"
+#include "runner/worker/beat.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

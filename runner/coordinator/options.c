@@ -4,7 +4,7 @@
 #include "lib/base/units.h"
 #include "lib/policy/batch.h"
 #include "lib/wire/channel.h"
-#include "runner/coordinator.h"
+#include "runner/coordinator/coordinator.h"
 #include <math.h>
 #include <string.h>
 

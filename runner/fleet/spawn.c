@@ -2,7 +2,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
-#include "runner/fleet.h"
+#include "runner/fleet/fleet.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
 /* report.c - writes a finished run: the tables here, the summary in summary.c. */
-#include "runner/report.h"
+#include "runner/report/report.h"
 
 #include "lib/base/out.h"
 #include "lib/base/units.h"
@@ -9,8 +9,8 @@
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
-#include "runner/serve.h"
-#include "runner/table.h"
+#include "runner/load/serve.h"
+#include "runner/load/table.h"
 
 void report_requests(const struct report_input *input, struct out *out)
 {

@@ -1,5 +1,5 @@
 /* kv.c - slabs by power-of-two capacity, and a hash from request to its slab. */
-#include "runner/kv.h"
+#include "runner/worker/kv.h"
 
 #include "lib/base/arena.h"
 #include <assert.h>
