@@ -32,7 +32,7 @@ static const char *part_name(enum part part)
     return "";
 }
 
-static int64_t part_ps(const struct serve_pass *pass, enum part part)
+static int64_t part_ps(const struct sliced_sums *pass, enum part part)
 {
     switch (part) {
     case PART_COMPUTE:
@@ -63,7 +63,7 @@ static double percent(int64_t part, int64_t whole)
 
 /* ---- words ---- */
 
-static enum part largest(const struct serve_pass *pass, unsigned among)
+static enum part largest(const struct sliced_sums *pass, unsigned among)
 {
     enum part best = PART_COUNT;
 
@@ -74,7 +74,7 @@ static enum part largest(const struct serve_pass *pass, unsigned among)
     return best;
 }
 
-static const char *share_text(struct arena *arena, const struct serve_pass *pass, enum part part)
+static const char *share_text(struct arena *arena, const struct sliced_sums *pass, enum part part)
 {
     char time[UNITS_TEXT_BYTES];
 
@@ -83,7 +83,7 @@ static const char *share_text(struct arena *arena, const struct serve_pass *pass
                         percent(part_ps(pass, part), pass->time_ps));
 }
 
-const char *passes_sentence(struct arena *arena, const struct serve_pass *pass)
+const char *passes_sentence(struct arena *arena, const struct sliced_sums *pass)
 {
     const unsigned of_messages = 1u << PART_PER_MESSAGE | 1u << PART_BYTES | 1u << PART_LATENCY;
     const unsigned all = (1u << PART_COUNT) - 1;
@@ -121,7 +121,7 @@ static const char *stage_name(struct arena *arena, const struct plan *plan, int3
 }
 
 static void put_line(struct arena *arena, const char *name, const char *phase,
-                     const struct serve_pass *pass, struct out *out)
+                     const struct sliced_sums *pass, struct out *out)
 {
     out_column(out, arena_printf(arena, "%s %s", name, phase), 24);
     out_printf(out, "%8" PRId64, pass->count);
@@ -142,7 +142,7 @@ void passes_text(struct arena *arena, const struct serve_input *input,
     out_printf(out, "\n%-24s%8s%12s%12s%12s%12s\n", "stage on several devices", "steps", "compute",
                "per message", "bytes", "latency");
     for (int i = 0; i < result->passes_count; i++) {
-        const struct serve_passes *passes = &result->passes[i];
+        const struct sliced_stage *passes = &result->passes[i];
         const char *name = stage_name(arena, input->plan, passes->stage);
 
         if (passes->prefill.count > 0)
@@ -151,9 +151,9 @@ void passes_text(struct arena *arena, const struct serve_input *input,
             put_line(arena, name, "decode", &passes->decode, out);
     }
     for (int i = 0; i < result->passes_count; i++) {
-        const struct serve_passes *passes = &result->passes[i];
+        const struct sliced_stage *passes = &result->passes[i];
         bool has_decodes = passes->decode.count > 0;
-        const struct serve_pass *pass = has_decodes ? &passes->decode : &passes->prefill;
+        const struct sliced_sums *pass = has_decodes ? &passes->decode : &passes->prefill;
 
         if (pass->count > 0)
             wrap_text(out,
@@ -164,7 +164,7 @@ void passes_text(struct arena *arena, const struct serve_input *input,
 }
 
 static void put_pass(struct arena *arena, struct json_writer *json, const char *phase,
-                     const struct serve_pass *pass)
+                     const struct sliced_sums *pass)
 {
     static const char *const keys[PART_COUNT] = { "compute_s", "per_message_s", "bytes_s",
                                                   "latency_s", "wait_s" };
@@ -188,7 +188,7 @@ void passes_json(struct arena *arena, const struct serve_input *input,
         return;
     json_begin_array(json, "sliced_stages");
     for (int i = 0; i < result->passes_count; i++) {
-        const struct serve_passes *passes = &result->passes[i];
+        const struct sliced_stage *passes = &result->passes[i];
         const struct plan_stage *stage = input->plan->stages[passes->stage];
         const struct plan_replica *replica = &input->plan->replicas[stage->replica];
 

@@ -7,11 +7,11 @@ struct arena;
 struct json_writer;
 struct out;
 struct serve_input;
-struct serve_pass;
+struct sliced_sums;
 struct serve_result;
 
 /* One sentence: what limits such steps most, by how much of their time, and what comes next. */
-const char *passes_sentence(struct arena *arena, const struct serve_pass *pass);
+const char *passes_sentence(struct arena *arena, const struct sliced_sums *pass);
 /* A table and a sentence a stage and phase; nothing where no stage is sliced. */
 void passes_text(struct arena *arena, const struct serve_input *input,
                  const struct serve_result *result, struct out *out);

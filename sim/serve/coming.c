@@ -7,7 +7,7 @@
 #include "sim/serve/internal.h"
 
 #include "lib/policy/price.h"
-#include "sim/serve/sliced.h"
+#include "sim/serve/crew.h"
 
 static const struct site *target_of(const struct serve *serve, const struct lane *lane)
 {
@@ -41,9 +41,8 @@ static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, stru
         const struct decode *decode = &serve->decodes[index];
         int extrapolated = 0; /* counted when it is computed */
 
-        if (site->sliced)
-            return sliced_estimate(serve, site->sliced, decode->new_tokens, decode->past_tokens,
-                                   work_ps, err);
+        if (site->crew)
+            return crew_estimate(serve, site->crew, index, work_ps, err);
         return price_step(serve->price, site->stage, site->model, site->table, site->threads,
                           serve->speeds[site->device], decode->new_tokens, decode->past_tokens,
                           work_ps, &extrapolated, err);

@@ -6,7 +6,7 @@
 
 #include "lib/policy/admit.h"
 #include "sim/network/network.h"
-#include "sim/serve/sliced.h"
+#include "sim/serve/crew.h"
 
 static void pool_widen(struct serve *serve)
 {
@@ -317,7 +317,7 @@ static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t 
                    int64_t end_ps)
 {
     const struct serve *serve = arg;
-    int32_t index = sliced_flight(serve, message);
+    int32_t index = crew_flight(serve, message);
     const struct flight *flight = &serve->flights[index];
 
     serve->observer.on_use(
@@ -438,8 +438,8 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err)
             return flight_enter(serve, index, err);
     } else {
         route = flight->site->route_back;
-        if (route == SLICED_PART)
-            return sliced_part_done(serve, index, err);
+        if (route == CREW_PART)
+            return crew_part_done(serve, index, err);
         if (route < 0)
             return source_receive(serve, index, err);
         flight->is_back = true;

@@ -13,14 +13,12 @@
 
 struct batcher;
 struct cost_table;
+struct crew;
 struct delays;
 struct network;
 struct network_sent;
 struct price;
-struct sliced;
-struct sliced_link;
-struct sliced_message;
-struct sliced_network;
+struct sliced_set;
 
 struct job { /* what a device is taken for */
     int64_t cost_ps, gap_ps;
@@ -56,7 +54,7 @@ struct site {
     /* slices: the longest prompt and request so far, whose activations are known */
     int32_t longest_prompt_tokens;
     int64_t longest_tokens;
-    struct sliced *sliced; /* a model's on several devices, and what each of those computes */
+    struct crew *crew;     /* a model's on several devices, and what each of those computes */
     int32_t position;      /* of the latter: of the device in the stage */
 };
 
@@ -155,13 +153,9 @@ struct serve {
     struct lane *lanes;       /* by replica of the plan */
     struct station *stations; /* by device of the cluster */
     int32_t *slot_devices;    /* by slot */
-    struct sliced **sliced;   /* stages of models on several devices */
-    int32_t sliced_count;
-    struct sliced_message *messages; /* between the devices of such a stage */
-    int32_t message_count, first_free_message;
-    struct sliced_network *alone_network; /* NULL: no closed form of their passes */
-    struct sliced_link *alone_links;      /* by link: what the closed form did */
-    int64_t alone_events, alone_bytes;
+    struct sliced_set *sliced; /* stages of models on several devices, */
+    struct crew **crews;       /* crew_count of them, as this folder knows them */
+    int32_t crew_count;
     struct memory *memories;
     struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
     bool *scratch_switched;              /* by device */

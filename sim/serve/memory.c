@@ -6,7 +6,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/workload.h"
-#include "sim/serve/sliced.h"
+#include "sim/serve/crew.h"
 
 struct need { /* of a device in one epoch */
     int64_t weight_bytes, activation_bytes;
@@ -43,7 +43,7 @@ static void lane_add(struct need *needs, const struct lane *lane)
         for (int i = 0; i < site->device_count; i++) {
             struct need *need = &needs[site->devices[i]];
 
-            need->weight_bytes += site->sliced ? site->sliced->weight_bytes[i] : site->weight_bytes;
+            need->weight_bytes += site->crew ? site->crew->weight_bytes[i] : site->weight_bytes;
             if (site->activation_bytes > need->activation_bytes)
                 need->activation_bytes = site->activation_bytes;
         }
@@ -175,7 +175,7 @@ bool memory_check(struct serve *serve, struct err *err)
 /* Of the stage's device at that position. */
 static int64_t kv_bytes_per_token(const struct site *site, int position)
 {
-    return site->sliced ? site->sliced->kv_bytes_per_token[position] : site->kv_bytes_per_token;
+    return site->crew ? site->crew->kv_bytes_per_token[position] : site->kv_bytes_per_token;
 }
 
 static void peak_note(struct memory *memory)

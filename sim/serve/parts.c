@@ -112,7 +112,7 @@ static void messages_fill(struct serve *serve)
         result->devices[i].sent_ps = shares.devices[i].per_message_ps + shares.devices[i].bytes_ps;
     result->parts.media = shares.media;
     /* Sliced stages account for some of their messages themselves. */
-    result->has_shares = serve->sliced_count == 0;
+    result->has_shares = serve->crew_count == 0;
 }
 
 /* One that is the same in several epochs has all the devices of these. */
@@ -171,7 +171,7 @@ void parts_fill(struct serve *serve)
     if (!serve->options->has_parts || serve->options->rules == SERVE_ALPASERVE)
         return;
     replicas_fill(serve);
-    if (serve->sliced_count > 0) /* what their devices do side by side is told by report/passes */
+    if (serve->crew_count > 0) /* what their devices do side by side is told by report/passes */
         return;
     parts->is_known = true;
     parts->active_ps = serve->everyone.active_ps;

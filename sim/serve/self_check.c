@@ -7,7 +7,7 @@
 #include "lib/format/cluster.h"
 #include "sim/network/network.h"
 #include "sim/serve/internal.h"
-#include "sim/serve/sliced.h"
+#include "sim/serve/crew.h"
 #include <stdio.h>
 
 #define BLOCKED_SHOWN 5
@@ -23,8 +23,8 @@ static const char *place_of(const struct serve *serve, int32_t index)
                             network_link_name(serve->network, link));
     if (flight->is_back)
         return "on the way back";
-    if (flight->site->sliced)
-        return sliced_waits_for(serve, index);
+    if (flight->site->crew)
+        return crew_waits_for(serve, index);
     return arena_printf(serve->arena, "on device %.64s",
                         serve->input->plan->cluster->devices[flight->site->device].name);
 }

@@ -6,8 +6,8 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
 #include "sim/network/network.h"
+#include "sim/serve/crew.h"
 #include "sim/serve/internal.h"
-#include "sim/serve/sliced.h"
 
 const char *const serve_rules_names[SERVE_RULES_COUNT] = {
     [SERVE_DEFAULT] = "default",
@@ -192,7 +192,7 @@ static bool on_network(struct serve *serve, int slot, struct err *err)
     if (message == NETWORK_NOTHING)
         return true;
     if (message >= SLICED_FIRST_MESSAGE)
-        return sliced_arrive(serve, message, is_told, err);
+        return sliced_arrive(serve->sliced, message, is_told, err);
     if (is_told)
         flight_tell_received(serve, message);
     return flight_arrive(serve, message, err);
@@ -209,7 +209,7 @@ static bool on_slot(struct serve *serve, int slot, struct err *err)
     if (slot == serve->delay_slot)
         return delays_event(serve, err);
     if (slot >= serve->sliced_slot)
-        return sliced_event(serve, slot - serve->sliced_slot, err);
+        return sliced_event(serve->sliced, slot - serve->sliced_slot, err);
     batcher_timer(serve, slot - serve->batcher_slot);
     return true;
 }
@@ -307,7 +307,7 @@ static void result_fill(struct serve *serve)
         result->links[i].bytes = network_link_bytes(serve->network, i);
     }
     result->moved_bytes = network_moved_bytes(serve->network);
-    sliced_alone_result(serve);
+    crew_result(serve);
     result->has_circuits = network_has_circuits(serve->network);
     result->circuits = network_circuits(serve->network);
     parts_fill(serve);
@@ -342,7 +342,7 @@ static bool begin(struct serve *serve, struct err *err)
                                    serve->sites[i].device_count == 1;
     control_begin(serve);
     flight_watch(serve);
-    return sliced_begin(serve, err);
+    return crew_begin(serve, err);
 }
 
 /* ---- what shorter ways share ---- */

@@ -14,6 +14,7 @@
 #include "sim/network/collective.h"
 #include "sim/network/network.h"
 #include "sim/network/share.h"
+#include "sim/sliced/sliced_sums.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -260,24 +261,10 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     void (*on_gap)(void *end_arg, const struct serve_gap *gap);
 };
 
-struct serve_pass { /* steps of a sliced stage: sums over all */
-    int64_t count, time_ps;
-    /* What their time went by with, along the chain of what waited for what; sums up to time_ps.
-     * Waiting for a link counts as what the waiting message is made of. */
-    int64_t compute_ps, per_message_ps, bytes_ps, latency_ps;
-    int64_t wait_ps; /* for devices that others used */
-    int64_t messages, bytes;
-};
-
-struct serve_passes {
-    int32_t stage; /* id in the plan */
-    struct serve_pass prefill, decode;
-};
-
 struct serve_result {
     int passes_count;     /* stages of models on several devices */
     int64_t closed_count; /* of their steps: in closed form */
-    const struct serve_passes *passes;
+    const struct sliced_stage *passes;
     struct serve_request *requests; /* in workload order; NULL unless keeps_requests */
     size_t taken_count;
     int64_t late_count;      /* taken, and in the system at until_ps: ended behind it */

@@ -6,7 +6,7 @@
 #include "lib/policy/price.h"
 #include "sim/generate/stream.h"
 #include "sim/network/network.h"
-#include "sim/serve/sliced.h"
+#include "sim/serve/crew.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +91,7 @@ static bool lanes_build(struct serve *serve, struct err *err)
         if (!costs_fill(serve, lane, err))
             return false;
     }
-    sliced_build(serve);
+    crew_build(serve);
     return true;
 }
 
@@ -176,8 +176,8 @@ static bool is_empty_into(const struct serve *serve, const struct lane *lane, in
 static bool routes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    size_t most =
-        (size_t)plan->stage_count + (size_t)plan->replica_count + (size_t)sliced_pair_count(serve);
+    size_t most = (size_t)plan->stage_count + (size_t)plan->replica_count +
+                  (size_t)sliced_pair_count(serve->sliced);
     struct network_pair *pairs = arena_array(serve->arena, most, sizeof(*pairs));
     bool *are_empty = arena_array(serve->arena, most, sizeof(*are_empty));
     const struct network_options options = {
@@ -200,7 +200,7 @@ static bool routes_build(struct serve *serve, struct err *err)
         are_empty[count] = is_empty_into(serve, lane, lane->stage_count);
         pairs[count++] = (struct network_pair){ from, NETWORK_SOURCE };
     }
-    count += sliced_pairs(serve, &pairs[count]);
+    count += sliced_pairs(serve->sliced, &pairs[count]);
     serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);
     if (!serve->network)
         return false;
@@ -213,8 +213,7 @@ static bool routes_build(struct serve *serve, struct err *err)
             lane->sites[s].route_in = route_of(serve, &pairs[count++]);
         lane->sites[lane->stage_count - 1].route_back = route_of(serve, &pairs[count++]);
     }
-    sliced_routes(serve);
-    return sliced_alone_setup(serve, &options, pairs, pair_count, err);
+    return crew_network(serve, &options, pairs, pair_count, err);
 }
 
 static void speeds_fill(struct serve *serve)
@@ -266,7 +265,7 @@ static void slots_share_out(struct serve *serve)
     serve->batcher_slot = next;
     next += serve->input->plan->replica_count;
     serve->sliced_slot = next;
-    next += serve->sliced_count;
+    next += sliced_slot_count(serve->sliced);
     serve->engine = engine_create(serve->arena, next);
     network_attach(serve->network, serve->engine, serve->network_slot);
 }

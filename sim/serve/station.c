@@ -11,7 +11,7 @@
 #include "sim/serve/internal.h"
 
 #include "lib/policy/price.h"
-#include "sim/serve/sliced.h"
+#include "sim/serve/crew.h"
 
 bool station_price(struct serve *serve, int32_t index, struct err *err)
 {
@@ -239,8 +239,8 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
         flight_lose(serve, index, TRACE_FAILED);
         return true;
     }
-    if (site->sliced)
-        return sliced_push(serve, index, err);
+    if (site->crew)
+        return crew_push(serve, index, err);
     if (site->batcher && batcher_takes(serve, index))
         return batcher_push(serve, site->batcher, index, err);
     if (site->is_model && !station_price(serve, index, err))
@@ -344,7 +344,7 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
     flight = &serve->flights[index];
     site = flight->site;
     gap_ps = serve->has_queue_form ? station->next_gap_ps : serve_job(serve, index).gap_ps;
-    if (serve->observer.on_span && !site->sliced) /* sliced.c tells itself */
+    if (serve->observer.on_span && !site->crew) /* crew.c tells itself */
         job_tell(serve, index, gap_ps);
     if (site->device_count > 1 || flight->mate != NO_FLIGHT)
         parts_job(serve, index, now_ps - flight->job_ps);
@@ -368,8 +368,8 @@ int64_t station_backlog_ps(const struct serve *serve, const struct site *site)
 {
     int64_t backlog_ps = booked_ps(serve, site) - engine_now_ps(serve->engine);
 
-    if (site->sliced)
-        return sliced_backlog_ps(serve, site->sliced);
+    if (site->crew)
+        return crew_backlog_ps(serve, site->crew);
     return site->batcher ? engine_after_ps(backlog_ps, batcher_backlog_ps(site->batcher))
                          : backlog_ps;
 }

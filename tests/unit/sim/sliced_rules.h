@@ -144,7 +144,7 @@ static inline int64_t time_ps(size_t request)
     return fixture.result.requests[request].finish_ps - fixture.result.requests[request].arrival_ps;
 }
 
-static inline void assert_sums(const struct serve_pass *pass)
+static inline void assert_sums(const struct sliced_sums *pass)
 {
     assert_int_equal(pass->time_ps, pass->compute_ps + pass->per_message_ps + pass->bytes_ps +
                                         pass->latency_ps + pass->wait_ps);
@@ -154,7 +154,7 @@ static inline void assert_sums(const struct serve_pass *pass)
  * to 1 ps a message under flows. */
 static inline void assert_pass_on(enum serve_network model, int32_t m, int64_t expected_ps)
 {
-    const struct serve_pass *pass;
+    const struct sliced_sums *pass;
     int64_t slack_ps;
 
     fixture_write("w.csv", arena_printf(fixture.arena, W "0,0,chat,%d,1\n", m));

@@ -150,7 +150,7 @@ static const char *place(int boards)
 }
 
 /* The mean decode step on so many boards, where a message costs so much. */
-static const struct serve_pass *run(int boards, double per_message_s)
+static const struct sliced_sums *run(int boards, double per_message_s)
 {
     const char *devices = "device,type\n";
 
@@ -196,7 +196,7 @@ static void eight_boards_are_slower_than_four_and_the_run_says_why(void **state)
         (measured[1].transfer_ms - (free_ms - measured[1].compute_ms)) / (dear_ms - free_ms) / 1000;
     print_message("per_message_s fitted to two boards: %.6f\n", per_message_s);
     for (int i = 1; i < 4; i++) {
-        const struct serve_pass *pass = run(measured[i].count, per_message_s);
+        const struct sliced_sums *pass = run(measured[i].count, per_message_s);
 
         step_ms[i] = to_ms(pass->time_ps);
         sentences[i] = passes_sentence(fixture.arena, pass);

@@ -75,7 +75,7 @@ static void first_devices_code_what_crosses_the_border_in_fewer_bits(void **stat
 /* Devices are busy for what they compute alone, and others use them meanwhile. */
 static void others_use_a_device_while_it_waits(void **state)
 {
-    const struct serve_pass *pass;
+    const struct sliced_sums *pass;
 
     (void)state;
     fixture_cluster(DEVICES, NO_SOURCE);
@@ -153,7 +153,8 @@ static void assert_near(int64_t a, int64_t b, int64_t slack)
     assert_in_range(a + slack, b, b + 2 * slack);
 }
 
-static void assert_same_pass(const struct serve_pass *a, const struct serve_pass *b, int64_t slack)
+static void assert_same_pass(const struct sliced_sums *a, const struct sliced_sums *b,
+                             int64_t slack)
 {
     assert_int_equal(a->count, b->count);
     assert_int_equal(a->messages, b->messages);
