@@ -125,18 +125,27 @@ static void compute_conn(struct pass_builder *b, const struct pass_layout *where
                      .model = b->model, .block = BLOCK_CONN, .norms = norms, .adds = adds });
 }
 
-static void compute_codec(struct pass_builder *b, const struct pass_layout *where, int64_t value_ps)
+/* Of what crosses a border of the stage. */
+static void compute_codec(struct pass_builder *b, const struct pass_layout *where,
+                          const struct plan_border *border, int64_t value_ps)
 {
+    int64_t values = border->output_values + border->residual_values;
     struct pass_step *step;
 
     if (value_ps == 0)
         return;
     step = compute_begin(b, where);
-    term_add(b, &b->pass->pieces[step->first],
-             (struct pass_term){ .model = b->model, .block = BLOCK_CONN, .value_ps = value_ps });
+    term_add(
+        b, &b->pass->pieces[step->first],
+        (struct pass_term){ .model = b->model, .block = BLOCK_CONN, .row_ps = value_ps * values });
 }
 
 /* ---- layers ---- */
+
+static int64_t head_bytes(const struct pass_builder *b)
+{
+    return PASS_VALUE_BYTES * (int64_t)b->model->head_dim;
+}
 
 static const struct pass_owners *owners_of(const struct pass_builder *b, int32_t layer)
 {
@@ -167,6 +176,8 @@ static struct pass_layout first_conn(struct pass_builder *b, int32_t layer)
     struct pass_layout proj = pass_set(b, PASS_FORM_SUMS, &owners->blocks[BLOCK_PROJ]);
     struct pass_layout up = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_FFN_UP]);
 
+    if (attn.count == 0)
+        return conn_at(b, owners, &up, NULL);
     return conn_at(b, owners, &attn, pass_same_set(&attn, &up) ? &proj : NULL);
 }
 
@@ -214,43 +225,90 @@ static void stage_end(struct pass_builder *b, int32_t layer, const struct pass_l
     residual_add(b, sums, &here, is_post_norm(b));
 }
 
-static void layer_walk(struct pass_builder *b, int32_t layer)
+static bool has_block(const struct pass_owners *owners, enum model_block block)
 {
-    const struct pass_owners *owners = owners_of(b, layer);
-    struct pass_layout attn = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_ATTN]);
-    struct pass_layout proj = pass_set(b, PASS_FORM_SUMS, &owners->blocks[BLOCK_PROJ]);
-    struct pass_layout up = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_FFN_UP]);
-    struct pass_layout down = pass_set(b, PASS_FORM_SUMS, &owners->blocks[BLOCK_FFN_DOWN]);
-    int64_t head_bytes = PASS_VALUE_BYTES * (int64_t)b->model->head_dim;
-    int32_t group = b->model->heads / b->model->kv_heads;
-    struct pass_layout heads = pass_units(&owners->blocks[BLOCK_ATTN], head_bytes), rows, columns,
-                       conn;
-    struct pass_share *shares = arena_array(b->arena, (size_t)heads.count, sizeof *shares);
+    return owners->blocks[block].count > 0;
+}
 
-    for (int32_t i = 0; i < heads.count; i++) { /* KV heads -> heads */
+/* What attention makes: the heads of each group of KV heads. */
+static struct pass_layout heads_of(struct pass_builder *b, const struct pass_owners *owners)
+{
+    struct pass_layout heads = pass_units(&owners->blocks[BLOCK_ATTN], head_bytes(b));
+    struct pass_share *shares = arena_array(b->arena, (size_t)heads.count, sizeof *shares);
+    int32_t group = b->model->heads / b->model->kv_heads;
+
+    for (int32_t i = 0; i < heads.count; i++) {
         shares[i] = heads.places[i];
         shares[i].first *= group;
         shares[i].end *= group;
     }
     heads.places = shares;
-    b->layer = b->first_layer + layer;
+    return heads;
+}
+
+static void attn_walk(struct pass_builder *b, const struct pass_owners *owners)
+{
+    struct pass_layout attn = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_ATTN]);
+
     pass_convert_activation(b, &b->residual, &attn);
     compute_block(b, BLOCK_ATTN, &owners->blocks[BLOCK_ATTN]);
-    rows = pass_units(&owners->blocks[BLOCK_PROJ], head_bytes);
-    pass_convert(b, &heads, &rows, 0, false);
+    b->made = heads_of(b, owners);
+}
+
+static void proj_walk(struct pass_builder *b, int32_t layer)
+{
+    const struct pass_owners *owners = owners_of(b, layer);
+    struct pass_layout proj = pass_set(b, PASS_FORM_SUMS, &owners->blocks[BLOCK_PROJ]);
+    struct pass_layout up = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_FFN_UP]);
+    struct pass_layout rows = pass_units(&owners->blocks[BLOCK_PROJ], head_bytes(b)), conn;
+
+    pass_convert(b, &b->made, &rows, 0, false);
     compute_block(b, BLOCK_PROJ, &owners->blocks[BLOCK_PROJ]);
+    if (!has_block(owners, BLOCK_FFN_UP)) {
+        stage_end(b, layer, &proj);
+        return;
+    }
     conn = conn_at(b, owners, &up, &proj);
     residual_add(b, &proj, &conn, 1);
-    pass_convert_activation(b, &conn, &up);
+}
+
+static void up_walk(struct pass_builder *b, const struct pass_owners *owners)
+{
+    struct pass_layout up = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_FFN_UP]);
+
+    pass_convert_activation(b, &b->residual, &up);
     compute_block(b, BLOCK_FFN_UP, &owners->blocks[BLOCK_FFN_UP]);
-    heads = pass_units(&owners->blocks[BLOCK_FFN_UP], PASS_VALUE_BYTES);
-    columns = pass_units(&owners->blocks[BLOCK_FFN_DOWN], PASS_VALUE_BYTES);
-    pass_convert(b, &heads, &columns, 0, false);
+    b->made = pass_units(&owners->blocks[BLOCK_FFN_UP], PASS_VALUE_BYTES);
+}
+
+static void down_walk(struct pass_builder *b, int32_t layer)
+{
+    const struct pass_owners *owners = owners_of(b, layer);
+    struct pass_layout down = pass_set(b, PASS_FORM_SUMS, &owners->blocks[BLOCK_FFN_DOWN]);
+    struct pass_layout columns = pass_units(&owners->blocks[BLOCK_FFN_DOWN], PASS_VALUE_BYTES);
+
+    pass_convert(b, &b->made, &columns, 0, false);
     compute_block(b, BLOCK_FFN_DOWN, &owners->blocks[BLOCK_FFN_DOWN]);
-    if (layer + 1 < b->stage->layer_count)
+    if (layer + 1 < b->layer_count)
         layer_end(b, layer, &down);
     else
         stage_end(b, layer, &down);
+}
+
+/* A stage may begin and end inside a layer. */
+static void layer_walk(struct pass_builder *b, int32_t layer)
+{
+    const struct pass_owners *owners = owners_of(b, layer);
+
+    b->layer = b->first_layer + layer;
+    if (has_block(owners, BLOCK_ATTN))
+        attn_walk(b, owners);
+    if (has_block(owners, BLOCK_PROJ))
+        proj_walk(b, layer);
+    if (has_block(owners, BLOCK_FFN_UP))
+        up_walk(b, owners);
+    if (has_block(owners, BLOCK_FFN_DOWN))
+        down_walk(b, layer);
 }
 
 /* ---- the stage ---- */
@@ -267,13 +325,37 @@ static void segment_end(struct pass_builder *b, int32_t repeats)
     b->segment_first = pass->step_count;
 }
 
+/* All of one kind of units is on the first device, where a border is crossed. */
+static struct pass_layout units_at_border(struct pass_builder *b, int64_t count, int64_t unit_bytes)
+{
+    struct pass_share *place = arena_alloc(b->arena, sizeof *place);
+
+    *place = (struct pass_share){ .end = count, .range = { 0, 1, 1 } };
+    return (struct pass_layout){ PASS_FORM_UNITS, 1, place, unit_bytes };
+}
+
+/* The stage begins with the half of a sum: what attention or the FFN's first half has made comes
+ * in, and beside it the residual. */
+static bool is_inside(struct pass_builder *b)
+{
+    const struct pass_owners *first = owners_of(b, 0);
+
+    if (has_block(first, BLOCK_ATTN) ||
+        (!has_block(first, BLOCK_PROJ) && has_block(first, BLOCK_FFN_UP)))
+        return false;
+    b->made = has_block(first, BLOCK_PROJ)
+                  ? units_at_border(b, b->model->heads, head_bytes(b))
+                  : units_at_border(b, b->model->ffn_hidden, PASS_VALUE_BYTES);
+    return true;
+}
+
 static void stage_begin(struct pass_builder *b)
 {
     struct pass_layout in = pass_one(b, 0), first;
 
     b->layer = -1;
     b->residual = in;
-    compute_codec(b, &in, b->stage->decode_value_ps);
+    compute_codec(b, &in, &b->stage->in, b->stage->decode_value_ps);
     if (b->stage->has_embed) {
         struct pass_layout embed = pass_set(b, PASS_FORM_COPIES, &b->ends.blocks[BLOCK_EMBED]);
 
@@ -281,7 +363,7 @@ static void stage_begin(struct pass_builder *b)
         compute_block(b, BLOCK_EMBED, &b->ends.blocks[BLOCK_EMBED]);
         b->residual = embed;
     }
-    if (b->stage->layer_count > 0) {
+    if (b->layer_count > 0 && !is_inside(b)) {
         b->layer = b->first_layer;
         first = first_conn(b, 0);
         pass_convert_activation(b, &b->residual, &first);
@@ -293,7 +375,7 @@ static void stage_begin(struct pass_builder *b)
 
 static bool is_same_layer(const struct pass_builder *b, int32_t a, int32_t c)
 {
-    int32_t last = b->stage->layer_count - 1;
+    int32_t last = b->layer_count - 1;
 
     return c <= last && pass_owners_equal(owners_of(b, a), owners_of(b, c));
 }
@@ -302,7 +384,7 @@ static bool is_same_layer(const struct pass_builder *b, int32_t a, int32_t c)
  * those behind. */
 static void layers_walk(struct pass_builder *b)
 {
-    int32_t count = b->stage->layer_count, repeats;
+    int32_t count = b->layer_count, repeats;
 
     for (int32_t layer = 0; layer < count; layer += repeats) {
         layer_walk(b, layer);
@@ -326,6 +408,19 @@ static struct pass_layout last_row(struct pass_builder *b)
                                                 : *residual;
 }
 
+/* The sum comes to the first device; inside a layer so do its two halves. */
+static void border_cross(struct pass_builder *b, const struct pass_layout *out)
+{
+    if (b->stage->out.residual_values > 0) {
+        int64_t bytes = PASS_VALUE_BYTES * (int64_t)b->stage->out.output_values;
+        int64_t count = bytes / b->made.unit_bytes;
+        struct pass_layout all = units_at_border(b, count, b->made.unit_bytes);
+
+        pass_convert(b, &b->made, &all, 0, false);
+    }
+    pass_convert_activation(b, &b->residual, out);
+}
+
 static void stage_leave(struct pass_builder *b)
 {
     const struct pass_shares *shares = &b->ends.blocks[BLOCK_LM_HEAD];
@@ -343,8 +438,8 @@ static void stage_leave(struct pass_builder *b)
                                BEST_BYTES, true);
         pass_convert(b, &best, &out, TOKEN_BYTES, true);
     } else {
-        pass_convert_activation(b, &b->residual, &out);
-        compute_codec(b, &out, b->stage->encode_value_ps);
+        border_cross(b, &out);
+        compute_codec(b, &out, &b->stage->out, b->stage->encode_value_ps);
     }
     segment_end(b, 1);
 }
@@ -359,13 +454,19 @@ const struct pass *pass_compile(struct arena *arena, const struct plan_stage *st
                               .options = options,
                               .pass = pass,
                               .first_layer = -1 };
+    int32_t last_layer = -1;
 
-    for (int i = 0; i < stage->slice_count; i++)
-        if (stage->slices[i].layer_first >= 0 &&
-            (b.first_layer < 0 || stage->slices[i].layer_first < b.first_layer))
-            b.first_layer = stage->slices[i].layer_first;
-    b.owners = arena_array(arena, (size_t)stage->layer_count + 1, sizeof *b.owners);
-    for (int32_t i = 0; i < stage->layer_count; i++)
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+
+        if (slice->layer_first >= 0 && (b.first_layer < 0 || slice->layer_first < b.first_layer))
+            b.first_layer = slice->layer_first;
+        if (slice->layer_first >= 0 && slice->layer_last > last_layer)
+            last_layer = slice->layer_last;
+    }
+    b.layer_count = b.first_layer < 0 ? 0 : last_layer - b.first_layer + 1;
+    b.owners = arena_array(arena, (size_t)b.layer_count + 1, sizeof *b.owners);
+    for (int32_t i = 0; i < b.layer_count; i++)
         pass_owners_find(arena, stage, model, b.first_layer + i, &b.owners[i]);
     pass_owners_find(arena, stage, model, -1, &b.ends);
     stage_begin(&b);

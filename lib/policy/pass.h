@@ -66,9 +66,9 @@ struct pass_term {
     const struct model *model; /* with the heads, columns and rows of this device alone */
     enum model_block block;
     int32_t norms, adds;
-    int64_t value_ps; /* for each element of the hidden state: to code or restore what crosses the
-                       * borders of the stage in fewer bits */
-    int32_t layer;    /* the first that it is of, for messages; -1 = none */
+    int64_t row_ps; /* for each row: to code or restore what crosses the borders of the stage in
+                     * fewer bits */
+    int32_t layer;  /* the first that it is of, for messages; -1 = none */
 };
 
 #define PASS_MAX_TERMS 8

@@ -33,10 +33,12 @@ struct pass_builder {
     int32_t step_room, piece_room, member_room, message_room, segment_room;
     int32_t segment_first;      /* step */
     int32_t first_layer;        /* of the stage; -1 = it has none */
+    int32_t layer_count;        /* those included of which it has some blocks alone */
     int32_t layer;              /* being walked; -1 = the ends */
     struct pass_owners *owners; /* by layer of the stage */
     struct pass_owners ends;
     struct pass_layout residual;
+    struct pass_layout made; /* heads or columns, by the last attn or ffn_up */
 };
 
 #define PASS_MAKE_ROOM(builder, items, count, room)                                                \

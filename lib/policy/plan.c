@@ -437,19 +437,19 @@ static bool check_model(const struct builder *b, const struct plan_replica *repl
 {
     const struct placement_row **rows = arena_array(b->arena, (size_t)count, sizeof *rows);
     int32_t *devices = arena_array(b->arena, (size_t)count, sizeof *devices);
-    struct slices_replica slices = { .placement = b->placement,
-                                     .rows = rows,
-                                     .devices = devices,
-                                     .row_count = count,
-                                     .model = b->services[replica->service].model,
-                                     .stages = stages,
-                                     .stage_count = replica->stage_count };
+    struct slices_chain chain = { .placement = b->placement,
+                                  .rows = rows,
+                                  .devices = devices,
+                                  .row_count = count,
+                                  .model = b->services[replica->service].model,
+                                  .stages = stages,
+                                  .stage_count = replica->stage_count };
 
     for (int i = 0; i < count; i++) {
         rows[i] = placed[i].row;
         devices[i] = placed[i].device;
     }
-    return slices_build(b->arena, &slices, err);
+    return slices_build(b->arena, &chain, err);
 }
 
 /* What each stage sends to the next one in few bits, and what that takes their devices. */

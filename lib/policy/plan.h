@@ -27,7 +27,14 @@ struct plan_slice {                  /* consecutive layers, or embed / lm_head, 
     int32_t device;                  /* index into cluster.devices */
     /* parts of each of these blocks, as in the row; part_of 0 or 1 = whole */
     int32_t part_first, part_last, part_of;
-    bool is_implied; /* conn that no row names, on the first device of the layer's attention */
+    int32_t norms, adds; /* of a layer, where blocks has conn */
+    bool
+        is_implied; /* conn that no row names: with the first device of the block behind its norm */
+};
+
+struct plan_border { /* f32 values of a token that go from one stage to the next */
+    int32_t output_values;
+    int32_t residual_values; /* inside a layer: what that will be added to; 0 = nothing pending */
 };
 
 struct plan_stage {
@@ -42,7 +49,9 @@ struct plan_stage {
     int slice_count;
     const struct plan_slice *slices;
     bool has_embed, has_lm_head;
-    int32_t layer_count; /* layers whose attention is here: they hold KV cache */
+    int32_t layer_count;        /* layers whose attention is here: they hold KV cache */
+    struct plan_border in, out; /* of a model; in is 0 of the first stage, out of no matter of the
+                                 * last */
     /* a profiled black box; NULL for slices. Stages exec_first..exec_last of it run in turn */
     const char *executable;
     int32_t exec_first, exec_last;
@@ -135,13 +144,22 @@ int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage
 /* Activations that the stage's slices on the device have at once in such a step. */
 int64_t plan_stage_work_bytes(const struct plan *plan, const struct plan_stage *stage,
                               int32_t device, const struct model_step *step);
+/* How often a step runs each block, and each norm and addition of conn. */
+struct plan_counts {
+    int64_t layers[BLOCK_COUNT];
+    int64_t norms, adds;
+};
+struct plan_counts plan_stage_counts(const struct plan_stage *stage); /* on one device */
+/* What coding and restoring what crosses its borders takes for each new token. */
+int64_t plan_stage_codec_ps(const struct plan_stage *stage);
 /* KV cache of one token in this stage; on one of its devices. */
 int64_t plan_stage_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage);
 int64_t plan_device_kv_bytes_per_token(const struct plan *plan, const struct plan_stage *stage,
                                        int32_t device);
 /* Bytes that a stage receives for a step of new_tokens: token ids (4 bytes each) into stage 0, else
- * activations, in the bits of the stage before it; and what the last stage sends back (one token
- * id). 0 behind a stage of an executable: its cost table states output_bytes. */
+ * what crosses its border, in the bits of the stage before it, output and residual each as a tensor
+ * of its own; and what the last stage sends back (one token id). 0 behind a stage of an executable:
+ * its cost table states output_bytes. */
 int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage,
                          int32_t new_tokens);
 int64_t plan_result_bytes(const struct plan *plan, const struct plan_replica *replica);

@@ -138,10 +138,14 @@ static int64_t slice_weight_bytes(const struct model *model, const struct plan_s
     int64_t layers = slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
     int64_t bytes = 0;
 
-    for (int block = 0; block < BLOCK_COUNT; block++)
+    for (int block = 0; block < BLOCK_COUNT; block++) {
+        int64_t one = model_part_weight_bytes(model, (enum model_block)block, part_of(slice));
+
+        if (block == BLOCK_CONN)
+            one = one / 2 * slice->norms;
         if (slice->blocks & 1u << block)
-            bytes +=
-                layers * model_part_weight_bytes(model, (enum model_block)block, part_of(slice));
+            bytes += layers * one;
+    }
     return bytes;
 }
 
@@ -216,6 +220,34 @@ int64_t plan_device_kv_bytes_per_token(const struct plan *plan, const struct pla
     return bytes;
 }
 
+struct plan_counts plan_stage_counts(const struct plan_stage *stage)
+{
+    struct plan_counts counts = { { 0 }, 0, 0 };
+
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+        int64_t layers = slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
+
+        for (int block = 0; block < BLOCK_COUNT; block++)
+            if (slice->blocks & 1u << block)
+                counts.layers[block] += layers;
+        counts.norms += layers * slice->norms;
+        counts.adds += layers * slice->adds;
+    }
+    return counts;
+}
+
+int64_t plan_stage_codec_ps(const struct plan_stage *stage)
+{
+    return stage->encode_value_ps * (stage->out.output_values + stage->out.residual_values) +
+           stage->decode_value_ps * (stage->in.output_values + stage->in.residual_values);
+}
+
+static int64_t tensor_bytes(int64_t row_values, int32_t rows, int32_t wire_bits)
+{
+    return row_values > 0 ? quantise_bytes(rows * row_values, wire_bits) : 0;
+}
+
 int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage,
                          int32_t new_tokens)
 {
@@ -223,8 +255,8 @@ int64_t plan_input_bytes(const struct plan *plan, const struct plan_stage *stage
 
     if (stage->number == 0)
         return (int64_t)TOKEN_BYTES * new_tokens;
-    return model ? quantise_bytes(model_activation_bytes(model, new_tokens) / QUANTISE_VALUE_BYTES,
-                                  stage->wire_bits_in)
+    return model ? tensor_bytes(stage->in.output_values, new_tokens, stage->wire_bits_in) +
+                       tensor_bytes(stage->in.residual_values, new_tokens, stage->wire_bits_in)
                  : 0;
 }
 

@@ -170,17 +170,23 @@ static bool add_op(const struct owner *owner, const struct model_op *op, int64_t
     return true;
 }
 
-/* One block of one layer; all layers of a model cost the same. */
-static bool add_block(const struct owner *owner, enum model_block block, int64_t layers,
-                      const struct key *key, struct sum *sum, struct err *err)
+/* A block of all its layers; all layers of a model cost the same. */
+static bool add_block(const struct owner *owner, enum model_block block,
+                      const struct plan_counts *counts, const struct key *key, struct sum *sum,
+                      struct err *err)
 {
     struct model_op ops[MODEL_MAX_OPS];
     int count =
         model_batch_ops(owner->model, block, key->batch, key->new_tokens, key->past_tokens, ops);
 
-    for (int i = 0; i < count; i++)
-        if (!add_op(owner, &ops[i], layers * ops[i].count, sum, err))
+    for (int i = 0; i < count; i++) {
+        int64_t times = counts->layers[block] * ops[i].count;
+
+        if (block == BLOCK_CONN)
+            times = ops[i].op == OP_NORM ? counts->norms : counts->adds;
+        if (times > 0 && !add_op(owner, &ops[i], times, sum, err))
             return false;
+    }
     return true;
 }
 
@@ -205,28 +211,13 @@ static bool add_term(const struct owner *owner, const struct pass_term *term, co
 static bool add_slices(const struct owner *owner, const struct plan_stage *stage,
                        const struct key *key, struct sum *sum, struct err *err)
 {
-    int64_t layers[BLOCK_COUNT] = { 0 };
+    const struct plan_counts counts = plan_stage_counts(stage);
 
-    for (int i = 0; i < stage->slice_count; i++) {
-        const struct plan_slice *slice = &stage->slices[i];
-
-        for (int block = 0; block < BLOCK_COUNT; block++)
-            if (slice->blocks & 1u << block)
-                layers[block] +=
-                    slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
-    }
     for (int block = 0; block < BLOCK_COUNT; block++)
-        if (layers[block] > 0 &&
-            !add_block(owner, (enum model_block)block, layers[block], key, sum, err))
+        if (counts.layers[block] > 0 &&
+            !add_block(owner, (enum model_block)block, &counts, key, sum, err))
             return false;
     return true;
-}
-
-/* What the stage receives and what it sends has a value for each element of the hidden state. */
-static bool add_codec(const struct model *model, int64_t value_ps, int64_t new_tokens,
-                      struct sum *sum, struct err *err)
-{
-    return add_product(value_ps, new_tokens * model->hidden, &sum->time_ps, err);
 }
 
 void price_use_kappa(struct price *price)
@@ -278,11 +269,11 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
     }
     if (price->has_kappa)
         apply_kappa(price, owner, key, &sum.time_ps);
-    if (stage && !add_codec(owner->model, stage->encode_value_ps + stage->decode_value_ps,
-                            (int64_t)key->batch * key->new_tokens, &sum, err))
+    if (stage && !add_product(plan_stage_codec_ps(stage), (int64_t)key->batch * key->new_tokens,
+                              &sum.time_ps, err))
         return NULL;
     for (int i = 0; piece && i < piece->term_count; i++)
-        if (!add_codec(owner->model, piece->terms[i].value_ps, key->new_tokens, &sum, err))
+        if (!add_product(piece->terms[i].row_ps, key->new_tokens, &sum.time_ps, err))
             return NULL;
     make_room(price);
     slot = find_slot(price, key);

@@ -7,53 +7,28 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
-#include "lib/format/model.h"
-#include "lib/format/placement.h"
 #include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
+#include "lib/policy/slices_internal.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-
-#define LAYER_BLOCKS                                                                               \
-    (1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN |             \
-     1u << BLOCK_CONN)
-#define END_BLOCKS (1u << BLOCK_EMBED | 1u << BLOCK_LM_HEAD)
 
 struct fraction {
     int64_t part, of;
 };
 
-/* A row that holds a part of a block of a layer; those of one block stand in order of their parts.
- */
-struct claim {
-    const struct placement_row *row;
-    struct claim *next;
-};
-
-/* Claims of each block of each layer; NULL = nobody's yet. embed and lm_head belong to no layer and
- * stand under layer 0. */
-struct holders {
-    struct arena *arena;
-    const struct slices_replica *replica;
-    struct claim **claims; /* layers * BLOCK_COUNT */
-};
-
-static struct claim **holder(const struct holders *holders, int layer, int block)
+static const struct placement_row *first_row(const struct slices_holders *holders, int layer,
+                                             int block)
 {
-    return &holders->claims[layer * BLOCK_COUNT + block];
-}
-
-static const struct placement_row *first_row(const struct holders *holders, int layer, int block)
-{
-    const struct claim *claim = *holder(holders, layer, block);
+    const struct slices_claim *claim = slices_claims(holders, layer, block);
 
     return claim ? claim->row : NULL;
 }
 
 static bool is_layer_block(int block)
 {
-    return (LAYER_BLOCKS & 1u << block) != 0;
+    return (SLICES_LAYER_BLOCKS & 1u << block) != 0;
 }
 
 #define NAME_BYTES 48
@@ -79,15 +54,10 @@ static const char *parts_name(int64_t first, int64_t last, int64_t of, char text
     return text;
 }
 
-static bool is_whole(const struct placement_row *row)
-{
-    return row->part_first == 0 && row->part_last == row->part_of - 1;
-}
-
 /* The column that says most about where a row stands in the model. */
 static enum placement_column where(const struct placement_row *row)
 {
-    if (!is_whole(row))
+    if (!slices_is_whole(row))
         return PLACEMENT_PARTS;
     return row->layer_first >= 0 ? PLACEMENT_LAYERS : PLACEMENT_BLOCK;
 }
@@ -114,76 +84,73 @@ static bool overlaps(const struct placement_row *a, const struct placement_row *
     return is_before(start_of(a), end_of(b)) && is_before(start_of(b), end_of(a));
 }
 
-/* What a block divides into; 0 = it does not divide, 1 = into anything. */
-static int32_t unit_count(const struct model *model, int block, const char **units)
+/* What a block divides into; "" = rows of a matrix, tokens, or nothing. */
+static const char *units_of(const struct model *model, int block, int32_t *count)
 {
-    *units = "";
+    *count = 0;
     switch ((enum model_block)block) {
     case BLOCK_ATTN:
-        *units = model->kv_heads < model->heads ? "KV heads" : "heads";
-        return model->kv_heads;
+        *count = model->kv_heads;
+        return model->kv_heads < model->heads ? "KV heads" : "heads";
     case BLOCK_PROJ:
-        *units = "heads";
-        return model->heads;
+        *count = model->heads;
+        return "heads";
     case BLOCK_FFN_UP:
     case BLOCK_FFN_DOWN:
-        *units = "columns of the FFN";
-        return model->ffn_hidden;
+        *count = model->ffn_hidden;
+        return "columns of the FFN";
     case BLOCK_EMBED:
-        return 0;
-    case BLOCK_LM_HEAD: /* an encoder's pooler stays whole */
-        return model->kind == MODEL_ENCODER ? 0 : 1;
+    case BLOCK_LM_HEAD:
     case BLOCK_CONN:
     case BLOCK_COUNT:
         break;
     }
-    return 1;
+    return "";
 }
 
 /* Whether the parts that the row speaks of exist. */
-static bool check_parts(const struct holders *holders, const struct placement_row *row, int block,
-                        struct err *err)
+static bool check_parts(const struct slices_holders *holders, const struct placement_row *row,
+                        int block, struct err *err)
 {
-    const struct model *model = holders->replica->model;
-    const char *units;
-    int32_t count = unit_count(model, block, &units);
+    const struct placement *placement = holders->chain->placement;
+    const struct model *model = holders->chain->model;
+    int32_t count;
+    const char *units = units_of(model, block, &count);
 
-    if (is_whole(row))
+    if (slices_is_whole(row) || model_can_cut(model, (enum model_block)block, row->part_of))
         return true;
-    if (count == 0)
-        return placement_bad(holders->replica->placement, row, PLACEMENT_PARTS, err,
-                             "block %s of model '%s' is not divided", model_block_names[block],
-                             model->name);
-    if (count > 1 && count % row->part_of != 0)
-        return placement_bad(holders->replica->placement, row, PLACEMENT_PARTS, err,
+    if (count > 1)
+        return placement_bad(placement, row, PLACEMENT_PARTS, err,
                              "the %d %s of model '%s' do not divide into %d parts", count, units,
                              model->name, row->part_of);
-    if (count == 1 && units[0] != '\0')
-        return placement_bad(holders->replica->placement, row, PLACEMENT_PARTS, err,
+    if (count == 1)
+        return placement_bad(placement, row, PLACEMENT_PARTS, err,
                              "block %s of model '%s' has one of its %s and is not divided",
                              model_block_names[block], model->name, units);
-    if (block == BLOCK_LM_HEAD && row->part_of > model->vocab)
-        return placement_bad(holders->replica->placement, row, PLACEMENT_PARTS, err,
+    if (block == BLOCK_LM_HEAD && model->kind != MODEL_ENCODER)
+        return placement_bad(placement, row, PLACEMENT_PARTS, err,
                              "the output matrix of model '%s' has %d rows", model->name,
                              model->vocab);
-    return true;
+    return placement_bad(placement, row, PLACEMENT_PARTS, err,
+                         "block %s of model '%s' is not divided", model_block_names[block],
+                         model->name);
 }
 
 /* ---- claims ---- */
 
-static bool claimed_twice(const struct holders *holders, const struct placement_row *row,
+static bool claimed_twice(const struct slices_holders *holders, const struct placement_row *row,
                           const struct placement_row *other, int layer, int block, struct err *err)
 {
     const struct placement_row *first = row->line < other->line ? row : other;
     const struct placement_row *second = first == row ? other : row;
     char name[NAME_BYTES], parts[PARTS_BYTES], taken[PARTS_BYTES];
 
-    if (is_whole(row) && is_whole(other))
-        return placement_bad(holders->replica->placement, row, where(row), err,
+    if (slices_is_whole(row) && slices_is_whole(other))
+        return placement_bad(holders->chain->placement, row, where(row), err,
                              "%s is placed twice in replica %d of '%s', first in line %ld",
                              block_name(layer, block, name), row->replica, row->service,
                              other->line);
-    return placement_bad(holders->replica->placement, second, PLACEMENT_PARTS, err,
+    return placement_bad(holders->chain->placement, second, PLACEMENT_PARTS, err,
                          "%s: %s of this row and %s of line %ld overlap in replica %d of '%s'",
                          block_name(layer, block, name),
                          parts_name(second->part_first, second->part_last, second->part_of, parts),
@@ -191,11 +158,17 @@ static bool claimed_twice(const struct holders *holders, const struct placement_
                          first->line, row->replica, row->service);
 }
 
-static bool claim_block(const struct holders *holders, const struct placement_row *row, int layer,
-                        int block, struct err *err)
+static bool claim_block(const struct slices_holders *holders, const struct placement_row *row,
+                        int layer, int block, struct err *err)
 {
-    struct claim **place = holder(holders, layer, block), *added;
+    struct slices_claim **place = &holders->claims[layer * BLOCK_COUNT + block], *added;
+    struct slices_claim **last = &holders->lasts[layer * BLOCK_COUNT + block];
 
+    if (*last && !is_before(start_of(row), start_of((*last)->row))) { /* rows stand in order */
+        if (overlaps((*last)->row, row))
+            return claimed_twice(holders, row, (*last)->row, layer, block, err);
+        place = &(*last)->next;
+    }
     while (*place && !is_before(start_of(row), start_of((*place)->row))) {
         if (overlaps((*place)->row, row))
             return claimed_twice(holders, row, (*place)->row, layer, block, err);
@@ -204,20 +177,22 @@ static bool claim_block(const struct holders *holders, const struct placement_ro
     if (*place && overlaps((*place)->row, row))
         return claimed_twice(holders, row, (*place)->row, layer, block, err);
     added = arena_alloc(holders->arena, sizeof *added);
-    *added = (struct claim){ row, *place };
+    *added = (struct slices_claim){ row, *place };
     *place = added;
+    if (!added->next)
+        *last = added;
     return true;
 }
 
-static bool claim_row(const struct holders *holders, const struct placement_row *row,
+static bool claim_row(const struct slices_holders *holders, const struct placement_row *row,
                       struct err *err)
 {
-    const struct model *model = holders->replica->model;
+    const struct model *model = holders->chain->model;
     int first = row->layer_first < 0 ? 0 : row->layer_first;
     int last = row->layer_first < 0 ? model->layers - 1 : row->layer_last;
 
     if (row->layer_last >= model->layers)
-        return placement_bad(holders->replica->placement, row, PLACEMENT_LAYERS, err,
+        return placement_bad(holders->chain->placement, row, PLACEMENT_LAYERS, err,
                              "model '%s' has layers 0 to %d", model->name, model->layers - 1);
     for (int block = 0; block < BLOCK_COUNT; block++) {
         if (!(row->blocks & 1u << block))
@@ -250,33 +225,34 @@ static int64_t common_divisor(int64_t a, int64_t b)
 }
 
 /* from < to: nobody holds what lies between. */
-static bool hole(const struct holders *holders, int layer, int block, struct fraction from,
+static bool hole(const struct slices_holders *holders, int layer, int block, struct fraction from,
                  struct fraction to, struct err *err)
 {
-    const struct placement_row *first = holders->replica->rows[0];
+    const struct placement_row *first = holders->chain->rows[0];
     int64_t of = from.of / common_divisor(from.of, to.of) * to.of;
     int64_t first_part = from.part * (of / from.of), last_part = to.part * (of / to.of) - 1;
     char name[NAME_BYTES], parts[PARTS_BYTES];
 
-    return placement_bad(
-        holders->replica->placement, first, PLACEMENT_REPLICA, err,
-        "%s: %s of model '%s' %s placed nowhere in this replica of '%s'",
-        block_name(layer, block, name), parts_name(first_part, last_part, of, parts),
-        holders->replica->model->name, first_part == last_part ? "is" : "are", first->service);
+    return placement_bad(holders->chain->placement, first, PLACEMENT_REPLICA, err,
+                         "%s: %s of model '%s' %s placed nowhere in this replica of '%s'",
+                         block_name(layer, block, name),
+                         parts_name(first_part, last_part, of, parts), holders->chain->model->name,
+                         first_part == last_part ? "is" : "are", first->service);
 }
 
-static bool check_there(const struct holders *holders, int layer, int block, struct err *err)
+static bool check_there(const struct slices_holders *holders, int layer, int block, struct err *err)
 {
-    const struct placement_row *first = holders->replica->rows[0];
+    const struct placement_row *first = holders->chain->rows[0];
     struct fraction end = { 0, 1 }, whole = { 1, 1 };
     char name[NAME_BYTES];
 
-    if (!*holder(holders, layer, block))
-        return placement_bad(holders->replica->placement, first, PLACEMENT_REPLICA, err,
+    if (!slices_claims(holders, layer, block))
+        return placement_bad(holders->chain->placement, first, PLACEMENT_REPLICA, err,
                              "%s of model '%s' is placed nowhere in this replica of '%s'",
-                             block_name(layer, block, name), holders->replica->model->name,
+                             block_name(layer, block, name), holders->chain->model->name,
                              first->service);
-    for (const struct claim *claim = *holder(holders, layer, block); claim; claim = claim->next) {
+    for (const struct slices_claim *claim = slices_claims(holders, layer, block); claim;
+         claim = claim->next) {
         if (is_before(end, start_of(claim->row)))
             return hole(holders, layer, block, end, start_of(claim->row), err);
         end = end_of(claim->row);
@@ -286,22 +262,22 @@ static bool check_there(const struct holders *holders, int layer, int block, str
 
 /* Rows of conn that cut the sequence cut it in one way, and give a device tokens that follow each
  * other. */
-static bool check_sequence(const struct holders *holders, int layer, struct err *err)
+static bool check_sequence(const struct slices_holders *holders, int layer, struct err *err)
 {
-    const struct claim *first = *holder(holders, layer, BLOCK_CONN);
+    const struct slices_claim *first = slices_claims(holders, layer, BLOCK_CONN);
 
-    for (const struct claim *claim = first; claim; claim = claim->next) {
+    for (const struct slices_claim *claim = first; claim; claim = claim->next) {
         if (claim->row->part_of != first->row->part_of)
             return placement_bad(
-                holders->replica->placement, claim->row, PLACEMENT_PARTS, err,
+                holders->chain->placement, claim->row, PLACEMENT_PARTS, err,
                 "line %ld cuts conn of layer %d into %d parts: the rows of a layer "
                 "cut the sequence in one way",
                 first->row->line, layer, first->row->part_of);
-        for (const struct claim *other = claim->next ? claim->next->next : NULL; other;
+        for (const struct slices_claim *other = claim->next ? claim->next->next : NULL; other;
              other = other->next)
             if (strcmp(other->row->device, claim->row->device) == 0 &&
                 strcmp(claim->next->row->device, claim->row->device) != 0)
-                return placement_bad(holders->replica->placement, other->row, PLACEMENT_PARTS, err,
+                return placement_bad(holders->chain->placement, other->row, PLACEMENT_PARTS, err,
                                      "line %ld gives the device other tokens of conn of layer %d: "
                                      "those of a device must follow each other",
                                      claim->row->line, layer);
@@ -309,195 +285,120 @@ static bool check_sequence(const struct holders *holders, int layer, struct err 
     return true;
 }
 
-/* All there, and in one stage: what crosses the border between stages is then one activation. */
-static bool check_layer(const struct holders *holders, int layer, struct err *err)
+static bool check_layer(const struct slices_holders *holders, int layer, struct err *err)
 {
-    int32_t stage;
-
     for (int block = 0; block < BLOCK_COUNT; block++)
-        if (is_layer_block(block) && (block != BLOCK_CONN || *holder(holders, layer, BLOCK_CONN)) &&
+        if (is_layer_block(block) &&
+            (block != BLOCK_CONN || slices_claims(holders, layer, BLOCK_CONN)) &&
             !check_there(holders, layer, block, err))
             return false;
-    if (!check_sequence(holders, layer, err))
-        return false;
-    stage = first_row(holders, layer, BLOCK_ATTN)->stage;
-    for (int block = 0; block < BLOCK_COUNT; block++) {
-        if (!is_layer_block(block))
-            continue;
-        for (const struct claim *claim = *holder(holders, layer, block); claim; claim = claim->next)
-            if (claim->row->stage != stage)
-                return placement_bad(holders->replica->placement, claim->row, PLACEMENT_STAGE, err,
-                                     "layer %d has block %s here and block attn in stage %d: this "
-                                     "version keeps a layer in one stage",
-                                     layer, model_block_names[block], stage);
-    }
+    return check_sequence(holders, layer, err);
+}
+
+/* ---- order ---- */
+
+/* The parts of a block in one stage: a stage is as far as a step has come. */
+static bool check_one_stage(const struct slices_holders *holders, int layer, int block,
+                            struct err *err)
+{
+    const struct slices_claim *first = slices_claims(holders, layer, block);
+    char name[NAME_BYTES];
+
+    for (const struct slices_claim *claim = first; claim; claim = claim->next)
+        if (claim->row->stage != first->row->stage)
+            return placement_bad(holders->chain->placement, claim->row, PLACEMENT_STAGE, err,
+                                 "%s has parts here and in stage %d (line %ld): the parts of a "
+                                 "block are in one stage",
+                                 block_name(layer, block, name), first->row->stage,
+                                 first->row->line);
     return true;
 }
 
-static bool check_order(const struct holders *holders, struct err *err)
+/* Norms and residuals of a layer that several stages share go with a block of one of them. */
+static bool check_conn(const struct slices_holders *holders, int layer, struct err *err)
 {
-    const struct slices_replica *replica = holders->replica;
-    const struct placement_row *embed = first_row(holders, 0, BLOCK_EMBED);
+    const struct placement_row *conn = first_row(holders, layer, BLOCK_CONN);
 
-    assert(embed && *holder(holders, 0, BLOCK_LM_HEAD)); /* check_there has found both */
-    for (int layer = 1; layer < replica->model->layers; layer++) {
-        const struct placement_row *before = first_row(holders, layer - 1, BLOCK_ATTN);
-        const struct placement_row *row = first_row(holders, layer, BLOCK_ATTN);
+    if (!conn)
+        return true;
+    for (int block = BLOCK_ATTN; block <= BLOCK_FFN_DOWN; block++)
+        if (first_row(holders, layer, block)->stage == conn->stage)
+            return true;
+    return placement_bad(holders->chain->placement, conn, PLACEMENT_STAGE, err,
+                         "layer %d, block conn is here without any other block of the layer",
+                         layer);
+}
 
-        if (row->stage < before->stage)
-            return placement_bad(replica->placement, before, PLACEMENT_STAGE, err,
-                                 "layer %d is here, after layer %d in stage %d: stages must hold "
-                                 "the layers in order",
-                                 layer - 1, layer, row->stage);
+/* Blocks in model order: attn, proj, ffn_up, ffn_down, and the layers one after the other. */
+static bool check_order(const struct slices_holders *holders, struct err *err)
+{
+    const struct slices_chain *chain = holders->chain;
+    const struct placement_row *embed = first_row(holders, 0, BLOCK_EMBED), *before = NULL;
+    const struct placement_row *head = first_row(holders, 0, BLOCK_LM_HEAD);
+    char name[NAME_BYTES], next[NAME_BYTES];
+
+    assert(embed && head); /* check_there has found both */
+    for (int layer = 0; layer < chain->model->layers; layer++) {
+        for (int block = BLOCK_ATTN; block <= BLOCK_CONN; block++)
+            if (!check_one_stage(holders, layer, block, err))
+                return false;
+        for (int block = BLOCK_ATTN; block <= BLOCK_FFN_DOWN; block++) {
+            const struct placement_row *row = first_row(holders, layer, block);
+
+            if (before && row->stage < before->stage)
+                return placement_bad(
+                    chain->placement, before, PLACEMENT_STAGE, err,
+                    "%s is here, after %s in stage %d: stages must hold the blocks in model order",
+                    block_name(block > BLOCK_ATTN ? layer : layer - 1,
+                               block > BLOCK_ATTN ? block - 1 : BLOCK_FFN_DOWN, name),
+                    block_name(layer, block, next), row->stage);
+            before = row;
+        }
+        if (!check_conn(holders, layer, err))
+            return false;
     }
     if (embed->stage != 0)
-        return placement_bad(replica->placement, embed, PLACEMENT_STAGE, err,
+        return placement_bad(chain->placement, embed, PLACEMENT_STAGE, err,
                              "block embed must be in stage 0");
-    for (const struct claim *claim = *holder(holders, 0, BLOCK_LM_HEAD); claim; claim = claim->next)
-        if (claim->row->stage != replica->stage_count - 1)
-            return placement_bad(replica->placement, claim->row, PLACEMENT_STAGE, err,
+    for (const struct slices_claim *claim = slices_claims(holders, 0, BLOCK_LM_HEAD); claim;
+         claim = claim->next)
+        if (claim->row->stage != chain->stage_count - 1)
+            return placement_bad(chain->placement, claim->row, PLACEMENT_STAGE, err,
                                  "block lm_head must be in the last stage, %d",
-                                 replica->stage_count - 1);
+                                 chain->stage_count - 1);
     return true;
-}
-
-/* ---- slices ---- */
-
-static void add_slice(struct plan_stage *stage, struct plan_slice *slices, unsigned blocks,
-                      int32_t layer_first, int32_t layer_last, int32_t device)
-{
-    slices[stage->slice_count++] = (struct plan_slice){ .blocks = blocks,
-                                                        .layer_first = layer_first,
-                                                        .layer_last = layer_last,
-                                                        .device = device,
-                                                        .part_of = 1 };
-}
-
-/* All of the stage on its only device, however its rows cut it. */
-static void fill_whole(struct arena *arena, struct plan_stage *stage, int32_t first, int32_t last)
-{
-    struct plan_slice *slices = arena_array(arena, 3, sizeof *slices);
-    int32_t device = stage->devices[0];
-
-    stage->slices = slices;
-    if (stage->has_embed)
-        add_slice(stage, slices, 1u << BLOCK_EMBED, -1, -1, device);
-    if (first >= 0)
-        add_slice(stage, slices, LAYER_BLOCKS, first, last, device);
-    if (stage->has_lm_head)
-        add_slice(stage, slices, 1u << BLOCK_LM_HEAD, -1, -1, device);
-}
-
-static void add_row(struct plan_stage *stage, struct plan_slice *slices, const struct model *model,
-                    const struct placement_row *row, int32_t device)
-{
-    int first = stage->slice_count;
-
-    if (row->blocks & END_BLOCKS)
-        add_slice(stage, slices, row->blocks & END_BLOCKS, -1, -1, device);
-    if (row->blocks & LAYER_BLOCKS)
-        add_slice(stage, slices, row->blocks & LAYER_BLOCKS,
-                  row->layer_first < 0 ? 0 : row->layer_first,
-                  row->layer_first < 0 ? model->layers - 1 : row->layer_last, device);
-    for (int i = first; i < stage->slice_count && !is_whole(row); i++) {
-        slices[i].part_first = row->part_first;
-        slices[i].part_last = row->part_last;
-        slices[i].part_of = row->part_of;
-    }
-}
-
-/* The first of the stage's devices, in its order, that holds some of the layer's attention. */
-static int32_t first_device(const struct plan_stage *stage, const struct plan_slice *slices,
-                            int count, int32_t layer)
-{
-    for (int k = 0; k < stage->device_count; k++)
-        for (int i = 0; i < count; i++)
-            if (slices[i].device == stage->devices[k] && (slices[i].blocks & 1u << BLOCK_ATTN) &&
-                slices[i].layer_first <= layer && layer <= slices[i].layer_last)
-                return stage->devices[k];
-    assert(false);
-    return -1;
-}
-
-static void fill_sliced(const struct holders *holders, struct plan_stage *stage, int32_t first,
-                        int32_t last)
-{
-    const struct slices_replica *replica = holders->replica;
-    size_t room = 2 * (size_t)replica->row_count + (size_t)(last - first + 1);
-    struct plan_slice *slices = arena_array(holders->arena, room, sizeof *slices);
-    int row_slices;
-
-    stage->slices = slices;
-    for (int i = 0; i < replica->row_count; i++)
-        if (replica->rows[i]->stage == stage->number)
-            add_row(stage, slices, replica->model, replica->rows[i], replica->devices[i]);
-    row_slices = stage->slice_count;
-    for (int32_t layer = first; first >= 0 && layer <= last; layer++) {
-        struct plan_slice *before = &slices[stage->slice_count - 1];
-        int32_t device;
-
-        if (*holder(holders, layer, BLOCK_CONN))
-            continue;
-        device = first_device(stage, slices, row_slices, layer);
-        if (before->is_implied && before->device == device && before->layer_last == layer - 1) {
-            before->layer_last = layer;
-            continue;
-        }
-        add_slice(stage, slices, 1u << BLOCK_CONN, layer, layer, device);
-        slices[stage->slice_count - 1].is_implied = true;
-    }
-}
-
-static void fill_stage(const struct holders *holders, struct plan_stage *stage)
-{
-    const struct model *model = holders->replica->model;
-    int32_t first = -1, last = -1;
-
-    for (int32_t layer = 0; layer < model->layers; layer++) {
-        if (first_row(holders, layer, BLOCK_ATTN)->stage != stage->number)
-            continue;
-        first = first < 0 ? layer : first;
-        last = layer;
-    }
-    stage->has_embed = stage->number == 0;
-    stage->has_lm_head = stage->number == holders->replica->stage_count - 1;
-    stage->layer_count = first < 0 ? 0 : last - first + 1;
-    if (stage->device_count == 1)
-        fill_whole(holders->arena, stage, first, last);
-    else
-        fill_sliced(holders, stage, first, last);
 }
 
 /* Who talks to whom grows with the square of the devices. */
-static bool check_devices(const struct slices_replica *replica, struct err *err)
+static bool check_devices(const struct slices_chain *chain, struct err *err)
 {
-    for (int i = 0; i < replica->stage_count; i++)
-        if (replica->stages[i].device_count > PASS_MAX_DEVICES)
-            return placement_bad(replica->placement, replica->stages[i].row, PLACEMENT_STAGE, err,
+    for (int i = 0; i < chain->stage_count; i++)
+        if (chain->stages[i].device_count > PASS_MAX_DEVICES)
+            return placement_bad(chain->placement, chain->stages[i].row, PLACEMENT_STAGE, err,
                                  "it stands on %d devices: at most %d for a stage of a model",
-                                 replica->stages[i].device_count, PASS_MAX_DEVICES);
+                                 chain->stages[i].device_count, PASS_MAX_DEVICES);
     return true;
 }
 
-bool slices_build(struct arena *arena, const struct slices_replica *replica, struct err *err)
+bool slices_build(struct arena *arena, const struct slices_chain *chain, struct err *err)
 {
-    struct holders holders = { arena, replica, NULL };
+    size_t count = (size_t)chain->model->layers * BLOCK_COUNT;
+    struct slices_holders holders = { arena, chain, NULL, NULL };
 
-    if (!check_devices(replica, err))
+    if (!check_devices(chain, err))
         return false;
-    holders.claims =
-        arena_array(arena, (size_t)replica->model->layers * BLOCK_COUNT, sizeof(*holders.claims));
-    for (int i = 0; i < replica->row_count; i++)
-        if (!claim_row(&holders, replica->rows[i], err))
+    holders.claims = arena_array(arena, count, sizeof(*holders.claims));
+    holders.lasts = arena_array(arena, count, sizeof(*holders.lasts));
+    for (int i = 0; i < chain->row_count; i++)
+        if (!claim_row(&holders, chain->rows[i], err))
             return false;
     if (!check_there(&holders, 0, BLOCK_EMBED, err))
         return false;
-    for (int layer = 0; layer < replica->model->layers; layer++)
+    for (int layer = 0; layer < chain->model->layers; layer++)
         if (!check_layer(&holders, layer, err))
             return false;
     if (!check_there(&holders, 0, BLOCK_LM_HEAD, err) || !check_order(&holders, err))
         return false;
-    for (int i = 0; i < replica->stage_count; i++)
-        fill_stage(&holders, &replica->stages[i]);
+    slices_fill(&holders);
     return true;
 }

@@ -1,19 +1,18 @@
-/* slices.h - from the rows of one replica to the slices of its stages: each part of each block of
- * each layer exactly once, in model order. Part of lib/policy/plan. */
+/* slices.h - from the rows of one chain of stages to their slices: each part of each block of each
+ * layer exactly once, in model order. Part of lib/policy/plan. */
 #ifndef ORRERY_POLICY_SLICES_H
 #define ORRERY_POLICY_SLICES_H
 
+#include "lib/format/placement.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct arena;
 struct err;
 struct model;
-struct placement;
-struct placement_row;
 struct plan_stage;
 
-struct slices_replica {
+struct slices_chain { /* what a step passes, from the embedding to the output matrix */
     const struct placement *placement;
     const struct placement_row *const *rows; /* sorted by stage, then file order */
     const int32_t *devices;                  /* of the rows */
@@ -23,7 +22,7 @@ struct slices_replica {
     int stage_count;
 };
 
-/* Fills slices, has_embed, has_lm_head and layer_count of every stage. */
-bool slices_build(struct arena *arena, const struct slices_replica *replica, struct err *err);
+/* Fills slices, borders and layer_count of every stage. */
+bool slices_build(struct arena *arena, const struct slices_chain *chain, struct err *err);
 
 #endif

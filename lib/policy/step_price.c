@@ -29,7 +29,7 @@ struct step_price {
     struct arena *arena;
     struct step_price_of of;
     int threads;
-    int64_t layers[BLOCK_COUNT]; /* how often each block is in the stage */
+    struct plan_counts counts;
     bool has_mixed;
     struct cost_mixed shape;
     const struct cost_grid *grid; /* NULL: looked for at every look-up */
@@ -39,20 +39,6 @@ struct step_price {
     int point_count;
     const int32_t *points; /* where decodes were measured */
 };
-
-static void count_layers(struct step_price *price)
-{
-    const struct plan_stage *stage = price->of.stage;
-
-    for (int i = 0; i < stage->slice_count; i++) {
-        const struct plan_slice *slice = &stage->slices[i];
-        int64_t layers = slice->layer_first < 0 ? 1 : slice->layer_last - slice->layer_first + 1;
-
-        for (int block = 0; block < BLOCK_COUNT; block++)
-            if (slice->blocks & 1u << block)
-                price->layers[block] += layers;
-    }
-}
 
 struct step_price *step_price_create(struct arena *arena, const struct step_price_of *of)
 {
@@ -68,7 +54,7 @@ struct step_price *step_price_create(struct arena *arena, const struct step_pric
                                         .kv_heads = of->model->kv_heads,
                                         .head_dim = of->model->head_dim };
     price->grid = cost_find_grid(of->table, &price->shape, price->threads, of->model->weight_bits);
-    count_layers(price);
+    price->counts = plan_stage_counts(of->stage);
     price->tokens = arena_array(arena, (size_t)of->token_budget + 1, sizeof *price->tokens);
     price->sequences = arena_array(arena, (size_t)of->max_seqs + 1, sizeof *price->sequences);
     price->lines = arena_array(arena, (size_t)of->max_seqs + 1, sizeof *price->lines);
@@ -100,7 +86,15 @@ static bool add_op(const struct step_price *price, const struct model_op *op, in
 
     return cost_lookup(price->of.table, op, price->threads, price->of.model->weight_bits, &time_ps,
                        &origin, err) &&
-           add(sum, time_ps, times * op->count, origin, err);
+           add(sum, time_ps, times, origin, err);
+}
+
+/* How often the stage runs the operator of a block. */
+static int64_t times_of(const struct step_price *price, int block, const struct model_op *op)
+{
+    if (block != BLOCK_CONN)
+        return price->counts.layers[block] * op->count;
+    return op->op == OP_NORM ? price->counts.norms : price->counts.adds;
 }
 
 /* An engine with attn_mixed norms every row before it picks the last ones. */
@@ -120,18 +114,17 @@ static const struct sum *sum_tokens(struct step_price *price, int32_t tokens, st
     *sum = (struct sum){ 0 };
     for (int block = 0; block < BLOCK_COUNT; block++) {
         int count =
-            price->layers[block] > 0
+            price->counts.layers[block] > 0
                 ? model_batch_ops(price->of.model, (enum model_block)block, tokens, 1, 0, ops)
                 : 0;
 
         for (int i = 0; i < count; i++)
             if (counts_by_tokens(price, &ops[i]) &&
-                !add_op(price, &ops[i], price->layers[block], sum, err))
+                !add_op(price, &ops[i], times_of(price, block, &ops[i]), sum, err))
                 return NULL;
     }
     /* coding what it sends, and restoring what it receives */
-    if (!add(sum, price->of.stage->encode_value_ps + price->of.stage->decode_value_ps,
-             (int64_t)tokens * price->of.model->hidden, INTERP_MEASURED, err))
+    if (!add(sum, plan_stage_codec_ps(price->of.stage), tokens, INTERP_MEASURED, err))
         return NULL;
     sum->is_known = true;
     return sum;
@@ -149,7 +142,7 @@ static const struct sum *sum_sequences(struct step_price *price, int32_t sequenc
 
     if (sum->is_known)
         return sum;
-    *sum = (struct sum){ .is_known = price->layers[BLOCK_LM_HEAD] == 0 };
+    *sum = (struct sum){ .is_known = price->counts.layers[BLOCK_LM_HEAD] == 0 };
     if (sum->is_known)
         return sum;
     count = model_batch_ops(model, BLOCK_LM_HEAD, sequences, 1, 0, ops);
@@ -175,11 +168,11 @@ static bool add_mixed(const struct step_price *price, struct cost_mixed mixed, s
 
     if (price->grid) {
         time_ps = cost_grid_ps(price->of.table, price->grid, &mixed, &origin);
-        return add(sum, time_ps, price->layers[BLOCK_ATTN], origin, err);
+        return add(sum, time_ps, price->counts.layers[BLOCK_ATTN], origin, err);
     }
     return cost_lookup_mixed(price->of.table, &mixed, price->threads, price->of.model->weight_bits,
                              &time_ps, &origin, err) &&
-           add(sum, time_ps, price->layers[BLOCK_ATTN], origin, err);
+           add(sum, time_ps, price->counts.layers[BLOCK_ATTN], origin, err);
 }
 
 /* batch sequences of so many new tokens each. */
@@ -197,7 +190,7 @@ static bool add_attn(const struct step_price *price, int32_t batch, int32_t toke
                            .kv_len = (int32_t)(past_tokens + tokens),
                            .count = 1 };
 
-    return add_op(price, &op, price->layers[BLOCK_ATTN], sum, err);
+    return add_op(price, &op, price->counts.layers[BLOCK_ATTN], sum, err);
 }
 
 static bool add_decodes(const struct step_price *price, int32_t decodes, int64_t mean_past,
@@ -205,7 +198,7 @@ static bool add_decodes(const struct step_price *price, int32_t decodes, int64_t
 {
     struct cost_mixed mixed = price->shape;
 
-    if (price->layers[BLOCK_ATTN] == 0)
+    if (price->counts.layers[BLOCK_ATTN] == 0)
         return true;
     if (!price->has_mixed)
         return add_attn(price, decodes, 1, mean_past, sum, err);
@@ -220,7 +213,7 @@ static bool add_attention(const struct step_price *price, const struct continuou
     struct cost_mixed mixed = price->shape;
     int64_t mean_past = batch->decodes > 0 ? batch->decode_past_tokens / batch->decodes : 0;
 
-    if (price->layers[BLOCK_ATTN] == 0)
+    if (price->counts.layers[BLOCK_ATTN] == 0)
         return true;
     if (price->has_mixed) {
         mixed.chunk_tokens = batch->chunk_tokens;

@@ -16,9 +16,12 @@ struct pad {
 
 static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t layer_last)
 {
-    return (struct plan_slice){
-        .blocks = blocks, .layer_first = layer_first, .layer_last = layer_last, .part_of = 1
-    };
+    return (struct plan_slice){ .blocks = blocks,
+                                .layer_first = layer_first,
+                                .layer_last = layer_last,
+                                .part_of = 1,
+                                .norms = 2,
+                                .adds = 2 };
 }
 
 /* The slices of a plan that the setup's stage was made from. */

@@ -66,4 +66,17 @@ static inline const struct plan *build_box(struct scratch *scratch, const char *
     return plan;
 }
 
+static inline void expect_message(const struct scratch *scratch, const struct plan *plan,
+                                  const char *message)
+{
+    assert_null(plan);
+    assert_int_equal(scratch->err.kind, ERR_INPUT);
+    assert_string_equal(scratch_message(scratch), message);
+}
+
+static inline void expect_error(struct scratch *scratch, const char *text, const char *message)
+{
+    expect_message(scratch, build_on(scratch, text, NULL, NULL), message);
+}
+
 #endif

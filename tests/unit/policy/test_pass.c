@@ -264,8 +264,9 @@ static void layers_that_differ_are_compiled_apart(void **state)
 /* ---- any placement ---- */
 
 /* Rows that cut a block of some layers into 1 to 4 ranges of parts, on any of four devices. */
-static const char *random_rows(struct arena *arena, struct rng *rng, const char *model,
-                               const char *layers, const char *block, int parts)
+static const char *random_rows_of(struct arena *arena, struct rng *rng, int stage,
+                                  const char *model, const char *layers, const char *block,
+                                  int parts)
 {
     const char *text = "";
     int from = 0;
@@ -274,11 +275,17 @@ static const char *random_rows(struct arena *arena, struct rng *rng, const char 
         int to = from + (int)rng_below(rng, (uint64_t)(parts - from)) + 1;
 
         text =
-            arena_printf(arena, "%s" T "%c,%s,%s,%s,%d-%d/%d\n", text, 'a' + (int)rng_below(rng, 4),
-                         model, layers, block, from, to - 1, parts);
+            arena_printf(arena, "%ss,0,%d,%c,%s,%s,%s,%d-%d/%d\n", text, stage,
+                         'a' + (int)rng_below(rng, 4), model, layers, block, from, to - 1, parts);
         from = to;
     }
     return text;
+}
+
+static const char *random_rows(struct arena *arena, struct rng *rng, const char *model,
+                               const char *layers, const char *block, int parts)
+{
+    return random_rows_of(arena, rng, 0, model, layers, block, parts);
 }
 
 struct totals { /* of a pass, over all devices */
@@ -378,6 +385,107 @@ static void every_part_is_computed_once(void **state)
     }
 }
 
+/* Stages that begin and end anywhere in a layer, the last with lm_head. */
+static const char *random_stages(struct arena *arena, struct rng *rng, const char *name, int layers,
+                                 int heads)
+{
+    static const char *const blocks[] = { "attn", "proj", "ffn_up", "ffn_down" };
+    const char *text = arena_printf(arena, PARTS "s,0,0,a,%s,,embed,\n", name);
+    int stage = 0;
+
+    for (int at = 0; at < 4 * layers; at++) {
+        stage += rng_below(rng, (uint64_t)layers) == 0;
+        text =
+            arena_printf(arena, "%s%s", text,
+                         random_rows_of(arena, rng, stage, name, arena_printf(arena, "%d", at / 4),
+                                        blocks[at % 4], at % 4 < 2 ? heads : 8));
+    }
+    return arena_printf(arena, "%ss,0,%d,b,%s,,lm_head,\n", text, stage, name);
+}
+
+/* However a pipeline is cut: no part is computed twice or left out, no device of two has it all to
+ * do, and the sizes of what crosses a border inside a layer are those of its two tensors. */
+static void stages_that_cut_layers_compute_every_part_once(void **state)
+{
+    static const char *const models[] = { "gpt2", "tinyllama-1.1b", "bert-base" };
+    struct scratch *scratch = *state;
+    struct rng rng = rng_stream(9, RNG_TEST, 1);
+
+    for (int round = 0; round < 60; round++) {
+        const char *name = models[rng_below(&rng, 3)];
+        bool is_llama = name == models[1];
+        const struct plan *plan =
+            build(scratch,
+                  random_stages(scratch->arena, &rng, name, is_llama ? 22 : 12, is_llama ? 4 : 12));
+        const struct model *model = plan->services[0].model;
+        struct pass_options options = { false, plan->stage_count };
+        struct totals totals = { 0 };
+        int64_t rows = INT64_C(8) * model->layers, weight_bytes = 0;
+
+        for (int s = 0; s < plan->stage_count; s++) {
+            const struct plan_stage *stage = plan->stages[s];
+            struct plan_counts counts = plan_stage_counts(stage);
+            const struct pass *pass;
+
+            for (int i = 0; i < stage->device_count; i++)
+                weight_bytes += plan_stage_weight_bytes(plan, stage, stage->devices[i]);
+            if (s > 0 && stage->in.residual_values > 0)
+                assert_int_equal(plan_input_bytes(plan, stage, 3),
+                                 3 * 4 * (stage->in.output_values + model->hidden));
+            if (stage->device_count == 1) {
+                totals.heads += 8 * counts.layers[BLOCK_ATTN] * model->heads;
+                totals.rows += 8 * counts.layers[BLOCK_PROJ] * model->heads;
+                totals.up += 8 * counts.layers[BLOCK_FFN_UP] * model->ffn_hidden;
+                totals.down += 8 * counts.layers[BLOCK_FFN_DOWN] * model->ffn_hidden;
+                totals.norms += 8 * counts.norms;
+                totals.adds += 8 * counts.adds;
+                continue;
+            }
+            pass = pass_compile(scratch->arena, stage, model, &options);
+            for (int i = 0; i < pass->segment_count; i++)
+                add_totals(pass, &pass->segments[i], &totals);
+        }
+        assert_int_equal(totals.heads, rows * model->heads);
+        assert_int_equal(totals.rows, rows * model->heads);
+        assert_int_equal(totals.up, rows * model->ffn_hidden);
+        assert_int_equal(totals.down, rows * model->ffn_hidden);
+        assert_int_equal(totals.norms, 2 * rows);
+        assert_int_equal(totals.adds, 2 * rows);
+        assert_in_range(weight_bytes, model_weight_bytes(model) - rows,
+                        model_weight_bytes(model) + model_tied_bytes(model));
+    }
+}
+
+/* attn | proj: the heads that a and b make are gathered on a, beside the residual; behind the
+ * border a and b get the rows that they have. */
+static void a_border_behind_attention_gathers_heads(void **state)
+{
+    static const char text[] = PARTS "s,0,0,a,gpt2-4l,,embed,\ns,0,0,a,gpt2-4l,0-2,layer,\n"
+                                     "s,0,0,a,gpt2-4l,3,attn,0/2\ns,0,0,b,gpt2-4l,3,attn,1/2\n"
+                                     "s,0,1,c,gpt2-4l,3,proj,0/3\ns,0,1,d,gpt2-4l,3,proj,1-2/3\n"
+                                     "s,0,1,c,gpt2-4l,3,ffn,\ns,0,1,c,gpt2-4l,,lm_head,\n";
+    struct scratch *scratch = *state;
+    const struct plan *plan = build(scratch, text);
+    struct out *first = out_open_memory(scratch->arena), *last = out_open_memory(scratch->arena);
+    const char *tail;
+
+    put_pass(first, compile(scratch, plan, 0, false), 2);
+    tail = strstr(scratch_text(first), "  send a b");
+    assert_non_null(tail);
+    assert_string_equal(tail, "  send a b root a 6144\n"
+                              "  a attn 6:6; b attn 6:6\n"
+                              "1 times\n"
+                              "  gather a:3072 b:3072 root a 6144\n");
+    put_pass(last, compile(scratch, plan, 1, false), 2);
+    assert_string_equal(scratch_text(last), "1 times\n"
+                                            "  scatter a:2048 b:4096 root a 6144\n"
+                                            "  a proj 4; b proj 8\n"
+                                            "  reduce a b root a 6144\n"
+                                            "  a add norm ffn_up 3072 ffn_down 3072 add\n"
+                                            "1 times\n"
+                                            "  a lm_head 50257\n");
+}
+
 /* ---- costs ---- */
 
 /* All calls of an operator cost the same, so that a price counts calls. */
@@ -455,6 +563,8 @@ int main(void)
         scratch_test(parts_that_differ_are_exchanged_gathered_or_scattered),
         scratch_test(layers_that_differ_are_compiled_apart),
         scratch_test(every_part_is_computed_once),
+        scratch_test(stages_that_cut_layers_compute_every_part_once),
+        scratch_test(a_border_behind_attention_gathers_heads),
         scratch_test(a_piece_costs_what_its_part_of_the_kernels_costs),
     };
 
