@@ -47,12 +47,13 @@ FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.
 FUZZ_NAMES := $(if $(HAVE_ZMQ),$(FUZZ_NAMES),$(filter-out frame,$(FUZZ_NAMES)))
 REPLAY := $(if $(HAVE_DATA),$(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%))
 FUZZ   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/libfuzzer_%)
-fuzz_link = $(filter %.o,$^) $(filter %libwire.a,$^) $(filter-out %libwire.a,$(filter %.a,$^)) $(SIM_LIBS)
+fuzz_link = $(filter %.o,$^) $(filter %libwire.a,$^) $(filter-out %libwire.a,$(filter %.a,$^)) \
+    $(if $(filter %libwire.a,$^),$(ZMQ_LIBS)) $(SIM_LIBS)
 FUZZ_A := $(POLICY_A) $(FORMAT_A) $(BASE_A)
 replay: $(REPLAY)
 .SECONDARY: $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/files.o $(O)/tests/fuzz/replay.o
 fuzz-programs: $(FUZZ)
-$(O)/tests/fuzz/replay_frame $(O)/tests/fuzz/libfuzzer_frame: $(WIRE_A)
+$(O)/tests/fuzz/replay_frame $(O)/tests/fuzz/libfuzzer_frame: $(O)/runner/setup/setup.o $(WIRE_A)
 $(filter $(O)/tests/fuzz/replay_import_% $(O)/tests/fuzz/libfuzzer_import_%,$(REPLAY) $(FUZZ)): \
     $(call objects,$(call sources,sim/import/*.c sim/generate/*.c))
 $(O)/tests/fuzz/replay_network $(O)/tests/fuzz/libfuzzer_network: $(call objects,$(call sources,sim/network/*.c sim/engine/*.c))

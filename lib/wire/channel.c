@@ -1,11 +1,13 @@
-/* channel.c - frames over ZeroMQ sockets. The only file of the project that includes <zmq.h>.
+/* channel.c - frames over ZeroMQ sockets.
  *
  * A message is one ZeroMQ part: header, then payload. One part cannot be torn in two by a peer that
  * leaves, and needs no reassembly. */
 #include "lib/wire/channel.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/clock.h"
 #include "lib/base/err.h"
+#include "lib/wire/door.h"
 #include <assert.h>
 #include <errno.h>
 #include <netdb.h>
@@ -16,13 +18,19 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#define HANDSHAKE_BYTES 2048 /* more than any command of CurveZMQ's handshake */
+#define ENCRYPTION_BYTES 64  /* more than what CurveZMQ adds to a message */
+
 struct channel_hub {
     void *context;
     int timer; /* timerfd: deadlines finer than ZeroMQ's milliseconds */
+    const struct keys *keys;
+    struct door *door; /* with keys */
 };
 
 struct channel {
     void *socket;
+    struct door_watch *watch;
     enum channel_kind kind;
     int64_t max_payload_bytes;
 };
@@ -40,29 +48,34 @@ static zmq_msg_t *body_of(struct channel_message *message)
     return (zmq_msg_t *)(void *)message->opaque;
 }
 
-struct channel_hub *channel_hub_create(struct arena *arena, struct err *err)
+struct channel_hub *channel_hub_create(struct arena *arena, const struct keys *keys,
+                                       struct err *err)
 {
     struct channel_hub *hub = arena_alloc(arena, sizeof *hub);
 
+    hub->keys = keys;
     hub->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (hub->timer < 0) {
         err_errno(err, "timerfd_create");
         return NULL;
     }
     hub->context = zmq_ctx_new();
-    if (!hub->context) {
+    if (!hub->context)
         zmq_failed(err, "ZeroMQ");
-        close(hub->timer);
-        return NULL;
-    }
-    return hub;
+    else if (!keys || (hub->door = door_open(arena, hub->context, keys, err)))
+        return hub;
+    channel_hub_destroy(hub);
+    return NULL;
 }
 
 void channel_hub_destroy(struct channel_hub *hub)
 {
     if (!hub)
         return;
-    zmq_ctx_term(hub->context);
+    if (hub->context) {
+        door_close(hub->door, hub->context);
+        zmq_ctx_term(hub->context);
+    }
     close(hub->timer);
 }
 
@@ -81,16 +94,32 @@ static int zmq_kind(enum channel_kind kind)
     return -1; /* ZeroMQ refuses it */
 }
 
+static bool is_listener(enum channel_kind kind)
+{
+    return kind == CHANNEL_ROUTER || kind == CHANNEL_PULL;
+}
+
 static bool set_int(void *socket, int option, int value)
 {
     return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
+}
+
+/* What a peer may announce. A handshake with keys is longer than the shortest messages, and so is
+ * what encryption makes of them; ZeroMQ measures both by the same limit. */
+static int64_t max_wire_bytes(const struct channel_hub *hub, int64_t max_payload_bytes)
+{
+    int64_t bytes = max_payload_bytes + FRAME_HEADER_BYTES;
+
+    if (hub->keys)
+        bytes += ENCRYPTION_BYTES;
+    return hub->keys && bytes < HANDSHAKE_BYTES ? HANDSHAKE_BYTES : bytes;
 }
 
 struct channel *channel_open(struct arena *arena, struct channel_hub *hub, enum channel_kind kind,
                              int mark, int64_t max_payload_bytes, struct err *err)
 {
     struct channel *channel = arena_alloc(arena, sizeof *channel);
-    int64_t max_bytes = max_payload_bytes + FRAME_HEADER_BYTES;
+    int64_t max_bytes = max_wire_bytes(hub, max_payload_bytes);
 
     assert(mark >= 0 && max_payload_bytes >= 0 && max_payload_bytes <= FRAME_MAX_PAYLOAD_BYTES);
     channel->kind = kind;
@@ -106,8 +135,9 @@ struct channel *channel_open(struct arena *arena, struct channel_hub *hub, enum 
         set_int(channel->socket, ZMQ_RCVHWM, mark) &&
         zmq_setsockopt(channel->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) == 0 &&
         (kind != CHANNEL_ROUTER || set_int(channel->socket, ZMQ_ROUTER_MANDATORY, 1)) &&
-        ((kind != CHANNEL_DEALER && kind != CHANNEL_PUSH) ||
-         set_int(channel->socket, ZMQ_IMMEDIATE, 1)))
+        (is_listener(kind) || set_int(channel->socket, ZMQ_IMMEDIATE, 1)) &&
+        (!hub->keys || door_lock(channel->socket, hub->keys, is_listener(kind))) &&
+        (channel->watch = door_watch(arena, hub->context, channel->socket)))
         return channel;
     zmq_failed(err, "ZeroMQ socket options");
     zmq_close(channel->socket);
@@ -118,8 +148,14 @@ void channel_close(struct channel *channel, int linger_ms)
 {
     if (!channel)
         return;
+    door_unwatch(channel->watch, channel->socket);
     set_int(channel->socket, ZMQ_LINGER, linger_ms);
     zmq_close(channel->socket);
+}
+
+bool channel_refusal(struct channel *channel, char text[CHANNEL_REFUSAL_BYTES])
+{
+    return door_refusal(channel->watch, text, CHANNEL_REFUSAL_BYTES);
 }
 
 /* ---- addresses ---- */
@@ -227,8 +263,10 @@ bool channel_local_host(const char *address, char host[CHANNEL_ADDRESS_BYTES], s
 
 static enum channel_result send_failed(struct channel *channel, struct err *err)
 {
-    if (zmq_errno() == EAGAIN || zmq_errno() == EINTR)
+    if (zmq_errno() == EAGAIN || zmq_errno() == EINTR) {
+        door_look(channel->watch);
         return CHANNEL_LATER;
+    }
     if (channel->kind == CHANNEL_ROUTER && zmq_errno() == EHOSTUNREACH)
         return CHANNEL_GONE;
     zmq_failed(err, "send");
@@ -300,11 +338,10 @@ static bool unpack(struct channel *channel, struct channel_message *message, str
     size_t size = zmq_msg_size(body_of(message));
 
     if (!frame_unpack(bytes, size < FRAME_HEADER_BYTES ? size : FRAME_HEADER_BYTES, &message->frame,
-                      err))
+                      err) ||
+        !frame_check_payload(&message->frame, size - FRAME_HEADER_BYTES, channel->max_payload_bytes,
+                             err))
         return false;
-    if ((uint64_t)message->frame.payload_bytes != size - FRAME_HEADER_BYTES)
-        return err_set(err, ERR_INPUT, "frame: %zu bytes of payload came: the header says %lld",
-                       size - FRAME_HEADER_BYTES, (long long)message->frame.payload_bytes);
     if (channel->kind == CHANNEL_ROUTER && message->from.count == 0)
         return err_set(err, ERR_INPUT, "frame: the sender's name is longer than %d bytes",
                        CHANNEL_PEER_BYTES);
@@ -371,5 +408,25 @@ bool channel_wait(struct channel_hub *hub, struct channel_wait *waits, int count
         return zmq_failed(err, "poll");
     for (int i = 0; i < count; i++)
         waits[i].is_ready = (items[i].revents & items[i].events) != 0;
+    return true;
+}
+
+#define OPEN_TICK_NS INT64_C(50000000) /* between two looks at what the other side has said */
+
+bool channel_wait_open(struct channel_hub *hub, struct channel *channel, int64_t deadline_ns,
+                       bool *is_open, struct err *err)
+{
+    char reason[CHANNEL_REFUSAL_BYTES];
+    struct channel_wait wait = { channel, true, false };
+
+    do {
+        int64_t until_ns = clock_now_ns() + OPEN_TICK_NS;
+
+        if (channel_refusal(channel, reason))
+            return err_set(err, ERR_INPUT, "turned away: %s", reason);
+        if (!channel_wait(hub, &wait, 1, until_ns < deadline_ns ? until_ns : deadline_ns, err))
+            return false;
+    } while (!wait.is_ready && clock_now_ns() < deadline_ns);
+    *is_open = wait.is_ready;
     return true;
 }

@@ -13,6 +13,7 @@
 
 struct arena;
 struct err;
+struct keys;
 
 struct channel_hub; /* the sockets of a process and the I/O thread behind them */
 struct channel;
@@ -47,7 +48,10 @@ struct channel_message {
     _Alignas(16) unsigned char opaque[64];
 };
 
-struct channel_hub *channel_hub_create(struct arena *arena, struct err *err);
+/* keys: every channel of the hub proves that it has them, lets in only who does the same, and
+ * encrypts (they must outlive the hub). NULL: plain text, open to everybody who can connect. */
+struct channel_hub *channel_hub_create(struct arena *arena, const struct keys *keys,
+                                       struct err *err);
 /* Every channel must be closed before. NULL is allowed. */
 void channel_hub_destroy(struct channel_hub *hub);
 
@@ -64,6 +68,11 @@ bool channel_bind(struct channel *channel, const char *address, char bound[CHANN
                   struct err *err);
 /* Returns at once; sends answer CHANNEL_LATER until somebody listens there. */
 bool channel_connect(struct channel *channel, const char *address, struct err *err);
+
+/* Why the other side and this one could not agree to talk, once for each time that it is found: a
+ * key that is wrong, or missing on one side. A channel that connects goes on trying meanwhile. */
+#define CHANNEL_REFUSAL_BYTES 200
+bool channel_refusal(struct channel *channel, char text[CHANNEL_REFUSAL_BYTES]);
 
 /* frame->payload_bytes of payload. to: for a ROUTER, else NULL. */
 enum channel_result channel_send(struct channel *channel, const struct channel_peer *to,
@@ -88,6 +97,11 @@ struct channel_wait {
  * would. One thread of a hub may wait at a time. */
 bool channel_wait(struct channel_hub *hub, struct channel_wait *waits, int count,
                   int64_t deadline_ns, struct err *err);
+
+/* Until somebody listens where the channel connects, and has let it in. An error at once when a key
+ * is wrong or missing; *is_open is false when the deadline has come first. */
+bool channel_wait_open(struct channel_hub *hub, struct channel *channel, int64_t deadline_ns,
+                       bool *is_open, struct err *err);
 
 /* "host:port" with a port of 0 to 65535. what names it in the error ("--listen"). */
 bool channel_check_address(const char *what, const char *address, struct err *err);

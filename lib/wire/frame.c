@@ -140,6 +140,18 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
            within("payload_bytes", frame->payload_bytes, FRAME_MAX_PAYLOAD_BYTES, err);
 }
 
+bool frame_check_payload(const struct frame *frame, size_t got_bytes, int64_t max_bytes,
+                         struct err *err)
+{
+    if (frame->payload_bytes > max_bytes)
+        return err_set(err, ERR_INPUT,
+                       "frame: a payload of %" PRId64 " bytes: expected at most %" PRId64,
+                       frame->payload_bytes, max_bytes);
+    return (uint64_t)frame->payload_bytes == got_bytes ||
+           err_set(err, ERR_INPUT, "frame: %zu bytes of payload came: the header says %" PRId64,
+                   got_bytes, frame->payload_bytes);
+}
+
 /* Copies, or swaps the bytes of each word where the host is big-endian. */
 static void copy_words(unsigned char *to, const unsigned char *from, size_t count)
 {

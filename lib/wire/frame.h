@@ -50,10 +50,13 @@ struct frame {
 
 void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYTES]);
 /* False with a reason for a wrong length, magic, version, type, checksum, or a negative or absurd
- * field. size is what arrived; payload is checked against payload_bytes by the caller's transport.
- */
+ * field. size is what arrived; the payload is frame_check_payload's. */
 bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *frame,
                   struct err *err);
+
+/* What came behind the header must be as long as it says, and no longer than the receiver takes. */
+bool frame_check_payload(const struct frame *frame, size_t got_bytes, int64_t max_bytes,
+                         struct err *err);
 
 /* f32 and i32 payloads travel little-endian; these copy on such hosts and swap on others. */
 void frame_put_words(unsigned char *to, const void *words, size_t count);

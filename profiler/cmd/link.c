@@ -19,9 +19,10 @@
 #include <unistd.h>
 #ifdef HAVE_ZMQ
 #include "lib/wire/channel.h"
+#include "lib/wire/keys.h"
 
 struct options {
-    const char *listen, *connect, *medium, *output;
+    const char *listen, *connect, *keys, *medium, *output;
     bool is_json;
 };
 
@@ -36,14 +37,14 @@ static void tell_parent(void *arg, const char *address)
         _exit(CLI_FAIL);
 }
 
-static _Noreturn void be_peer(int handle)
+static _Noreturn void be_peer(const struct keys *keys, int handle)
 {
     struct arena *arena = arena_create();
     struct err err = ERR_INIT;
     bool ok;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    ok = link_peer(arena, "127.0.0.1:0", tell_parent, &handle, &err);
+    ok = link_peer(arena, "127.0.0.1:0", keys, tell_parent, &handle, &err);
     arena_destroy(arena);
     _exit(ok ? CLI_DONE : CLI_FAIL);
 }
@@ -58,7 +59,8 @@ static bool read_address(int handle, char address[CHANNEL_ADDRESS_BYTES], struct
     return true;
 }
 
-static bool probe_loopback(struct arena *arena, struct link_measured *measured, struct err *err)
+static bool probe_loopback(struct arena *arena, const struct keys *keys,
+                           struct link_measured *measured, struct err *err)
 {
     char address[CHANNEL_ADDRESS_BYTES];
     int handles[2];
@@ -70,12 +72,12 @@ static bool probe_loopback(struct arena *arena, struct link_measured *measured, 
     peer = fork();
     if (peer == 0) {
         close(handles[0]);
-        be_peer(handles[1]);
+        be_peer(keys, handles[1]);
     }
     close(handles[1]);
     ok = peer > 0 ? read_address(handles[0], address, err) : err_errno(err, "fork");
     close(handles[0]);
-    ok = ok && link_probe(arena, address, measured, err);
+    ok = ok && link_probe(arena, address, keys, measured, err);
     if (peer > 0) {
         if (!ok)
             kill(peer, SIGKILL);
@@ -216,7 +218,7 @@ static bool write_results(struct arena *arena, const struct options *options,
 
 /* ---- the command ---- */
 
-enum key { KEY_LISTEN = 256, KEY_CONNECT, KEY_MEDIUM, KEY_JSON };
+enum key { KEY_LISTEN = 256, KEY_CONNECT, KEY_KEYS, KEY_MEDIUM, KEY_JSON };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
@@ -233,6 +235,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         options->connect = text;
         if (!channel_check_address("--connect", text, &err))
             cli_error(state, "%s", err.text);
+        return 0;
+    case KEY_KEYS:
+        options->keys = text;
         return 0;
     case KEY_MEDIUM:
         options->medium = text;
@@ -270,6 +275,9 @@ int profiler_link(int argc, char **argv)
     static const struct argp_option list[] = {
         { "listen", KEY_LISTEN, "HOST:PORT", 0, "Be the far end: answer one measurement", 0 },
         { "connect", KEY_CONNECT, "HOST:PORT", 0, "Measure the way to a far end", 0 },
+        { "keys", KEY_KEYS, "DIR", 0,
+          "Folder with the cluster's keys (`orrery-run keys`): encrypted, as a run with keys is",
+          0 },
         { "medium", KEY_MEDIUM, "NAME", 0,
           "Name of the medium in links.csv (default loopback, or lan with --connect)", 0 },
         { "output", 'o', "links.csv", 0, "Write the fit here (- is stdout)", 0 },
@@ -294,6 +302,7 @@ int profiler_link(int argc, char **argv)
     struct link_measured measured = { .points = { { 0 } } };
     struct link_fit fit;
     struct err err = ERR_INIT;
+    const struct keys *keys = NULL;
     struct arena *arena;
     int exit_code;
     bool ok;
@@ -303,11 +312,15 @@ int profiler_link(int argc, char **argv)
     if (!options.medium)
         options.medium = options.connect ? "lan" : "loopback";
     arena = arena_create();
-    if (options.listen) {
-        ok = link_peer(arena, options.listen, say_listening, argv[0], &err);
+    if (options.keys)
+        keys = keys_load(arena, options.keys, &err);
+    if (options.keys && !keys) {
+        ok = false;
+    } else if (options.listen) {
+        ok = link_peer(arena, options.listen, keys, say_listening, argv[0], &err);
     } else {
-        ok = (options.connect ? link_probe(arena, options.connect, &measured, &err)
-                              : probe_loopback(arena, &measured, &err)) &&
+        ok = (options.connect ? link_probe(arena, options.connect, keys, &measured, &err)
+                              : probe_loopback(arena, keys, &measured, &err)) &&
              link_fit(arena, measured.points, LINK_SIZES, measured.bursts, LINK_BURSTS, &fit,
                       &err) &&
              write_results(arena, &options, &measured, &fit, &err);

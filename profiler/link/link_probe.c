@@ -37,9 +37,9 @@ struct end { /* of the link: one socket in, one out */
     struct channel *in, *out;
 };
 
-static bool open_end(struct arena *arena, struct end *end, struct err *err)
+static bool open_end(struct arena *arena, const struct keys *keys, struct end *end, struct err *err)
 {
-    end->hub = channel_hub_create(arena, err);
+    end->hub = channel_hub_create(arena, keys, err);
     if (!end->hub)
         return false;
     end->in = channel_open(arena, end->hub, CHANNEL_PULL, MARK, MAX_PAYLOAD_BYTES, err);
@@ -155,12 +155,12 @@ static bool answer(struct end *end, const struct channel_message *message, struc
            send_frame(end, &pong, NULL, err);
 }
 
-bool link_peer(struct arena *arena, const char *listen, link_listening_fn *on_listening, void *arg,
-               struct err *err)
+bool link_peer(struct arena *arena, const char *listen, const struct keys *keys,
+               link_listening_fn *on_listening, void *arg, struct err *err)
 {
     char bound[CHANNEL_ADDRESS_BYTES];
     struct end end = { NULL, NULL, NULL };
-    bool ok = open_end(arena, &end, err) && channel_bind(end.in, listen, bound, err);
+    bool ok = open_end(arena, keys, &end, err) && channel_bind(end.in, listen, bound, err);
 
     if (ok) {
         on_listening(arg, bound);
@@ -185,22 +185,17 @@ bool link_peer(struct arena *arena, const char *listen, link_listening_fn *on_li
 
 /* ---- the prober ---- */
 
-/* Until somebody who speaks ZeroMQ listens there. */
+/* Until somebody who speaks ZeroMQ, and has the same keys, listens there. */
 static bool wait_for_peer(struct end *end, const char *address, struct err *err)
 {
-    int64_t deadline_ns = clock_now_ns() + CONNECT_PATIENCE_NS;
-    struct channel_wait wait = { end->out, true, false };
+    bool is_open;
 
-    while (!wait.is_ready) {
-        if (clock_now_ns() >= deadline_ns)
-            return err_set(err, ERR_SYSTEM,
-                           "%s does not answer: start `orrery-profile link --listen 0.0.0.0%s` "
-                           "there first",
-                           address, strrchr(address, ':'));
-        if (!channel_wait(end->hub, &wait, 1, deadline_ns, err))
-            return false;
-    }
-    return true;
+    return channel_wait_open(end->hub, end->out, clock_now_ns() + CONNECT_PATIENCE_NS, &is_open,
+                             err) &&
+           (is_open || err_set(err, ERR_SYSTEM,
+                               "%s does not answer: start `orrery-profile link --listen "
+                               "0.0.0.0%s` there first",
+                               address, strrchr(address, ':')));
 }
 
 static bool meet_peer(struct arena *arena, struct end *end, const char *address, struct err *err)
@@ -288,8 +283,8 @@ static bool burst(struct end *end, const unsigned char *payload, struct link_mea
     return true;
 }
 
-bool link_probe(struct arena *arena, const char *address, struct link_measured *measured,
-                struct err *err)
+bool link_probe(struct arena *arena, const char *address, const struct keys *keys,
+                struct link_measured *measured, struct err *err)
 {
     const struct frame stop = { .type = FRAME_STOP };
     struct err ignored = ERR_INIT;
@@ -298,7 +293,7 @@ bool link_probe(struct arena *arena, const char *address, struct link_measured *
     bool ok;
 
     memset(payload, 1, (size_t)MAX_PAYLOAD_BYTES); /* pages that are really there */
-    ok = open_end(arena, &end, err) && meet_peer(arena, &end, address, err) &&
+    ok = open_end(arena, keys, &end, err) && meet_peer(arena, &end, address, err) &&
          ping(arena, &end, payload, measured, err) && burst(&end, payload, measured, err);
     if (ok)
         send_frame(&end, &stop, NULL, &ignored);

@@ -8,6 +8,7 @@
 
 struct arena;
 struct err;
+struct keys;
 
 #define LINK_SIZES 9
 #define LINK_BURSTS 4
@@ -20,11 +21,11 @@ struct link_measured {
 /* Told the address once the peer listens. */
 typedef void link_listening_fn(void *arg, const char *address);
 
-/* Answers one prober, then returns. */
-bool link_peer(struct arena *arena, const char *listen, link_listening_fn *on_listening, void *arg,
-               struct err *err);
+/* Answers one prober, then returns. keys: as of channel_hub_create, on both sides. */
+bool link_peer(struct arena *arena, const char *listen, const struct keys *keys,
+               link_listening_fn *on_listening, void *arg, struct err *err);
 /* Measures the way to the peer at `address`. */
-bool link_probe(struct arena *arena, const char *address, struct link_measured *measured,
-                struct err *err);
+bool link_probe(struct arena *arena, const char *address, const struct keys *keys,
+                struct link_measured *measured, struct err *err);
 
 #endif

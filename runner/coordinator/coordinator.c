@@ -18,6 +18,7 @@
 #include "lib/format/workload.h"
 #include "lib/kernels/kernels.h"
 #include "lib/policy/plan.h"
+#include "lib/wire/keys.h"
 #include "runner/fleet/fleet.h"
 #include "runner/load/serve.h"
 #include "runner/load/table.h"
@@ -41,6 +42,7 @@ struct coordinator {
     struct cost_set costs;
     struct assignment assignment;
     int64_t session;
+    const struct keys *keys; /* NULL = none */
     struct out *outs[OUT_COUNT];
     struct fleet *fleet;
     struct serve_run run;
@@ -107,6 +109,8 @@ static bool load(struct coordinator *c, struct err *err)
     struct cluster *cluster;
 
     if (!catalogue)
+        return false;
+    if (options->keys && !(c->keys = keys_load(c->arena, options->keys, err)))
         return false;
     c->placement = placement_load(c->arena, options->placement, err);
     if (!c->placement || !no_executables(c->placement, err) ||
@@ -297,13 +301,18 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .dispatch = options->dispatch,
                                  .seed = options->seed,
                                  .keep_transfers = options->transfers_out != NULL };
+    struct fleet_address address = { options->listen, c->keys, options->keys };
 
     block_signals();
-    c->fleet = fleet_create(c->arena, c->plan, c->placement, &c->assignment, options->listen,
-                            c->session, err);
+    c->fleet =
+        fleet_create(c->arena, c->plan, c->placement, &c->assignment, &address, c->session, err);
     if (!c->fleet)
         return false;
-    fprintf(stderr, "orrery-run: listening on %s\n", c->fleet->address);
+    fprintf(stderr, "orrery-run: listening on %s%s\n", c->fleet->address,
+            address.keys                                 ? ", for those who have the keys"
+            : strncmp(c->fleet->address, "127.", 4) == 0 ? ""
+                                                         : " without keys: whoever reaches it may "
+                                                           "join (orrery-run keys --help)");
     input.fleet = c->fleet;
     return (!options->is_local || fleet_spawn(c->fleet, err)) &&
            fleet_assemble(c->fleet, c->plan, options->wait_ps / UNITS_PS_PER_NS, err) &&

@@ -15,6 +15,7 @@ struct argp;
 struct coordinator_options {
     const char *placement, *cluster, *workload, *models;
     const char *listen;
+    const char *keys; /* folder, NULL = none */
     const char *requests_out, *stages_out, *transfers_out;
     bool is_local, is_json;
     int64_t wait_ps;

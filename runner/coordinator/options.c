@@ -14,6 +14,7 @@ enum key {
     KEY_CLUSTER = 256,
     KEY_MODELS,
     KEY_LISTEN,
+    KEY_KEYS,
     KEY_LOCAL,
     KEY_WAIT,
     KEY_DISPATCH,
@@ -42,6 +43,10 @@ static const struct argp_option option_list[] = {
     { "local", KEY_LOCAL, NULL, 0, "Start one worker process for each device on this machine", 0 },
     { "listen", KEY_LISTEN, "HOST:PORT", 0,
       "Where workers connect (default 127.0.0.1:0, a free port, printed on stderr)", 0 },
+    { "keys", KEY_KEYS, "DIR", 0,
+      "Folder with the cluster's keys (`orrery-run keys`): everything is encrypted, and workers "
+      "without the same keys are turned away",
+      0 },
     { "wait", KEY_WAIT, "DURATION", 0,
       "How long to wait for workers to join (default 60s, with --local 10s)", 0 },
     { "pad", KEY_PAD, "DEVICE=RATIO", 0,
@@ -143,6 +148,9 @@ static bool parse_path(int key, const char *text, struct coordinator_options *op
         return true;
     case KEY_TRANSFERS_OUT:
         options->transfers_out = text;
+        return true;
+    case KEY_KEYS:
+        options->keys = text;
         return true;
     default:
         return false;

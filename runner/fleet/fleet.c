@@ -24,7 +24,7 @@
 
 struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
                            const struct placement *placement, const struct assignment *assignment,
-                           const char *listen, int64_t session, struct err *err)
+                           const struct fleet_address *address, int64_t session, struct err *err)
 {
     struct fleet *fleet = arena_alloc(arena, sizeof *fleet);
 
@@ -38,12 +38,13 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
         fleet->workers[i].device = plan->cluster->devices[assignment->devices[i]].name;
         fleet->workers[i].row = assignment->rows[i];
     }
-    fleet->hub = channel_hub_create(arena, err);
+    fleet->keys_folder = address->keys_folder;
+    fleet->hub = channel_hub_create(arena, address->keys, err);
     if (!fleet->hub)
         return NULL;
     fleet->router =
         channel_open(arena, fleet->hub, CHANNEL_ROUTER, CONTROL_MARK, CONTROL_MAX_BYTES, err);
-    if (fleet->router && channel_bind(fleet->router, listen, fleet->address, err))
+    if (fleet->router && channel_bind(fleet->router, address->listen, fleet->address, err))
         return fleet;
     channel_close(fleet->router, 0);
     channel_hub_destroy(fleet->hub);
@@ -295,6 +296,17 @@ static bool is_alive(const struct fleet_worker *worker)
     return worker->state >= FLEET_JOINED && worker->state <= FLEET_UP;
 }
 
+/* Whoever has other keys, or none, can only try again: said once for each reason. */
+static void tell_refusal(struct fleet *fleet)
+{
+    char reason[CHANNEL_REFUSAL_BYTES];
+
+    if (!channel_refusal(fleet->router, reason) || strcmp(reason, fleet->refusal) == 0)
+        return;
+    memcpy(fleet->refusal, reason, sizeof reason);
+    fprintf(stderr, "orrery-run: somebody was turned away: %s\n", reason);
+}
+
 int fleet_find_dead(struct fleet *fleet)
 {
     int64_t now_ns = clock_now_ns();
@@ -302,6 +314,7 @@ int fleet_find_dead(struct fleet *fleet)
     char exited[sizeof fleet->workers->trouble];
 
     fleet->looked_ns = now_ns;
+    tell_refusal(fleet);
     for (int i = 0; i < fleet->count; i++) {
         struct fleet_worker *worker = &fleet->workers[i];
 
@@ -451,16 +464,16 @@ static bool connect_first_stages(struct fleet *fleet, const struct plan *plan, s
         const struct plan_stage *stage = plan->stages[i];
         struct fleet_worker *worker =
             &fleet->workers[fleet->assignment->worker_of[stage->devices[0]]];
-        struct channel_wait wait = { NULL, true, false };
+        bool is_open;
 
         if (stage->number > 0 || worker->push)
             continue;
         worker->push = channel_open(fleet->arena, fleet->hub, CHANNEL_PUSH, 0, 0, err);
-        wait.channel = worker->push;
         if (!worker->push || !channel_connect(worker->push, worker->endpoint, err) ||
-            !channel_wait(fleet->hub, &wait, 1, clock_now_ns() + 5000000000, err))
+            !channel_wait_open(fleet->hub, worker->push, clock_now_ns() + 5000000000, &is_open,
+                               err))
             return false;
-        if (!wait.is_ready)
+        if (!is_open)
             return placement_bad(fleet->placement, worker->row, PLACEMENT_DEVICE, err,
                                  "cannot reach its worker at %s within 5 s", worker->endpoint);
     }

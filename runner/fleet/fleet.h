@@ -13,6 +13,7 @@
 struct arena;
 struct assignment;
 struct err;
+struct keys;
 struct placement;
 struct placement_row;
 struct plan;
@@ -45,6 +46,12 @@ struct fleet_worker {
     bool is_reported;     /* fleet_find_dead has named it */
 };
 
+struct fleet_address { /* where the coordinator listens, and to whom */
+    const char *listen;
+    const struct keys *keys; /* NULL: plain text, open to everybody who can connect */
+    const char *keys_folder; /* of the same, for workers on this machine */
+};
+
 struct fleet {
     struct arena *arena;
     struct channel_hub *hub;
@@ -53,6 +60,8 @@ struct fleet {
     const struct assignment *assignment;
     int64_t session;
     char address[CHANNEL_ADDRESS_BYTES]; /* where the coordinator listens */
+    const char *keys_folder;             /* NULL = none */
+    char refusal[CHANNEL_REFUSAL_BYTES]; /* why somebody was turned away last, as it was told */
     bool is_local;
     bool has_started; /* nobody may join any more */
     int count;
@@ -63,7 +72,7 @@ struct fleet {
 /* Listens. */
 struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
                            const struct placement *placement, const struct assignment *assignment,
-                           const char *listen, int64_t session, struct err *err);
+                           const struct fleet_address *address, int64_t session, struct err *err);
 /* Starts one worker process for each device, on this machine. */
 bool fleet_spawn(struct fleet *fleet, struct err *err);
 /* The address for a worker on this machine. */

@@ -23,6 +23,9 @@ static bool spawn(struct fleet *fleet, struct fleet_worker *worker, struct err *
                      arena_printf(fleet->arena, "--device=%s", worker->device),
                      arena_printf(fleet->arena, "--connect=%s", address),
                      arena_printf(fleet->arena, "--parent=%ld", (long)getpid()),
+                     fleet->keys_folder
+                         ? arena_printf(fleet->arena, "--keys=%s", fleet->keys_folder)
+                         : NULL,
                      NULL };
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;

@@ -13,6 +13,7 @@
 #include "lib/kernels/kernels.h"
 #include "lib/policy/batch.h"
 #include "lib/wire/channel.h"
+#include "lib/wire/keys.h"
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/beat.h"
@@ -365,18 +366,17 @@ static bool join(struct worker *worker, struct err *err)
 {
     const struct worker_options *options = worker->options;
     char wait_text[UNITS_TEXT_BYTES];
-    struct channel_wait wait = { NULL, true, false };
+    bool is_open;
     int64_t number = (clock_now_ns() ^ ((int64_t)getpid() << 40)) | 1; /* nobody else's */
 
     worker->control = channel_open(worker->arena, worker->hub, CHANNEL_DEALER, CONTROL_MARK,
                                    SETUP_MAX_TEXT_BYTES, err);
     if (!worker->control || !channel_connect(worker->control, options->connect, err))
         return false;
-    wait.channel = worker->control;
-    if (!channel_wait(worker->hub, &wait, 1, clock_now_ns() + options->wait_ps / UNITS_PS_PER_NS,
-                      err))
+    if (!channel_wait_open(worker->hub, worker->control,
+                           clock_now_ns() + options->wait_ps / UNITS_PS_PER_NS, &is_open, err))
         return false;
-    if (!wait.is_ready)
+    if (!is_open)
         return err_set(err, ERR_SYSTEM, "no coordinator at %s within %s", options->connect,
                        units_format_human(options->wait_ps, wait_text));
     worker->beat = beat_start(worker->arena, worker->hub, options->connect, number, err);
@@ -467,19 +467,19 @@ static bool set_up(struct worker *worker, struct err *err)
 static bool connect_out(struct worker *worker, const struct setup_peer *peer, struct err *err)
 {
     int index = shard_find_stage(worker->shard, peer->stage);
-    struct channel_wait wait = { NULL, true, false };
+    struct channel *out;
+    bool is_open;
 
     if (index < 0 || worker->setup->stages[index].is_last || worker->outs[index])
         return err_set(err, ERR_INPUT, "peers: stage %d has no stage after it here", peer->stage);
-    wait.channel = worker->outs[index] =
+    out = worker->outs[index] =
         channel_open(worker->arena, worker->hub, CHANNEL_PUSH, DATA_MARK, 0, err);
     worker->next[index] = peer->next;
-    if (!wait.channel || !channel_connect(wait.channel, peer->endpoint, err) ||
-        !channel_wait(worker->hub, &wait, 1, clock_now_ns() + CONNECT_NS, err))
+    if (!out || !channel_connect(out, peer->endpoint, err) ||
+        !channel_wait_open(worker->hub, out, clock_now_ns() + CONNECT_NS, &is_open, err))
         return false;
-    return wait.is_ready ||
-           err_set(err, ERR_SYSTEM, "cannot reach the next stage at %s within %d s", peer->endpoint,
-                   (int)(CONNECT_NS / 1000000000));
+    return is_open || err_set(err, ERR_SYSTEM, "cannot reach the next stage at %s within %d s",
+                              peer->endpoint, (int)(CONNECT_NS / 1000000000));
 }
 
 static bool meet_peers(struct worker *worker, struct err *err)
@@ -530,10 +530,14 @@ int worker_run(const struct worker_options *options)
 {
     struct err err = ERR_INIT;
     struct arena *arena = arena_create();
+    const struct keys *keys = NULL;
     bool is_told = false;
     struct worker worker = { .options = options, .arena = arena, .waiting = -1 };
 
-    worker.hub = channel_hub_create(arena, &err);
+    if (options->keys)
+        keys = keys_load(arena, options->keys, &err);
+    if (keys || !options->keys)
+        worker.hub = channel_hub_create(arena, keys, &err);
     if (worker.hub && join(&worker, &err) && set_up(&worker, &err) && meet_peers(&worker, &err))
         serve(&worker, &err);
     if (worker.hub)

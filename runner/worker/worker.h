@@ -7,6 +7,7 @@
 struct worker_options {
     const char *device, *connect;
     const char *listen; /* NULL = as the coordinator says */
+    const char *keys;   /* folder, NULL = none */
     int64_t wait_ps;
     int64_t parent; /* process that started it, 0 = a person */
 };

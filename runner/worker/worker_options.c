@@ -8,7 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum option_key { KEY_DEVICE = 256, KEY_CONNECT, KEY_LISTEN, KEY_WAIT, KEY_PARENT };
+enum option_key { KEY_DEVICE = 256, KEY_CONNECT, KEY_LISTEN, KEY_KEYS, KEY_WAIT, KEY_PARENT };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
@@ -28,6 +28,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         options->listen = text;
         if (!channel_check_address("--listen", text, &err))
             cli_error(state, "%s", err.text);
+        return 0;
+    case KEY_KEYS:
+        options->keys = text;
         return 0;
     case KEY_WAIT:
         options->wait_ps = cli_duration_positive_ps(state, "--wait", text);
@@ -56,6 +59,9 @@ int worker_main(int argc, char **argv)
         { "listen", KEY_LISTEN, "HOST:PORT", 0,
           "Where to receive steps (default: the cluster's devices.csv, else a free port of the "
           "interface on the way to the coordinator)",
+          0 },
+        { "keys", KEY_KEYS, "DIR", 0,
+          "Folder with the cluster's keys (`orrery-run keys`): talk to nobody who has not the same",
           0 },
         { "wait", KEY_WAIT, "DURATION", 0, "How long to wait for the coordinator (default 60s)",
           0 },

@@ -18,6 +18,13 @@ is "one row" "$(grep -vc '^#' links.csv)" 2
 exit_is 0 "as JSON, with a name" link --json --medium eth0
 like "JSON has the three numbers" "$(tr -d ' \n' <<< "$out")" '^\{"schema":1,"medium":"eth0","bits_per_s":[0-9]+,"latency_s":0\..*,"per_message_s":.*"points":\[\{"bytes":64,'
 
+if command -v orrery-run > /dev/null; then
+    ok "keys" orrery-run keys -o keys
+    exit_is 0 "with keys, encrypted" link --keys keys
+    like "every size here too" "$out" "4194304 "
+    exit_is 2 "with keys that are not there" link --keys nowhere
+fi
+
 port=$((20000 + $$ % 20000))
 link --listen "127.0.0.1:$port" 2> listen.err &
 far=$!

@@ -143,6 +143,33 @@ like "the head names the machine of each worker" "$(cat r.csv)" "# machine of d0
 exit_is 2 "no coordinator" timeout 20 orrery-run worker --device d0 --connect 127.0.0.1:1 --wait 200ms
 like "says where it looked" "$err" "no coordinator at 127.0.0.1:1 within 200 ms"
 
+# ---- keys
+exit_is 0 "keys are drawn" orrery-run keys -o keys
+is "the file is named" "$out" "keys/cluster.key"
+is "and its owner's alone" "$(stat -c %a keys/cluster.key)" 600
+exit_is 2 "keys are never overwritten" orrery-run keys -o keys
+exit_is 0 "other keys" orrery-run keys -o other-keys
+fresh
+exit_is 0 "a run with keys" run --local --keys keys --placement two.csv --workload closed.csv "${outs[@]}"
+is "its requests are ok" "$(count r.csv ok)" 4
+like "it says who may join" "$err" "listening on 127.0.0.1:[0-9]+, for those who have the keys"
+port=$((port + 1))
+run --keys keys --placement one.csv --workload open.csv --listen "127.0.0.1:$port" "${outs[@]}" > keys.out 2> keys.err &
+coordinator=$!
+exit_is 2 "a worker with other keys" timeout 20 orrery-run worker --keys other-keys --device d0 --connect "127.0.0.1:$port"
+like "is told" "$err" "orrery-run worker d0: turned away: .*keys"
+exit_is 2 "a worker without keys" timeout 20 orrery-run worker --device d0 --connect "127.0.0.1:$port"
+like "is told too" "$err" "orrery-run worker d0: turned away: .*keys"
+exit_is 0 "the worker with the keys gets in" timeout 20 orrery-run worker --keys keys --device d0 --connect "127.0.0.1:$port"
+wait $coordinator
+is "and the run is done" "$?" 0
+like "the coordinator has said that it turned others away" "$(cat keys.err)" "orrery-run: somebody was turned away: .*keys"
+chmod 644 other-keys/cluster.key
+exit_is 2 "keys that others may read" run --local --keys other-keys --placement one.csv --workload open.csv "${outs[@]}"
+like "are refused" "$err" "other-keys/cluster.key: others than its owner may use it: chmod 600"
+exit_is 2 "keys that are not there" timeout 20 orrery-run worker --keys nowhere --device d0 --connect "127.0.0.1:$port"
+like "are named" "$err" "nowhere/cluster.key: No such file"
+
 # ---- workers that are not there
 fresh
 exit_is 2 "a worker is missing" run --placement two.csv --workload open.csv --wait 300ms "${outs[@]}"

@@ -35,13 +35,14 @@ static int set_up(void **state)
     struct plan *plan = arena_alloc(arena, sizeof *plan);
     struct assignment *assignment = arena_alloc(arena, sizeof *assignment);
     const char *names[] = { "d0" };
+    const struct fleet_address address = { "127.0.0.1:0", NULL, NULL };
     struct err err = ERR_INIT;
 
     plan->cluster = cluster_implied(arena, names, 1, "");
     *assignment = (struct assignment){ .count = 1, .devices = devices, .rows = rows };
     fixture->arena = arena;
-    fixture->hub = channel_hub_create(arena, &err);
-    fixture->fleet = fleet_create(arena, plan, NULL, assignment, "127.0.0.1:0", SESSION, &err);
+    fixture->hub = channel_hub_create(arena, NULL, &err);
+    fixture->fleet = fleet_create(arena, plan, NULL, assignment, &address, SESSION, &err);
     *state = fixture;
     return fixture->hub && fixture->fleet ? 0 : -1;
 }

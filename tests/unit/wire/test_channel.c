@@ -29,7 +29,7 @@ static int set_up(void **state)
     struct fixture *fixture = arena_alloc(arena, sizeof *fixture);
 
     fixture->arena = arena;
-    fixture->hub = channel_hub_create(arena, &fixture->err);
+    fixture->hub = channel_hub_create(arena, NULL, &fixture->err);
     *state = fixture;
     return fixture->hub ? 0 : -1;
 }

@@ -1,0 +1,9 @@
+/* control.h - the small commands around a run. argv[0] is "orrery-run WORD"; each returns an enum
+ * cli_exit. */
+#ifndef ORRERY_RUNNER_CONTROL_H
+#define ORRERY_RUNNER_CONTROL_H
+
+/* `orrery-run keys`: draws the keys that the boards of a cluster share. */
+int control_keys(int argc, char **argv);
+
+#endif
