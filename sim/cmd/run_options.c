@@ -236,7 +236,7 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
         cli_error(state, "--%s has no meaning with --clients", load_open_option(load));
     if (settings->kv_option && settings->serve.batch.kind != BATCH_CONTINUOUS)
         cli_error(state, "--%s is of --batch continuous, which is missing", settings->kv_option);
-    settings->files.has_bounded_queues = settings->serve.batch.kind == BATCH_CONTINUOUS;
+    settings->files.has_bounded_queues = settings->serve.rules == SERVE_DEFAULT;
     if (settings->window_ps > 0 && !settings->paths[OUT_UTILISATION])
         cli_error(state, "--window is of --utilisation-out, which is missing");
     if (settings->window_ps == 0)

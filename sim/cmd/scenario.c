@@ -30,7 +30,7 @@ static bool refuse_unsupported(const struct placement *placement, const struct p
     for (int i = 0; i < plan->stage_count && !has_bounded_queues; i++)
         if (plan->stages[i]->queue_depth > 0)
             return placement_bad(placement, plan->stages[i]->row, PLACEMENT_QUEUE_DEPTH, err,
-                                 "this version bounds queues of --batch continuous alone");
+                                 "the simulator that --rules names has no bounded queues");
     return true;
 }
 

@@ -19,7 +19,7 @@ void coming_begin(struct serve *serve)
 {
     const struct plan *plan = serve->input->plan;
     enum dispatch_kind dispatch = serve->options->dispatch;
-    bool has_way = serve->delays != NULL;
+    bool has_way = serve->delays != NULL || serve->has_rooms;
 
     if (serve->options->rules != SERVE_DEFAULT || plan->replica_count == plan->service_count ||
         (dispatch != DISPATCH_LEAST_IDLE && dispatch != DISPATCH_LEAST_LAST_STAGE))
@@ -128,7 +128,11 @@ int64_t coming_backlog_ps(const struct serve *serve, const struct site *site)
         return station_backlog_ps(serve, site);
     for (int i = 0; i < site->device_count; i++) {
         const struct station *station = &serve->stations[site->devices[i]];
-        int64_t time_ps = station->booked_ps > now_ps ? station->booked_ps : now_ps;
+        int64_t time_ps;
+
+        if (serve->has_rooms)
+            room_shift(serve, site->devices[i]);
+        time_ps = station->booked_ps > now_ps ? station->booked_ps : now_ps;
 
         if (station->coming_carry > 0 || station->coming_ps > (uint64_t)ENGINE_LAST_PS)
             return ENGINE_LAST_PS;

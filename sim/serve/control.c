@@ -136,7 +136,8 @@ static void device_switch(struct serve *serve, int32_t device)
     serve->result->migrations++;
     if (cost_ps == 0)
         return;
-    if (station->running != NO_FLIGHT) {
+    room_shift(serve, device);
+    if (station->running != NO_FLIGHT && !station->is_kept) {
         station->held_ps = engine_after_ps(station->held_ps, cost_ps);
     } else {
         int64_t from_ps = station->free_ps > now_ps ? station->free_ps : now_ps;
@@ -144,6 +145,7 @@ static void device_switch(struct serve *serve, int32_t device)
         station->free_ps = engine_after_ps(from_ps, cost_ps);
         station->gap_ps += station->free_ps - from_ps;
         station->switched_ps += (uint64_t)(station->free_ps - from_ps);
+        station->kept_ps = station->free_ps;
         if (serve->observer.on_span)
             station_tell_switch(serve, device, from_ps, station->free_ps);
     }

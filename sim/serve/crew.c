@@ -226,7 +226,7 @@ bool crew_begin(struct serve *serve, struct err *err)
         return err_set(err, ERR_INPUT,
                        "stage %d of replica %d of service '%s' is a model's on several devices: "
                        "this version does not combine that with --events, --admission late, "
-                       "--switch-cost and batches of executables",
+                       "--switch-cost, queue_depth and batches of executables",
                        (int)site->stage->number, (int)serve->lanes[site->replica].number,
                        serve->input->plan->services[site->service].name);
     }

@@ -29,6 +29,9 @@ static void pool_widen(struct serve *serve)
     if (serve->has_ledger)
         serve->promises = arena_grow(serve->arena, serve->promises, (size_t)serve->flight_count,
                                      (size_t)count, sizeof(*serve->promises));
+    if (serve->has_rooms)
+        serve->asks = arena_grow(serve->arena, serve->asks, (size_t)serve->flight_count,
+                                 (size_t)count, sizeof(*serve->asks));
     for (int32_t i = serve->flight_count; i < count; i++)
         serve->flights[i].mate = i + 1 < count ? i + 1 : NO_FLIGHT;
     serve->first_free = serve->flight_count;
@@ -392,6 +395,13 @@ void flight_watch(struct serve *serve)
 }
 
 bool flight_launch(struct serve *serve, int32_t index, struct err *err)
+{
+    if (serve->has_rooms && !room_take(serve, index, serve->flights[index].site))
+        return true;
+    return flight_go(serve, index, err);
+}
+
+bool flight_go(struct serve *serve, int32_t index, struct err *err)
 {
     const struct flight *flight = &serve->flights[index];
 

@@ -54,8 +54,12 @@ struct site {
     /* slices: the longest prompt and request so far, whose activations are known */
     int32_t longest_prompt_tokens;
     int64_t longest_tokens;
-    struct crew *crew;     /* a model's on several devices, and what each of those computes */
-    int32_t position;      /* of the latter: of the device in the stage */
+    struct crew *crew; /* a model's on several devices, and what each of those computes */
+    int32_t position;  /* of the latter: of the device in the stage */
+    /* room.c: places of its queue, 0 = unbounded; taken by what is on its way or waits */
+    int64_t room, coming;
+    struct ring askers; /* flights that found no room, in order */
+    bool is_noted;      /* the first of them may have room now */
 };
 
 struct lane {           /* a replica as requests see it */
@@ -108,6 +112,7 @@ struct station {
     struct ring queue; /* flights; a job of several devices waits in the queue of each */
     int32_t running;   /* flight, NO_FLIGHT = none */
     bool is_down;
+    bool is_kept;      /* room.c: what runs is done, and has no room to go on */
     int64_t free_ps;   /* earliest next start: end of the last job + gap */
     int64_t booked_ps; /* when all that is queued will be done, gaps included */
     int64_t busy_ps;
@@ -120,6 +125,7 @@ struct station {
     int64_t promised_ps;   /* ledger.c: as booked_ps, with what is on its way here */
     int64_t cleared_ps;    /* last time that something which waited here was lost */
     int64_t held_ps;       /* an epoch came meanwhile: taken that much longer behind it */
+    int64_t kept_ps;       /* is_kept: booked_ps is as of then */
     uint64_t switched_ps;  /* by epochs, in all: gap_ps has it, offered_ps has not */
     uint64_t lost_ps;      /* of offered_ps: never done, since the job was lost */
     uint64_t missed_ps;    /* queue form: not in offered_ps, since it was lost while it waited */
@@ -148,11 +154,11 @@ struct serve {
     struct arrivals arrivals;
     struct dispatch *dispatch;
     struct price *price;
-    struct delays *delays;    /* NULL: no overhead delays anything */
-    struct site *sites;       /* by stage id; those of a replica stand together */
-    struct lane *lanes;       /* by replica of the plan */
-    struct station *stations; /* by device of the cluster */
-    int32_t *slot_devices;    /* by slot */
+    struct delays *delays;     /* NULL: no overhead delays anything */
+    struct site *sites;        /* by stage id; those of a replica stand together */
+    struct lane *lanes;        /* by replica of the plan */
+    struct station *stations;  /* by device of the cluster */
+    int32_t *slot_devices;     /* by slot */
     struct sliced_set *sliced; /* stages of models on several devices, */
     struct crew **crews;       /* crew_count of them, as this folder knows them */
     int32_t crew_count;
@@ -167,7 +173,8 @@ struct serve {
     int64_t *readies_ps;    /* beside flights: when they came to their stage; NULL if nobody asks */
     int64_t *comings_ps;    /* beside flights: what coming_ps has of them; NULL: nobody asks */
     uint8_t *promises;      /* beside flights: enum ledger_promise; NULL without a ledger */
-    bool has_models, has_batchers, has_comings, has_ledger;
+    uint64_t *asks;         /* beside flights: order of asking for room; NULL without has_rooms */
+    bool has_models, has_batchers, has_comings, has_ledger, has_rooms;
     int32_t most_items; /* of one request of the workload */
     int32_t flight_count, first_free;
     int32_t epoch;
@@ -177,6 +184,8 @@ struct serve {
     size_t next_event;                                                     /* of input.events */
     double *speeds;                                                        /* by device, of now */
     int64_t next_batch_id;
+    struct ring noted; /* ids of stages that may have room now for who waits for it */
+    uint64_t next_ask;
     bool has_failed; /* a batch has no price: the loop ends with */
     struct err failure;
     int64_t in_system;
@@ -222,8 +231,10 @@ void memory_refuse(struct serve *serve, int32_t index, enum serve_refusal why);
 int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site);
 /* A record of nobody, that stays out of the pool. */
 int32_t flight_reserve(struct serve *serve);
-/* Sends it over the hop into its stage 0. */
+/* Sends it over the hop into its stage 0, as soon as there is room. */
 bool flight_launch(struct serve *serve, int32_t index, struct err *err);
+/* The same at once. */
+bool flight_go(struct serve *serve, int32_t index, struct err *err);
 /* It stands before its stage: into the queue. */
 bool flight_enter(struct serve *serve, int32_t index, struct err *err);
 /* Its stage is done: on to the next one, or to the source. */
@@ -321,6 +332,25 @@ int64_t batcher_backlog_ps(const struct batcher *batcher);
 int64_t batcher_work_ps(const struct batcher *batcher, const struct site *site, int64_t items);
 /* All that waits is lost. */
 void batcher_fail(struct serve *serve, struct batcher *batcher);
+
+/* room.c: bounded queues. All but the first for runs that has_rooms alone. */
+void room_begin(struct serve *serve); /* sets has_rooms */
+/* False: the queue of the site has no room; the flight moves as soon as it has. */
+bool room_take(struct serve *serve, int32_t index, struct site *site);
+/* The flight has left the queue of its stage: it starts, or is lost. */
+void room_give(struct serve *serve, int32_t index);
+/* Whether the flight, whose job is done, keeps its devices since there is no room behind them. */
+bool room_keeps(struct serve *serve, int32_t index);
+/* It is lost there: its devices are free. */
+void room_lose(struct serve *serve, int32_t index);
+/* What is booked on a device that is kept begins later and later: booked_ps as of now. */
+void room_shift(const struct serve *serve, int32_t device);
+/* Behind all else of an instant, while there are sites in `noted`: who asked first among those that
+ * have room moves. */
+bool room_move_one(struct serve *serve, struct err *err);
+bool room_is_kept_by(const struct serve *serve, int32_t index);
+/* In words, for errors; NULL: it waits for no room. */
+const char *room_waits_for(const struct serve *serve, int32_t index);
 
 /* coming.c: work on its way to the stage that dispatch goes by. All but the first for runs that
  * has_comings alone. */

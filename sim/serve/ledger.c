@@ -76,6 +76,8 @@ static int64_t free_ps(const struct serve *serve, const struct site *site)
     for (int i = 0; i < site->device_count; i++) {
         const struct station *station = &serve->stations[site->devices[i]];
 
+        if (serve->has_rooms)
+            room_shift(serve, site->devices[i]);
         latest_ps = station->booked_ps > latest_ps ? station->booked_ps : latest_ps;
         latest_ps = station->promised_ps > latest_ps ? station->promised_ps : latest_ps;
     }
@@ -167,11 +169,14 @@ static void rest_move(struct serve *serve, int32_t index, int32_t device, int si
     const struct flight *flight = &serve->flights[index];
     const struct lane *lane = &serve->lanes[flight->site->replica];
     int first = flight->site->stage->number;
+    bool is_done = serve->has_rooms && room_is_kept_by(serve, index);
 
     if (serve->promises[index] == LEDGER_NOTHING || flight->is_back)
         return;
     if (first == 0 && serve->promises[index] == LEDGER_LATER_STAGES)
         first = 1;
+    else if (is_done)
+        first++;
     for (int s = first; s < lane->stage_count; s++) {
         const struct site *site = &lane->sites[s];
         const struct job *job = &site->jobs[flight->size];

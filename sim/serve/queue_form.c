@@ -94,15 +94,17 @@ void queue_form_lose(struct serve *serve, int32_t index, struct job job, enum tr
         serve->stations[site->devices[i]].missed_ps += (uint64_t)job.cost_ps + (uint64_t)job.gap_ps;
     if (serve->observer.on_span)
         station_tell(serve, SERVE_SPAN_LOST, index, now_ps, now_ps, 0);
+    if (serve->has_rooms)
+        room_give(serve, index);
     flight_lose(serve, index, status);
 }
 
 void queue_form_rebook(struct serve *serve, int32_t device)
 {
     struct station *station = &serve->stations[device];
-    int64_t booked_ps = engine_now_ps(serve->engine);
+    int64_t now_ps = engine_now_ps(serve->engine), booked_ps = now_ps;
 
-    if (station->running != NO_FLIGHT)
+    if (station->running != NO_FLIGHT && !station->is_kept)
         booked_ps = engine_after_ps(engine_after_ps(station->end_ps, station->next_gap_ps),
                                     station->held_ps);
     else if (station->free_ps > booked_ps)
@@ -110,6 +112,7 @@ void queue_form_rebook(struct serve *serve, int32_t device)
     for (uint32_t i = 0; i < station->queue.count; i++)
         booked_ps = engine_after_ps(booked_ps, job_ps(serve, ring_at(&station->queue, i)));
     station->booked_ps = booked_ps;
+    station->kept_ps = now_ps > station->free_ps ? now_ps : station->free_ps;
 }
 
 /* ---- start ---- */
@@ -317,7 +320,10 @@ void queue_form_fail(struct serve *serve, int32_t device)
         int32_t index = station->running;
         const struct site *site = serve->flights[index].site;
 
-        job_cancel(serve, index);
+        if (station->is_kept)
+            room_lose(serve, index);
+        else
+            job_cancel(serve, index);
         flight_lose(serve, index, TRACE_FAILED);
         queue_form_wake(serve, site, device);
     }

@@ -6,9 +6,8 @@
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "sim/network/network.h"
-#include "sim/serve/internal.h"
 #include "sim/serve/crew.h"
-#include <stdio.h>
+#include "sim/serve/internal.h"
 
 #define BLOCKED_SHOWN 5
 
@@ -17,10 +16,13 @@ static const char *place_of(const struct serve *serve, int32_t index)
 {
     const struct flight *flight = &serve->flights[index];
     int link = network_where(serve->network, index);
+    const char *room = serve->has_rooms ? room_waits_for(serve, index) : NULL;
 
     if (link >= 0)
         return arena_printf(serve->arena, "%s link %.64s", flight->is_back ? "back over" : "over",
                             network_link_name(serve->network, link));
+    if (room)
+        return room;
     if (flight->is_back)
         return "on the way back";
     if (flight->site->crew)
@@ -29,31 +31,37 @@ static const char *place_of(const struct serve *serve, int32_t index)
                         serve->input->plan->cluster->devices[flight->site->device].name);
 }
 
-/* Names the first few requests that neither ended nor will, and where they are. */
-static bool blocked(const struct serve *serve, struct err *err)
+/* Names the first few requests that neither ended nor will, and where they are: those that keep
+ * devices from others before all others. */
+static const char *blocked_list(const struct serve *serve)
 {
-    char list[500] = "";
-    size_t used = 0;
+    const char *list = NULL;
     int shown = 0;
 
-    for (int32_t i = 0; i < serve->flight_count && shown < BLOCKED_SHOWN; i++) {
-        const struct flight *flight = &serve->flights[i];
-        int n;
+    for (int pass = serve->has_rooms ? 0 : 1; pass < 2; pass++)
+        for (int32_t i = 0; i < serve->flight_count && shown < BLOCKED_SHOWN; i++) {
+            const struct flight *flight = &serve->flights[i];
+            bool is_kept = flight->site && serve->has_rooms && room_is_kept_by(serve, i);
 
-        if (!flight->site)
-            continue;
-        n = snprintf(list + used, sizeof(list) - used, "%s%lld (step %d, stage %d, %s)",
-                     shown ? ", " : "", (long long)arrivals_id(&serve->arrivals, flight->request),
-                     flight->site->is_model ? (int)serve->decodes[i].step : 0,
-                     (int)flight->site->stage->number, place_of(serve, i));
-        used += n > 0 && (size_t)n < sizeof(list) - used ? (size_t)n : 0;
-        shown++;
-    }
+            if (!flight->site || is_kept != (pass == 0))
+                continue;
+            list = arena_printf(serve->arena, "%s%s%lld (step %d, stage %d, %s)", list ? list : "",
+                                list ? ", " : "",
+                                (long long)arrivals_id(&serve->arrivals, flight->request),
+                                flight->site->is_model ? (int)serve->decodes[i].step : 0,
+                                (int)flight->site->stage->number, place_of(serve, i));
+            shown++;
+        }
+    return list ? list : "none";
+}
+
+static bool blocked(const struct serve *serve, struct err *err)
+{
     return err_set(err, ERR_SYSTEM,
                    "blocked: %lld requests in the system and %zu still to come, but no event is "
                    "left; first requests: %s",
                    (long long)serve->in_system, arrivals_left(&serve->arrivals),
-                   shown ? list : "none");
+                   blocked_list(serve));
 }
 
 static bool busy_check(const struct serve *serve, struct err *err)

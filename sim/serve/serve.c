@@ -227,6 +227,13 @@ bool serve_passes_calendar(struct err *err)
                    (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
 }
 
+static bool is_last_of_instant(const struct serve *serve)
+{
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    return serve->arrivals.next_ps > now_ps && engine_peek_ps(serve->engine) > now_ps;
+}
+
 /* Arrivals are merged with the queue here: at one instant, all else goes first. */
 static bool loop(struct serve *serve, struct err *err)
 {
@@ -234,7 +241,10 @@ static bool loop(struct serve *serve, struct err *err)
     while (!is_over(serve)) {
         int slot;
 
-        if (serve->arrivals.next_ps < engine_peek_ps(serve->engine)) {
+        if (serve->noted.count > 0 && is_last_of_instant(serve)) {
+            if (!room_move_one(serve, err))
+                return false;
+        } else if (serve->arrivals.next_ps < engine_peek_ps(serve->engine)) {
             if (!on_arrival(serve, err))
                 return false;
         } else {
@@ -323,7 +333,8 @@ static bool begin(struct serve *serve, struct err *err)
     if (!setup_build(serve, err))
         return false;
     serve->has_late_drop = options->admission == ADMIT_LATE;
-    serve->has_queue_form = serve->has_batchers || serve->has_late_drop ||
+    room_begin(serve);
+    serve->has_queue_form = serve->has_batchers || serve->has_rooms || serve->has_late_drop ||
                             control_changes_devices(serve) ||
                             (input->plan->epoch_count > 1 && options->switch_cost_ps > 0);
     if (options->keeps_requests)

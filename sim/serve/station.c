@@ -76,6 +76,8 @@ void station_begin(struct serve *serve, int32_t index, int64_t start_ps)
             station->offered_ps += (uint64_t)(end_ps - start_ps) + (uint64_t)job.gap_ps;
         wait_note(station, wait_ps);
     }
+    if (serve->has_rooms)
+        room_give(serve, index);
     flight->job_ps = start_ps;
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate)
         if (serve->flights[i].start_ps == TRACE_NONE)
@@ -158,6 +160,8 @@ static int64_t booked_ps(const struct serve *serve, const struct site *site)
 {
     int64_t latest_ps = engine_now_ps(serve->engine);
 
+    for (int i = 0; i < site->device_count && serve->has_rooms; i++)
+        room_shift(serve, site->devices[i]);
     for (int i = 0; i < site->device_count; i++)
         latest_ps = later_ps(latest_ps, serve->stations[site->devices[i]].booked_ps);
     return latest_ps;
@@ -236,6 +240,8 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
     if (serve->readies_ps)
         serve->readies_ps[index] = engine_now_ps(serve->engine);
     if (serve->has_queue_form && queue_form_is_down(serve, site)) {
+        if (serve->has_rooms)
+            room_give(serve, index);
         flight_lose(serve, index, TRACE_FAILED);
         return true;
     }
@@ -350,6 +356,8 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
         parts_job(serve, index, now_ps - flight->job_ps);
     if (site->device_count == 1) {
         end_one(station, flight->job_ps, now_ps, gap_ps);
+        if (serve->has_rooms && room_keeps(serve, index))
+            return true;
         if (!flight_leave(serve, index, err))
             return false;
         station_start(serve, device);
@@ -357,6 +365,8 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
     }
     for (int i = 0; i < site->device_count; i++)
         end_one(&serve->stations[site->devices[i]], flight->job_ps, now_ps, gap_ps);
+    if (serve->has_rooms && room_keeps(serve, index))
+        return true;
     if (!flight_leave(serve, index, err))
         return false;
     for (int i = 0; i < site->device_count; i++)

@@ -90,8 +90,9 @@ static inline void cells_write(const char *name, struct rng *columns, struct rng
 
 static inline void cells_placement(void)
 {
-    static const char *const names[] = { "service", "replica", "stage",     "device", "executable",
-                                         "epoch",   "from_s",  "max_batch", NULL };
+    static const char *const names[] = { "service",     "replica", "stage",  "device",
+                                         "executable",  "epoch",   "from_s", "max_batch",
+                                         "queue_depth", NULL };
     const struct random_case *c = &random_case;
 
     cells_begin(names);
@@ -104,7 +105,10 @@ static inline void cells_placement(void)
                           text_int("", s), text_int("d", replica->stages[s].devices[i]),
                           text_int("x", replica->executable), text_int("", replica->epoch),
                           text_s(c->epoch_ps[replica->epoch]),
-                          replica->max_batch > 0 ? text_int("", replica->max_batch) : "");
+                          replica->max_batch > 0 ? text_int("", replica->max_batch) : "",
+                          replica->stages[s].queue_depth > 0
+                              ? text_int("", replica->stages[s].queue_depth)
+                              : "");
     }
 }
 

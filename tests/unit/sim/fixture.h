@@ -131,7 +131,7 @@ static inline void fixture_stages(const char *rows)
 static inline bool fixture_load(void)
 {
     fixture.err = (struct err)ERR_INIT;
-    fixture.files.has_bounded_queues = fixture.options.batch.kind == BATCH_CONTINUOUS;
+    fixture.files.has_bounded_queues = fixture.options.rules == SERVE_DEFAULT;
     return scenario_load(fixture.arena, &fixture.files, &fixture.scenario, &fixture.err);
 }
 

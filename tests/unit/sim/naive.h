@@ -17,11 +17,13 @@ enum naive_state {
     NAIVE_TO_COME,
     NAIVE_SUBMITTED, /* held by an overhead */
     NAIVE_DISPATCHED,
+    NAIVE_AT_SOURCE, /* until the queue of stage 0 has room */
     NAIVE_ON_LINK,
     NAIVE_AT_WORKER,
     NAIVE_GATHERING, /* in front of a stage 0 that takes batches */
     NAIVE_QUEUED,
     NAIVE_RUNNING,
+    NAIVE_KEPT, /* its job is done, and its devices wait for room in the next stage */
     NAIVE_ENDED
 };
 
@@ -37,6 +39,7 @@ struct naive_request {
     int64_t event_ps;  /* end of a delay, arrival of a message, end of a job */
     int64_t gap_ps;    /* of the running job, as it was when it began */
     long order;        /* of being queued, sent or held */
+    long asked;        /* order of asking for room */
     int64_t queued_ps; /* since when it is queued or gathered */
     int route;         /* on a link */
     int promised_from; /* the first stage that it is booked for, -1 = none */
@@ -57,6 +60,7 @@ struct naive {
     int64_t now_ps;
     long order;
     int epoch, next_event;
+    bool is_stuck; /* some wait for what will not come */
     int turns[CASE_SERVICES];
     struct dispatch *dispatch;
     struct naive_request requests[CASE_REQUESTS];
@@ -220,7 +224,7 @@ static inline void rest_move(int request, int device, int sign)
 
     if (r->promised_from < 0 || r->state == NAIVE_ENDED || r->is_back)
         return;
-    for (int s = r->stage; s < naive_stage_count(r->replica); s++) {
+    for (int s = r->stage + (r->state == NAIVE_KEPT); s < naive_stage_count(r->replica); s++) {
         const struct case_stage *stage = &naive_replica(request)->stages[s];
 
         for (int i = 0; i < stage->device_count; i++)
@@ -275,7 +279,7 @@ static inline void booked_fill(int64_t booked_ps[CASE_DEVICES])
         const struct naive_device *device = &naive.devices[d];
 
         booked_ps[d] = device->free_ps;
-        if (device->running >= 0)
+        if (device->running >= 0 && naive.requests[device->running].state != NAIVE_KEPT)
             booked_ps[d] = naive.requests[device->running].event_ps +
                            naive.requests[device->running].gap_ps + device->held_ps;
         if (booked_ps[d] < naive.now_ps)

@@ -68,9 +68,9 @@ static inline int64_t coming_ps(int device)
 
     for (int i = 0; i < random_case.request_count; i++) {
         const struct naive_request *r = &naive.requests[i];
-        bool is_on_way = r->state == NAIVE_DISPATCHED || r->state == NAIVE_ON_LINK ||
-                         r->state == NAIVE_AT_WORKER;
-        bool is_formed = r->stage > 0 || r->state == NAIVE_RUNNING;
+        bool is_on_way = r->state == NAIVE_DISPATCHED || r->state == NAIVE_AT_SOURCE ||
+                         r->state == NAIVE_ON_LINK || r->state == NAIVE_AT_WORKER;
+        bool is_formed = r->stage > 0 || r->state == NAIVE_RUNNING || r->state == NAIVE_KEPT;
         int stage;
 
         if (r->replica < 0 || r->state == NAIVE_ENDED || r->is_follower || r->is_back)
@@ -239,7 +239,10 @@ static inline void device_fails(int device)
             struct naive_device *d = &naive.devices[stage->devices[i]];
 
             d->running = -1;
-            d->free_ps = naive.now_ps + d->held_ps;
+            if (naive.requests[request].state == NAIVE_KEPT)
+                d->free_ps = d->free_ps > naive.now_ps ? d->free_ps : naive.now_ps;
+            else
+                d->free_ps = naive.now_ps + d->held_ps;
             d->held_ps = 0;
         }
         for (int i = request; i >= 0; i = naive.requests[i].next)
@@ -286,7 +289,7 @@ static inline void epoch_begins(void)
         naive.promised_ps[d] =
             (naive.promised_ps[d] > naive.now_ps ? naive.promised_ps[d] : naive.now_ps) +
             random_case.options.switch_cost_ps;
-        if (device->running >= 0)
+        if (device->running >= 0 && naive.requests[device->running].state != NAIVE_KEPT)
             device->held_ps += random_case.options.switch_cost_ps;
         else
             device->free_ps = (device->free_ps > naive.now_ps ? device->free_ps : naive.now_ps) +
@@ -487,8 +490,15 @@ static inline void naive_run(void)
 {
     naive_begin();
     while (!is_over()) {
+        if (next_ps() > naive.now_ps && move_one()) { /* behind all else of the instant */
+            start_all();
+            continue;
+        }
+        if (next_ps() == NAIVE_NEVER) {
+            naive.is_stuck = true;
+            return;
+        }
         naive.now_ps = next_ps();
-        assert_true(naive.now_ps < NAIVE_NEVER);
         start_all(); /* behind gaps that end here, and waits of batches */
         (void)happen();
         start_all();

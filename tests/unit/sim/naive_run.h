@@ -301,26 +301,79 @@ static inline bool send_request(int request, int from, int to, int64_t bytes)
     return true;
 }
 
-static inline void launch(int request)
+/* ---- bounded queues ---- */
+
+static inline int naive_room(int replica, int stage)
+{
+    return random_case.replicas[replica].stages[stage].queue_depth *
+           (stage == 0 && naive_max_batch(replica) > 1 ? naive_max_batch(replica) : 1);
+}
+
+static inline int naive_places(int request, int stage)
+{
+    int most = naive_max_batch(naive.requests[request].replica);
+    int items = random_case.requests[request].items;
+
+    return stage > 0 || most == 1 ? 1 : items < most ? items : most;
+}
+
+/* The stage whose queue it waits for: -1 = none. */
+static inline int stage_asked(int request)
+{
+    const struct naive_request *r = &naive.requests[request];
+
+    return r->state == NAIVE_AT_SOURCE ? 0 : r->state == NAIVE_KEPT ? r->stage + 1 : -1;
+}
+
+static inline bool fits(int request, int stage)
+{
+    int replica = naive.requests[request].replica, places = naive_places(request, stage);
+
+    for (int i = 0; i < random_case.request_count; i++) {
+        const struct naive_request *r = &naive.requests[i];
+        bool is_there = r->state == NAIVE_ON_LINK || r->state == NAIVE_AT_WORKER ||
+                        r->state == NAIVE_QUEUED || r->state == NAIVE_GATHERING;
+
+        if (r->replica == replica && r->stage == stage && is_there && !r->is_back &&
+            !r->is_follower)
+            places += naive_places(i, stage);
+    }
+    return naive_room(replica, stage) == 0 || places <= naive_room(replica, stage);
+}
+
+/* Whether it may go on at once; else it has asked. */
+static inline bool may_enter(int request, int stage, enum naive_state waiting)
+{
+    bool is_first = true;
+
+    for (int i = 0; i < random_case.request_count; i++)
+        is_first = is_first && (naive.requests[i].replica != naive.requests[request].replica ||
+                                stage_asked(i) != stage);
+    if (is_first && fits(request, stage))
+        return true;
+    naive.requests[request].state = waiting;
+    naive.requests[request].asked = naive.order++;
+    return false;
+}
+
+static inline void go(int request)
 {
     if (!send_request(request, -1, naive_stage(request)->devices[0], bytes_in(request)))
         reach_worker(request);
 }
 
-static inline void complete(int request)
+static inline void launch(int request)
+{
+    if (may_enter(request, 0, NAIVE_AT_SOURCE))
+        go(request);
+}
+
+static inline void leave(int request)
 {
     struct naive_request *r = &naive.requests[request];
-    const struct case_stage *stage = naive_stage(request);
-    int from = stage->devices[0];
+    int from = naive_stage(request)->devices[0];
     int64_t bytes = bytes_out(request, r->stage);
 
-    for (int i = 0; i < stage->device_count; i++) {
-        struct naive_device *device = &naive.devices[stage->devices[i]];
-
-        device->running = -1;
-        device->free_ps = naive.now_ps + r->gap_ps + device->held_ps;
-        device->held_ps = 0;
-    }
     if (r->stage + 1 < naive_stage_count(r->replica)) {
         r->stage++;
         if (!send_request(request, from, naive_stage(request)->devices[0], bytes))
@@ -330,6 +383,64 @@ static inline void complete(int request)
     r->is_back = true;
     if (!send_request(request, from, -1, bytes))
         end_all(request, TRACE_OK);
+}
+
+static inline void devices_release(int request)
+{
+    const struct case_stage *stage = naive_stage(request);
+
+    for (int i = 0; i < stage->device_count; i++) {
+        struct naive_device *device = &naive.devices[stage->devices[i]];
+
+        device->running = -1;
+        device->free_ps = device->free_ps > naive.now_ps ? device->free_ps : naive.now_ps;
+    }
+}
+
+/* Who asked first among those that have room moves; false: nobody has. */
+static inline bool move_one(void)
+{
+    int best = -1;
+
+    for (int i = 0; i < random_case.request_count; i++) {
+        int stage = stage_asked(i);
+        bool is_first = stage >= 0;
+
+        for (int k = 0; k < random_case.request_count; k++)
+            is_first = is_first && (stage_asked(k) != stage ||
+                                    naive.requests[k].replica != naive.requests[i].replica ||
+                                    naive.requests[k].asked >= naive.requests[i].asked);
+        if (is_first && fits(i, stage) &&
+            (best < 0 || naive.requests[i].asked < naive.requests[best].asked))
+            best = i;
+    }
+    if (best < 0)
+        return false;
+    if (naive.requests[best].state == NAIVE_AT_SOURCE) {
+        go(best);
+    } else {
+        devices_release(best);
+        leave(best);
+    }
+    return true;
+}
+
+static inline void complete(int request)
+{
+    struct naive_request *r = &naive.requests[request];
+    const struct case_stage *stage = naive_stage(request);
+    bool has_next = r->stage + 1 < naive_stage_count(r->replica);
+    bool is_kept = has_next && !may_enter(request, r->stage + 1, NAIVE_KEPT);
+
+    for (int i = 0; i < stage->device_count; i++) {
+        struct naive_device *device = &naive.devices[stage->devices[i]];
+
+        device->running = is_kept ? request : -1;
+        device->free_ps = naive.now_ps + r->gap_ps + device->held_ps;
+        device->held_ps = 0;
+    }
+    if (!is_kept)
+        leave(request);
 }
 
 #endif

@@ -32,6 +32,7 @@ enum {
 
 struct case_stage {
     int device_count, devices[CASE_WIDTH];
+    int queue_depth; /* 0 = unbounded */
 };
 struct case_replica {
     int service, number, epoch, executable;
@@ -168,6 +169,16 @@ static inline void case_draw_stage(struct case_stage *stage, bool has_wide)
     }
     stage->device_count = width;
     random_case.has_wide = random_case.has_wide || width > 1;
+}
+
+static inline void case_draw_rooms(bool has_rooms)
+{
+    struct random_case *c = &random_case;
+
+    for (int r = 0; r < c->replica_count; r++)
+        for (int k = 0; k < c->executables[c->replicas[r].executable].stage_count; k++)
+            if (has_rooms && case_chance(60))
+                c->replicas[r].stages[k].queue_depth = 1 + case_below(3);
 }
 
 /* Every service is in the first epoch; later ones may lack it. */
@@ -315,6 +326,7 @@ static inline void case_limit_items(void)
 /* What may be in it: each is drawn in some of the cases. */
 struct case_may {
     bool links, wide, batches, events, epochs, objectives, overheads;
+    bool rooms;     /* bounded queues */
     bool any_rules; /* any of them together, alpaserve included */
 };
 
@@ -333,13 +345,14 @@ static inline void case_draw_options(const struct case_may *has)
     static const enum dispatch_kind unbooked[] = { DISPATCH_ROUND_ROBIN, DISPATCH_LEAST_OUTSTANDING,
                                                    DISPATCH_RANDOM, DISPATCH_STICKY };
     struct serve_options *options = &random_case.options;
-    bool is_inexact = random_case.has_wide && (has->events || has->batches || has->epochs);
+    bool is_inexact =
+        random_case.has_wide && (has->events || has->batches || has->epochs || has->rooms);
 
     *options = (struct serve_options){ .seed = rng_below(&random_case.rng, 1000),
                                        .until_ps = ENGINE_NEVER,
                                        .max_requests = SIZE_MAX,
                                        .keeps_requests = true };
-    options->rules = case_chance(30) ? SERVE_DLSIM : SERVE_DEFAULT;
+    options->rules = case_chance(30) && !has->rooms ? SERVE_DLSIM : SERVE_DEFAULT;
     options->dispatch =
         is_inexact ? unbooked[case_below(4)] : (enum dispatch_kind)case_below(DISPATCH_COUNT);
     if (has->objectives && !is_inexact)
@@ -367,6 +380,8 @@ static inline void case_draw_any_rules(const struct case_may *has)
         is_for_alpaserve = is_for_alpaserve && random_case.overhead_ps[i] < 0;
     options->rules =
         (enum serve_rules)case_below(is_for_alpaserve ? SERVE_RULES_COUNT : SERVE_ALPASERVE);
+    if (has->rooms)
+        options->rules = SERVE_DEFAULT;
     options->dispatch = (enum dispatch_kind)case_below(DISPATCH_COUNT);
     if (has->objectives)
         options->admission = (enum admit_kind)case_below(ADMIT_KIND_COUNT);
@@ -409,6 +424,10 @@ static inline void case_draw(uint64_t seed, const struct case_may *may)
         c->overhead_ps[i] = -1;
     if (has.overheads)
         case_draw_overheads();
+    if (may->rooms) {
+        has.rooms = case_chance(70);
+        case_draw_rooms(has.rooms);
+    }
     case_draw_options(&has);
     if (may->any_rules)
         case_draw_any_rules(&has);

@@ -309,6 +309,29 @@ static void queues_that_are_looked_at_give_the_same_as_closed_forms(void **state
     }
 }
 
+static void queues_that_never_fill_give_the_same_as_unbounded_ones(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 9001; seed <= 9200; seed++) {
+        struct outcome plain, bounded;
+
+        case_load(seed, &anything);
+        random_case.options.rules = SERVE_DEFAULT;
+        case_write(NULL);
+        load_files();
+        plain = run_case(true, SERVE_FAST_ON);
+        for (int r = 0; r < random_case.replica_count; r++)
+            for (int s = 0; s < CASE_STAGES; s++)
+                random_case.replicas[r].stages[s].queue_depth = CASE_REQUESTS * CASE_SIZES;
+        case_write(NULL);
+        load_files();
+        bounded = run_case(true, SERVE_FAST_ON);
+        assert_same_text("requests", bounded.requests, plain.requests);
+        assert_same_text("stages", bounded.stages, plain.stages);
+        assert_same_text("transfers", bounded.transfers, plain.transfers);
+    }
+}
+
 /* ---- what must hold of every job ---- */
 
 enum { MOST_SPANS = 4000 };
@@ -523,6 +546,7 @@ int main(void)
         TEST(a_device_that_nothing_is_placed_on_changes_nothing),
         TEST(shorter_ways_write_the_same_bytes),
         TEST(queues_that_are_looked_at_give_the_same_as_closed_forms),
+        TEST(queues_that_never_fill_give_the_same_as_unbounded_ones),
         TEST(every_job_of_any_case_keeps_the_rules),
     };
 

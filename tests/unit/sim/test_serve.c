@@ -206,8 +206,10 @@ static void what_is_not_simulated_is_refused(void **state)
     fixture_stages(STAGES "x,0,0.010\n");
     fixture_write("w.csv", "request_id,arrival_s,service\n0,0,s\n");
     fixture_write("p.csv", "service,replica,stage,device,executable,queue_depth\ns,0,0,a,x,4\n");
+    fixture.options.rules = SERVE_DLSIM;
     assert_false(fixture_run());
-    assert_non_null(strstr(fixture.err.text, "p.csv:2:6: queue_depth is '4': this version"));
+    assert_non_null(strstr(fixture.err.text, "p.csv:2:6: queue_depth is '4': the simulator"));
+    fixture.options.rules = SERVE_DEFAULT;
     fixture_write("p.csv", PLACED "s,0,0,a,x\n");
     fixture_write("w.csv", "request_id,arrival_s,service,batch\n0,0,s,2\n");
     assert_false(fixture_run());
