@@ -8,6 +8,7 @@
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
 #include "lib/policy/continuous.h"
+#include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/price.h"
 #include <assert.h>
@@ -25,11 +26,24 @@ struct lines { /* of one number of decodes, rising */
     struct step_line *list;
 };
 
+struct work {                  /* a block that is computed */
+    const struct model *model; /* as far as it is computed here */
+    enum model_block block;
+    int64_t times;
+    int32_t norms, adds; /* of connections; else WHOLE */
+};
+
+#define WHOLE (-1)
+#define MOST_WORKS ((int)BLOCK_COUNT > PASS_MAX_TERMS ? (int)BLOCK_COUNT : PASS_MAX_TERMS)
+
 struct step_price {
     struct arena *arena;
     struct step_price_of of;
     int threads;
-    struct plan_counts counts;
+    int work_count;
+    struct work works[MOST_WORKS];
+    const struct work *attn; /* NULL = none */
+    int64_t row_ps;          /* for each token: of what is coded */
     bool has_mixed;
     struct cost_mixed shape;
     const struct cost_grid *grid; /* NULL: looked for at every look-up */
@@ -39,6 +53,54 @@ struct step_price {
     int point_count;
     const int32_t *points; /* where decodes were measured */
 };
+
+static void works_of_stage(struct step_price *price, const struct plan_stage *stage)
+{
+    struct plan_counts counts = plan_stage_counts(stage);
+
+    for (int block = 0; block < BLOCK_COUNT; block++) {
+        struct work work = { price->of.model, (enum model_block)block, counts.layers[block], WHOLE,
+                             WHOLE };
+
+        if (block == BLOCK_CONN) {
+            work.norms = (int32_t)counts.norms;
+            work.adds = (int32_t)counts.adds;
+        }
+        if (counts.layers[block] > 0)
+            price->works[price->work_count++] = work;
+    }
+    price->row_ps = plan_stage_codec_ps(stage);
+}
+
+static void works_of_piece(struct step_price *price, const struct pass_piece *piece)
+{
+    for (int i = 0; i < piece->term_count; i++) {
+        const struct pass_term *term = &piece->terms[i];
+        bool is_conn = term->block == BLOCK_CONN;
+
+        price->works[price->work_count++] =
+            (struct work){ term->model, term->block, 1, is_conn ? term->norms : WHOLE,
+                           is_conn ? term->adds : WHOLE };
+        price->row_ps += term->row_ps;
+    }
+}
+
+static void works_find(struct step_price *price)
+{
+    if (price->of.piece)
+        works_of_piece(price, price->of.piece);
+    else
+        works_of_stage(price, price->of.stage);
+    for (int i = 0; i < price->work_count; i++)
+        if (price->works[i].block == BLOCK_ATTN)
+            price->attn = &price->works[i];
+}
+
+/* Of a step's, those that are computed here: a part of the sequence may be. */
+static int32_t tokens_of(const struct step_price *price, int32_t tokens)
+{
+    return price->of.piece ? pass_range_tokens(&price->of.piece->range, tokens) : tokens;
+}
 
 struct step_price *step_price_create(struct arena *arena, const struct step_price_of *of)
 {
@@ -50,16 +112,18 @@ struct step_price *step_price_create(struct arena *arena, const struct step_pric
     price->of = *of;
     price->threads = threads > 0 ? threads : 1;
     price->has_mixed = cost_has_mixed(of->table);
-    price->shape = (struct cost_mixed){ .heads = of->model->heads,
-                                        .kv_heads = of->model->kv_heads,
-                                        .head_dim = of->model->head_dim };
+    works_find(price);
+    if (price->attn)
+        price->shape = (struct cost_mixed){ .heads = price->attn->model->heads,
+                                            .kv_heads = price->attn->model->kv_heads,
+                                            .head_dim = price->attn->model->head_dim };
     price->grid = cost_find_grid(of->table, &price->shape, price->threads, of->model->weight_bits);
-    price->counts = plan_stage_counts(of->stage);
     price->tokens = arena_array(arena, (size_t)of->token_budget + 1, sizeof *price->tokens);
     price->sequences = arena_array(arena, (size_t)of->max_seqs + 1, sizeof *price->sequences);
     price->lines = arena_array(arena, (size_t)of->max_seqs + 1, sizeof *price->lines);
-    price->points = cost_decode_points(arena, of->table, &price->shape, price->threads,
-                                       of->model->weight_bits, &price->point_count);
+    if (price->attn)
+        price->points = cost_decode_points(arena, of->table, &price->shape, price->threads,
+                                           of->model->weight_bits, &price->point_count);
     return price;
 }
 
@@ -78,23 +142,23 @@ static bool add(struct sum *sum, int64_t time_ps, int64_t times, enum interp_ori
     return true;
 }
 
-static bool add_op(const struct step_price *price, const struct model_op *op, int64_t times,
-                   struct sum *sum, struct err *err)
+static bool add_op(const struct step_price *price, const struct work *work,
+                   const struct model_op *op, struct sum *sum, struct err *err)
 {
+    int64_t times = work->times * op->count;
     enum interp_origin origin;
+    struct err detail = ERR_INIT;
     int64_t time_ps;
 
-    return cost_lookup(price->of.table, op, price->threads, price->of.model->weight_bits, &time_ps,
-                       &origin, err) &&
-           add(sum, time_ps, times, origin, err);
-}
-
-/* How often the stage runs the operator of a block. */
-static int64_t times_of(const struct step_price *price, int block, const struct model_op *op)
-{
-    if (block != BLOCK_CONN)
-        return price->counts.layers[block] * op->count;
-    return op->op == OP_NORM ? price->counts.norms : price->counts.adds;
+    if (work->norms != WHOLE)
+        times = op->op == OP_NORM ? work->norms : work->adds;
+    if (times == 0)
+        return true;
+    if (!cost_lookup(price->of.table, op, price->threads, price->of.model->weight_bits, &time_ps,
+                     &origin, &detail))
+        return err_set(err, detail.kind, price->of.piece ? "%s (block %s of a sliced stage)" : "%s",
+                       detail.text, model_block_names[work->block]);
+    return add(sum, time_ps, times, origin, err);
 }
 
 /* An engine with attn_mixed norms every row before it picks the last ones. */
@@ -112,48 +176,51 @@ static const struct sum *sum_tokens(struct step_price *price, int32_t tokens, st
     if (sum->is_known)
         return sum;
     *sum = (struct sum){ 0 };
-    for (int block = 0; block < BLOCK_COUNT; block++) {
-        int count =
-            price->counts.layers[block] > 0
-                ? model_batch_ops(price->of.model, (enum model_block)block, tokens, 1, 0, ops)
-                : 0;
+    for (int w = 0; w < price->work_count && tokens > 0; w++) {
+        const struct work *work = &price->works[w];
+        int count = model_batch_ops(work->model, work->block, tokens, 1, 0, ops);
 
         for (int i = 0; i < count; i++)
-            if (counts_by_tokens(price, &ops[i]) &&
-                !add_op(price, &ops[i], times_of(price, block, &ops[i]), sum, err))
+            if (counts_by_tokens(price, &ops[i]) && !add_op(price, work, &ops[i], sum, err))
                 return NULL;
     }
     /* coding what it sends, and restoring what it receives */
-    if (!add(sum, plan_stage_codec_ps(price->of.stage), tokens, INTERP_MEASURED, err))
+    if (!add(sum, price->row_ps, tokens, INTERP_MEASURED, err))
         return NULL;
     sum->is_known = true;
     return sum;
+}
+
+/* An LM head, or a part of one. */
+static bool add_head(const struct step_price *price, const struct work *work, int32_t sequences,
+                     struct sum *sum, struct err *err)
+{
+    struct model_op ops[MODEL_MAX_OPS];
+    enum interp_origin origin;
+    int64_t time_ps;
+    int count = model_batch_ops(work->model, BLOCK_LM_HEAD, sequences, 1, 0, ops);
+
+    for (int i = 0; i < count; i++)
+        if (!counts_by_tokens(price, &ops[i]) && !add_op(price, work, &ops[i], sum, err))
+            return false;
+    return work->model->kind != MODEL_DECODER ||
+           (cost_lookup_sampler(price->of.table, sequences, work->model->vocab, price->threads,
+                                work->model->weight_bits, &time_ps, &origin, err) &&
+            add(sum, time_ps, 1, origin, err));
 }
 
 /* All that works on the last token of each sequence. */
 static const struct sum *sum_sequences(struct step_price *price, int32_t sequences, struct err *err)
 {
     struct sum *sum = &price->sequences[sequences];
-    const struct model *model = price->of.model;
-    struct model_op ops[MODEL_MAX_OPS];
-    enum interp_origin origin;
-    int64_t time_ps;
-    int count;
 
     if (sum->is_known)
         return sum;
-    *sum = (struct sum){ .is_known = price->counts.layers[BLOCK_LM_HEAD] == 0 };
-    if (sum->is_known)
-        return sum;
-    count = model_batch_ops(model, BLOCK_LM_HEAD, sequences, 1, 0, ops);
-    for (int i = 0; i < count; i++)
-        if (!counts_by_tokens(price, &ops[i]) && !add_op(price, &ops[i], 1, sum, err))
+    *sum = (struct sum){ 0 };
+    for (int w = 0; w < price->work_count; w++)
+        if (price->works[w].block == BLOCK_LM_HEAD &&
+            !add_head(price, &price->works[w], sequences, sum, err))
             return NULL;
-    if (model->kind == MODEL_DECODER &&
-        (!cost_lookup_sampler(price->of.table, sequences, model->vocab, price->threads,
-                              model->weight_bits, &time_ps, &origin, err) ||
-         !add(sum, time_ps, 1, origin, err)))
-        return NULL;
     sum->is_known = true;
     return sum;
 }
@@ -168,18 +235,18 @@ static bool add_mixed(const struct step_price *price, struct cost_mixed mixed, s
 
     if (price->grid) {
         time_ps = cost_grid_ps(price->of.table, price->grid, &mixed, &origin);
-        return add(sum, time_ps, price->counts.layers[BLOCK_ATTN], origin, err);
+        return add(sum, time_ps, price->attn->times, origin, err);
     }
     return cost_lookup_mixed(price->of.table, &mixed, price->threads, price->of.model->weight_bits,
                              &time_ps, &origin, err) &&
-           add(sum, time_ps, price->counts.layers[BLOCK_ATTN], origin, err);
+           add(sum, time_ps, price->attn->times, origin, err);
 }
 
 /* batch sequences of so many new tokens each. */
 static bool add_attn(const struct step_price *price, int32_t batch, int32_t tokens,
                      int64_t past_tokens, struct sum *sum, struct err *err)
 {
-    const struct model *model = price->of.model;
+    const struct model *model = price->attn->model;
     struct model_op op = { .op = OP_ATTN,
                            .phase = tokens == 1 && past_tokens > 0 ? OP_DECODE : OP_PREFILL,
                            .batch = batch,
@@ -190,7 +257,7 @@ static bool add_attn(const struct step_price *price, int32_t batch, int32_t toke
                            .kv_len = (int32_t)(past_tokens + tokens),
                            .count = 1 };
 
-    return add_op(price, &op, price->counts.layers[BLOCK_ATTN], sum, err);
+    return add_op(price, price->attn, &op, sum, err);
 }
 
 static bool add_decodes(const struct step_price *price, int32_t decodes, int64_t mean_past,
@@ -198,7 +265,7 @@ static bool add_decodes(const struct step_price *price, int32_t decodes, int64_t
 {
     struct cost_mixed mixed = price->shape;
 
-    if (price->counts.layers[BLOCK_ATTN] == 0)
+    if (!price->attn)
         return true;
     if (!price->has_mixed)
         return add_attn(price, decodes, 1, mean_past, sum, err);
@@ -213,7 +280,7 @@ static bool add_attention(const struct step_price *price, const struct continuou
     struct cost_mixed mixed = price->shape;
     int64_t mean_past = batch->decodes > 0 ? batch->decode_past_tokens / batch->decodes : 0;
 
-    if (price->counts.layers[BLOCK_ATTN] == 0)
+    if (!price->attn)
         return true;
     if (price->has_mixed) {
         mixed.chunk_tokens = batch->chunk_tokens;
@@ -236,7 +303,7 @@ static bool add_attention(const struct step_price *price, const struct continuou
 static bool price_decodes(struct step_price *price, int32_t decodes, int64_t mean_past,
                           int64_t *time_ps, int32_t *extrapolated, struct err *err)
 {
-    const struct sum *tokens = sum_tokens(price, decodes, err);
+    const struct sum *tokens = sum_tokens(price, tokens_of(price, decodes), err);
     const struct sum *sequences = tokens ? sum_sequences(price, decodes, err) : NULL;
     struct sum sum;
 
@@ -344,7 +411,7 @@ bool step_price_batch(struct step_price *price, const struct continuous_batch *b
         *extrapolated = line->extrapolated;
         return true;
     }
-    tokens = sum_tokens(price, batch->tokens, err);
+    tokens = sum_tokens(price, tokens_of(price, batch->tokens), err);
     sequences = tokens ? sum_sequences(price, batch->count, err) : NULL;
     if (!sequences)
         return false;

@@ -1,4 +1,5 @@
-/* step_price.h - what a step of continuous batching costs a stage on one device.
+/* step_price.h - what a step of continuous batching costs a stage on one device, or what one device
+ * of a sliced stage computes in one go (pass.h).
  *
  * Every operator of the stage's slices is looked up once for all tokens of the step; the LM head
  * and, of a decoder, the choice of a token work on the last token of each sequence. Attention is
@@ -20,6 +21,7 @@ struct continuous_batch;
 struct cost_table;
 struct err;
 struct model;
+struct pass_piece;
 struct plan_stage;
 struct step_price;
 
@@ -27,7 +29,8 @@ struct step_price;
 
 struct step_price_of {
     const struct plan_stage *stage;
-    const struct model *model;
+    const struct pass_piece *piece; /* of the stage; NULL = all of it */
+    const struct model *model;      /* the whole one */
     const struct cost_table *table;
     int threads; /* 0: the table's only count, else 1 */
     double speed_ratio;

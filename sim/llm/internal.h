@@ -31,11 +31,14 @@ enum instance_state {
 struct stage { /* of a replica */
     const struct plan_stage *plan;
     struct step_price *price;
-    int32_t device;
-    int64_t block_bytes; /* of a KV block, here */
+    int32_t device;              /* the first */
+    const int64_t *blocks_bytes; /* of a KV block, by device of the stage */
     /* of pipelines alone */
-    int32_t route; /* into it; -1 = free */
-    int32_t room;  /* batches that may be on their way to it or wait; INT32_MAX = any number */
+    struct sliced *sliced;      /* NULL = on one device */
+    struct step_price **pieces; /* of its passes */
+    int32_t first_part;         /* those of its devices follow one another */
+    int32_t route;              /* into it; -1 = free */
+    int32_t room; /* batches that may be on their way to it or wait; INT32_MAX = any number */
     int32_t coming;
     struct ring blocked; /* tasks that are done with the stage before and found no room here */
 };
@@ -95,6 +98,7 @@ struct task {                             /* a batch in a pipeline */
     const struct continuous_batch *batch; /* gone when it is lost */
     enum task_state state;
     bool is_lost;
+    bool has_begun;          /* in its stage: begin_ps is known */
     int32_t instance, stage; /* of these */
     int32_t extrapolated;    /* of the stage that it is in */
     int32_t next;            /* free record */
@@ -105,8 +109,18 @@ struct task {                             /* a batch in a pipeline */
     int32_t step;
 };
 
+/* Numbers from here on are of parts, in place of tasks. */
+#define LLM_FIRST_PART (INT32_C(1) << 29)
+#define LLM_STRAY (LLM_FIRST_PART - 1) /* a part of a pass that was cut, until its end */
+
+struct part { /* what a device of a sliced stage computes in its pass: a piece at a time */
+    int32_t instance, stage, position; /* of these */
+    int64_t cost_ps, ready_ps, begin_ps;
+};
+
 struct device {         /* one has it at a time */
-    int32_t owner;      /* instance that shares it, or task; -1 = nobody */
+    int32_t owner;      /* instance that shares it, or task, or part; -1 = nobody */
+    int64_t stray_ps;   /* when a stray began */
     int64_t told_bytes; /* KV caches of all its instances, to an observer */
     struct ring waiting;
     /* of pipelines alone */
@@ -155,9 +169,12 @@ struct run {
     bool is_piped; /* batches are tasks that pass stages and links */
     struct task *tasks;
     int32_t task_room, first_free_task, live_tasks;
-    struct ring woken;     /* instances that decide at this instant: deciding_count of them */
-    int32_t *slot_devices; /* by slot */
-    int32_t network_slot, control_slot, delay_slot;
+    struct ring woken; /* instances that decide at this instant: deciding_count of them */
+    struct part *parts;
+    int32_t part_count;
+    const int64_t *next_arrival_ps; /* LLM_NEVER: none is known */
+    int32_t *slot_devices;          /* by slot */
+    int32_t network_slot, control_slot, delay_slot, sliced_slot;
     struct held *held; /* a heap */
     int32_t held_count, held_room;
     int64_t next_held;
@@ -241,9 +258,33 @@ bool pipeline_event(struct run *run, int slot, struct err *err);
 void pipeline_join(struct run *run, int32_t index, int32_t flight);
 /* All that are woken decide, behind all else of this instant. */
 bool pipeline_decide_all(struct run *run, struct err *err);
-/* Its device is gone, or has come back. */
+
+/* llm_sliced.c: stages on several devices. Before and after slots are shared out. */
+void llm_sliced_fill(struct run *run, int32_t instance, struct stage *stage);
+void llm_sliced_begin(struct run *run);
+/* A part that has waited for its device begins, or ends. */
+void llm_part_begin(struct run *run, int32_t part);
+bool llm_part_done(struct run *run, int32_t device, struct err *err);
+/* A message of a pass; NULL: of one that was cut. */
+const struct task *llm_sliced_task(const struct run *run, int32_t message);
+/* All passes of the stage are lost; what its devices have begun goes on, but on one that is down.
+ */
+void llm_sliced_cut(struct run *run, struct stage *stage);
+/* A stray has ended, or is cut off. */
+void llm_stray_end(struct run *run, int32_t device);
+
+/* llm_failures.c. Its device is gone, or has come back. */
 bool pipeline_device_down(struct run *run, int32_t device, struct err *err);
 bool pipeline_device_up(struct run *run, int32_t device, struct err *err);
+/* For the two files that follow. A task's stage; its end in that stage; the end of the task. */
+struct stage *pipeline_stage(const struct run *run, const struct task *task);
+bool pipeline_leave(struct run *run, int32_t index, struct err *err);
+void pipeline_task_free(struct run *run, int32_t index);
+/* One fewer is before the stage. */
+bool pipeline_give_room(struct run *run, int32_t number, int32_t stage, struct err *err);
+/* What waits for the device and may begin does. */
+bool pipeline_device_start(struct run *run, int32_t device, struct err *err);
+void pipeline_tell_spans(struct run *run, const struct task *task, bool is_lost);
 /* For network_watch. */
 void pipeline_on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
                      int64_t end_ps);

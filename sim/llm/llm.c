@@ -9,6 +9,7 @@
 #include "sim/engine/presence.h"
 #include "sim/llm/internal.h"
 #include "sim/network/network.h"
+#include "sim/sliced/sliced.h"
 
 #define BLOCK 256 /* arrivals of an open stream that are pulled at once */
 
@@ -269,7 +270,8 @@ static bool decide_all(struct run *run, struct err *err)
 /* Devices that fail later do not keep a run going. */
 static bool is_over(const struct run *run, const struct stream *stream)
 {
-    return run->in_system == 0 && stream->next_ps == LLM_NEVER && run->live_tasks == 0;
+    return run->in_system == 0 && stream->next_ps == LLM_NEVER && run->live_tasks == 0 &&
+           !(run->input->sliced && sliced_has_strays(run->input->sliced));
 }
 
 /* An event of a pipeline, or the end of what an instance computes. */
@@ -413,9 +415,13 @@ static void result_fill(struct run *run)
                                        .block_count = instance->options.block_count,
                                        .counts = *continuous_counts(instance->batcher) };
         for (int s = 0; s < instance->stage_count; s++) {
-            told->block_bytes += instance->stages[s].block_bytes;
-            result->kv_bytes[instance->stages[s].device] +=
-                instance->stages[s].block_bytes * told->counts.blocks_peak;
+            const struct stage *stage = &instance->stages[s];
+
+            for (int32_t i = 0; i < stage->plan->device_count; i++) {
+                told->block_bytes += stage->blocks_bytes[i];
+                result->kv_bytes[stage->plan->devices[i]] +=
+                    stage->blocks_bytes[i] * told->counts.blocks_peak;
+            }
         }
         if (!run->is_piped)
             result->event_count +=
@@ -442,6 +448,7 @@ bool llm_run(struct arena *arena, const struct llm_input *input, const struct ll
         run->observer = *observer;
     run->is_heard = run->observer.on_line || run->observer.on_gap;
     stream->source = source;
+    run->next_arrival_ps = &stream->next_ps;
     if (!llm_setup(run, err))
         return false;
     stream_refresh(stream);

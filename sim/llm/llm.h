@@ -9,7 +9,8 @@
  * As soon as one replica has several stages or a link that it shares, or devices may fail, all are
  * pipelines: a batch is a task that goes from the source through the queues of its stages' devices
  * and back to the source, as many at once as there are stages. A stage with a bounded queue keeps
- * the task of the stage before on its device until there is room.
+ * the task of the stage before on its device until there is room. A stage on several devices runs
+ * the passes of sim/sliced.
  *
  * What else delays a request, behind its end, is no part of this. Arrivals are pulled
  * and ends are pushed, so that this file knows neither workloads nor reports. */
@@ -32,13 +33,15 @@ struct network;
 struct network_sent;
 struct plan;
 struct presence;
+struct sliced;
+struct sliced_set;
 
 #define LLM_NEVER INT64_MAX
 
 enum llm_delay { LLM_DELAY_SUBMIT, LLM_DELAY_DISPATCH }; /* before dispatch; behind it */
 
 struct llm_input {
-    const struct plan *plan; /* of models alone, each stage on one device */
+    const struct plan *plan; /* of models alone */
     const struct cost_set *costs;
     const bool *is_left_out; /* by replica of the plan: it is never chosen; NULL = none */
     /* By replica of the plan: told of its requests in flight; replicas may share one; NULL = none
@@ -51,6 +54,9 @@ struct llm_input {
      * first of a replica from the source. routes_back: from the last one, by replica. -1 = free. */
     struct network *network;
     const int32_t *routes_in, *routes_back;
+    /* Stages on several devices, with their routes, and by stage of the plan: NULL = on one. */
+    struct sliced_set *sliced;
+    struct sliced *const *sliced_stages;
     const int32_t *slots; /* by device: a permutation that says who goes first at one instant;
                              NULL = the order of the cluster */
     const struct events *events; /* of devices; NULL = none */
@@ -94,7 +100,15 @@ struct llm_source {
     void (*ended)(void *arg, size_t index, int64_t end_ps);
 };
 
+enum llm_span_kind {
+    LLM_SPAN_JOB,
+    LLM_SPAN_PASS,  /* of a device of a sliced stage: from its first piece to its last */
+    LLM_SPAN_PIECE, /* one of these pieces */
+    LLM_SPAN_LOST,  /* cut off by a failure */
+};
+
 struct llm_span { /* one request in one iteration */
+    enum llm_span_kind kind;
     size_t index;
     int64_t request_id;
     int64_t batch_id; /* of the iteration, over all instances */
@@ -102,8 +116,8 @@ struct llm_span { /* one request in one iteration */
     int32_t step;  /* of the request, from 0 */
     int32_t share; /* 0 for the first request of the iteration: the others share its interval */
     int32_t tokens, past_tokens;
-    int32_t stage; /* id in the plan */
-    bool is_lost;  /* cut off by a failure */
+    int32_t stage;    /* id in the plan */
+    int32_t position; /* of the device in the stage */
     int64_t start_ps, finish_ps;
     int64_t wait_ps; /* since its last iteration, or its arrival; in a later stage since it came */
 };
@@ -115,7 +129,8 @@ struct llm_transfer { /* one request of a batch that was sent over a link */
     int32_t from, to;  /* devices of the cluster, NETWORK_SOURCE */
     int32_t step, hop; /* hop k leads into stage k, the last one back to the source */
     int32_t share;
-    bool is_late; /* told when it is received */
+    bool is_inside; /* between devices of stage `hop`; told of the first request alone */
+    bool is_late;   /* told when it is received */
     const struct network_sent *sent;
     int64_t bytes; /* of the whole message */
     int64_t send_ps;
@@ -179,7 +194,7 @@ struct llm_observer { /* functions may be NULL */
 struct llm_instance { /* what one replica did */
     int32_t replica;
     int32_t block_count;
-    int64_t block_bytes; /* in all its stages */
+    int64_t block_bytes; /* on all its devices */
     struct continuous_counts counts;
 };
 

@@ -275,12 +275,16 @@ void llm_tell_cache(struct run *run, int32_t index)
     blocks = continuous_used_blocks(instance->batcher);
     for (int s = 0; s < instance->stage_count && blocks != instance->told_blocks; s++) {
         const struct stage *stage = &instance->stages[s];
-        struct device *device = &run->devices[stage->device];
 
-        if (stage->block_bytes == 0)
-            continue;
-        device->told_bytes += stage->block_bytes * (blocks - instance->told_blocks);
-        run->observer.on_cache(run->observer.arg, stage->device, run->now_ps, device->told_bytes);
+        for (int32_t i = 0; i < stage->plan->device_count; i++) {
+            int32_t number = stage->plan->devices[i];
+            struct device *device = &run->devices[number];
+
+            if (stage->blocks_bytes[i] == 0)
+                continue;
+            device->told_bytes += stage->blocks_bytes[i] * (blocks - instance->told_blocks);
+            run->observer.on_cache(run->observer.arg, number, run->now_ps, device->told_bytes);
+        }
     }
     instance->told_blocks = blocks;
 }

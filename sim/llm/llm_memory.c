@@ -17,8 +17,9 @@ static int64_t block_bytes(const struct instance *instance, int32_t device)
     int64_t bytes = 0;
 
     for (int s = 0; s < instance->stage_count; s++)
-        if (instance->stages[s].device == device)
-            bytes += instance->stages[s].block_bytes;
+        for (int i = 0; i < instance->stages[s].plan->device_count; i++)
+            if (instance->stages[s].plan->devices[i] == device)
+                bytes += instance->stages[s].blocks_bytes[i];
     return bytes;
 }
 
@@ -83,6 +84,18 @@ static bool device_blocks(const struct run *run, const struct instance *instance
     return true;
 }
 
+/* Of one device of a stage. */
+static bool part_blocks(const struct run *run, const struct instance *instance, int32_t device,
+                        int32_t *count, bool *is_known, struct err *err)
+{
+    if (run->plan->cluster->devices[device].memory_bytes == 0) {
+        run->result->is_memory_known = false;
+        return true;
+    }
+    *is_known = true;
+    return device_blocks(run, instance, device, count, err);
+}
+
 bool llm_blocks(struct run *run, const struct instance *instance, int32_t *count, struct err *err)
 {
     bool is_known = false;
@@ -95,15 +108,10 @@ bool llm_blocks(struct run *run, const struct instance *instance, int32_t *count
     for (int s = 0; s < instance->stage_count; s++) {
         const struct stage *stage = &instance->stages[s];
 
-        if (stage->block_bytes == 0)
-            continue;
-        if (run->plan->cluster->devices[stage->device].memory_bytes == 0) {
-            run->result->is_memory_known = false;
-            continue;
-        }
-        is_known = true;
-        if (!device_blocks(run, instance, stage->device, count, err))
-            return false;
+        for (int i = 0; i < stage->plan->device_count; i++)
+            if (stage->blocks_bytes[i] > 0 &&
+                !part_blocks(run, instance, stage->plan->devices[i], count, &is_known, err))
+                return false;
     }
     if (!is_known && run->options->block_count == 0)
         *count = blocks_of_any(run, instance);

@@ -10,8 +10,7 @@
 #include "lib/format/cluster.h"
 #include "sim/llm/internal.h"
 #include "sim/network/network.h"
-#include <assert.h>
-#include <stdio.h>
+#include "sim/sliced/sliced.h"
 
 /* ---- tasks ---- */
 
@@ -66,7 +65,7 @@ static int32_t task_create(struct run *run, int32_t instance, const struct conti
     return index;
 }
 
-static void task_free(struct run *run, int32_t index)
+void pipeline_task_free(struct run *run, int32_t index)
 {
     run->tasks[index].instance = -1;
     run->tasks[index].next = run->first_free_task;
@@ -74,7 +73,7 @@ static void task_free(struct run *run, int32_t index)
     run->live_tasks--;
 }
 
-static struct stage *stage_of(const struct run *run, const struct task *task)
+struct stage *pipeline_stage(const struct run *run, const struct task *task)
 {
     return &run->instances[task->instance].stages[task->stage];
 }
@@ -90,9 +89,10 @@ static void wake(struct run *run, int32_t index)
 
 /* ---- observers ---- */
 
-static void tell_spans(struct run *run, const struct task *task, int64_t finish_ps, bool is_lost)
+static void tell_span(struct run *run, const struct task *task, int32_t position,
+                      enum llm_span_kind kind, int64_t begin_ps, int64_t end_ps)
 {
-    const struct stage *stage = stage_of(run, task);
+    const struct stage *stage = pipeline_stage(run, task);
 
     for (int32_t i = 0; i < task->batch->entry_count; i++) {
         const struct continuous_entry *entry = &task->batch->entries[i];
@@ -102,20 +102,37 @@ static void tell_spans(struct run *run, const struct task *task, int64_t finish_
                                            : flight->left_ps;
 
         run->observer.on_span(run->observer.arg,
-                              &(struct llm_span){ .index = flight->index,
+                              &(struct llm_span){ .kind = kind,
+                                                  .index = flight->index,
                                                   .request_id = flight->request_id,
                                                   .batch_id = task->batch_id,
                                                   .replica = task->instance,
-                                                  .device = stage->device,
+                                                  .device = stage->plan->devices[position],
+                                                  .position = position,
                                                   .step = flight->step,
                                                   .share = i,
                                                   .tokens = entry->tokens,
                                                   .past_tokens = entry->past_tokens,
                                                   .stage = stage->plan->id,
-                                                  .is_lost = is_lost,
-                                                  .start_ps = task->begin_ps,
-                                                  .finish_ps = finish_ps,
-                                                  .wait_ps = task->begin_ps - ready_ps });
+                                                  .start_ps = begin_ps,
+                                                  .finish_ps = end_ps,
+                                                  .wait_ps = begin_ps - ready_ps });
+    }
+}
+
+/* Of a sliced stage only what has ended is told, and its pieces tell of themselves. */
+void pipeline_tell_spans(struct run *run, const struct task *task, bool is_lost)
+{
+    const struct stage *stage = pipeline_stage(run, task);
+
+    if (!stage->sliced)
+        tell_span(run, task, 0, is_lost ? LLM_SPAN_LOST : LLM_SPAN_JOB, task->begin_ps,
+                  run->now_ps);
+    for (int32_t i = 0; stage->sliced && !is_lost && i < stage->plan->device_count; i++) {
+        int64_t begin_ps, end_ps;
+
+        sliced_span(stage->sliced, i, &begin_ps, &end_ps);
+        tell_span(run, task, i, LLM_SPAN_PASS, begin_ps, end_ps);
     }
 }
 
@@ -167,8 +184,11 @@ void pipeline_on_use(void *arg, int link, int32_t message, int64_t bytes, int64_
                      int64_t end_ps)
 {
     const struct run *run = arg;
-    const struct task *task = &run->tasks[message];
+    const struct task *task =
+        message < SLICED_FIRST_MESSAGE ? &run->tasks[message] : llm_sliced_task(run, message);
 
+    if (!task)
+        return;
     run->observer.on_use(run->observer.arg,
                          &(struct llm_use){ .request_id = task->request_id,
                                             .service = run->instances[task->instance].service,
@@ -188,15 +208,18 @@ void pipeline_on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int
 
 /* ---- the way ---- */
 
-static bool device_start(struct run *run, int32_t index, struct err *err);
-
-static void enter(struct run *run, int32_t index)
+static bool enter(struct run *run, int32_t index, struct err *err)
 {
     struct task *task = &run->tasks[index];
+    struct stage *stage = pipeline_stage(run, task);
 
     task->state = TASK_QUEUED;
+    task->has_begun = false;
     task->ready_ps = run->now_ps;
-    ring_push(&run->devices[stage_of(run, task)->device].waiting, run->arena, index);
+    if (stage->sliced)
+        return sliced_push(stage->sliced, index, err);
+    ring_push(&run->devices[stage->device].waiting, run->arena, index);
+    return pipeline_device_start(run, stage->device, err);
 }
 
 /* The source has its result. */
@@ -214,7 +237,7 @@ static void come_back(struct run *run, int32_t index)
     }
     if (run->is_heard)
         gaps_of_batch(run, instance, task->batch, task->made_ps, false);
-    task_free(run, index);
+    pipeline_task_free(run, index);
     llm_tell_ends(run, instance->replica, continuous_step_done(instance->batcher));
     llm_tell_cache(run, number);
     wake(run, number);
@@ -241,7 +264,7 @@ static void go_over(struct run *run, int32_t index, int route, int64_t bytes)
 static bool go_in(struct run *run, int32_t index, struct err *err)
 {
     struct task *task = &run->tasks[index];
-    struct stage *stage = stage_of(run, task);
+    struct stage *stage = pipeline_stage(run, task);
 
     stage->coming++;
     task->state = TASK_MOVING;
@@ -250,8 +273,7 @@ static bool go_in(struct run *run, int32_t index, struct err *err)
                 plan_input_bytes(run->plan, stage->plan, task->batch->tokens));
         return true;
     }
-    enter(run, index);
-    return device_start(run, stage->device, err);
+    return enter(run, index, err);
 }
 
 static void go_back(struct run *run, int32_t index)
@@ -269,36 +291,47 @@ static void go_back(struct run *run, int32_t index)
     go_over(run, index, instance->route_back, network_times_bytes(task->batch->count, each_bytes));
 }
 
-/* Its job is done: it leaves its device, if there is room before the next stage. */
-static bool leave(struct run *run, int32_t index, struct err *err)
+/* Others may have what the task had of the stage. */
+static bool stage_pass_on(struct run *run, struct stage *stage, struct err *err)
+{
+    if (stage->sliced)
+        return sliced_release(stage->sliced, err);
+    return pipeline_device_start(run, stage->device, err);
+}
+
+/* Its job is done: it leaves its device, if there is room before the next stage. Of a sliced stage
+ * it keeps the stage, not the devices. */
+bool pipeline_leave(struct run *run, int32_t index, struct err *err)
 {
     struct task *task = &run->tasks[index];
     const struct instance *instance = &run->instances[task->instance];
-    int32_t device = stage_of(run, task)->device;
-    struct stage *next =
-        task->stage + 1 < instance->stage_count ? &instance->stages[task->stage + 1] : NULL;
+    struct stage *stage = pipeline_stage(run, task);
+    bool is_last = task->stage + 1 == instance->stage_count;
+    struct stage *next = is_last ? stage : stage + 1;
 
     if (task->is_lost) {
-        task_free(run, index);
-    } else if (!next) {
+        pipeline_task_free(run, index);
+    } else if (is_last) {
         go_back(run, index);
     } else if (next->coming >= next->room) {
         task->state = TASK_BLOCKED;
         ring_push(&next->blocked, run->arena, index);
+        if (stage->sliced)
+            sliced_hold(stage->sliced);
         return true;
     } else {
-        run->devices[device].owner = -1; /* it may go back into the same device */
+        if (!stage->sliced)
+            run->devices[stage->device].owner = -1; /* it may go back into the same device */
         task->stage++;
-        if (!go_in(run, index, err))
-            return false;
-        return device_start(run, device, err);
+        return go_in(run, index, err) && stage_pass_on(run, stage, err);
     }
-    run->devices[device].owner = -1;
-    return device_start(run, device, err);
+    if (!stage->sliced)
+        run->devices[stage->device].owner = -1;
+    return stage_pass_on(run, stage, err);
 }
 
 /* One fewer is before the stage. */
-static bool give_room(struct run *run, int32_t number, int32_t stage_number, struct err *err)
+bool pipeline_give_room(struct run *run, int32_t number, int32_t stage_number, struct err *err)
 {
     struct stage *stage = &run->instances[number].stages[stage_number];
 
@@ -307,7 +340,7 @@ static bool give_room(struct run *run, int32_t number, int32_t stage_number, str
         wake(run, number);
         return true;
     }
-    return stage->blocked.count == 0 || leave(run, ring_take(&stage->blocked), err);
+    return stage->blocked.count == 0 || pipeline_leave(run, ring_take(&stage->blocked), err);
 }
 
 /* ---- devices ---- */
@@ -315,7 +348,7 @@ static bool give_room(struct run *run, int32_t number, int32_t stage_number, str
 static bool job_begin(struct run *run, int32_t index, struct err *err)
 {
     struct task *task = &run->tasks[index];
-    const struct stage *stage = stage_of(run, task);
+    const struct stage *stage = pipeline_stage(run, task);
     struct device *device = &run->devices[stage->device];
     int64_t time_ps;
 
@@ -332,19 +365,24 @@ static bool job_begin(struct run *run, int32_t index, struct err *err)
     return true;
 }
 
-static bool device_start(struct run *run, int32_t number, struct err *err)
+bool pipeline_device_start(struct run *run, int32_t number, struct err *err)
 {
     struct device *device = &run->devices[number];
 
     while (device->owner < 0 && device->waiting.count > 0 && !device->is_down) {
         int32_t index = ring_take(&device->waiting);
-        struct task task = run->tasks[index];
+        struct task task;
 
+        if (index >= LLM_FIRST_PART) {
+            llm_part_begin(run, index);
+            continue;
+        }
+        task = run->tasks[index];
         if (task.is_lost)
-            task_free(run, index);
+            pipeline_task_free(run, index);
         else if (!job_begin(run, index, err))
             return false;
-        if (!give_room(run, task.instance, task.stage, err))
+        if (!pipeline_give_room(run, task.instance, task.stage, err))
             return false;
     }
     return true;
@@ -355,13 +393,15 @@ static bool job_done(struct run *run, int32_t number, struct err *err)
     int32_t index = run->devices[number].owner;
     const struct task *task = &run->tasks[index];
 
+    if (index >= LLM_STRAY)
+        return llm_part_done(run, number, err);
     run->result->busy_ps[number] += run->now_ps - task->begin_ps;
     run->result->extrapolated_costs += task->extrapolated;
     if (!task->is_lost)
         llm_count_compute(run, run->now_ps - task->begin_ps, task->batch->count);
     if (run->observer.on_span && !task->is_lost)
-        tell_spans(run, task, run->now_ps, false);
-    return leave(run, index, err);
+        pipeline_tell_spans(run, task, false);
+    return pipeline_leave(run, index, err);
 }
 
 static bool arrive(struct run *run, int32_t index, struct err *err)
@@ -376,11 +416,10 @@ static bool arrive(struct run *run, int32_t index, struct err *err)
     if (task->is_lost) {
         bool was_coming = task->state == TASK_MOVING;
 
-        task_free(run, index);
-        return !was_coming || give_room(run, instance, stage, err);
+        pipeline_task_free(run, index);
+        return !was_coming || pipeline_give_room(run, instance, stage, err);
     }
-    enter(run, index);
-    return device_start(run, stage_of(run, task)->device, err);
+    return enter(run, index, err);
 }
 
 bool pipeline_event(struct run *run, int slot, struct err *err)
@@ -395,9 +434,15 @@ bool pipeline_event(struct run *run, int slot, struct err *err)
         delays_release(run);
         return true;
     }
+    if (slot >= run->sliced_slot)
+        return sliced_event(run->input->sliced, slot - run->sliced_slot, err);
     message = network_receive(run->input->network, slot);
     if (message == NETWORK_NOTHING)
         return true;
+    if (message >= SLICED_FIRST_MESSAGE)
+        return sliced_arrive(
+            run->input->sliced, message,
+            run->observer.on_transfer && network_slot_is_late(run->input->network, slot), err);
     if (run->observer.on_transfer && !run->tasks[message].is_lost &&
         network_slot_is_late(run->input->network, slot))
         tell_received(run, &run->tasks[message]);
@@ -443,146 +488,4 @@ bool pipeline_decide_all(struct run *run, struct err *err)
         run->deciding_count--;
     }
     return true;
-}
-
-/* ---- failures ---- */
-
-/* On that device it is cut off, elsewhere it goes on to the end of its job. */
-static bool task_cut(struct run *run, int32_t index, int32_t device, struct err *err)
-{
-    const struct task *task = &run->tasks[index];
-    int32_t own = stage_of(run, task)->device;
-
-    if (task->state == TASK_RUNNING && own == device) {
-        run->result->busy_ps[own] += run->now_ps - task->begin_ps;
-        engine_clear(run->engine, run->devices[own].slot);
-        return leave(run, index, err);
-    }
-    return task->state != TASK_BLOCKED || leave(run, index, err);
-}
-
-/* What is computed behind this is of no request any more. */
-static void task_lose(struct run *run, struct task *task)
-{
-    if (task->is_lost)
-        return;
-    if (task->state == TASK_RUNNING && run->observer.on_span)
-        tell_spans(run, task, run->now_ps, true);
-    if (task->state == TASK_RUNNING)
-        llm_count_compute(run, run->now_ps - task->begin_ps, task->batch->count);
-    if (run->is_heard)
-        gaps_of_batch(run, &run->instances[task->instance], task->batch, task->made_ps, true);
-    task->is_lost = true;
-}
-
-/* Its requests lose their KV caches, in whatever stage they are. */
-static bool instance_lose(struct run *run, int32_t number, int32_t device, struct err *err)
-{
-    struct instance *instance = &run->instances[number];
-    int64_t tag;
-
-    for (int s = 0; s < instance->stage_count; s++)
-        instance->stages[s].blocked.count = 0;
-    for (int32_t i = 0; i < run->task_room; i++)
-        if (run->tasks[i].instance == number)
-            task_lose(run, &run->tasks[i]);
-    for (int32_t i = 0; i < run->task_room; i++)
-        if (run->tasks[i].instance == number && !task_cut(run, i, device, err))
-            return false;
-    while (continuous_lose(instance->batcher, &tag))
-        llm_end(run, (int32_t)tag, number, TRACE_FAILED, run->now_ps);
-    llm_tell_cache(run, number);
-    return true;
-}
-
-/* All that waits for a device that is down is lost. */
-static void queue_clear(struct run *run, struct device *device)
-{
-    while (device->waiting.count > 0) {
-        int32_t index = ring_take(&device->waiting);
-
-        stage_of(run, &run->tasks[index])->coming--;
-        task_free(run, index);
-    }
-}
-
-static int32_t stages_on(const struct instance *instance, int32_t device)
-{
-    int32_t count = 0;
-
-    for (int s = 0; s < instance->stage_count; s++)
-        count += instance->stages[s].device == device;
-    return count;
-}
-
-bool pipeline_device_down(struct run *run, int32_t device, struct err *err)
-{
-    run->devices[device].is_down = true;
-    for (int32_t r = 0; r < run->plan->replica_count; r++) {
-        int32_t count = stages_on(&run->instances[r], device);
-
-        run->instances[r].down_count += count;
-        if (count > 0 && !instance_lose(run, r, device, err))
-            return false;
-    }
-    queue_clear(run, &run->devices[device]);
-    return true;
-}
-
-bool pipeline_device_up(struct run *run, int32_t device, struct err *err)
-{
-    run->devices[device].is_down = false;
-    for (int32_t r = 0; r < run->plan->replica_count; r++)
-        run->instances[r].down_count -= stages_on(&run->instances[r], device);
-    return device_start(run, device, err);
-}
-
-/* ---- what is stuck ---- */
-
-#define BLOCKED_SHOWN 4
-
-static const char *task_text(const struct run *run, const struct task *task)
-{
-    const struct instance *instance = &run->instances[task->instance];
-    const struct plan_replica *replica = &run->plan->replicas[instance->replica];
-    const char *device = run->plan->cluster->devices[stage_of(run, task)->device].name;
-    const char *who = arena_printf(run->arena, "batch %lld of replica %d of service '%s'",
-                                   (long long)task->batch_id, (int)replica->number,
-                                   run->plan->services[replica->service].name);
-
-    switch (task->state) {
-    case TASK_BLOCKED:
-        return arena_printf(
-            run->arena,
-            "%s keeps '%s' behind stage %d until the queue of stage %d on '%s' "
-            "(queue_depth %d) has room",
-            who, device, task->stage, task->stage + 1,
-            run->plan->cluster->devices[instance->stages[task->stage + 1].device].name,
-            instance->stages[task->stage + 1].room);
-    case TASK_QUEUED:
-        return arena_printf(run->arena, "%s waits for '%s' before stage %d", who, device,
-                            task->stage);
-    case TASK_RUNNING:
-        return arena_printf(run->arena, "%s is in stage %d on '%s'", who, task->stage, device);
-    case TASK_MOVING:
-    case TASK_RETURNING:
-        break;
-    }
-    return arena_printf(run->arena, "%s is on a link %s stage %d", who,
-                        task->state == TASK_MOVING ? "to" : "behind", task->stage);
-}
-
-const char *pipeline_blocked(const struct run *run)
-{
-    const char *text = NULL;
-    int shown = 0;
-
-    for (int32_t i = 0; i < run->task_room && shown < BLOCKED_SHOWN; i++) {
-        if (run->tasks[i].instance < 0)
-            continue;
-        text = text ? arena_printf(run->arena, "%s; %s", text, task_text(run, &run->tasks[i]))
-                    : task_text(run, &run->tasks[i]);
-        shown++;
-    }
-    return text;
 }

@@ -6,6 +6,7 @@
 #include "lib/format/cost.h"
 #include "sim/llm/internal.h"
 #include "sim/network/network.h"
+#include "sim/sliced/sliced.h"
 
 /* ---- what can be simulated ---- */
 
@@ -18,12 +19,6 @@ static bool replica_check(const struct run *run, const struct plan_replica *repl
         return err_set(err, ERR_USAGE,
                        "--batch continuous: for models; service '%s' runs an executable",
                        service->name);
-    for (int s = 0; s < replica->stage_count; s++)
-        if (replica->stages[s].device_count > 1)
-            return err_set(err, ERR_USAGE,
-                           "--batch continuous: this version computes a stage on one device; stage "
-                           "%d of replica %d of service '%s' is on several",
-                           s, (int)replica->number, service->name);
     return true;
 }
 
@@ -52,6 +47,7 @@ static bool needs_tasks(const struct run *run)
         return true;
     for (int32_t r = 0; r < run->plan->replica_count; r++)
         if (run->plan->replicas[r].stage_count > 1 ||
+            run->plan->replicas[r].stages[0].device_count > 1 ||
             run->plan->replicas[r].stages[0].queue_depth > 0)
             return true;
     return has_links(run) && !has_lonely_links(run);
@@ -105,32 +101,56 @@ static int64_t key_of_flight(void *arg, int64_t tag, int32_t block)
     return run->input->key(run->input->key_arg, (int64_t)run->flights[tag].index, block);
 }
 
+/* Of a piece, or of all of the stage: NULL. */
 static struct step_price *price_of(const struct run *run, const struct instance *instance,
-                                   const struct stage *stage)
+                                   const struct stage *stage, const struct pass_piece *piece)
 {
-    const struct cluster_device *device = &run->plan->cluster->devices[stage->device];
+    int32_t index = piece ? stage->plan->devices[piece->position] : stage->device;
+    const struct cluster_device *device = &run->plan->cluster->devices[index];
 
     return step_price_create(
         run->arena,
         &(struct step_price_of){ .stage = stage->plan,
+                                 .piece = piece,
                                  .model = instance->model,
                                  .table = cost_set_find(run->input->costs, device->type),
                                  .threads = device->threads,
-                                 .speed_ratio = run->devices[stage->device].speed_ratio,
+                                 .speed_ratio = run->devices[index].speed_ratio,
                                  .max_seqs = instance->options.max_seqs,
                                  .token_budget = instance->options.token_budget });
+}
+
+/* What it costs on the device; -1: on all of them. */
+static void stage_price(const struct run *run, const struct instance *instance, struct stage *stage,
+                        int32_t device)
+{
+    const struct pass *pass = stage->sliced ? sliced_pass(stage->sliced) : NULL;
+
+    if (!pass && (device < 0 || device == stage->device))
+        stage->price = price_of(run, instance, stage, NULL);
+    for (int32_t i = 0; pass && i < pass->piece_count; i++)
+        if (device < 0 || stage->plan->devices[pass->pieces[i].position] == device)
+            stage->pieces[i] = price_of(run, instance, stage, &pass->pieces[i]);
 }
 
 void llm_price_device(struct run *run, int32_t device)
 {
     for (int32_t r = 0; r < run->plan->replica_count; r++)
         for (int s = 0; s < run->instances[r].stage_count; s++)
-            if (run->instances[r].stages[s].device == device)
-                run->instances[r].stages[s].price =
-                    price_of(run, &run->instances[r], &run->instances[r].stages[s]);
+            stage_price(run, &run->instances[r], &run->instances[r].stages[s], device);
 }
 
-static void stages_fill(const struct run *run, struct instance *instance)
+static const int64_t *blocks_bytes_of(const struct run *run, const struct plan_stage *stage)
+{
+    int64_t *bytes = arena_array(run->arena, (size_t)stage->device_count, sizeof *bytes);
+
+    for (int32_t i = 0; i < stage->device_count; i++)
+        bytes[i] = plan_device_kv_bytes_per_token(run->plan, stage, stage->devices[i]) *
+                   run->options->block_tokens;
+    return bytes;
+}
+
+static void stages_fill(struct run *run, struct instance *instance)
 {
     const struct plan_replica *replica = &run->plan->replicas[instance->replica];
     const struct llm_input *input = run->input;
@@ -144,11 +164,12 @@ static void stages_fill(const struct run *run, struct instance *instance)
         instance->stages[s] = (struct stage){
             .plan = plan,
             .device = plan->devices[0],
-            .block_bytes =
-                plan_stage_kv_bytes_per_token(run->plan, plan) * run->options->block_tokens,
+            .blocks_bytes = blocks_bytes_of(run, plan),
             .route = input->network ? input->routes_in[plan->id] : -1,
             .room = plan->queue_depth > 0 ? plan->queue_depth : INT32_MAX,
         };
+        if (plan->device_count > 1)
+            llm_sliced_fill(run, instance->replica, &instance->stages[s]);
     }
     instance->route_back = input->network ? input->routes_back[instance->replica] : -1;
 }
@@ -199,7 +220,7 @@ static bool instance_fill(struct run *run, struct instance *instance, struct err
     instance->is_alone = is_alone(run, instance);
     instance->batcher = continuous_create(run->arena, own);
     for (int s = 0; s < instance->stage_count; s++)
-        instance->stages[s].price = price_of(run, instance, &instance->stages[s]);
+        stage_price(run, instance, &instance->stages[s], -1);
     instance->price = instance->stages[0].price;
     return true;
 }
@@ -267,9 +288,10 @@ static bool instances_fill(struct run *run, struct err *err)
         stages_fill(run, instance);
     }
     for (int32_t r = 0; r < plan->replica_count; r++) {
-        for (int s = 0; s < run->instances[r].stage_count; s++)
-            if (!table_check(run, run->instances[r].stages[s].device, err))
-                return false;
+        for (int s = 0; s < plan->replicas[r].stage_count; s++)
+            for (int i = 0; i < plan->replicas[r].stages[s].device_count; i++)
+                if (!table_check(run, plan->replicas[r].stages[s].devices[i], err))
+                    return false;
         if (!instance_fill(run, &run->instances[r], err))
             return false;
     }
@@ -293,7 +315,8 @@ static void devices_fill(struct run *run)
     }
 }
 
-/* Slots: an instance each; or the devices, the network, and what happens to devices. */
+/* Slots: an instance each; or the devices, the network, what happens to devices, overheads, sliced
+ * stages. */
 static void engine_make(struct run *run)
 {
     struct network *network = run->input->network;
@@ -305,7 +328,10 @@ static void engine_make(struct run *run)
     run->network_slot = run->plan->cluster->device_count;
     run->control_slot = run->network_slot + (network ? network_slot_count(network) : 0);
     run->delay_slot = run->control_slot + 1;
-    run->engine = engine_create(run->arena, run->delay_slot + 1);
+    run->sliced_slot = run->delay_slot + 1;
+    run->engine = engine_create(
+        run->arena,
+        run->sliced_slot + (run->input->sliced ? sliced_slot_count(run->input->sliced) : 0));
     if (network)
         network_attach(network, run->engine, run->network_slot);
     if (network && (run->observer.on_use || run->observer.on_busy))
@@ -313,6 +339,8 @@ static void engine_make(struct run *run)
                                    .arg = run,
                                    .on_use = run->observer.on_use ? pipeline_on_use : NULL,
                                    .on_busy = run->observer.on_busy ? pipeline_on_busy : NULL });
+    if (run->input->sliced)
+        llm_sliced_begin(run);
     llm_events_plan(run);
 }
 

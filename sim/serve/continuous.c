@@ -2,7 +2,7 @@
  * side, sim/llm on the other.
  *
  * Instances know no kappa and no overhead of workers: what they would pass over is refused. */
-#include "sim/serve/internal.h"
+#include "sim/serve/crew.h"
 
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
@@ -64,21 +64,28 @@ static void ended(void *arg, size_t index, int64_t end_ps)
 
 static void on_span(void *arg, const struct llm_span *span)
 {
+    static const enum serve_span_kind kinds[] = {
+        [LLM_SPAN_JOB] = SERVE_SPAN_JOB,
+        [LLM_SPAN_PASS] = SERVE_SPAN_PASS,
+        [LLM_SPAN_PIECE] = SERVE_SPAN_PIECE,
+        [LLM_SPAN_LOST] = SERVE_SPAN_LOST,
+    };
     const struct serve *serve = arg;
-    serve->observer.on_span(
-        serve->observer.arg,
-        &(struct serve_span){ .kind = span->is_lost ? SERVE_SPAN_LOST : SERVE_SPAN_JOB,
-                              .request = span->index,
-                              .request_id = span->request_id,
-                              .batch_id = span->batch_id,
-                              .stage = span->stage,
-                              .device = span->device,
-                              .step = span->step,
-                              .share = span->share,
-                              .is_chunk = span->tokens > 1,
-                              .start_ps = span->start_ps,
-                              .finish_ps = span->finish_ps,
-                              .wait_ps = span->wait_ps });
+
+    serve->observer.on_span(serve->observer.arg,
+                            &(struct serve_span){ .kind = kinds[span->kind],
+                                                  .request = span->index,
+                                                  .request_id = span->request_id,
+                                                  .batch_id = span->batch_id,
+                                                  .stage = span->stage,
+                                                  .device = span->device,
+                                                  .position = span->position,
+                                                  .step = span->step,
+                                                  .share = span->share,
+                                                  .is_chunk = span->tokens > 1,
+                                                  .start_ps = span->start_ps,
+                                                  .finish_ps = span->finish_ps,
+                                                  .wait_ps = span->wait_ps });
 }
 
 /* Over one port: into the receiver's it goes as it leaves the sender's. */
@@ -119,6 +126,7 @@ static void on_transfer(void *arg, const struct llm_transfer *transfer)
                                   .step = transfer->step,
                                   .hop = transfer->hop,
                                   .share = transfer->share,
+                                  .is_inside = transfer->is_inside,
                                   .is_late = transfer->is_late,
                                   .link = sent->link,
                                   .link_name = network_link_name(serve->network, sent->link),
@@ -365,6 +373,15 @@ static void routes_fill(struct serve *serve, struct llm_input *input)
     input->routes_back = back;
     input->slots = slots;
     input->events = serve->input->events;
+    if (serve->crew_count > 0) {
+        struct sliced **stages =
+            arena_array(serve->arena, (size_t)plan->stage_count, sizeof(struct sliced *));
+
+        for (int i = 0; i < serve->crew_count; i++)
+            stages[serve->crews[i]->site->stage->id] = serve->crews[i]->sliced;
+        input->sliced = serve->sliced;
+        input->sliced_stages = stages;
+    }
 }
 
 static int64_t delay_ps(void *arg, enum llm_delay where, size_t index)

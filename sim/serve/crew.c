@@ -21,10 +21,13 @@ static struct sliced_load load_of(const struct serve *serve, int32_t index)
     return (struct sliced_load){ decode->new_tokens, 1, decode->step > 0 };
 }
 
-static struct sliced_load begin(void *arg, const struct sliced *sliced, int32_t who)
+static bool begin(void *arg, const struct sliced *sliced, int32_t who, struct sliced_load *load,
+                  struct err *err)
 {
     (void)sliced;
-    return load_of(arg, who);
+    (void)err;
+    *load = load_of(arg, who);
+    return true;
 }
 
 static bool piece_price(struct serve *serve, const struct crew *crew, int32_t index, int32_t piece,
@@ -49,8 +52,8 @@ static bool price(void *arg, const struct sliced *sliced, int32_t who, int32_t p
 
 /* ---- its pieces, as jobs of their devices ---- */
 
-static void compute(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
-                    int64_t cost_ps)
+static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
+                    int64_t cost_ps, struct err *err)
 {
     struct serve *serve = arg;
     struct crew *crew = crew_of(serve, sliced);
@@ -63,7 +66,9 @@ static void compute(void *arg, const struct sliced *sliced, int32_t who, int32_t
                                              .site = &crew->parts[position],
                                              .mate = NO_FLIGHT,
                                              .items = 1 };
+    (void)err;
     station_push_plain(serve, index);
+    return true;
 }
 
 static void tell_piece(const struct serve *serve, const struct crew *crew, int32_t position,

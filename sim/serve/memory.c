@@ -289,10 +289,14 @@ static double continuous_area(const struct serve *serve, int32_t device)
     double area = 0;
 
     for (int32_t r = 0; r < plan->replica_count && serve->token_areas_ps; r++)
-        for (int s = 0; s < serve->lanes[r].stage_count; s++)
-            if (serve->lanes[r].sites[s].device == device)
-                area += parts_double(serve->token_areas_ps[r]) *
-                        (double)serve->lanes[r].sites[s].kv_bytes_per_token;
+        for (int s = 0; s < serve->lanes[r].stage_count; s++) {
+            const struct site *site = &serve->lanes[r].sites[s];
+
+            for (int i = 0; i < site->device_count; i++)
+                if (site->devices[i] == device)
+                    area += parts_double(serve->token_areas_ps[r]) *
+                            (double)kv_bytes_per_token(site, i);
+        }
     return area;
 }
 

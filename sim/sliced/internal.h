@@ -113,6 +113,7 @@ struct sliced {
     int64_t alone_events, alone_extrapolated;
     int32_t *list, list_count; /* devices that may go on */
     bool is_working; /* its devices are going on: whoever comes waits for the end of that */
+    bool is_held;
     struct ring waiting;
     struct sliced_stage *sums;
 };
@@ -138,7 +139,7 @@ struct sliced_set {
     int32_t count, room;
     int first_slot;
     struct message *messages;
-    int32_t message_count, first_free_message;
+    int32_t message_count, first_free_message, stray_count;
     struct own_network *own; /* NULL: no closed form */
     struct taken *taken;     /* by link: what the closed form did */
     int64_t extrapolated_costs, closed_count, alone_events, alone_bytes;

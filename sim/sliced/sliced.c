@@ -275,8 +275,7 @@ static bool piece_begin(struct sliced *sliced, int32_t position, int32_t piece, 
         return true;
     }
     cursor->ready_ps = engine_now_ps(set->engine);
-    set->host.compute(set->host.arg, sliced, sliced->running, position, cost_ps);
-    return true;
+    return set->host.compute(set->host.arg, sliced, sliced->running, position, cost_ps, err);
 }
 
 /* As far as it comes now. */
@@ -319,21 +318,23 @@ static void cursors_reset(struct sliced *sliced)
             (struct cursor){ .first_ps = SLICED_NEVER_PS, .last_ps = SLICED_NEVER_PS };
 }
 
-static void pass_begin(struct sliced *sliced, int32_t who)
+static bool pass_begin(struct sliced *sliced, int32_t who, struct err *err)
 {
     struct sliced_set *set = sliced->set;
 
     sliced->running = who;
-    sliced->load = set->host.begin(set->host.arg, sliced, who);
+    if (!set->host.begin(set->host.arg, sliced, who, &sliced->load, err))
+        return false;
     sliced->through = 0;
     sliced->begin_ps = engine_now_ps(set->engine);
     sliced->message_count = sliced->message_bytes = 0;
     cursors_reset(sliced);
     if (alone_begin(sliced))
-        return;
+        return true;
     cursors_reset(sliced);
     for (int32_t i = 0; i < sliced->count; i++)
         list_add(sliced, i);
+    return true;
 }
 
 static void pass_count(const struct sliced *sliced)
@@ -367,8 +368,9 @@ static bool work(struct sliced *sliced, struct err *err)
 {
     sliced->is_working = true;
     do {
-        if (sliced->running == SLICED_NOBODY)
-            pass_begin(sliced, ring_take(&sliced->waiting));
+        if (sliced->running == SLICED_NOBODY &&
+            !pass_begin(sliced, ring_take(&sliced->waiting), err))
+            return false;
         while (sliced->list_count > 0) {
             int32_t position = sliced->list[--sliced->list_count];
 
@@ -378,7 +380,7 @@ static bool work(struct sliced *sliced, struct err *err)
         }
         if (sliced->through == sliced->count && !pass_end(sliced, err))
             return false;
-    } while (sliced->running == SLICED_NOBODY && sliced->waiting.count > 0);
+    } while (sliced->running == SLICED_NOBODY && sliced->waiting.count > 0 && !sliced->is_held);
     sliced->is_working = false;
     return true;
 }
@@ -386,7 +388,20 @@ static bool work(struct sliced *sliced, struct err *err)
 bool sliced_push(struct sliced *sliced, int32_t who, struct err *err)
 {
     ring_push(&sliced->waiting, sliced->set->arena, who);
-    return sliced->running != SLICED_NOBODY || sliced->is_working || work(sliced, err);
+    return sliced->running != SLICED_NOBODY || sliced->is_working || sliced->is_held ||
+           work(sliced, err);
+}
+
+void sliced_hold(struct sliced *sliced)
+{
+    sliced->is_held = true;
+}
+
+bool sliced_release(struct sliced *sliced, struct err *err)
+{
+    sliced->is_held = false;
+    return sliced->running != SLICED_NOBODY || sliced->is_working || sliced->waiting.count == 0 ||
+           work(sliced, err);
 }
 
 int32_t sliced_running(const struct sliced *sliced)
@@ -466,8 +481,10 @@ bool sliced_arrive(struct sliced_set *set, int32_t number, bool is_told, struct 
     const struct sliced_op *op;
 
     message_free(set, index);
-    if (message.sliced < 0)
+    if (message.sliced < 0) {
+        set->stray_count--;
         return true;
+    }
     sliced = set->stages[message.sliced];
     op = &sliced->ops[sliced->runs[message.run].op];
     sliced_trail_extend(set, &message.trail, &op->edges[message.edge], message.bytes,
@@ -486,11 +503,14 @@ void sliced_cut(struct sliced *sliced)
     struct sliced_set *set = sliced->set;
 
     sliced->waiting.count = 0;
+    sliced->is_held = false;
     if (sliced->running == SLICED_NOBODY)
         return;
     for (int32_t i = 0; i < set->message_count; i++)
-        if (set->messages[i].sliced == sliced->number)
+        if (set->messages[i].sliced == sliced->number) {
             set->messages[i].sliced = -1; /* it is freed when it arrives */
+            set->stray_count++;
+        }
     for (int32_t i = 0; i < sliced->ordinal_count; i++) {
         int32_t run = sliced->run_of[i];
 
@@ -502,6 +522,11 @@ void sliced_cut(struct sliced *sliced)
     }
     sliced->list_count = 0;
     sliced->running = SLICED_NOBODY;
+}
+
+bool sliced_has_strays(const struct sliced_set *set)
+{
+    return set->stray_count > 0;
 }
 
 const char *sliced_waits_for(const struct sliced *sliced)

@@ -50,13 +50,14 @@ struct sliced_message { /* of an exchange; positions are those of devices in the
 struct sliced_host {
     void *arg;
     /* What somebody's pass, which begins now, is of. */
-    struct sliced_load (*begin)(void *arg, const struct sliced *sliced, int32_t who);
+    bool (*begin)(void *arg, const struct sliced *sliced, int32_t who, struct sliced_load *load,
+                  struct err *err);
     /* What a piece of it takes now; *extrapolated as of price_piece. */
     bool (*price)(void *arg, const struct sliced *sliced, int32_t who, int32_t piece,
                   int64_t *time_ps, int *extrapolated, struct err *err);
     /* Into the queue of the device at that position; sliced_computed when it is done. Never 0. */
-    void (*compute)(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
-                    int64_t cost_ps);
+    bool (*compute)(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
+                    int64_t cost_ps, struct err *err);
     /* The pass is over; sliced_span tells of its devices until this returns. */
     bool (*end)(void *arg, const struct sliced *sliced, int32_t who, struct err *err);
     /* For the closed form. Its devices are idle, and nothing is under way but this pass, events of
@@ -112,14 +113,20 @@ bool sliced_computed(struct sliced *sliced, int32_t position, int64_t begin_ps, 
 bool sliced_arrive(struct sliced_set *set, int32_t message, bool is_told, struct err *err);
 /* The event of a pass in closed form: its end. */
 bool sliced_event(struct sliced_set *set, int number, struct err *err);
-/* The pass that runs, and all who wait, are lost. Pieces that are queued or computed are the host's
- * to forget: sliced_computed is not to be called for them. What is under way on links goes on. */
+/* Between the two no pass begins: whoever was in the last one has nowhere to go. */
+void sliced_hold(struct sliced *sliced);
+bool sliced_release(struct sliced *sliced, struct err *err);
+/* The pass that runs, and all who wait, are lost, and nobody holds the stage. Pieces that are
+ * queued or computed are the host's to forget: sliced_computed is not to be called for them. What
+ * is under way on links goes on. */
 void sliced_cut(struct sliced *sliced);
 /* From the first piece of the device in the pass that ends to its last; begin_ps = end_ps: it
  * computed nothing, and that is when the pass began. */
 void sliced_span(const struct sliced *sliced, int32_t position, int64_t *begin_ps, int64_t *end_ps);
 /* Whose message that is; SLICED_NOBODY: of a pass that was cut. */
 int32_t sliced_message_of(const struct sliced_set *set, int32_t message);
+/* Messages of passes that were cut are under way. */
+bool sliced_has_strays(const struct sliced_set *set);
 /* What the pass that runs waits for, in words: for errors. */
 const char *sliced_waits_for(const struct sliced *sliced);
 

@@ -272,10 +272,6 @@ static void what_does_not_go_together_is_said(void **state)
     assert_false(fixture_run());
     assert_non_null(strstr(fixture.err.text, "stage 0 of replica 0 of service 'chat' is a model's "
                                              "on several devices: this version does not combine"));
-    fixture.files.events = NULL;
-    fixture.options.batch = (struct batch_options){ .kind = BATCH_CONTINUOUS, .max_seqs = 4 };
-    assert_false(fixture_run());
-    assert_non_null(strstr(fixture.err.text, "continuous"));
 }
 
 /* Activations of four tokens of prompt, or of the last token behind six others. */
