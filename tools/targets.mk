@@ -20,7 +20,7 @@ test:
 
 TEST_ENV = BUILD='$(BUILD)' CC='$(CC)' O='$(abspath $(O))' ORRERY_BIN='$(abspath $(BIN))'
 test-run:
-	@$(TEST_ENV) tests/run $(UNIT) $(wildcard tests/cli/*.t tests/oracle/*.t)
+	@$(TEST_ENV) tests/run $(UNIT) $(wildcard tests/cli/*.t tests/oracle/*.t tests/net/*.t)
 
 # For the moment between two edits, and for the sanitizers: no packages, no README, no second build.
 check-quick: programs units replay $(HOG)

@@ -11,6 +11,7 @@
 #include "profiler/cmd/wrap.h"
 #include "profiler/commands.h"
 #include "profiler/link/link_probe.h"
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,10 +95,11 @@ static struct cluster_medium medium_of(struct arena *arena, const struct options
     struct cluster_attachment *all = arena_alloc(arena, sizeof *all);
 
     *all = (struct cluster_attachment){ .node = "*",
-                                        .bits_per_s = fit->bits_per_s,
+                                        .bits_per_s =
+                                            floor(fit->bits_per_s / fit->efficiency_ratio + 0.5),
                                         .latency_ps = fit->latency_ps,
                                         .per_message_ps = fit->per_message_ps,
-                                        .efficiency_ratio = 1 };
+                                        .efficiency_ratio = fit->efficiency_ratio };
     return (struct cluster_medium){
         .name = options->medium, .kind = CLUSTER_SWITCH, .attachment_count = 1, .attachments = all
     };
@@ -111,6 +113,8 @@ static void put_csv(struct arena *arena, const struct options *options, const st
         "orrery-profile " CLI_VERSION,
         "measured",
         options->connect ? options->connect : "loopback",
+        "burst_bytes", /* pass at once after a pause; the row does not know of it */
+        arena_printf(arena, "%lld", (long long)fit->burst_bytes),
         "fit_median_error_ratio",
         arena_printf(arena, "%.4f", fit->median_error_ratio),
         "fit_max_error_ratio",
@@ -131,13 +135,17 @@ static void put_json(struct arena *arena, const struct options *options,
     json_begin_object(json, NULL);
     json_put_int(json, "schema", 1);
     json_put_text(json, "medium", options->medium);
-    json_put_double(json, "bits_per_s", fit->bits_per_s);
+    json_put_double(json, "bits_per_s", floor(fit->bits_per_s / fit->efficiency_ratio + 0.5));
+    json_put_double(json, "efficiency_ratio", fit->efficiency_ratio);
+    json_put_double(json, "payload_bits_per_s", fit->bits_per_s);
+    json_put_int(json, "mtu_bytes", measured->mtu_bytes);
+    json_put_int(json, "burst_bytes", fit->burst_bytes);
     json_put_seconds(json, "latency_s", fit->latency_ps);
     json_put_seconds(json, "per_message_s", fit->per_message_ps);
     json_put_double(json, "fit_median_error_ratio", fit->median_error_ratio);
     json_put_double(json, "fit_max_error_ratio", fit->max_error_ratio);
     json_begin_array(json, "points");
-    for (int i = 0; i < LINK_SIZES; i++) {
+    for (int i = 0; i < measured->point_count; i++) {
         const struct link_point *point = &measured->points[i];
 
         json_begin_object(json, NULL);
@@ -174,7 +182,7 @@ static void put_text(struct arena *arena, const struct options *options,
     char a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES];
 
     out_printf(out, "%10s  %10s  %10s  %s\n", "bytes", "one way", "fit", "error");
-    for (int i = 0; i < LINK_SIZES; i++) {
+    for (int i = 0; i < measured->point_count; i++) {
         const struct link_point *point = &measured->points[i];
         double fit_ns = link_fit_ns(fit, point->bytes);
 
@@ -188,6 +196,21 @@ static void put_text(struct arena *arena, const struct options *options,
                           format_rate(arena, fit->bits_per_s),
                           units_format_human(fit->latency_ps, a),
                           units_format_human(fit->per_message_ps, b)));
+    wrap_put(out, 0, 2,
+             fit->efficiency_ratio < 1
+                 ? arena_printf(arena,
+                                "framing: packets of %lld bytes carry %.1f %% of payload, so the "
+                                "link itself runs at %s",
+                                (long long)measured->mtu_bytes, 100 * fit->efficiency_ratio,
+                                format_rate(arena, fit->bits_per_s / fit->efficiency_ratio))
+                 : "framing: the size of packets is not known");
+    if (fit->burst_bytes > 0)
+        wrap_put(out, 0, 2,
+                 arena_printf(arena,
+                              "shaped: after a pause about %lld bytes pass at once (a bucket), "
+                              "which no row of links.csv can say: short messages after a pause "
+                              "are faster than predicted",
+                              (long long)fit->burst_bytes));
     out_printf(out, "error of the fit: median %.1f %%, largest %.1f %%\n",
                100 * fit->median_error_ratio, 100 * fit->max_error_ratio);
 }
@@ -300,7 +323,7 @@ int profiler_link(int argc, char **argv)
     };
     struct options options = { 0 };
     struct link_measured measured = { .points = { { 0 } } };
-    struct link_fit fit;
+    struct link_fit fit = { 0 };
     struct err err = ERR_INIT;
     const struct keys *keys = NULL;
     struct arena *arena;
@@ -321,9 +344,10 @@ int profiler_link(int argc, char **argv)
     } else {
         ok = (options.connect ? link_probe(arena, options.connect, keys, &measured, &err)
                               : probe_loopback(arena, keys, &measured, &err)) &&
-             link_fit(arena, measured.points, LINK_SIZES, measured.bursts, LINK_BURSTS, &fit,
-                      &err) &&
-             write_results(arena, &options, &measured, &fit, &err);
+             link_fit(arena, measured.points, measured.point_count, measured.bursts, LINK_BURSTS,
+                      &fit, &err);
+        fit.efficiency_ratio = link_efficiency_ratio(measured.mtu_bytes);
+        ok = ok && write_results(arena, &options, &measured, &fit, &err);
     }
     exit_code = ok ? CLI_DONE : cli_fail(argv[0], &err);
     arena_destroy(arena);

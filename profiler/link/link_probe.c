@@ -10,16 +10,26 @@
 #include "lib/base/err.h"
 #include "lib/base/stats.h"
 #include "lib/wire/channel.h"
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 #ifdef HAVE_ZMQ
 
 #define MARK 64
 #define MAX_PAYLOAD_BYTES (INT64_C(4) << 20)
-#define PATIENCE_NS INT64_C(10000000000)
+#define PATIENCE_NS INT64_C(30000000000)
 #define CONNECT_PATIENCE_NS INT64_C(5000000000)
 #define PEER_PATIENCE_NS INT64_C(60000000000) /* a prober that says nothing for so long is gone */
 #define PAUSE_NS INT64_C(2000000)
 #define WARM_UPS 2
+#define MIN_SIZES 4
+#define MIN_ROUNDS 3
+#define SIZE_NS INT64_C(1500000000) /* about what all rounds of one size may take */
+#define LONG_NS INT64_C(1000000000) /* there and back: a size that takes longer is left out */
 #define MAX_ROUNDS 30
 #define BURST_ROUNDS 12
 #define BURST_BYTES 64
@@ -198,7 +208,38 @@ static bool wait_for_peer(struct end *end, const char *address, struct err *err)
                                address, strrchr(address, ':')));
 }
 
-static bool meet_peer(struct arena *arena, struct end *end, const char *address, struct err *err)
+/* Of the interface that has the address; 0 when nobody says. */
+static int64_t find_mtu(const char *host)
+{
+    struct ifaddrs *all, *entry;
+    struct ifreq request = { 0 };
+    int64_t mtu_bytes = 0;
+    int handle;
+
+    if (getifaddrs(&all) != 0)
+        return 0;
+    for (entry = all; entry; entry = entry->ifa_next) {
+        char text[INET_ADDRSTRLEN];
+        const struct sockaddr_in *address = (const void *)entry->ifa_addr;
+
+        if (address && address->sin_family == AF_INET &&
+            inet_ntop(AF_INET, &address->sin_addr, text, sizeof text) && strcmp(text, host) == 0)
+            break;
+    }
+    handle = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (entry && handle >= 0) {
+        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", entry->ifa_name);
+        if (ioctl(handle, SIOCGIFMTU, &request) == 0)
+            mtu_bytes = request.ifr_mtu;
+    }
+    if (handle >= 0)
+        close(handle);
+    freeifaddrs(all);
+    return mtu_bytes;
+}
+
+static bool meet_peer(struct arena *arena, struct end *end, const char *address, int64_t *mtu_bytes,
+                      struct err *err)
 {
     char host[CHANNEL_ADDRESS_BYTES], bound[CHANNEL_ADDRESS_BYTES];
     struct frame hello = { .type = FRAME_HELLO };
@@ -208,6 +249,7 @@ static bool meet_peer(struct arena *arena, struct end *end, const char *address,
         !channel_bind(end->in, arena_printf(arena, "%s:0", host), bound, err) ||
         !channel_connect(end->out, address, err))
         return false;
+    *mtu_bytes = find_mtu(host);
     hello.payload_bytes = (int64_t)strlen(bound);
     if (!wait_for_peer(end, address, err) || !send_frame(end, &hello, bound, err) ||
         !receive_frame(end, &message, PATIENCE_NS, err))
@@ -238,29 +280,55 @@ static bool exchange(struct end *end, enum frame_type type, int messages, int64_
            err_set(err, ERR_INPUT, "the other end is no `orrery-profile link`");
 }
 
+/* Warms every size up, and plans how often it is measured: what takes long is measured less often,
+ * and what takes very long not at all, but for the first sizes. */
+static bool plan_rounds(struct end *end, const unsigned char *payload, int rounds[LINK_SIZES],
+                        int *size_count, struct err *err)
+{
+    for (*size_count = 0; *size_count < LINK_SIZES; ++*size_count) {
+        int i = *size_count;
+        int64_t time_ns = 0;
+
+        for (int warm_up = 0; warm_up < WARM_UPS && time_ns < LONG_NS; warm_up++)
+            if (!exchange(end, FRAME_PING, 1, sizes[i].bytes, payload, &time_ns, err))
+                return false;
+        if (time_ns > LONG_NS && i >= MIN_SIZES)
+            break;
+        rounds[i] = (int)(SIZE_NS / (time_ns > 0 ? time_ns : 1));
+        rounds[i] = rounds[i] < MIN_ROUNDS ? MIN_ROUNDS : rounds[i];
+        rounds[i] = rounds[i] > sizes[i].rounds ? sizes[i].rounds : rounds[i];
+        if (time_ns > LONG_NS / 4 && i >= MIN_SIZES) { /* four times the bytes would be too long */
+            ++*size_count;
+            break;
+        }
+    }
+    return true;
+}
+
 static bool ping(struct arena *arena, struct end *end, const unsigned char *payload,
                  struct link_measured *measured, struct err *err)
 {
     int64_t(*times)[MAX_ROUNDS] = arena_array(arena, LINK_SIZES, sizeof *times);
+    int rounds[LINK_SIZES], count;
 
-    for (int round = -WARM_UPS; round < MAX_ROUNDS; round++)
-        for (int i = 0; i < LINK_SIZES; i++) {
+    if (!plan_rounds(end, payload, rounds, &count, err))
+        return false;
+    for (int round = 0; round < MAX_ROUNDS; round++)
+        for (int i = 0; i < count; i++) {
             int64_t time_ns;
 
-            if (round >= sizes[i].rounds)
+            if (round >= rounds[i])
                 continue;
             if (!exchange(end, FRAME_PING, 1, sizes[i].bytes, payload, &time_ns, err))
                 return false;
-            if (round >= 0)
-                times[i][round] = time_ns / 2;
+            times[i][round] = time_ns / 2;
         }
-    for (int i = 0; i < LINK_SIZES; i++) {
-        size_t count = (size_t)sizes[i].rounds;
-
-        stats_sort(times[i], count);
+    measured->point_count = count;
+    for (int i = 0; i < count; i++) {
+        stats_sort(times[i], (size_t)rounds[i]);
         measured->points[i] =
-            (struct link_point){ sizes[i].bytes, stats_quantile(times[i], count, 1, 2),
-                                 sizes[i].rounds };
+            (struct link_point){ sizes[i].bytes, stats_quantile(times[i], (size_t)rounds[i], 1, 2),
+                                 rounds[i] };
     }
     return true;
 }
@@ -293,7 +361,8 @@ bool link_probe(struct arena *arena, const char *address, const struct keys *key
     bool ok;
 
     memset(payload, 1, (size_t)MAX_PAYLOAD_BYTES); /* pages that are really there */
-    ok = open_end(arena, keys, &end, err) && meet_peer(arena, &end, address, err) &&
+    ok = open_end(arena, keys, &end, err) &&
+         meet_peer(arena, &end, address, &measured->mtu_bytes, err) &&
          ping(arena, &end, payload, measured, err) && burst(&end, payload, measured, err);
     if (ok)
         send_frame(&end, &stop, NULL, &ignored);

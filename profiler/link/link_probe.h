@@ -14,8 +14,10 @@ struct keys;
 #define LINK_BURSTS 4
 
 struct link_measured {
+    int point_count; /* 3 or more sizes: those that the link carries in good time */
     struct link_point points[LINK_SIZES];
     struct link_burst bursts[LINK_BURSTS];
+    int64_t mtu_bytes; /* of this side's interface, 0 = not known */
 };
 
 /* Told the address once the peer listens. */

@@ -68,6 +68,50 @@ static void the_error_of_the_fit_is_that_of_its_points(void **state)
     assert_true(fit.median_error_ratio > 0 && fit.median_error_ratio < fit.max_error_ratio);
 }
 
+/* 20 Mbit/s behind a bucket of 5000 bytes: what fits into it takes 300 us, whatever its size. */
+static void the_bend_of_a_shaped_link_is_found_and_its_rate_with_it(void **state)
+{
+    static const int64_t many[] = { 64, 256, 1024, 4096, 16384, 65536, 262144 };
+    struct link_point points[7];
+    struct link_burst bursts[BURSTS];
+    struct link_fit fit;
+    struct err err = ERR_INIT;
+
+    measure(points, bursts);
+    for (int i = 0; i < 7; i++)
+        points[i] =
+            (struct link_point){ many[i], 300000 + (many[i] > 5000 ? 400 * (many[i] - 5000) : 0),
+                                 10 };
+    assert_true(link_fit(*state, points, 7, bursts, BURSTS, &fit, &err));
+    assert_in_range(fit.burst_bytes, 4800, 5200);
+    assert_true(fit.bits_per_s > 19.9e6 && fit.bits_per_s < 20.1e6);
+    assert_in_range(fit.latency_ps + fit.per_message_ps, 290000000, 310000000);
+    assert_true(fit.max_error_ratio > 1); /* the row has no bucket, and says what that costs */
+}
+
+static void a_straight_link_has_no_bend(void **state)
+{
+    struct link_point points[POINTS];
+    struct link_burst bursts[BURSTS];
+    struct link_fit fit;
+    struct err err = ERR_INIT;
+
+    measure(points, bursts);
+    for (int i = 0; i < POINTS; i++) /* noise of 10 %, up and down in turn */
+        points[i].time_ns += (i % 2 ? 1 : -1) * points[i].time_ns / 10;
+    assert_true(link_fit(*state, points, POINTS, bursts, BURSTS, &fit, &err));
+    assert_int_equal(fit.burst_bytes, 0);
+}
+
+static void framing_is_the_payloads_share_of_a_packet(void **state)
+{
+    (void)state;
+    assert_true(link_efficiency_ratio(1500) > 0.9564 && link_efficiency_ratio(1500) < 0.9565);
+    assert_true(link_efficiency_ratio(65536) > 0.998);
+    assert_true(link_efficiency_ratio(0) == 1);
+    assert_true(link_efficiency_ratio(20) == 1);
+}
+
 static void nothing_is_ever_negative(void **state)
 {
     struct link_point points[2] = { { 64, 10, 1 }, { 4096, 100000, 1 } };
@@ -112,6 +156,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_linear_link_is_found_again),
         TEST(the_error_of_the_fit_is_that_of_its_points),
+        TEST(the_bend_of_a_shaped_link_is_found_and_its_rate_with_it),
+        TEST(a_straight_link_has_no_bend),
+        TEST(framing_is_the_payloads_share_of_a_packet),
         TEST(nothing_is_ever_negative),
         TEST(times_that_tell_nothing_are_errors),
     };
