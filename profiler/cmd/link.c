@@ -136,12 +136,12 @@ static void put_json(struct arena *arena, const struct options *options,
     json_put_int(json, "schema", 1);
     json_put_text(json, "medium", options->medium);
     json_put_double(json, "bits_per_s", floor(fit->bits_per_s / fit->efficiency_ratio + 0.5));
+    json_put_seconds(json, "latency_s", fit->latency_ps);
+    json_put_seconds(json, "per_message_s", fit->per_message_ps);
     json_put_double(json, "efficiency_ratio", fit->efficiency_ratio);
     json_put_double(json, "payload_bits_per_s", fit->bits_per_s);
     json_put_int(json, "mtu_bytes", measured->mtu_bytes);
     json_put_int(json, "burst_bytes", fit->burst_bytes);
-    json_put_seconds(json, "latency_s", fit->latency_ps);
-    json_put_seconds(json, "per_message_s", fit->per_message_ps);
     json_put_double(json, "fit_median_error_ratio", fit->median_error_ratio);
     json_put_double(json, "fit_max_error_ratio", fit->max_error_ratio);
     json_begin_array(json, "points");

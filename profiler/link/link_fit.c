@@ -9,8 +9,8 @@
 #define BENT_POINTS 4    /* fewer cannot tell a bend from noise */
 #define SMALL_ERROR 0.02 /* a line that is this good has no bend */
 #define BEND_GAIN 8      /* times smaller must the squared error become */
-#define BEND_FROM 512.0  /* bytes */
-#define BEND_STEP 1.03
+#define BEND_FROM 512    /* bytes */
+#define BEND_STEP 32     /* the grid's step, as a part of where it is */
 
 struct line {
     double start, slope;
@@ -84,18 +84,18 @@ static bool fit_bent(const struct link_point *points, int count, double *x, doub
     if (count < BENT_POINTS || straight < count * SMALL_ERROR * SMALL_ERROR)
         return true;
     /* two points at least must lie beyond the bend */
-    for (double at = BEND_FROM; at < (double)points[count - 2].bytes; at *= BEND_STEP) {
+    for (int64_t at = BEND_FROM; at < points[count - 2].bytes; at += at / BEND_STEP) {
         double error;
 
         for (int i = 0; i < count; i++)
-            x[i] = fmax(0, (double)points[i].bytes - at);
+            x[i] = points[i].bytes > at ? (double)(points[i].bytes - at) : 0;
         if (!fit_line(x, y, weights, count, &tried) || !(tried.slope > 0))
             continue;
-        error = misfit(points, count, &tried, at);
+        error = misfit(points, count, &tried, (double)at);
         if (error < best && error * BEND_GAIN < straight) {
             best = error;
             *line = tried;
-            *bend = at;
+            *bend = (double)at;
         }
     }
     return true;

@@ -42,7 +42,7 @@ measure() {
         grep -q listening far.err && break
         sleep 0.1
     done
-    net_run 0 timeout 60 orrery-profile link --connect "$(net_address 1):$port" --json > link.json && wait $far
+    net_run 0 timeout 60 orrery-profile link --connect "$(net_address 1):$port" --json > link.json && wait "$far"
 }
 # A busy machine steals time from both ends, and a bend drowns in that: the best of three tries counts.
 # How exact it is on a quiet one is `make validate`'s to say.
