@@ -244,6 +244,9 @@ const char *cost_quality(const struct cost_table *table);
 /* It says something that does not begin with "good". */
 bool cost_is_disturbed(const struct cost_table *table);
 
+/* The pause behind which idle_resume_ns of roofline.csv is timed. */
+#define COST_IDLE_PS INT64_C(60000000000)
+
 struct cost_roofline { /* one line of roofline.csv */
     int32_t threads;
     const char *metric;

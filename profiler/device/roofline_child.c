@@ -37,7 +37,7 @@
 #define LAST_N 1024
 #define MATRIX_FLOATS ((ptrdiff_t)LAST_N * LAST_N)
 #define IDLE_N 96
-#define IDLE_NS INT64_C(60000000)
+#define IDLE_NS (COST_IDLE_PS / 1000)
 #define IDLE_SAMPLES 3
 #define STEADY_CALLS 5
 #define FAULT_PAGES 256

@@ -32,6 +32,7 @@ enum {
     KEY_OVERLAP,
     KEY_FAST_PATH,
     KEY_KAPPA,
+    KEY_IDLE_RESUME,
     KEY_SLO,
     KEY_SLO_TTFT,
     KEY_SLO_TPOT,
@@ -124,6 +125,10 @@ static const struct argp_option run_options[] = {
       "off (default): devices of a sliced stage that exchange something wait for one another "
       "before and behind it; on: each sends when it has something, and goes on when it has what it "
       "needs",
+      3 },
+    { "idle-resume", KEY_IDLE_RESUME, "on|off", 0,
+      "on: a step of a model on a device that was idle for 60 ms pays what roofline.csv of its "
+      "cost table says of waking up (on by default)",
       3 },
     { "kappa", KEY_KAPPA, "on|off", 0,
       "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
@@ -300,6 +305,27 @@ static error_t on_kv(int key, char *text, struct argp_state *state)
     }
 }
 
+/* What steps of models pay for. */
+static error_t on_step(int key, char *text, struct argp_state *state)
+{
+    struct run_settings *settings = state->input;
+    struct serve_options *serve = &settings->serve;
+
+    switch (key) {
+    case KEY_OVERLAP:
+        serve->has_overlap = cli_choice(state, "--overlap", text, on_off_names, 2) == 0;
+        return 0;
+    case KEY_KAPPA:
+        serve->has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
+        return 0;
+    case KEY_IDLE_RESUME:
+        serve->has_idle_resume = cli_choice(state, "--idle-resume", text, on_off_names, 2) == 0;
+        return 0;
+    default:
+        return on_kv(key, text, state);
+    }
+}
+
 /* The rules of the run. */
 static error_t on_rule(int key, char *text, struct argp_state *state)
 {
@@ -340,15 +366,9 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         serve->collective = (enum collective_algorithm)cli_choice(
             state, "--collective", text, collective_algorithm_names, COLLECTIVE_ALGORITHM_COUNT);
         return 0;
-    case KEY_OVERLAP:
-        serve->has_overlap = cli_choice(state, "--overlap", text, on_off_names, 2) == 0;
-        return 0;
     case KEY_FAST_PATH:
         serve->fast_path = (enum serve_fast)cli_choice(state, "--fast-path", text, serve_fast_names,
                                                        SERVE_FAST_COUNT);
-        return 0;
-    case KEY_KAPPA:
-        serve->has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
         return 0;
     case KEY_UNTIL:
         serve->until_ps = cli_duration_positive_ps(state, "--until", text);
@@ -357,7 +377,7 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         serve->max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT64_MAX);
         return 0;
     default:
-        return on_kv(key, text, state);
+        return on_step(key, text, state);
     }
 }
 
@@ -471,6 +491,7 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
         .serve = { .until_ps = ENGINE_NEVER,
                    .max_requests = SIZE_MAX,
                    .fast_path = SERVE_FAST_ON,
+                   .has_idle_resume = true,
                    .kv = { .block_tokens = 16, .has_chunks = true, .has_prefix_cache = true } }
     };
     settings->files.load.arena = arena;

@@ -5,6 +5,7 @@
 #include "lib/base/ring.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/step_price.h"
+#include "lib/policy/wake.h"
 #include "sim/engine/engine.h"
 #include "sim/llm/llm.h"
 
@@ -233,6 +234,21 @@ static inline bool instance_step_on(struct run *run, int32_t index)
     instance->end_ps = engine_after_ps(instance->end_ps, instance->step_ps);
     engine_set(run->engine, index, instance->end_ps, ENGINE_COMPLETION);
     return true;
+}
+
+/* What a job that begins now takes more, since its device has been idle. */
+static inline int64_t llm_wake_ps(const struct run *run, int32_t device)
+{
+    return run->input->wakes ? wake_take_ps(&run->input->wakes[device], run->now_ps,
+                                            run->devices[device].speed_ratio)
+                             : 0;
+}
+
+/* The device was at work until then. */
+static inline void llm_worked(const struct run *run, int32_t device, int64_t end_ps)
+{
+    if (run->input->wakes)
+        run->input->wakes[device].awake_ps = end_ps;
 }
 
 /* A job of so many requests has been computed for so long. */

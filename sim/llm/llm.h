@@ -32,6 +32,7 @@ struct events;
 struct network;
 struct network_sent;
 struct plan;
+struct wake;
 struct presence;
 struct sliced;
 struct sliced_set;
@@ -63,6 +64,7 @@ struct llm_input {
     /* How long an overhead holds a request, by index of the arrival; NULL = not at all. */
     int64_t (*delay_ps)(void *arg, enum llm_delay where, size_t index);
     void *delay_arg;
+    struct wake *wakes; /* by device, counted there; NULL: no device costs anything to wake */
 };
 
 struct llm_options {

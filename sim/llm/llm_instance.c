@@ -2,6 +2,7 @@
  * a device that several instances share. */
 #include "lib/base/err.h"
 #include "lib/base/units.h"
+#include "lib/format/cost.h"
 #include "sim/llm/internal.h"
 #include "sim/network/network.h"
 #include <assert.h>
@@ -98,6 +99,7 @@ static void count_busy(struct run *run, const struct instance *instance, int64_t
     hop_account(run, &instance->in, times, requests);
     hop_account(run, &instance->back, times, requests);
     run->result->busy_ps[instance->device] += time_ps;
+    llm_worked(run, instance->device, run->now_ps - hop_ps(&instance->back));
     llm_count_compute(run, time_ps, requests);
 }
 
@@ -310,16 +312,20 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
                         struct err *err)
 {
     struct instance *instance = &run->instances[index];
-    int64_t time_ps;
+    int64_t time_ps, hops_ps;
 
     if (!step_price_batch(instance->price, batch, &time_ps, &instance->extrapolated, err))
         return false;
+    hops_ps = hops_find(run, instance, batch->tokens, batch->count);
+    if (run->input->wakes)
+        time_ps = engine_after_ps(time_ps,
+                                  wake_take_ps(&run->input->wakes[instance->device],
+                                               engine_after_ps(run->now_ps, hop_ps(&instance->in)),
+                                               run->devices[instance->device].speed_ratio));
     instance->state = INSTANCE_STEPPING;
     instance->batch = batch;
     instance->begin_ps = run->now_ps;
-    instance->end_ps = engine_after_ps(
-        run->now_ps,
-        engine_after_ps(time_ps, hops_find(run, instance, batch->tokens, batch->count)));
+    instance->end_ps = engine_after_ps(run->now_ps, engine_after_ps(time_ps, hops_ps));
     instance_plan(run, index, instance->end_ps);
     llm_note_starts(run, instance->device, batch,
                     engine_after_ps(run->now_ps, hop_ps(&instance->in)));
@@ -332,6 +338,22 @@ static bool launch_step(struct run *run, int32_t index, const struct continuous_
     return true;
 }
 
+/* Whether a steady step of so many requests, the next or a later one, finds its device idle for so
+ * long that it would pay for waking it: such steps are taken one by one. */
+static bool wakes_on_the_way(const struct run *run, struct instance *instance, int32_t decodes)
+{
+    const struct wake *wake;
+    int64_t hops_ps;
+
+    if (!run->input->wakes)
+        return false;
+    wake = &run->input->wakes[instance->device];
+    hops_ps = hops_find(run, instance, decodes, decodes);
+    return wake->resume_ps > 0 &&
+           (hops_ps >= COST_IDLE_PS ||
+            wake_is_due(wake, engine_after_ps(run->now_ps, hop_ps(&instance->in))));
+}
+
 bool instance_decide(struct run *run, int32_t index, struct err *err)
 {
     struct instance *instance = &run->instances[index];
@@ -341,7 +363,7 @@ bool instance_decide(struct run *run, int32_t index, struct err *err)
     if (!run->observer.on_span) {
         struct continuous_steady steady = continuous_steady(instance->batcher);
 
-        if (steady.steps > 0) {
+        if (steady.steps > 0 && !wakes_on_the_way(run, instance, steady.decodes)) {
             instance->state = INSTANCE_DECODING;
             instance->taken = instance->on_line = 0;
             instance->busy_from_ps = run->now_ps;

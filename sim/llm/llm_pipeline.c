@@ -354,6 +354,7 @@ static bool job_begin(struct run *run, int32_t index, struct err *err)
 
     if (!step_price_batch(stage->price, task->batch, &time_ps, &task->extrapolated, err))
         return false;
+    time_ps = engine_after_ps(time_ps, llm_wake_ps(run, stage->device));
     device->owner = index;
     task->state = TASK_RUNNING;
     task->begin_ps = run->now_ps;
@@ -396,6 +397,7 @@ static bool job_done(struct run *run, int32_t number, struct err *err)
     if (index >= LLM_STRAY)
         return llm_part_done(run, number, err);
     run->result->busy_ps[number] += run->now_ps - task->begin_ps;
+    llm_worked(run, number, run->now_ps);
     run->result->extrapolated_costs += task->extrapolated;
     if (!task->is_lost)
         llm_count_compute(run, run->now_ps - task->begin_ps, task->batch->count);

@@ -123,8 +123,10 @@ void llm_part_begin(struct run *run, int32_t number)
     if (wait_ps > run->result->wait_peak_ps[device])
         run->result->wait_peak_ps[device] = wait_ps;
     note_begin(run, &run->tasks[sliced_running(stage->sliced)], device, run->now_ps);
-    engine_set(run->engine, run->devices[device].slot, engine_after_ps(run->now_ps, part->cost_ps),
-               ENGINE_COMPLETION);
+    engine_set(
+        run->engine, run->devices[device].slot,
+        engine_after_ps(run->now_ps, engine_after_ps(part->cost_ps, llm_wake_ps(run, device))),
+        ENGINE_COMPLETION);
 }
 
 static void tell_piece(const struct run *run, const struct part *part, const struct task *task)
@@ -152,6 +154,7 @@ static void tell_piece(const struct run *run, const struct part *part, const str
 void llm_stray_end(struct run *run, int32_t device)
 {
     run->result->busy_ps[device] += run->now_ps - run->devices[device].stray_ps;
+    llm_worked(run, device, run->now_ps);
     run->devices[device].owner = -1;
     run->live_tasks--;
 }
@@ -169,6 +172,7 @@ bool llm_part_done(struct run *run, int32_t device, struct err *err)
     part = &run->parts[number - LLM_FIRST_PART];
     stage = stage_of_part(run, part);
     run->result->busy_ps[device] += run->now_ps - part->begin_ps;
+    llm_worked(run, device, run->now_ps);
     run->devices[device].owner = -1;
     if (run->observer.on_span)
         tell_piece(run, part, &run->tasks[sliced_running(stage->sliced)]);
@@ -197,9 +201,14 @@ static bool is_quiet(void *arg, const struct sliced *sliced, int64_t *next_ps)
         if (run->deciding_count > 0 || run->live_tasks != 1 + sliced_waiting(sliced))
             return false;
     }
-    for (int32_t i = 0; i < stage->plan->device_count; i++)
-        if (run->devices[stage->plan->devices[i]].owner >= 0)
+    for (int32_t i = 0; i < stage->plan->device_count; i++) {
+        int32_t device = stage->plan->devices[i];
+
+        if (run->devices[device].owner >= 0)
             return false;
+        if (run->input->wakes && wake_could_ps(&run->input->wakes[device]) < *next_ps)
+            *next_ps = wake_could_ps(&run->input->wakes[device]); /* no closed form of waking */
+    }
     return true;
 }
 
@@ -208,8 +217,8 @@ static void account(void *arg, const struct sliced *sliced, int32_t position, in
 {
     struct run *run = arg;
 
-    (void)end_ps; /* devices know no gaps here */
     run->result->busy_ps[sliced_plan(sliced)->devices[position]] += busy_ps;
+    llm_worked(run, sliced_plan(sliced)->devices[position], end_ps);
 }
 
 /* ---- messages ---- */

@@ -308,6 +308,12 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     json_put_int(json, "moved_bytes", result->moved_bytes);
     json_put_int(json, "migrations", result->migrations);
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
+    if (result->has_wakes) {
+        json_begin_object(json, "wakes");
+        json_put_int(json, "count", result->wake_count);
+        json_put_seconds(json, "time_s", result->wake_ps);
+        json_end_object(json);
+    }
     if (result->continuous)
         put_continuous(json, result->continuous);
     json_begin_array(json, "warnings");

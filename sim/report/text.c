@@ -156,6 +156,11 @@ static void put_totals(const struct report *report, struct out *out)
                    units_s(result->migrations));
     out_printf(out, "%" PRId64 " extrapolated cost%s\n", result->extrapolated_costs,
                units_s(result->extrapolated_costs));
+    if (result->has_wakes)
+        out_printf(out,
+                   "woken      %" PRId64 " time%s, %s in all, for steps behind 60 ms of idling\n",
+                   result->wake_count, units_s(result->wake_count),
+                   units_format_human(result->wake_ps, text));
     put_energy(report, out);
     out_char(out, '\n');
     out_printf(out, "%-9s%10s%10s%10s%10s%10s%10s%10s\n", "", "mean", "p50", "p90", "p95", "p99",

@@ -421,7 +421,8 @@ static void *input_fill(struct serve *serve, struct llm_input *input)
                                  .presences = serve->options->has_parts ? presences : NULL,
                                  .base_bytes = base_bytes,
                                  .key = prefix ? prefix_key : NULL,
-                                 .key_arg = prefix };
+                                 .key_arg = prefix,
+                                 .wakes = serve->wakes };
     routes_fill(serve, input);
     if (serve->delays) {
         input->delay_ps = delay_ps;

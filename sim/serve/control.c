@@ -7,6 +7,7 @@
 
 #include "lib/format/cluster.h"
 #include "lib/format/events.h"
+#include "lib/policy/wake.h"
 #include <string.h>
 
 static int64_t epoch_ps(const struct serve *serve)
@@ -145,6 +146,8 @@ static void device_switch(struct serve *serve, int32_t device)
         station->free_ps = engine_after_ps(from_ps, cost_ps);
         station->gap_ps += station->free_ps - from_ps;
         station->switched_ps += (uint64_t)(station->free_ps - from_ps);
+        if (serve->wakes)
+            serve->wakes[device].awake_ps = station->free_ps;
         station->kept_ps = station->free_ps;
         if (serve->observer.on_span)
             station_tell_switch(serve, device, from_ps, station->free_ps);

@@ -5,6 +5,7 @@
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
+#include "lib/policy/wake.h"
 #include "sim/network/network.h"
 
 static struct crew *crew_of(const struct serve *serve, const struct sliced *sliced)
@@ -169,6 +170,8 @@ static bool is_quiet(void *arg, const struct sliced *sliced, int64_t *next_ps)
 
         if (station->running != NO_FLIGHT || station->queue.count > 0 || station->free_ps > now_ps)
             return false;
+        if (serve->wakes && wake_could_ps(&serve->wakes[crew->site->devices[i]]) < *next_ps)
+            *next_ps = wake_could_ps(&serve->wakes[crew->site->devices[i]]);
     }
     return true;
 }
@@ -182,6 +185,8 @@ static void account(void *arg, const struct sliced *sliced, int32_t position, in
     station->busy_ps += busy_ps;
     station->offered_ps += (uint64_t)busy_ps;
     station->free_ps = station->booked_ps = end_ps;
+    if (serve->wakes)
+        serve->wakes[crew_of(serve, sliced)->site->devices[position]].awake_ps = end_ps;
 }
 
 /* ---- messages ---- */

@@ -19,6 +19,7 @@ struct network;
 struct network_sent;
 struct price;
 struct sliced_set;
+struct wake;
 
 struct job { /* what a device is taken for */
     int64_t cost_ps, gap_ps;
@@ -162,6 +163,7 @@ struct serve {
     struct sliced_set *sliced; /* stages of models on several devices, */
     struct crew **crews;       /* crew_count of them, as this folder knows them */
     int32_t crew_count;
+    struct wake *wakes; /* by device; NULL: no device costs anything to wake */
     struct memory *memories;
     struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
     bool *scratch_switched;              /* by device */

@@ -6,6 +6,7 @@
 #include "sim/serve/internal.h"
 
 #include "lib/format/cluster.h"
+#include "lib/policy/wake.h"
 
 bool queue_form_is_down(const struct serve *serve, const struct site *site)
 {
@@ -270,6 +271,8 @@ static void job_cancel(struct serve *serve, int32_t index)
             (uint64_t)(station->end_ps - start_ps - done_ps) + (uint64_t)station->next_gap_ps;
         unbook(serve, station, engine_after_ps(station->end_ps - now_ps, station->next_gap_ps));
         station->busy_ps += done_ps;
+        if (serve->wakes)
+            serve->wakes[site->devices[i]].awake_ps = now_ps;
         station->running = NO_FLIGHT;
         station->free_ps = engine_after_ps(now_ps, station->held_ps);
         station->gap_ps += station->free_ps - now_ps;

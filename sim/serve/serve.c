@@ -5,6 +5,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
+#include "lib/policy/wake.h"
 #include "sim/network/network.h"
 #include "sim/serve/crew.h"
 #include "sim/serve/internal.h"
@@ -309,6 +310,10 @@ static void result_fill(struct serve *serve)
     result->arrival_span_ps = serve->arrivals.last_ps - serve->arrivals.first_ps;
     result->lacks_kappa = price_without_kappa(serve->price) > 0;
     devices_fill(serve);
+    for (int i = 0; serve->wakes && i < serve->input->plan->cluster->device_count; i++) {
+        result->wake_count += serve->wakes[i].count;
+        result->wake_ps += serve->wakes[i].time_ps;
+    }
     result->link_count = network_link_count(serve->network);
     result->links = arena_array(serve->arena, (size_t)result->link_count, sizeof(*result->links));
     for (int i = 0; i < result->link_count; i++) {

@@ -81,8 +81,10 @@ struct serve_options {
     enum serve_memory memory;
     enum serve_network network;
     struct batch_options batch;
-    struct serve_kv kv; /* of continuous batches */
-    bool has_kappa;     /* multiply computed steps by the kappa of the nearest anchor */
+    struct serve_kv kv;   /* of continuous batches */
+    bool has_idle_resume; /* jobs of models pay for waking a device that was idle: lib/policy/wake.h
+                           */
+    bool has_kappa;       /* multiply computed steps by the kappa of the nearest anchor */
     enum serve_fast fast_path;
     bool keeps_requests;    /* fill serve_result.requests */
     bool has_parts;         /* fill serve_result.parts and replicas */
@@ -274,7 +276,9 @@ struct serve_result {
     int64_t moved_bytes; /* sent over links; of a message once */
     int64_t extrapolated_costs;
     const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
-    int64_t migrations;      /* devices that an epoch brought new slices to */
+    bool has_wakes;          /* some device has a cost of waking: */
+    int64_t wake_count, wake_ps;
+    int64_t migrations; /* devices that an epoch brought new slices to */
     struct serve_refused refused[SERVE_REFUSAL_COUNT];
     bool lacks_kappa;             /* wanted, and no anchor told that of some step */
     enum serve_fast fast_path;    /* what made this result: ON = the closed form */

@@ -3,7 +3,9 @@
 
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
+#include "lib/format/cost.h"
 #include "lib/policy/price.h"
+#include "lib/policy/wake.h"
 #include "sim/generate/stream.h"
 #include "sim/network/network.h"
 #include "sim/serve/crew.h"
@@ -270,6 +272,29 @@ static void slots_share_out(struct serve *serve)
     network_attach(serve->network, serve->engine, serve->network_slot);
 }
 
+/* Devices that models run on, where their tables say what waking them costs. */
+static void wakes_fill(struct serve *serve)
+{
+    const struct cluster *cluster = serve->input->plan->cluster;
+    struct wake *wakes;
+    bool has_any = false;
+
+    if (!serve->options->has_idle_resume || !serve->has_models ||
+        serve->options->rules != SERVE_DEFAULT)
+        return;
+    wakes = arena_array(serve->arena, (size_t)cluster->device_count, sizeof(*wakes));
+    for (int i = 0; i < cluster->device_count; i++) {
+        const struct cluster_device *device = &cluster->devices[i];
+        const struct cost_table *table = cost_set_find(serve->input->costs, device->type);
+
+        if (table)
+            wakes[i] = wake_of(table, device->threads);
+        has_any = has_any || wakes[i].resume_ps > 0;
+    }
+    serve->result->has_wakes = has_any;
+    serve->wakes = has_any ? wakes : NULL;
+}
+
 static void scratch_reserve(struct serve *serve)
 {
     const struct plan *plan = serve->input->plan;
@@ -295,6 +320,7 @@ bool setup_build(struct serve *serve, struct err *err)
     if (!lanes_build(serve, err) || !items_check(serve, err) || !memory_check(serve, err) ||
         !routes_build(serve, err))
         return false;
+    wakes_fill(serve);
     batcher_build(serve);
     slots_share_out(serve);
     scratch_reserve(serve);

@@ -11,6 +11,7 @@
 #include "sim/serve/internal.h"
 
 #include "lib/policy/price.h"
+#include "lib/policy/wake.h"
 #include "sim/serve/crew.h"
 
 bool station_price(struct serve *serve, int32_t index, struct err *err)
@@ -41,6 +42,14 @@ static inline int64_t later_ps(int64_t a_ps, int64_t b_ps)
     return a_ps > b_ps ? a_ps : b_ps;
 }
 
+/* What a job that starts then takes more, since its device has been idle. */
+static int64_t wake_ps(const struct serve *serve, const struct site *site, int64_t start_ps)
+{
+    if (!site->is_model && !site->crew) /* of a crew: a piece of a step */
+        return 0;
+    return wake_take_ps(&serve->wakes[site->device], start_ps, serve->speeds[site->device]);
+}
+
 /* The job of one request on one device. */
 static inline void begin_one(struct serve *serve, struct station *station, int32_t index,
                              struct flight *flight, int64_t start_ps, int64_t cost_ps)
@@ -59,7 +68,8 @@ void station_begin(struct serve *serve, int32_t index, int64_t start_ps)
     struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
     struct job job = serve_job(serve, index);
-    int64_t end_ps = engine_after_ps(start_ps, job.cost_ps);
+    int64_t more_ps = serve->wakes ? wake_ps(serve, site, start_ps) : 0;
+    int64_t end_ps = engine_after_ps(start_ps, engine_after_ps(job.cost_ps, more_ps));
     int64_t wait_ps = serve->has_queue_form ? start_ps - flight->job_ps : 0;
 
     serve->late_starts += serve->has_queue_form ? !queue_form_is_on_time(serve, index, start_ps)
@@ -71,6 +81,7 @@ void station_begin(struct serve *serve, int32_t index, int64_t start_ps)
             engine_clear(serve->engine, station->slot);
         station->running = index;
         station->end_ps = end_ps;
+        station->booked_ps = engine_after_ps(station->booked_ps, more_ps);
         station->next_gap_ps = job.gap_ps;
         if (serve->has_queue_form)
             station->offered_ps += (uint64_t)(end_ps - start_ps) + (uint64_t)job.gap_ps;
@@ -213,6 +224,8 @@ static inline void queue_on_one(struct serve *serve, int32_t index, struct job j
     flight->was_late = site->queued_ps > 0 && is_taken(station);
     if (flight->was_late)
         start_ps = engine_after_ps(start_ps, site->queued_ps);
+    if (serve->wakes && !is_taken(station))
+        job.cost_ps = engine_after_ps(job.cost_ps, wake_ps(serve, site, start_ps));
     flight->job_ps = start_ps;
     station->booked_ps = engine_after_ps(engine_after_ps(start_ps, job.cost_ps), job.gap_ps);
     station->offered_ps += (uint64_t)job.cost_ps + (uint64_t)job.gap_ps;
@@ -352,6 +365,8 @@ bool station_event(struct serve *serve, int32_t device, struct err *err)
     gap_ps = serve->has_queue_form ? station->next_gap_ps : serve_job(serve, index).gap_ps;
     if (serve->observer.on_span && !site->crew) /* crew.c tells itself */
         job_tell(serve, index, gap_ps);
+    for (int i = 0; i < site->device_count && serve->wakes; i++)
+        serve->wakes[site->devices[i]].awake_ps = engine_after_ps(now_ps, gap_ps);
     if (site->device_count > 1 || flight->mate != NO_FLIGHT)
         parts_job(serve, index, now_ps - flight->job_ps);
     if (site->device_count == 1) {

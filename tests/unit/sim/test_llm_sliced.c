@@ -304,9 +304,11 @@ static const char *placement_of(struct rng *rng, int kind)
 static void batches_in_closed_form_equal_those_of_events(void **state)
 {
     struct rng rng = rng_stream(12, RNG_TEST, 0);
-    int64_t closed = 0;
+    int64_t closed = 0, wakes = 0;
 
     (void)state;
+    fixture_write("costs/t/roofline.csv",
+                  "threads,metric,ws_bytes,value,unit\n1,idle_resume_ns,,40000,ns\n");
     for (int round = 0; round < ROUNDS; round++) {
         struct serve_result fast, slow;
         const char *requests;
@@ -321,10 +323,14 @@ static void batches_in_closed_form_equal_those_of_events(void **state)
         fixture.options.kv.block_count = draw(&rng, 10, 20);
         fixture.options.network = SERVE_NETWORK_FIFO;
         fixture.options.collective = (enum collective_algorithm)(round / 3 % 3);
+        fixture.options.has_idle_resume = round % 5 < 2;
         requests = run_of(SERVE_FAST_ON, &fast);
         assert_string_equal(requests, run_of(SERVE_FAST_OFF, &slow));
         assert_int_equal(slow.closed_count, 0);
         closed += fast.closed_count;
+        wakes += fast.wake_count;
+        assert_int_equal(fast.wake_count, slow.wake_count);
+        assert_int_equal(fast.wake_ps, slow.wake_ps);
         assert_int_equal(fast.end_ps, slow.end_ps);
         assert_int_equal(fast.event_count, slow.event_count);
         assert_int_equal(fast.moved_bytes, slow.moved_bytes);
@@ -343,7 +349,7 @@ static void batches_in_closed_form_equal_those_of_events(void **state)
             assert_sums(&slow.passes[i].decode);
         }
     }
-    assert_true(closed > 0);
+    assert_true(closed > 0 && wakes > 20);
 }
 
 /* Under flows, with overlap, in the default network: everyone has an end, devices were busy for

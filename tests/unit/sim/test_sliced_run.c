@@ -183,6 +183,8 @@ static void assert_fidelities_agree(void)
     assert_near(fast.result.end_ps, slow.result.end_ps, slack);
     assert_int_equal(fast.result.event_count, slow.result.event_count);
     assert_int_equal(fast.result.moved_bytes, slow.result.moved_bytes);
+    assert_int_equal(fast.result.wake_count, slow.result.wake_count);
+    assert_int_equal(fast.result.wake_ps, slow.result.wake_ps);
     assert_int_equal(fast.result.extrapolated_costs, slow.result.extrapolated_costs);
     for (int i = 0; i < fixture.scenario.input.plan->cluster->device_count; i++) {
         assert_int_equal(fast.result.devices[i].busy_ps, slow.result.devices[i].busy_ps);
@@ -210,8 +212,11 @@ static void passes_in_closed_form_equal_those_of_events(void **state)
         W "0,0,chat,4,5\n1,0,chat,2,5\n2,0.003,chat,1,9\n3,0.3,chat,4,2\n",
     };
     const char *placements[4];
+    int64_t wakes = 0;
 
     (void)state;
+    fixture_write("costs/t/roofline.csv",
+                  "threads,metric,ws_bytes,value,unit\n1,idle_resume_ns,,40000,ns\n");
     placements[0] = arena_printf(fixture.arena,
                                  "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,0/2\n"
                                  "chat,0,0,b,wide,,lm_head,1/2\n",
@@ -234,8 +239,11 @@ static void passes_in_closed_form_equal_those_of_events(void **state)
         fixture_write("w.csv", workloads[i / 4 % 3]);
         fixture.options.network = i / 24 % 2 ? SERVE_NETWORK_FIFO : SERVE_NETWORK_FLOWS;
         fixture.options.collective = (enum collective_algorithm)(i / 48);
+        fixture.options.has_idle_resume = i % 5 < 2; /* devices that wake leave steps to events */
         assert_fidelities_agree();
+        wakes += fixture.result.wake_count;
     }
+    assert_true(wakes > 100);
 }
 
 static void a_link_that_stays_down_blocks_the_stage_and_is_named(void **state)
