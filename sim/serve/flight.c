@@ -405,14 +405,15 @@ bool flight_go(struct serve *serve, int32_t index, struct err *err)
 {
     const struct flight *flight = &serve->flights[index];
 
+    if (serve->tandem)
+        return tandem_pass(serve, index, err);
     if (flight->site->route_in < 0)
         return flight_enter(serve, index, err);
     hop_send(serve, index, flight->site->route_in);
     return true;
 }
 
-/* The source holds the result of a step; it sends the next one at once. */
-static bool source_receive(struct serve *serve, int32_t index, struct err *err)
+bool flight_return(struct serve *serve, int32_t index, struct err *err)
 {
     struct flight *flight = &serve->flights[index];
 
@@ -451,7 +452,7 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err)
         if (route == CREW_PART)
             return crew_part_done(serve, index, err);
         if (route < 0)
-            return source_receive(serve, index, err);
+            return flight_return(serve, index, err);
         flight->is_back = true;
     }
     hop_send(serve, index, route);
@@ -460,7 +461,7 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err)
 
 bool flight_arrive(struct serve *serve, int32_t index, struct err *err)
 {
-    return serve->flights[index].is_back ? source_receive(serve, index, err)
+    return serve->flights[index].is_back ? flight_return(serve, index, err)
                                          : flight_enter(serve, index, err);
 }
 

@@ -19,6 +19,7 @@ struct network;
 struct network_sent;
 struct price;
 struct sliced_set;
+struct tandem;
 struct wake;
 
 struct job { /* what a device is taken for */
@@ -155,6 +156,7 @@ struct serve {
     struct arrivals arrivals;
     struct dispatch *dispatch;
     struct price *price;
+    struct tandem *tandem;     /* NULL: every job and message is an event */
     struct delays *delays;     /* NULL: no overhead delays anything */
     struct site *sites;        /* by stage id; those of a replica stand together */
     struct lane *lanes;        /* by replica of the plan */
@@ -245,6 +247,8 @@ struct padded { /* what is computed of a batch of a model, each as the longest o
     int32_t count, new_tokens, past_tokens;
 };
 struct padded flight_padded(const struct serve *serve, int32_t index);
+/* The source holds the result of the flight's step: it sends the next one at once. */
+bool flight_return(struct serve *serve, int32_t index, struct err *err);
 /* It has reached the end of its hop. */
 bool flight_arrive(struct serve *serve, int32_t index, struct err *err);
 /* Tells observers of the message that network_received tells of; before flight_arrive. */
@@ -419,8 +423,10 @@ int serve_size(const struct lane *lane, int32_t items);
 /* An error: simulated time ends. */
 bool serve_passes_calendar(struct err *err);
 
-/* Executables that arrive on their own, one epoch, nothing that holds, drops or fails a request,
- * links that book one port, and nobody who watches single jobs: what every shorter way needs. */
+/* One epoch, nothing that holds, drops or fails a request, links that book one port, and nobody who
+ * watches single jobs: what every shorter way needs. */
+bool serve_is_undisturbed(const struct serve *serve);
+/* And executables that arrive on their own. */
 bool serve_is_plain(const struct serve *serve);
 /* Nobody asks more of an end than a serve_block tells: serve_tell_block may stand for it. */
 bool serve_tells_blocks(const struct serve *serve);
@@ -432,6 +438,8 @@ size_t serve_arrivals(struct serve *serve, size_t room, int64_t *room_ps, int32_
 
 /* lindley.c: the closed form. True when it is exact for this plan and these options. */
 bool lindley_applies(const struct serve *serve);
+/* Every device is fed by one sender alone, on one way, over links that are that sender's alone. */
+bool lindley_is_apart(const struct serve *serve);
 bool lindley_run(struct serve *serve, struct err *err);
 /* lindley_block.c: the same for many requests at once, where all are of one kind. */
 bool lindley_block_applies(const struct serve *serve);
@@ -441,6 +449,15 @@ bool lindley_block_run(struct serve *serve, struct err *err);
  */
 bool express_applies(struct serve *serve);
 bool express_run(struct serve *serve, struct err *err);
+
+/* tandem.c: steps of models pass their pipeline in closed form. Sets serve->tandem where that is
+ * exact; tandem_pass then takes the place of a flight's way from the source through all stages, and
+ * tandem_return is its event, when the source holds the result. */
+void tandem_begin(struct serve *serve);
+bool tandem_pass(struct serve *serve, int32_t index, struct err *err);
+bool tandem_return(struct serve *serve, int slot, struct err *err);
+/* Into devices and links, at the end. */
+void tandem_fill(struct serve *serve);
 
 /* book.c: the run under --rules alpaserve. */
 bool book_run(struct serve *serve, struct err *err);

@@ -42,7 +42,7 @@ static bool jobs_are_plain(const struct lane *lane, const struct site *site)
     return true;
 }
 
-static bool lane_is_plain(const struct serve *serve, const struct lane *lane,
+static bool lane_is_apart(const struct serve *serve, const struct lane *lane,
                           const struct guard *guard)
 {
     int32_t device_count = serve->input->plan->cluster->device_count;
@@ -55,8 +55,6 @@ static bool lane_is_plain(const struct serve *serve, const struct lane *lane,
         for (int i = 0; i < site->device_count; i++)
             if (!note(&guard->feeder[site->devices[i]], feeder))
                 return false;
-        if (!jobs_are_plain(lane, site))
-            return false;
         if (site->route_in >= 0 &&
             !note(&guard->sender[network_route_link(serve->network, site->route_in)], sender))
             return false;
@@ -83,16 +81,13 @@ static bool dispatch_is_plain(const struct serve *serve)
            (serve->options->dispatch == DISPATCH_LEAST_IDLE && is_free);
 }
 
-bool lindley_applies(const struct serve *serve)
+bool lindley_is_apart(const struct serve *serve)
 {
     const struct plan *plan = serve->input->plan;
     size_t device_count = (size_t)plan->cluster->device_count;
     size_t link_count = (size_t)network_link_count(serve->network);
     struct guard guard;
 
-    if (serve->options->fast_path != SERVE_FAST_ON || !serve_is_plain(serve) ||
-        !dispatch_is_plain(serve))
-        return false;
     guard.feeder = arena_array(serve->arena, device_count, sizeof(int32_t));
     guard.sender = arena_array(serve->arena, link_count, sizeof(int32_t));
     for (size_t i = 0; i < device_count; i++)
@@ -100,9 +95,22 @@ bool lindley_applies(const struct serve *serve)
     for (size_t i = 0; i < link_count; i++)
         guard.sender[i] = NOBODY;
     for (int r = 0; r < plan->replica_count; r++)
-        if (!serve->lanes[r].is_left_out && !lane_is_plain(serve, &serve->lanes[r], &guard))
+        if (!serve->lanes[r].is_left_out && !lane_is_apart(serve, &serve->lanes[r], &guard))
             return false;
     return true;
+}
+
+bool lindley_applies(const struct serve *serve)
+{
+    if (serve->options->fast_path != SERVE_FAST_ON || !serve_is_plain(serve) ||
+        !dispatch_is_plain(serve))
+        return false;
+    for (int r = 0; r < serve->input->plan->replica_count; r++)
+        for (int s = 0; s < serve->lanes[r].stage_count; s++)
+            if (!serve->lanes[r].is_left_out &&
+                !jobs_are_plain(&serve->lanes[r], &serve->lanes[r].sites[s]))
+                return false;
+    return lindley_is_apart(serve);
 }
 
 /* ---- the recursion ---- */

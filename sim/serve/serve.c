@@ -201,6 +201,8 @@ static bool on_network(struct serve *serve, int slot, struct err *err)
 
 static bool on_slot(struct serve *serve, int slot, struct err *err)
 {
+    if (serve->tandem)
+        return tandem_return(serve, slot, err);
     if (slot < serve->network_slot)
         return station_event(serve, serve->slot_devices[slot], err);
     if (slot < serve->control_slot)
@@ -363,12 +365,16 @@ static bool begin(struct serve *serve, struct err *err)
 
 /* ---- what shorter ways share ---- */
 
-bool serve_is_plain(const struct serve *serve)
+bool serve_is_undisturbed(const struct serve *serve)
 {
-    return !serve->has_queue_form && !serve->has_models && !serve->delays &&
-           !serve->arrivals.source && serve->input->plan->epoch_count == 1 &&
+    return !serve->has_queue_form && !serve->delays && serve->input->plan->epoch_count == 1 &&
            serve->options->admission == ADMIT_NONE && !serve->observer.on_span &&
            !serve->observer.on_transfer && network_is_bookable(serve->network);
+}
+
+bool serve_is_plain(const struct serve *serve)
+{
+    return serve_is_undisturbed(serve) && !serve->has_models && !serve->arrivals.source;
 }
 
 bool serve_tells_blocks(const struct serve *serve)
@@ -402,6 +408,13 @@ static bool run_plainest(struct serve *serve, struct err *err)
 {
     if (lindley_applies(serve))
         return lindley_run(serve, err);
+    tandem_begin(serve);
+    if (serve->tandem) {
+        if (!loop(serve, err))
+            return false;
+        tandem_fill(serve);
+        return true;
+    }
     return express_applies(serve) ? express_run(serve, err) : loop(serve, err);
 }
 

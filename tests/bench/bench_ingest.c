@@ -192,7 +192,7 @@ static bool compare(const char *path, size_t rows, struct err *err)
  * machines cost several times as much. Hence the turns as well. */
 static bool measure(const char *path, size_t rows, int repeat, struct err *err)
 {
-    double took_ns[2];
+    double took_ns[2] = { 0, 0 };
     bool is_ok = true;
 
     for (int turn = 0; turn < 2 && is_ok; turn++) {
