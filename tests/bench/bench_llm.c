@@ -5,10 +5,11 @@
  * `llm OUTPUT LOAD` is one instance of at most 8 requests, with Poisson arrivals and exponential
  * outputs of a mean length, at a share of what it can serve: ns an iteration with many at once
  * against one by one. `llm stages OUTPUT LOAD` is the same instance as a pipeline of two stages,
- * against one device one by one: ns an iteration. Where the folder DATA is there: `llm rtx4090`, a
- * measured run of 300 requests, and `llm azure`, the first 600 s of Azure's conversations on four
- * such devices, each in ms to simulate against ms to load. Fails when one by one and many at once
- * differ. */
+ * against one device one by one: ns an iteration. `llm plain 12` is a pipeline of twelve devices
+ * behind links without batches: ns a token in closed form against events. Where the folder DATA is
+ * there: `llm rtx4090`, a measured run of 300 requests, and `llm azure`, the first 600 s of Azure's
+ * conversations on four such devices, each in ms to simulate against ms to load. Fails when one by
+ * one and many at once differ. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
@@ -240,6 +241,86 @@ static void bench_stages(struct arena *arena, const char *folder, size_t request
     }
 }
 
+/* ---- without batches ---- */
+
+static const char *twelve_stages(struct arena *arena)
+{
+    const char *text = HEAD "s,0,0,d0,m,,embed\n";
+
+    for (int s = 0; s < 12; s++)
+        text = arena_printf(arena, "%ss,0,%d,d%d,m,%d,layer\n", text, s, s, s);
+    return arena_printf(arena, "%ss,0,11,d11,m,,lm_head\n", text);
+}
+
+static void write_plain(struct arena *arena, const char *folder, size_t requests)
+{
+    struct arrivals arrivals = draw(arena, requests, 128, 0.9);
+    const char *devices = "device,type\n";
+    FILE *file = fopen(write_file(arena, folder, "w.csv", ""), "w");
+
+    for (int s = 0; s < 12; s++)
+        devices = arena_printf(arena, "%sd%d,t\n", devices, s);
+    write_file(arena, folder, "cluster/devices.csv", devices);
+    write_file(arena, folder, "cluster/links.csv",
+               "medium,kind,node,bits_per_s,latency_s,per_message_s\n"
+               "lan,switch,*,1e9,0.0001,0.00002\n");
+    if (!file)
+        give_up(&(struct err){ .text = "w.csv cannot be written" });
+    fprintf(file, "request_id,arrival_s,service,prompt_tokens,output_tokens\n");
+    for (size_t i = 0; i < requests; i++)
+        fprintf(file, "%zu,%.6f,s,%d,%d\n", i, (double)arrivals.list[i].arrival_ps / 1e12,
+                (int)arrivals.list[i].prompt_tokens, (int)arrivals.list[i].output_tokens);
+    if (fclose(file) != 0)
+        give_up(&(struct err){ .text = "w.csv cannot be written" });
+}
+
+/* Tokens, and how long one took. */
+static struct timed time_plain(const struct scenario_files *files, enum serve_fast fast_path)
+{
+    struct arena *arena = arena_create();
+    struct serve_options options = { .fast_path = fast_path,
+                                     .until_ps = ENGINE_NEVER,
+                                     .max_requests = SIZE_MAX };
+    struct timed timed = { 0 };
+    struct scenario scenario;
+    struct serve_result result;
+    struct err err = ERR_INIT;
+
+    if (!scenario_load(arena, files, &scenario, &err))
+        give_up(&err);
+    timed.ns = -bench_thread_ns();
+    if (!serve_run(arena, &scenario.input, &options, NULL, &result, &err))
+        give_up(&err);
+    timed.ns += bench_thread_ns();
+    for (size_t i = 0; i < scenario.input.workload->count; i++)
+        timed.iterations += scenario.input.workload->output_tokens[i];
+    timed.ns /= (double)timed.iterations;
+    timed.end_ps = result.end_ps;
+    arena_destroy(arena);
+    return timed;
+}
+
+static bool bench_plain(struct arena *arena, const char *folder, size_t requests, int repeats)
+{
+    struct scenario_files files = { .cost_count = 1 };
+    bool is_same = true;
+
+    write_plain(arena, folder, requests / 10 + 1);
+    files.costs[0] = arena_printf(arena, "%s/costs", folder);
+    files.models = arena_printf(arena, "%s/models.csv", folder);
+    files.placement = write_file(arena, folder, "twelve.csv", twelve_stages(arena));
+    files.cluster = arena_printf(arena, "%s/cluster", folder);
+    files.workload = arena_printf(arena, "%s/w.csv", folder);
+    for (int repeat = 1; repeat <= repeats; repeat++) {
+        struct timed events = time_plain(&files, SERVE_FAST_OFF);
+        struct timed closed = time_plain(&files, SERVE_FAST_ON);
+
+        is_same = is_same && events.end_ps == closed.end_ps;
+        bench_row("llm plain 12", repeat, closed.ns, events.ns, "ns");
+    }
+    return is_same;
+}
+
 /* ---- measured tables ---- */
 
 static void import(struct arena *arena, const char *data, const char *folder)
@@ -347,6 +428,7 @@ int main(int argc, char **argv)
     bench_head();
     is_same = bench_one(arena, folder, requests, repeats);
     bench_stages(arena, folder, requests, repeats);
+    is_same = bench_plain(arena, folder, requests, repeats) && is_same;
     if (access(arena_printf(arena, "%s/%s", data, RTX), R_OK) == 0)
         bench_measured(arena, data, folder, repeats);
     arena_destroy(arena);
