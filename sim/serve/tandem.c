@@ -10,6 +10,7 @@
 
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
+#include "lib/policy/wake.h"
 #include "sim/network/network.h"
 #include <string.h>
 
@@ -37,6 +38,7 @@ struct hop {
 struct stop { /* a stage as its steps see it */
     struct site *site;
     struct station *station;
+    struct wake *wake; /* of the device; NULL: waking it costs nothing */
     struct costs *costs;
     struct hop in;
 };
@@ -173,6 +175,13 @@ static struct hop hop_of(struct serve *serve, const struct tandem *tandem, int r
     return hop;
 }
 
+static struct wake *wake_find(const struct serve *serve, int32_t device)
+{
+    bool has_cost = serve->wakes && serve->wakes[device].resume_ps > 0;
+
+    return has_cost ? &serve->wakes[device] : NULL;
+}
+
 static void kind_note(struct line *line, struct costs *costs)
 {
     for (int32_t i = 0; i < line->kind_count; i++)
@@ -195,6 +204,7 @@ static void line_begin(struct serve *serve, struct tandem *tandem, int32_t repli
 
         line->stops[s] = (struct stop){ .site = site,
                                         .station = &serve->stations[site->device],
+                                        .wake = wake_find(serve, site->device),
                                         .costs = costs_of(serve, tandem, site),
                                         .in = hop_of(serve, tandem, site->route_in,
                                                      plan_input_bytes(plan, site->stage, 1)) };
@@ -285,13 +295,19 @@ static inline int64_t hop_pass(const struct hop *hop, const struct network_hop *
 }
 
 /* When the device has done the step that comes at an instant. */
-static inline int64_t job_pass(struct station *station, const struct cost *cost, int64_t at_ps)
+static inline int64_t job_pass(const struct stop *stop, int64_t cost_ps, int64_t at_ps)
 {
+    struct station *station = stop->station;
     int64_t start_ps = later_ps(at_ps, station->booked_ps);
 
+    if (stop->wake && wake_is_due(stop->wake, start_ps))
+        cost_ps =
+            engine_after_ps(cost_ps, wake_take_ps(stop->wake, start_ps, stop->costs->speed_ratio));
     station->wait_peak_ps = later_ps(start_ps - at_ps, station->wait_peak_ps);
-    station->booked_ps = engine_after_ps(start_ps, cost->time_ps);
-    station->offered_ps += (uint64_t)cost->time_ps;
+    station->booked_ps = engine_after_ps(start_ps, cost_ps);
+    station->offered_ps += (uint64_t)cost_ps;
+    if (stop->wake)
+        stop->wake->awake_ps = station->booked_ps;
     return station->booked_ps;
 }
 
@@ -310,7 +326,7 @@ static bool token_pass(struct serve *serve, struct line *line, const struct deco
         const struct cost *cost = &stop->costs->costs[past_tokens];
 
         now_ps = hop_pass(&stop->in, &stop->in.one, now_ps);
-        now_ps = job_pass(stop->station, cost, now_ps);
+        now_ps = job_pass(stop, cost->time_ps, now_ps);
         extrapolated += cost->extrapolated;
     }
     serve->result->extrapolated_costs += extrapolated;
@@ -340,7 +356,7 @@ static bool prompt_pass(struct serve *serve, const struct line *line, const stru
         }
         if (s == 0)
             *start_ps = later_ps(*at_ps, stop->station->booked_ps);
-        *at_ps = job_pass(stop->station, &cost, *at_ps);
+        *at_ps = job_pass(stop, cost.time_ps, *at_ps);
     }
     return true;
 }

@@ -144,7 +144,7 @@ static void closed_form_and_events_give_the_same(void **state)
                                                 DISPATCH_LEAST_OUTSTANDING, DISPATCH_RANDOM,
                                                 DISPATCH_LEAST_LAST_STAGE };
     struct rng rng = rng_stream(5, RNG_TEST, 0);
-    int closed = 0, waited = 0, refused = 0, replicated = 0;
+    int closed = 0, waited = 0, refused = 0, replicated = 0, woken = 0;
 
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
@@ -159,6 +159,9 @@ static void closed_form_and_events_give_the_same(void **state)
         fixture.options.kv = (struct serve_kv){ 0 };
         fixture.options.batch = (struct batch_options){ .kind = BATCH_NONE };
         fixture.options.memory = SERVE_MEMORY_REFUSE;
+        fixture.options.has_idle_resume = draw(&rng, 0, 1) > 0;
+        fixture_write("costs/t/roofline.csv",
+                      "threads,metric,ws_bytes,value,unit\n1,idle_resume_ns,,700000,ns\n");
         fixture.options.dispatch = kinds[draw(&rng, 0, 4)];
         draw_requests(&rng, has_clients);
         draw_placement(&rng, replicas, is_apart);
@@ -170,12 +173,14 @@ static void closed_form_and_events_give_the_same(void **state)
         replicated += replicas > 1;
         for (int i = 0; i < fixture.scenario.input.plan->cluster->device_count; i++)
             waited += fixture.result.devices[i].wait_peak_ps > 0;
+        woken += fixture.result.wake_count > 1;
         refused += fixture.result.refused[SERVE_REFUSAL_MEMORY].count > 0;
     }
     assert_in_range(closed, ROUNDS / 4, ROUNDS - ROUNDS / 8); /* neither never nor always */
     assert_in_range(waited, ROUNDS / 4, INT32_MAX);
     assert_in_range(replicated, ROUNDS / 20, INT32_MAX);
     assert_in_range(refused, 1, ROUNDS);
+    assert_in_range(woken, ROUNDS / 20, ROUNDS);
 }
 
 /* ---- by hand ---- */
