@@ -36,7 +36,7 @@ static const struct csv_column columns[PLACEMENT_COLUMN_COUNT] = {
     [PLACEMENT_WIRE_BITS] = { "wire_bits", false },
 };
 
-static const char *const phase_names[PLACEMENT_PHASE_COUNT] = {
+const char *const placement_phase_names[PLACEMENT_PHASE_COUNT] = {
     [PLACEMENT_BOTH] = "both",
     [PLACEMENT_PREFILL] = "prefill",
     [PLACEMENT_DECODE] = "decode",
@@ -183,8 +183,8 @@ static bool read_settings(const struct csv *csv, struct placement_row *row, stru
 {
     int phase = PLACEMENT_BOTH;
 
-    if (csv_has(csv, PLACEMENT_PHASE) &&
-        !csv_choice(csv, PLACEMENT_PHASE, phase_names, PLACEMENT_PHASE_COUNT, &phase, err))
+    if (csv_has(csv, PLACEMENT_PHASE) && !csv_choice(csv, PLACEMENT_PHASE, placement_phase_names,
+                                                     PLACEMENT_PHASE_COUNT, &phase, err))
         return false;
     row->phase = (enum placement_phase)phase;
     if (!read_optional(csv, PLACEMENT_EPOCH, 0, MAX_NUMBER, &row->epoch, err) ||
@@ -314,7 +314,7 @@ static const char *field_text(const struct placement_row *row, enum placement_co
         return row->part_of <= 1 ? ""
                                  : range_text(row->part_first, row->part_last, row->part_of, text);
     case PLACEMENT_PHASE:
-        return row->phase == PLACEMENT_BOTH ? "" : phase_names[row->phase];
+        return row->phase == PLACEMENT_BOTH ? "" : placement_phase_names[row->phase];
     case PLACEMENT_EPOCH:
         return row->epoch == 0 ? "" : number_text(row->epoch, text);
     case PLACEMENT_FROM_S:

@@ -14,6 +14,7 @@ struct err;
 struct out;
 
 enum placement_phase { PLACEMENT_BOTH, PLACEMENT_PREFILL, PLACEMENT_DECODE, PLACEMENT_PHASE_COUNT };
+extern const char *const placement_phase_names[PLACEMENT_PHASE_COUNT];
 
 enum placement_column { /* fields that later checks may have to name */
                         PLACEMENT_SERVICE,

@@ -105,12 +105,12 @@ static struct footprint_bytes measure(const struct footprint *footprint,
                                       const struct footprint_part *part,
                                       const struct footprint_load *load)
 {
-    const struct plan_stage *stage = part->executable;
+    const struct plan_stage *stage = part->stage;
     const struct model *model = model_of(footprint, part);
     struct footprint_bytes bytes = { .weight_bytes = part->weight_bytes };
     struct model_step step;
 
-    if (stage) {
+    if (stage->executable) {
         if (!cost_stage_memory(part->table, stage->executable, stage->exec_first, stage->exec_last,
                                (int32_t)load->sequences, &bytes.weight_bytes,
                                &bytes.activation_bytes))

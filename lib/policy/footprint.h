@@ -15,7 +15,6 @@ struct arena;
 struct cost_set;
 struct cost_table;
 struct err;
-struct placement;
 struct plan;
 struct plan_stage;
 
@@ -35,20 +34,20 @@ int64_t footprint_kv_bytes(int64_t bytes_per_token, const struct footprint_load 
  * computes all its sequences at once. */
 struct model_step footprint_step(const struct model *model, const struct footprint_load *load);
 
-struct footprint_slice { /* blocks that stand in one row of a placement */
+struct footprint_slice { /* blocks of a slice of the stage */
     unsigned blocks;     /* set of 1u << enum model_block */
     struct model_part part;
 };
 
-struct footprint_part {                     /* what one stage of a replica holds on one device */
-    int32_t device;                         /* of the cluster */
-    int32_t epoch, service, replica, stage; /* indices into the plan; stage is its number */
-    int64_t weight_bytes;                   /* of models; of executables see footprint_measure */
+struct footprint_part {              /* what one stage of a replica holds on one device */
+    int32_t device;                  /* of the cluster */
+    int32_t epoch, service, replica; /* indices into the plan */
+    const struct plan_stage *stage;
+    int64_t weight_bytes; /* of models; of executables see footprint_measure */
     int64_t kv_bytes_per_token;
     int slice_count; /* 0: an executable */
     struct footprint_slice *slices;
-    const struct plan_stage *executable; /* NULL: slices */
-    const struct cost_table *table;      /* of an executable */
+    const struct cost_table *table; /* of an executable */
 };
 
 struct footprint {
@@ -69,11 +68,10 @@ struct footprint_device {
     int64_t free_bytes;        /* -1: its memory is not known */
 };
 
-/* plan: an outline of the placement, which must outlive the result. Checks that slices tile each
- * replica (tiling.h). costs: for executables alone, may be NULL without any. */
-const struct footprint *footprint_collect(struct arena *arena, const struct placement *placement,
-                                          const struct plan *plan, const struct cost_set *costs,
-                                          struct err *err);
+/* plan: of a placement, or its outline; must outlive the result. costs: for executables alone, may
+ * be NULL without any. */
+const struct footprint *footprint_collect(struct arena *arena, const struct plan *plan,
+                                          const struct cost_set *costs);
 /* loads: by service of the plan. An executable that was never profiled for so many items needs
  * INT64_MAX. */
 struct footprint_bytes footprint_measure(const struct footprint *footprint,

@@ -10,45 +10,36 @@
 #include "lib/format/cost.h"
 #include "lib/format/names.h"
 #include "lib/format/placement.h"
+#include "lib/policy/plan_internal.h"
 #include "lib/policy/quantise.h"
-#include "lib/policy/slices.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct placed { /* a row with its names resolved */
-    const struct placement_row *row;
-    int32_t replica, device, epoch;
-};
-
-struct builder {
-    struct arena *arena;
-    const struct placement *placement;
-    const struct cluster *cluster;
-    const struct cost_set *costs;
-    struct model_catalogue *catalogue;
-    struct names *service_names;
-    struct plan_service *services;
-    const struct placement_row **first_rows; /* of each service */
-    struct plan_replica *replicas;
-    int replica_count;
-    struct placed *placed; /* as many as rows */
-    struct plan_epoch *epochs;
-    int epoch_count;
-    struct plan_stage *stages;
-    int stage_count;
-    bool is_outline; /* takes what this version neither simulates nor runs; no slices */
-};
-
 /* ---- one row ---- */
 
 /* What the format knows and this version does not do yet: never ignored, always said. */
-static bool check_supported(const struct builder *b, const struct placement_row *row,
+static bool check_phase(const struct plan_builder *b, const struct placement_row *row,
+                        const struct plan_service *service, struct err *err)
+{
+    if (row->phase == PLACEMENT_BOTH)
+        return true;
+    if (!service->model)
+        return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
+                             "an executable makes one pass: expected both");
+    if (service->model->kind != MODEL_DECODER)
+        return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
+                             "model '%s' is no decoder and makes one pass: expected both",
+                             service->model->name);
+    return true;
+}
+
+static bool check_supported(const struct plan_builder *b, const struct placement_row *row,
                             struct err *err)
 {
-    if (row->phase != PLACEMENT_BOTH)
+    if (row->phase != PLACEMENT_BOTH && !b->costs)
         return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
-                             "this version runs prefill and decode in the same place");
+                             "this can be simulated, not run: expected both");
     if (row->copy > 0)
         return placement_bad(b->placement, row, PLACEMENT_COPY, err,
                              "this version knows no alternatives of a stage, only copy 0");
@@ -58,8 +49,8 @@ static bool check_supported(const struct builder *b, const struct placement_row 
     return true;
 }
 
-static bool find_device(const struct builder *b, const struct placement_row *row, int32_t *device,
-                        struct err *err)
+static bool find_device(const struct plan_builder *b, const struct placement_row *row,
+                        int32_t *device, struct err *err)
 {
     const struct cluster *cluster = b->cluster;
     const char **known, *closest;
@@ -90,7 +81,7 @@ static int compare_epochs(const void *a, const void *b)
 }
 
 /* Epochs in order of number: each starts after the one before, and all its rows say when. */
-static bool list_epochs(struct builder *b, struct err *err)
+static bool list_epochs(struct plan_builder *b, struct err *err)
 {
     int count = b->placement->count;
     const struct placement_row **rows = arena_array(b->arena, (size_t)count, sizeof *rows);
@@ -121,7 +112,7 @@ static bool list_epochs(struct builder *b, struct err *err)
     return true;
 }
 
-static int32_t find_epoch(const struct builder *b, int32_t number)
+static int32_t find_epoch(const struct plan_builder *b, int32_t number)
 {
     int low = 0, high = b->epoch_count - 1;
 
@@ -138,7 +129,7 @@ static int32_t find_epoch(const struct builder *b, int32_t number)
 
 /* ---- services and replicas ---- */
 
-static bool add_service(struct builder *b, const struct placement_row *row, int32_t service,
+static bool add_service(struct plan_builder *b, const struct placement_row *row, int32_t service,
                         struct err *err)
 {
     struct err detail = ERR_INIT;
@@ -153,7 +144,7 @@ static bool add_service(struct builder *b, const struct placement_row *row, int3
                               b->placement->column[PLACEMENT_MODEL], "%s", detail.text);
 }
 
-static bool check_service(const struct builder *b, const struct placement_row *row,
+static bool check_service(const struct plan_builder *b, const struct placement_row *row,
                           const struct placement_row *first, struct err *err)
 {
     bool is_model = row->model[0] != '\0';
@@ -170,7 +161,7 @@ static bool check_service(const struct builder *b, const struct placement_row *r
     return true;
 }
 
-static bool resolve_rows(struct builder *b, struct err *err)
+static bool resolve_rows(struct plan_builder *b, struct err *err)
 {
     struct names *replica_names = names_create(b->arena);
     char key[48];
@@ -179,7 +170,7 @@ static bool resolve_rows(struct builder *b, struct err *err)
         const struct placement_row *row = &b->placement->rows[i];
         int32_t known = names_count(b->service_names);
         int32_t service = names_put(b->service_names, row->service);
-        struct placed *placed = &b->placed[i];
+        struct plan_placed *placed = &b->placed[i];
 
         placed->row = row;
         if ((!b->is_outline && !check_supported(b, row, err)) ||
@@ -187,6 +178,8 @@ static bool resolve_rows(struct builder *b, struct err *err)
             return false;
         if (service == known ? !add_service(b, row, service, err)
                              : !check_service(b, row, b->first_rows[service], err))
+            return false;
+        if (!check_phase(b, row, &b->services[service], err))
             return false;
         placed->epoch = find_epoch(b, row->epoch);
         (void)snprintf(key, sizeof key, "%d/%d/%d", placed->epoch, service, row->replica);
@@ -215,7 +208,7 @@ static int compare_listed(const void *a, const void *b)
 }
 
 /* Epoch by epoch, in file order. */
-static void list_replicas(struct builder *b)
+static void list_replicas(struct plan_builder *b)
 {
     size_t count = (size_t)b->replica_count;
     struct listed *listed = arena_array(b->arena, count, sizeof *listed);
@@ -244,7 +237,7 @@ static void list_replicas(struct builder *b)
     }
 }
 
-static void list_epoch_replicas(struct builder *b)
+static void list_epoch_replicas(struct plan_builder *b)
 {
     int32_t *replicas = arena_array(b->arena, (size_t)b->replica_count, sizeof *replicas);
     int32_t *next = arena_array(b->arena, (size_t)b->epoch_count, sizeof *next);
@@ -259,255 +252,6 @@ static void list_epoch_replicas(struct builder *b)
     }
     for (int32_t r = 0; r < b->replica_count; r++)
         replicas[next[b->replicas[r].epoch]++] = r;
-}
-
-/* ---- stages ---- */
-
-static int compare_placed(const void *a, const void *b)
-{
-    const struct placed *x = a, *y = b;
-
-    if (x->replica != y->replica)
-        return x->replica < y->replica ? -1 : 1;
-    if (x->row->stage != y->row->stage)
-        return x->row->stage < y->row->stage ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
-/* Costs of the device's type, as the stage needs them. Costs may be absent (the runner). */
-static bool check_costs(const struct builder *b, const struct placement_row *row, int32_t device,
-                        struct err *err)
-{
-    const struct cluster_device *d = &b->cluster->devices[device];
-    const struct cost_table *table;
-
-    if (!b->costs || (b->is_outline && row->executable[0] == '\0'))
-        return row->executable[0] == '\0' ||
-               placement_bad(b->placement, row, PLACEMENT_EXECUTABLE, err,
-                             b->is_outline ? "--costs is missing: stages.csv says what it holds"
-                                           : "a black box can be simulated, not run");
-    table = cost_set_find(b->costs, d->type);
-    if (!table)
-        return err_at(err, arena_printf(b->arena, "%s/devices.csv", b->cluster->path), d->line, 0,
-                      "device '%s' is of type '%s': no cost table of this type is given", d->name,
-                      d->type);
-    if (row->executable[0] == '\0')
-        return cost_has_kernels(table) ||
-               placement_bad(b->placement, row, PLACEMENT_MODEL, err,
-                             "%s has no kernels.csv to cost a model with", cost_path(table));
-    return cost_stage_count(table, row->executable) > 0 ||
-           placement_bad(b->placement, row, PLACEMENT_EXECUTABLE, err,
-                         "no such executable in %s/stages.csv", cost_path(table));
-}
-
-static bool add_device(const struct builder *b, struct plan_stage *stage, int32_t *devices,
-                       const struct placed *placed, struct err *err)
-{
-    const struct placement_row *row = placed->row;
-    bool is_known = false;
-
-    for (int i = 0; i < stage->device_count; i++)
-        is_known = is_known || devices[i] == placed->device;
-    if (is_known && row->executable[0] != '\0')
-        return placement_bad(b->placement, row, PLACEMENT_DEVICE, err,
-                             "stage %d of replica %d of '%s' has this device already", row->stage,
-                             row->replica, row->service);
-    if (!is_known) {
-        devices[stage->device_count++] = placed->device;
-        return check_costs(b, row, placed->device, err);
-    }
-    return true;
-}
-
-static bool check_same(const struct builder *b, const struct placement_row *row,
-                       const struct placement_row *first, struct plan_stage *stage, struct err *err)
-{
-    if (strcmp(row->executable, first->executable) != 0)
-        return placement_bad(b->placement, row, PLACEMENT_EXECUTABLE, err,
-                             "line %ld of the same stage says '%s'", first->line,
-                             first->executable);
-    if (row->executable[0] != '\0' &&
-        (row->layer_first != first->layer_first || row->layer_last != first->layer_last))
-        return placement_bad(b->placement, row, PLACEMENT_LAYERS, err,
-                             "line %ld of the same stage says otherwise", first->line);
-    if (row->queue_depth != 0 && stage->queue_depth != 0 && row->queue_depth != stage->queue_depth)
-        return placement_bad(b->placement, row, PLACEMENT_QUEUE_DEPTH, err,
-                             "a row above of the same stage says %d", stage->queue_depth);
-    if (row->queue_depth != 0)
-        stage->queue_depth = row->queue_depth;
-    if (row->max_batch != 0 && stage->max_batch != 0 && row->max_batch != stage->max_batch)
-        return placement_bad(b->placement, row, PLACEMENT_MAX_BATCH, err,
-                             "a row above of the same stage says %d", stage->max_batch);
-    if (row->max_batch != 0)
-        stage->max_batch = row->max_batch;
-    if (row->wire_bits != 0 && stage->wire_bits != 0 && row->wire_bits != stage->wire_bits)
-        return placement_bad(b->placement, row, PLACEMENT_WIRE_BITS, err,
-                             "a row above of the same stage says %d", stage->wire_bits);
-    if (row->wire_bits != 0)
-        stage->wire_bits = row->wire_bits;
-    return true;
-}
-
-/* Rows placed[0..count) are one stage. */
-static bool build_stage(const struct builder *b, struct plan_stage *stage,
-                        const struct placed *placed, int count, struct err *err)
-{
-    int32_t *devices = arena_array(b->arena, (size_t)count, sizeof *devices);
-    const struct placement_row *row = placed->row;
-
-    stage->replica = placed->replica;
-    stage->number = row->stage;
-    stage->row = row;
-    stage->devices = devices;
-    if (row->executable[0] != '\0') {
-        stage->executable = row->executable;
-        stage->exec_first = row->layer_first < 0 ? row->stage : row->layer_first;
-        stage->exec_last = row->layer_first < 0 ? row->stage : row->layer_last;
-    }
-    for (int i = 0; i < count; i++)
-        if (!check_same(b, placed[i].row, row, stage, err) ||
-            !add_device(b, stage, devices, &placed[i], err))
-            return false;
-    return true;
-}
-
-/* Every device of the stage has a measured latency of each of its profiled stages. */
-static bool check_profiled(const struct builder *b, const struct plan_stage *stage,
-                           enum placement_column column, struct err *err)
-{
-    for (int i = 0; i < stage->device_count; i++) {
-        const struct cluster_device *device = &b->cluster->devices[stage->devices[i]];
-        const struct cost_table *table = cost_set_find(b->costs, device->type);
-
-        for (int32_t k = stage->exec_first; k <= stage->exec_last; k++) {
-            const struct cost_stage *cost = cost_stage_first(table, stage->executable, k);
-
-            if (!cost)
-                return placement_bad(b->placement, stage->row, column, err,
-                                     "%s/stages.csv has no profiled stage %d of '%s'",
-                                     cost_path(table), k, stage->executable);
-            if (cost->devices > 0 && cost->devices != stage->device_count)
-                return placement_bad(b->placement, stage->row, PLACEMENT_DEVICE, err,
-                                     "%s/stages.csv:%ld profiled stage %d of '%s' on %d devices, "
-                                     "but here it stands on %d",
-                                     cost_path(table), cost->line, k, stage->executable,
-                                     cost->devices, stage->device_count);
-        }
-    }
-    return true;
-}
-
-/* The profiled stages of one executable, each once and in order. */
-static bool check_executable(const struct builder *b, const struct plan_replica *replica,
-                             struct err *err)
-{
-    const struct plan_stage *first = replica->stages;
-    const struct cluster_device *device = &b->cluster->devices[first->devices[0]];
-    int count = cost_stage_count(cost_set_find(b->costs, device->type), first->executable);
-    int32_t next = 0;
-
-    for (int i = 0; i < replica->stage_count; i++) {
-        const struct plan_stage *stage = &replica->stages[i];
-        enum placement_column column =
-            stage->row->layer_first < 0 ? PLACEMENT_STAGE : PLACEMENT_LAYERS;
-
-        if (strcmp(stage->executable, first->executable) != 0)
-            return placement_bad(b->placement, stage->row, PLACEMENT_EXECUTABLE, err,
-                                 "line %ld says '%s': one executable a replica", first->row->line,
-                                 first->executable);
-        if (!check_profiled(b, stage, column, err))
-            return false;
-        if (stage->exec_first != next)
-            return placement_bad(b->placement, stage->row, column, err,
-                                 "expected profiled stage %d of '%s' to come next", next,
-                                 first->executable);
-        next = stage->exec_last + 1;
-    }
-    if (next < count)
-        return placement_bad(b->placement, first->row, PLACEMENT_REPLICA, err,
-                             "profiled stage %d of executable '%s' is placed nowhere in this "
-                             "replica of '%s'",
-                             next, first->executable, first->row->service);
-    return true;
-}
-
-static bool check_model(const struct builder *b, const struct plan_replica *replica,
-                        struct plan_stage *stages, const struct placed *placed, int count,
-                        struct err *err)
-{
-    const struct placement_row **rows = arena_array(b->arena, (size_t)count, sizeof *rows);
-    int32_t *devices = arena_array(b->arena, (size_t)count, sizeof *devices);
-    struct slices_chain chain = { .placement = b->placement,
-                                  .rows = rows,
-                                  .devices = devices,
-                                  .row_count = count,
-                                  .model = b->services[replica->service].model,
-                                  .stages = stages,
-                                  .stage_count = replica->stage_count };
-
-    for (int i = 0; i < count; i++) {
-        rows[i] = placed[i].row;
-        devices[i] = placed[i].device;
-    }
-    return slices_build(b->arena, &chain, err);
-}
-
-/* What each stage sends to the next one in few bits, and what that takes their devices. */
-static void link_stages(const struct builder *b, struct plan_stage *stages, int count)
-{
-    for (int s = 0; s + 1 < count; s++) {
-        const struct cluster_device *from = &b->cluster->devices[stages[s].devices[0]];
-        const struct cluster_device *to = &b->cluster->devices[stages[s + 1].devices[0]];
-
-        if (!quantise_applies(stages[s].wire_bits))
-            continue;
-        stages[s + 1].wire_bits_in = stages[s].wire_bits;
-        stages[s].encode_value_ps = from->encode_value_ps > 0 ? from->encode_value_ps : 0;
-        stages[s + 1].decode_value_ps = to->decode_value_ps > 0 ? to->decode_value_ps : 0;
-    }
-}
-
-/* Rows placed[0..count) are one replica; its stages go to b->stages from b->stage_count on. */
-static bool build_replica(struct builder *b, const struct placed *placed, int count,
-                          struct err *err)
-{
-    struct plan_replica *replica = &b->replicas[placed->replica];
-    struct plan_stage *stages = &b->stages[b->stage_count];
-    int end;
-
-    replica->stages = stages;
-    for (int begin = 0; begin < count; begin = end) {
-        const struct placement_row *row = placed[begin].row;
-
-        for (end = begin; end < count && placed[end].row->stage == row->stage; end++)
-            continue;
-        if (row->stage != replica->stage_count)
-            return placement_bad(b->placement, row, PLACEMENT_STAGE, err,
-                                 "replica %d of '%s' has no stage %d: stages count from 0 without "
-                                 "gaps",
-                                 row->replica, row->service, replica->stage_count);
-        stages[replica->stage_count].id = b->stage_count++;
-        if (!build_stage(b, &stages[replica->stage_count++], &placed[begin], end - begin, err))
-            return false;
-    }
-    link_stages(b, stages, replica->stage_count);
-    if (b->services[replica->service].model)
-        return b->is_outline || check_model(b, replica, stages, placed, count, err);
-    return check_executable(b, replica, err);
-}
-
-static bool build_replicas(struct builder *b, struct err *err)
-{
-    int count = b->placement->count, end;
-
-    qsort(b->placed, (size_t)count, sizeof *b->placed, compare_placed);
-    for (int begin = 0; begin < count; begin = end) {
-        for (end = begin; end < count && b->placed[end].replica == b->placed[begin].replica; end++)
-            continue;
-        if (!build_replica(b, &b->placed[begin], end - begin, err))
-            return false;
-    }
-    return true;
 }
 
 /* ---- the plan ---- */
@@ -545,8 +289,8 @@ static const struct plan *build(struct arena *arena, const struct placement *pla
 {
     size_t count = (size_t)placement->count;
     struct plan *plan = arena_alloc(arena, sizeof *plan);
-    const struct plan_stage **stages = arena_array(arena, count, sizeof *stages);
-    struct builder b = { 0 };
+    const struct plan_stage **stages = arena_array(arena, 2 * count, sizeof *stages);
+    struct plan_builder b = { 0 };
 
     b.arena = arena;
     b.placement = placement;
@@ -561,8 +305,8 @@ static const struct plan *build(struct arena *arena, const struct placement *pla
     b.first_rows = arena_array(arena, count, sizeof *b.first_rows);
     b.replicas = arena_array(arena, count, sizeof *b.replicas);
     b.placed = arena_array(arena, count, sizeof *b.placed);
-    b.stages = arena_array(arena, count, sizeof *b.stages);
-    if (!list_epochs(&b, err) || !resolve_rows(&b, err) || !build_replicas(&b, err))
+    b.stages = arena_array(arena, 2 * count, sizeof *b.stages); /* a row may be of both phases */
+    if (!list_epochs(&b, err) || !resolve_rows(&b, err) || !plan_stages_build(&b, err))
         return NULL;
     list_replicas(&b);
     list_epoch_replicas(&b);

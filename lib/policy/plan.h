@@ -8,6 +8,7 @@
 #define ORRERY_POLICY_PLAN_H
 
 #include "lib/format/model.h"
+#include "lib/format/placement.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,8 +18,6 @@ struct cost_set;
 struct err;
 struct model_catalogue;
 struct names;
-struct placement;
-struct placement_row;
 struct workload;
 
 struct plan_slice {                  /* consecutive layers, or embed / lm_head, on one device */
@@ -28,8 +27,8 @@ struct plan_slice {                  /* consecutive layers, or embed / lm_head, 
     /* parts of each of these blocks, as in the row; part_of 0 or 1 = whole */
     int32_t part_first, part_last, part_of;
     int32_t norms, adds; /* of a layer, where blocks has conn */
-    bool
-        is_implied; /* conn that no row names: with the first device of the block behind its norm */
+    bool is_shared;      /* by both phases, and counted in the stage of prompts */
+    bool is_implied; /* conn that no row names: on the first device of the block behind its norm */
 };
 
 struct plan_border { /* f32 values of a token that go from one stage to the next */
@@ -39,9 +38,13 @@ struct plan_border { /* f32 values of a token that go from one stage to the next
 
 struct plan_stage {
     int32_t id;                      /* dense over the whole plan */
-    int32_t number;                  /* 0.. within the replica */
+    int32_t number;                  /* 0.. within the replica and phase */
+    enum placement_phase phase;      /* both: every step of a request passes it */
     int32_t replica;                 /* index into plan.replicas */
     const struct placement_row *row; /* first row, for errors */
+    int32_t copy;
+    int copy_count; /* of the stage of copy 0: alternatives, itself first; rising in copy */
+    const struct plan_stage *const *copies;
     int device_count;
     const int32_t *devices; /* file order, no duplicates */
     /* slices of a model, in model order; 0 for an executable. Of a stage on several devices in the
@@ -49,7 +52,10 @@ struct plan_stage {
     int slice_count;
     const struct plan_slice *slices;
     bool has_embed, has_lm_head;
-    int32_t layer_count;        /* layers whose attention is here: they hold KV cache */
+    int32_t layer_count; /* layers whose attention is here: they hold KV cache */
+    /* Of a model: the first block that it has, and the one behind the last: 4 x layer + attn 0,
+     * proj 1, ffn_up 2, ffn_down 3; equal = none of a layer. */
+    int32_t blocks_begin, blocks_end;
     struct plan_border in, out; /* of a model; in is 0 of the first stage, out of no matter of the
                                  * last */
     /* a profiled black box; NULL for slices. Stages exec_first..exec_last of it run in turn */
@@ -71,13 +77,38 @@ static inline bool plan_stage_has(const struct plan_stage *stage, int32_t device
     return false;
 }
 
+/* What of a token's KV cache goes from where its prompt was computed to where it is decoded. */
+struct plan_move {
+    int32_t from_stage, to_stage; /* ids */
+    int32_t from, to;             /* devices, never the same */
+    int64_t bytes_per_token;
+};
+
 struct plan_replica {
     int32_t service; /* index into plan.services */
     int32_t number;  /* as in the file */
     int32_t epoch;   /* index into plan.epochs */
-    int stage_count;
+    int stage_count; /* which a step passes, that of a prompt where phases are apart */
     const struct plan_stage *stages;
+    int decode_count; /* which a decode step passes: the same stages, or others behind them */
+    const struct plan_stage *decode_stages;
+    int total_count; /* all stages, from `stages` on: those two, then further copies */
+    int move_count;  /* by stages, in order of these */
+    const struct plan_move *moves;
 };
+
+/* Prompts are computed by other stages than what is decoded. */
+static inline bool plan_replica_is_split(const struct plan_replica *replica)
+{
+    return replica->decode_stages != replica->stages;
+}
+
+/* Stages that a step passes which passes this one. */
+static inline int plan_chain_count(const struct plan_replica *replica,
+                                   const struct plan_stage *stage)
+{
+    return stage->phase == PLACEMENT_DECODE ? replica->decode_count : replica->stage_count;
+}
 
 struct plan_service {
     const char *name;
@@ -115,14 +146,14 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
                               const struct cluster *cluster, const struct cost_set *costs,
                               struct model_catalogue *catalogue, struct err *err);
 
-/* The same for what asks about memory alone (footprint.h): it takes all that a placement may say,
- * also what this version neither simulates nor runs (parts, several devices a stage, phases,
- * copies), and needs no measured kernels. Its stages have no slices: what models hold is in the
- * rows. */
+/* The same for what asks about memory alone (footprint.h): it takes what this version does not
+ * simulate as well (copies), and needs no measured kernels. */
 const struct plan *plan_outline(struct arena *arena, const struct placement *placement,
                                 const struct cluster *cluster, const struct cost_set *costs,
                                 struct model_catalogue *catalogue, struct err *err);
 
+/* As model.h counts what a slice holds. */
+struct model_part plan_slice_part(const struct plan_slice *slice);
 int32_t plan_find_service(const struct plan *plan, const char *name); /* -1 = not placed */
 
 /* Index of the plan's service for each service of the workload; checks that it is placed and that

@@ -111,7 +111,7 @@ int32_t plan_replica_batch(const struct plan_replica *replica, int32_t common)
 {
     int32_t most = INT32_MAX;
 
-    for (int s = 0; s < replica->stage_count; s++) {
+    for (int s = 0; s < replica->total_count; s++) {
         int32_t own = replica->stages[s].max_batch > 0 ? replica->stages[s].max_batch : common;
 
         most = own < most ? own : most;
@@ -126,7 +126,7 @@ static const struct model *model_of(const struct plan *plan, const struct plan_s
     return plan->services[plan->replicas[stage->replica].service].model;
 }
 
-static struct model_part part_of(const struct plan_slice *slice)
+struct model_part plan_slice_part(const struct plan_slice *slice)
 {
     if (slice->part_of <= 1)
         return (struct model_part){ 0, 0, 1 };
@@ -139,7 +139,8 @@ static int64_t slice_weight_bytes(const struct model *model, const struct plan_s
     int64_t bytes = 0;
 
     for (int block = 0; block < BLOCK_COUNT; block++) {
-        int64_t one = model_part_weight_bytes(model, (enum model_block)block, part_of(slice));
+        int64_t one =
+            model_part_weight_bytes(model, (enum model_block)block, plan_slice_part(slice));
 
         if (block == BLOCK_CONN)
             one = one / 2 * slice->norms;
@@ -147,6 +148,12 @@ static int64_t slice_weight_bytes(const struct model *model, const struct plan_s
             bytes += layers * one;
     }
     return bytes;
+}
+
+/* What is held for both phases counts in the stage of prompts alone. */
+static bool is_counted_on(const struct plan_slice *slice, int32_t device)
+{
+    return slice->device == device && !slice->is_shared;
 }
 
 static unsigned blocks_on(const struct plan_stage *stage, int32_t device)
@@ -168,13 +175,15 @@ int64_t plan_stage_weight_bytes(const struct plan *plan, const struct plan_stage
     int64_t bytes = 0;
 
     for (int i = 0; i < stage->slice_count; i++)
-        if (stage->slices[i].device == device)
+        if (is_counted_on(&stage->slices[i], device))
             bytes += slice_weight_bytes(model, &stage->slices[i]);
-    for (int s = 0; s < replica->stage_count; s++)
-        has_embed = has_embed || blocks_on(&replica->stages[s], device) & 1u << BLOCK_EMBED;
+    for (int s = 0; s < replica->total_count; s++)
+        has_embed = has_embed || (replica->stages[s].phase == stage->phase &&
+                                  blocks_on(&replica->stages[s], device) & 1u << BLOCK_EMBED);
     for (int i = 0; i < stage->slice_count && has_embed; i++)
-        if (stage->slices[i].device == device && stage->slices[i].blocks & 1u << BLOCK_LM_HEAD)
-            bytes -= model_part_tied_bytes(model, part_of(&stage->slices[i]));
+        if (is_counted_on(&stage->slices[i], device) &&
+            stage->slices[i].blocks & 1u << BLOCK_LM_HEAD)
+            bytes -= model_part_tied_bytes(model, plan_slice_part(&stage->slices[i]));
     return bytes;
 }
 
@@ -188,7 +197,7 @@ int64_t plan_stage_work_bytes(const struct plan *plan, const struct plan_stage *
         for (int block = 0; block < BLOCK_COUNT; block++)
             if (stage->slices[i].device == device && stage->slices[i].blocks & 1u << block) {
                 int64_t bytes = model_part_work_bytes(model, (enum model_block)block,
-                                                      part_of(&stage->slices[i]), step);
+                                                      plan_slice_part(&stage->slices[i]), step);
 
                 most = bytes > most ? bytes : most;
             }
@@ -215,7 +224,7 @@ int64_t plan_device_kv_bytes_per_token(const struct plan *plan, const struct pla
 
         if (slice->device == device && slice->blocks & 1u << BLOCK_ATTN)
             bytes += (slice->layer_last - slice->layer_first + 1) *
-                     model_part_kv_bytes_per_token(model, part_of(slice));
+                     model_part_kv_bytes_per_token(model, plan_slice_part(slice));
     }
     return bytes;
 }

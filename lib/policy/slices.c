@@ -147,15 +147,15 @@ static bool claimed_twice(const struct slices_holders *holders, const struct pla
 
     if (slices_is_whole(row) && slices_is_whole(other))
         return placement_bad(holders->chain->placement, row, where(row), err,
-                             "%s is placed twice in replica %d of '%s', first in line %ld",
+                             "%s is placed twice in replica %d of '%s'%s, first in line %ld",
                              block_name(layer, block, name), row->replica, row->service,
-                             other->line);
+                             holders->chain->which, other->line);
     return placement_bad(holders->chain->placement, second, PLACEMENT_PARTS, err,
-                         "%s: %s of this row and %s of line %ld overlap in replica %d of '%s'",
+                         "%s: %s of this row and %s of line %ld overlap in replica %d of '%s'%s",
                          block_name(layer, block, name),
                          parts_name(second->part_first, second->part_last, second->part_of, parts),
                          parts_name(first->part_first, first->part_last, first->part_of, taken),
-                         first->line, row->replica, row->service);
+                         first->line, row->replica, row->service, holders->chain->which);
 }
 
 static bool claim_block(const struct slices_holders *holders, const struct placement_row *row,
@@ -234,10 +234,11 @@ static bool hole(const struct slices_holders *holders, int layer, int block, str
     char name[NAME_BYTES], parts[PARTS_BYTES];
 
     return placement_bad(holders->chain->placement, first, PLACEMENT_REPLICA, err,
-                         "%s: %s of model '%s' %s placed nowhere in this replica of '%s'",
+                         "%s: %s of model '%s' %s placed nowhere in this replica of '%s'%s",
                          block_name(layer, block, name),
                          parts_name(first_part, last_part, of, parts), holders->chain->model->name,
-                         first_part == last_part ? "is" : "are", first->service);
+                         first_part == last_part ? "is" : "are", first->service,
+                         holders->chain->which);
 }
 
 static bool check_there(const struct slices_holders *holders, int layer, int block, struct err *err)
@@ -248,9 +249,9 @@ static bool check_there(const struct slices_holders *holders, int layer, int blo
 
     if (!slices_claims(holders, layer, block))
         return placement_bad(holders->chain->placement, first, PLACEMENT_REPLICA, err,
-                             "%s of model '%s' is placed nowhere in this replica of '%s'",
+                             "%s of model '%s' is placed nowhere in this replica of '%s'%s",
                              block_name(layer, block, name), holders->chain->model->name,
-                             first->service);
+                             first->service, holders->chain->which);
     for (const struct slices_claim *claim = slices_claims(holders, layer, block); claim;
          claim = claim->next) {
         if (is_before(end, start_of(claim->row)))
@@ -364,8 +365,8 @@ static bool check_order(const struct slices_holders *holders, struct err *err)
          claim = claim->next)
         if (claim->row->stage != chain->stage_count - 1)
             return placement_bad(chain->placement, claim->row, PLACEMENT_STAGE, err,
-                                 "block lm_head must be in the last stage, %d",
-                                 chain->stage_count - 1);
+                                 "block lm_head must be in the last stage, %d%s",
+                                 chain->stage_count - 1, chain->which);
     return true;
 }
 

@@ -20,6 +20,8 @@ struct slices_chain { /* what a step passes, from the embedding to the output ma
     const struct model *model;
     struct plan_stage *stages; /* devices are set */
     int stage_count;
+    bool is_decode;    /* beside a chain for prompts: what rows for both phases hold is shared */
+    const char *which; /* for errors: ", phase decode"; "" = there is but one chain */
 };
 
 /* Fills slices, borders and layer_count of every stage. */

@@ -44,6 +44,29 @@ static int32_t adds_with(unsigned blocks)
     return count_of(blocks, BLOCK_PROJ, BLOCK_FFN_DOWN);
 }
 
+/* All rows that hold the block serve both phases. */
+static bool is_shared(const struct slices_holders *holders, int32_t layer, int block)
+{
+    const struct slices_claim *claim = slices_claims(holders, layer, block);
+
+    if (!holders->chain->is_decode)
+        return false;
+    while (claim && claim->row->phase == PLACEMENT_BOTH)
+        claim = claim->next;
+    return !claim;
+}
+
+static unsigned shared_here(const struct slices_holders *holders, const struct plan_stage *stage,
+                            int32_t layer)
+{
+    unsigned blocks = blocks_here(holders, stage, layer);
+
+    for (int block = BLOCK_ATTN; block <= BLOCK_FFN_DOWN; block++)
+        if (!is_shared(holders, layer, block))
+            blocks &= ~(1u << block);
+    return blocks;
+}
+
 /* ---- slices ---- */
 
 static struct plan_slice *add_slice(struct plan_stage *stage, struct plan_slice *slices,
@@ -60,34 +83,57 @@ static struct plan_slice *add_slice(struct plan_stage *stage, struct plan_slice 
     return slice;
 }
 
+/* Blocks of a layer on the stage's only device: as the slice that is of the layer before, longer.
+ */
+static struct plan_slice *add_layer(const struct slices_holders *holders, struct plan_stage *stage,
+                                    struct plan_slice *slices, struct plan_slice *before,
+                                    int32_t layer, unsigned blocks)
+{
+    unsigned conn = 1u << BLOCK_CONN;
+
+    if (blocks == 0)
+        return before;
+    if (before && before->blocks == (blocks | conn) && before->layer_last == layer - 1) {
+        before->layer_last = layer;
+        return before;
+    }
+    before = add_slice(stage, slices, blocks | conn, layer, layer, stage->devices[0]);
+    before->norms = norms_with(holders->chain->model, blocks);
+    before->adds = adds_with(blocks);
+    return before;
+}
+
 /* All of the stage on its only device, however its rows cut it. */
 static void fill_whole(const struct slices_holders *holders, struct plan_stage *stage,
                        int32_t first, int32_t last)
 {
-    struct plan_slice *slices = arena_array(holders->arena, 5, sizeof *slices), *slice = NULL;
+    size_t room = holders->chain->is_decode ? 2 * (size_t)(last - first) + 4 : 5;
+    struct plan_slice *slices = arena_array(holders->arena, room, sizeof *slices);
+    struct plan_slice *own = NULL, *shared = NULL;
     int32_t device = stage->devices[0];
 
     stage->slices = slices;
     if (stage->has_embed)
-        (void)add_slice(stage, slices, 1u << BLOCK_EMBED, -1, -1, device);
+        add_slice(stage, slices, 1u << BLOCK_EMBED, -1, -1, device)->is_shared =
+            is_shared(holders, 0, BLOCK_EMBED);
     for (int32_t layer = first; first >= 0 && layer <= last; layer++) {
-        unsigned blocks = blocks_here(holders, stage, layer), conn = 1u << BLOCK_CONN;
+        unsigned common = shared_here(holders, stage, layer);
 
-        if (slice && slice->blocks == (blocks | conn)) {
-            slice->layer_last = layer;
-            continue;
-        }
-        slice = add_slice(stage, slices, blocks | conn, layer, layer, device);
-        slice->norms = norms_with(holders->chain->model, blocks);
-        slice->adds = adds_with(blocks);
+        own = add_layer(holders, stage, slices, own, layer,
+                        blocks_here(holders, stage, layer) & ~common);
+        shared = add_layer(holders, stage, slices, shared, layer, common);
+        if (shared)
+            shared->is_shared = true;
     }
     if (stage->has_lm_head)
-        (void)add_slice(stage, slices, 1u << BLOCK_LM_HEAD, -1, -1, device);
+        add_slice(stage, slices, 1u << BLOCK_LM_HEAD, -1, -1, device)->is_shared =
+            is_shared(holders, 0, BLOCK_LM_HEAD);
 }
 
-static void add_row(struct plan_stage *stage, struct plan_slice *slices, const struct model *model,
-                    const struct placement_row *row, int32_t device)
+static void add_row(const struct slices_holders *holders, struct plan_stage *stage,
+                    struct plan_slice *slices, const struct placement_row *row, int32_t device)
 {
+    const struct model *model = holders->chain->model;
     int first = stage->slice_count;
 
     if (row->blocks & SLICES_END_BLOCKS)
@@ -97,6 +143,7 @@ static void add_row(struct plan_stage *stage, struct plan_slice *slices, const s
                         row->layer_first < 0 ? 0 : row->layer_first,
                         row->layer_first < 0 ? model->layers - 1 : row->layer_last, device);
     for (int i = first; i < stage->slice_count; i++) {
+        slices[i].is_shared = holders->chain->is_decode && row->phase == PLACEMENT_BOTH;
         if (slices[i].blocks & 1u << BLOCK_CONN)
             slices[i].norms = slices[i].adds = 2;
         if (slices_is_whole(row))
@@ -135,13 +182,15 @@ static void add_implied(const struct slices_holders *holders, struct plan_stage 
             continue;
         device = first_device(stage, slices, row_slices, layer, block);
         if (stage->slice_count > row_slices && before->device == device &&
-            before->layer_last == layer - 1) {
+            before->layer_last == layer - 1 &&
+            before->is_shared == is_shared(holders, layer, block)) {
             before->layer_last = layer;
             continue;
         }
         before = add_slice(stage, slices, 1u << BLOCK_CONN, layer, layer, device);
         before->norms = before->adds = 1;
         before->is_implied = true;
+        before->is_shared = is_shared(holders, layer, block);
     }
 }
 
@@ -155,7 +204,7 @@ static void fill_sliced(const struct slices_holders *holders, struct plan_stage 
     stage->slices = slices;
     for (int i = 0; i < chain->row_count; i++)
         if (chain->rows[i]->stage == stage->number)
-            add_row(stage, slices, chain->model, chain->rows[i], chain->devices[i]);
+            add_row(holders, stage, slices, chain->rows[i], chain->devices[i]);
     add_implied(holders, stage, slices, first, last, BLOCK_ATTN);
     add_implied(holders, stage, slices, first, last, BLOCK_FFN_UP);
 }
@@ -179,6 +228,7 @@ static void fill_stage(const struct slices_holders *holders, struct plan_stage *
     int32_t first = -1, last = -1;
     int last_block = BLOCK_EMBED;
 
+    stage->blocks_begin = -1;
     stage->has_embed = stage->number == 0;
     stage->has_lm_head = stage->number == chain->stage_count - 1;
     stage->in =
@@ -191,9 +241,17 @@ static void fill_stage(const struct slices_holders *holders, struct plan_stage *
         first = first < 0 ? layer : first;
         last = layer;
         stage->layer_count += (int32_t)(blocks >> BLOCK_ATTN & 1u);
-        for (int block = BLOCK_ATTN; block <= BLOCK_FFN_DOWN; block++)
-            last_block = blocks >> block & 1u ? block : last_block;
+        for (int block = BLOCK_ATTN; block <= BLOCK_FFN_DOWN; block++) {
+            if (!(blocks >> block & 1u))
+                continue;
+            last_block = block;
+            stage->blocks_end = 4 * layer + block - BLOCK_ATTN + 1;
+            if (stage->blocks_begin < 0)
+                stage->blocks_begin = stage->blocks_end - 1;
+        }
     }
+    if (stage->blocks_begin < 0)
+        stage->blocks_begin = stage->blocks_end = 0;
     stage->out = border_behind(model, last_block);
     if (stage->device_count == 1)
         fill_whole(holders, stage, first, last);

@@ -215,12 +215,12 @@ static bool batches_check(const struct placement *placement, const struct fit *f
         int32_t items;
         int count;
 
-        if (!part->executable)
+        if (!part->stage->executable)
             continue;
         items = plan_replica_batch(replica, (int32_t)fit->loads[part->service].sequences);
-        count = cost_batch_sizes(part->table, part->executable->executable, &sizes);
+        count = cost_batch_sizes(part->table, part->stage->executable, &sizes);
         if (items > sizes[count - 1])
-            return placement_bad(placement, part->executable->row, PLACEMENT_EXECUTABLE, err,
+            return placement_bad(placement, part->stage->row, PLACEMENT_EXECUTABLE, err,
                                  "%s/stages.csv has it in batches of at most %d, not %d",
                                  cost_path(part->table), (int)sizes[count - 1], (int)items);
     }
@@ -283,8 +283,8 @@ static bool collect(struct arena *arena, const struct settings *settings, struct
                         catalogue, err);
     if (!plan || !loads_fill(arena, settings, plan, fit, err))
         return false;
-    fit->footprint = footprint_collect(arena, placement, plan, &costs, err);
-    return fit->footprint && batches_check(placement, fit, err) && memory_check(fit, err) &&
+    fit->footprint = footprint_collect(arena, plan, &costs);
+    return batches_check(placement, fit, err) && memory_check(fit, err) &&
            inputs_fill(inputs, settings, &costs, err);
 }
 

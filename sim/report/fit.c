@@ -48,9 +48,9 @@ static int64_t sequences_limit(const struct fit *fit, int32_t service)
 
         if (service >= 0 && part->service != service)
             continue;
-        if (part->executable) {
+        if (part->stage->executable) {
             const int32_t *sizes;
-            int count = cost_batch_sizes(part->table, part->executable->executable, &sizes);
+            int count = cost_batch_sizes(part->table, part->stage->executable, &sizes);
 
             own = sizes[count - 1] < own ? sizes[count - 1] : own;
         }

@@ -56,11 +56,13 @@ static void put_parts(const struct fit *fit, struct json_writer *json, int32_t d
         json_put_int(json, "epoch", plan->epochs[part->epoch].number);
         json_put_text(json, "service", service->name);
         json_put_int(json, "replica", plan->replicas[part->replica].number);
-        json_put_int(json, "stage", part->stage);
+        json_put_int(json, "stage", part->stage->number);
+        json_put_text(json, "phase", placement_phase_names[part->stage->phase]);
+        json_put_int(json, "copy", part->stage->copy);
         if (service->model)
             json_put_text(json, "model", service->model->name);
         else
-            json_put_text(json, "executable", part->executable->executable);
+            json_put_text(json, "executable", part->stage->executable);
         put_bytes(json, &bytes);
         put_known(json, "kv_bytes_per_token", part->kv_bytes_per_token, service->model != NULL);
         json_end_object(json);

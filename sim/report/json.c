@@ -307,6 +307,13 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
         phases_json(report->phases, json);
     json_put_int(json, "moved_bytes", result->moved_bytes);
     json_put_int(json, "migrations", result->migrations);
+    if (result->has_kv_moves) {
+        json_begin_object(json, "kv_moves");
+        json_put_int(json, "requests", result->kv_moves.requests);
+        json_put_int(json, "messages", result->kv_moves.messages);
+        json_put_int(json, "bytes", result->kv_moves.bytes);
+        json_end_object(json);
+    }
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
     if (result->has_wakes) {
         json_begin_object(json, "wakes");

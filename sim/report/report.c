@@ -53,7 +53,8 @@ static void warn_of_codec(struct arena *arena, struct report *report)
     for (int i = 0; i < plan->stage_count && !device; i++) {
         const struct plan_stage *stage = plan->stages[i];
         const struct cluster_device *first = &plan->cluster->devices[stage->devices[0]];
-        bool is_last = stage->number + 1 == plan->replicas[stage->replica].stage_count;
+        bool is_last =
+            stage->number + 1 == plan_chain_count(&plan->replicas[stage->replica], stage);
 
         if (quantise_applies(stage->wire_bits) && !is_last && first->encode_value_ps < 0)
             column = "encode_value_ns";

@@ -151,6 +151,10 @@ static void put_totals(const struct report *report, struct out *out)
                rate(all->good, all->window_ps), percent(all->good, all->total));
     put_objectives(&report->options, out);
     out_printf(out, "\nmoved      %s over links; ", units_format_bytes(result->moved_bytes, text));
+    if (result->has_kv_moves)
+        out_printf(out, "KV caches of %" PRId64 " request%s, %s of it; ", result->kv_moves.requests,
+                   units_s(result->kv_moves.requests),
+                   units_format_bytes(result->kv_moves.bytes, text));
     if (result->migrations > 0)
         out_printf(out, "%" PRId64 " migration%s; ", result->migrations,
                    units_s(result->migrations));

@@ -67,7 +67,9 @@ void batcher_build(struct serve *serve)
         batcher->options.max_size = lane->max_batch;
         batcher->size_count = batch_size_count(lane->max_batch, lane->sizes, lane->size_count);
         if (site->is_model && site->model->kind == MODEL_DECODER)
-            batcher->limit = lane->stage_count;
+            batcher->limit = lane->decode_sites == lane->sites
+                                 ? lane->stage_count
+                                 : lane->stage_count + lane->decode_count;
         batcher->decision.action = BATCH_WAIT;
         site->batcher = batcher;
         for (int i = 0; i < site->device_count; i++)

@@ -9,8 +9,16 @@
 #include "lib/policy/price.h"
 #include "sim/serve/crew.h"
 
-static const struct site *target_of(const struct serve *serve, const struct lane *lane)
+/* Of the stages that the flight's step passes. */
+static const struct site *target_of(const struct serve *serve, int32_t index)
 {
+    const struct site *site = serve->flights[index].site;
+    const struct lane *lane = &serve->lanes[site->replica];
+
+    if (site->stage->phase == PLACEMENT_DECODE)
+        return serve->options->dispatch == DISPATCH_LEAST_IDLE
+                   ? lane->decode_sites
+                   : &lane->decode_sites[lane->decode_count - 1];
     return serve->options->dispatch == DISPATCH_LEAST_IDLE ? lane->sites
                                                            : &lane->sites[lane->stage_count - 1];
 }
@@ -35,7 +43,7 @@ static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, stru
 {
     const struct flight *flight = &serve->flights[index];
     const struct lane *lane = &serve->lanes[flight->site->replica];
-    const struct site *site = target_of(serve, lane);
+    const struct site *site = target_of(serve, index);
 
     if (site->is_model) {
         const struct decode *decode = &serve->decodes[index];
@@ -58,7 +66,7 @@ static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, stru
 /* Adds to what is on its way to the devices of the flight's target, or takes off it. */
 static void work_move(struct serve *serve, int32_t index, int64_t work_ps, bool does_add)
 {
-    const struct site *site = target_of(serve, &serve->lanes[serve->flights[index].site->replica]);
+    const struct site *site = target_of(serve, index);
     uint64_t by_ps = (uint64_t)work_ps;
 
     for (int i = 0; i < site->device_count; i++) {
@@ -96,7 +104,7 @@ void coming_enter(struct serve *serve, int32_t index)
 {
     const struct site *site = serve->flights[index].site;
 
-    if (site == target_of(serve, &serve->lanes[site->replica]))
+    if (site == target_of(serve, index))
         coming_drop(serve, index);
 }
 
@@ -104,7 +112,7 @@ void coming_batch(struct serve *serve, int32_t index)
 {
     const struct flight *flight = &serve->flights[index];
 
-    if (flight->site == target_of(serve, &serve->lanes[flight->site->replica]))
+    if (flight->site == target_of(serve, index))
         return;
     for (int32_t i = flight->mate; i != NO_FLIGHT; i = serve->flights[i].mate)
         coming_drop(serve, i);

@@ -287,6 +287,9 @@ static bool check(const struct serve *serve, struct err *err)
         return err_set(err, ERR_USAGE,
                        "--batch continuous: not with --kappa on: no anchor is of a step that mixes "
                        "requests");
+    for (int32_t r = 0; r < serve->input->plan->replica_count; r++)
+        if (plan_replica_is_split(&serve->input->plan->replicas[r]))
+            return err_set(err, ERR_USAGE, "--batch continuous: not with phases");
     if (options->switch_cost_ps > 0)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --switch-cost");
     if (overheads && overheads->at[OVERHEAD_WORKER].is_given)

@@ -173,7 +173,7 @@ void control_switched(const struct serve *serve, int32_t epoch, bool *is_switche
     for (int i = 0; i < plan->epochs[epoch].replica_count && epoch > 0; i++) {
         int32_t r = plan->epochs[epoch].replicas[i];
 
-        for (int s = 0; s < plan->replicas[r].stage_count && !serve->lanes[r].is_left_out; s++)
+        for (int s = 0; s < plan->replicas[r].total_count && !serve->lanes[r].is_left_out; s++)
             stage_switch(serve, &plan->replicas[r].stages[s], epoch, is_switched);
     }
 }

@@ -178,11 +178,25 @@ static bool executable_fill(struct serve *serve, struct lane *lane, struct err *
     return true;
 }
 
+/* What goes to other devices of the cache that is computed here. */
+static void left_fill(const struct serve *serve, struct site *site)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[site->replica];
+
+    site->left_bytes_per_token =
+        arena_array(serve->arena, (size_t)site->device_count, sizeof(int64_t));
+    for (int m = 0; m < replica->move_count; m++)
+        for (int i = 0; i < site->device_count; i++)
+            if (replica->moves[m].from_stage == site->stage->id &&
+                replica->moves[m].from == site->devices[i])
+                site->left_bytes_per_token[i] += replica->moves[m].bytes_per_token;
+}
+
 static bool slices_fill(struct serve *serve, struct lane *lane, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
 
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         struct site *site = &lane->sites[s];
         const struct cluster_device *d = &plan->cluster->devices[site->device];
 
@@ -192,6 +206,8 @@ static bool slices_fill(struct serve *serve, struct lane *lane, struct err *err)
         site->threads = d->threads;
         site->kv_bytes_per_token = plan_stage_kv_bytes_per_token(plan, site->stage);
         site->weight_bytes = plan_stage_weight_bytes(plan, site->stage, site->device);
+        if (site->stage->phase == PLACEMENT_PREFILL)
+            left_fill(serve, site);
     }
     return true;
 }

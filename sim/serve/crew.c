@@ -163,7 +163,7 @@ static bool is_quiet(void *arg, const struct sliced *sliced, int64_t *next_ps)
     int64_t now_ps = engine_now_ps(serve->engine);
 
     *next_ps = serve->arrivals.next_ps;
-    if (serve->in_system != 1 + (int64_t)sliced_waiting(sliced))
+    if (serve->in_system != 1 + (int64_t)sliced_waiting(sliced) || handoff_is_live(serve))
         return false;
     for (int32_t i = 0; i < crew->site->device_count; i++) {
         const struct station *station = &serve->stations[crew->site->devices[i]];
@@ -209,6 +209,8 @@ void crew_on_message(void *arg, const struct sliced *sliced, const struct sliced
 
 int32_t crew_flight(const struct serve *serve, int32_t message)
 {
+    if (message >= HANDOFF_FIRST_MESSAGE && message < SLICED_FIRST_MESSAGE)
+        return handoff_flight(serve, message);
     return message < SLICED_FIRST_MESSAGE ? message : sliced_message_of(serve->sliced, message);
 }
 

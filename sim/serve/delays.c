@@ -89,7 +89,9 @@ static int64_t draw_ps(const struct serve *serve, enum delay_kind kind, int32_t 
         const struct lane *lane = &serve->lanes[flight->site->replica];
         uint64_t step = flight->site->is_model ? (uint64_t)serve->decodes[index].step : 0;
 
-        stage = step * (uint64_t)lane->stage_count + (uint64_t)flight->site->stage->number;
+        stage = step * (uint64_t)(lane->decode_count > lane->stage_count ? lane->decode_count
+                                                                         : lane->stage_count) +
+                (uint64_t)flight->site->stage->number;
     }
     return overhead_draw(&serve->input->overheads->at[places[kind]], serve->options->seed,
                          places[kind], (uint64_t)arrivals_id(&serve->arrivals, flight->request),

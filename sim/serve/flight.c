@@ -79,6 +79,7 @@ int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct
         *decode =
             (struct decode){ .step_count = admit_step_count(site->model, request->output_tokens),
                              .output_tokens = request->output_tokens,
+                             .handoff = NO_HANDOFF,
                              .first_token_ps = TRACE_NONE };
         step_prepare(flight, decode);
     }
@@ -166,10 +167,13 @@ void flight_lose(struct serve *serve, int32_t index, enum trace_status status)
 {
     int32_t replica = serve->flights[index].site->replica;
     int64_t batch_id = serve_batch_id(serve, index);
+    int32_t handoff = serve->handoffs ? serve->decodes[index].handoff : NO_HANDOFF;
 
     if (serve->has_ledger)
         ledger_drop(serve, index);
     batch_end(serve, index, status);
+    if (handoff != NO_HANDOFF)
+        handoff_drop(serve, handoff);
     batch_close(serve, replica, batch_id);
 }
 
@@ -222,7 +226,7 @@ static void step_count_on(const struct serve *serve, int32_t index, int32_t *res
         if (!is_done) {
             step_prepare(flight, decode);
             flight->is_back = false;
-            flight->site = serve->lanes[flight->site->replica].sites;
+            flight->site = serve->lanes[flight->site->replica].decode_sites;
         }
         *(is_done ? last_done : last_rest) = index;
         if (is_done)
@@ -323,6 +327,8 @@ static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t 
     int32_t index = crew_flight(serve, message);
     const struct flight *flight = &serve->flights[index];
 
+    if (index == NO_FLIGHT) /* a part of a cache of requests that are lost */
+        return;
     serve->observer.on_use(
         serve->observer.arg,
         &(struct serve_use){ .request_id = arrivals_id(&serve->arrivals, flight->request),
@@ -413,6 +419,12 @@ bool flight_go(struct serve *serve, int32_t index, struct err *err)
     return true;
 }
 
+static bool is_before_decode(const struct serve *serve, int32_t index)
+{
+    return serve->flights[index].site->stage->phase == PLACEMENT_DECODE &&
+           serve->decodes[index].step == 1;
+}
+
 bool flight_return(struct serve *serve, int32_t index, struct err *err)
 {
     struct flight *flight = &serve->flights[index];
@@ -424,6 +436,8 @@ bool flight_return(struct serve *serve, int32_t index, struct err *err)
         for (int32_t i = flight->mate; i != NO_FLIGHT; i = serve->flights[i].mate)
             serve->flights[i].site = flight->site; /* the first has moved for all */
         step_count_on(serve, index, &rest, &done);
+        if (rest != NO_FLIGHT && serve->handoffs && is_before_decode(serve, rest))
+            handoff_send(serve, rest);
         if (rest != NO_FLIGHT && serve->has_comings && !coming_set(serve, rest, err))
             return false;
         if (done != NO_FLIGHT)
@@ -473,6 +487,8 @@ bool flight_enter(struct serve *serve, int32_t index, struct err *err)
         station_push_plain(serve, index);
         return true;
     }
+    if (serve->handoffs && serve->flights[index].site->is_model && handoff_holds(serve, index))
+        return true;
     if (serve->delays && delays_hold(serve, DELAY_WORKER, index))
         return true;
     return station_push(serve, index, err);

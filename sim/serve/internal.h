@@ -51,6 +51,7 @@ struct site {
     struct job *raw_jobs;           /* jobs by (device, size) before any speed ratio */
     int64_t *output_bytes;          /* executables: to the next stage, by size */
     int64_t kv_bytes_per_token;
+    int64_t *left_bytes_per_token; /* of prompts alone, by device: of it, what goes to others */
     int threads;
     int64_t weight_bytes, activation_bytes; /* executables, on each of its devices */
     /* slices: the longest prompt and request so far, whose activations are known */
@@ -65,8 +66,12 @@ struct site {
 };
 
 struct lane {           /* a replica as requests see it */
-    struct site *sites; /* stage_count of them */
+    struct site *sites; /* site_count of them; a step passes the first stage_count */
     int32_t stage_count;
+    int32_t decode_count;      /* a decode step passes */
+    struct site *decode_sites; /* these, which may be the same */
+    int32_t site_count;
+    int *move_routes; /* of what goes between them, by move of the replica; -1 = free */
     int32_t service;
     int32_t down_count; /* of its devices, how many are down */
     bool is_left_out;   /* does not fit into memory: takes no requests */
@@ -100,8 +105,13 @@ struct flight {
     bool was_late;         /* --rules dlsim: its devices had work when it was queued */
 };
 
+enum cache_place { CACHE_AT_PREFILL, CACHE_MOVES, CACHE_AT_DECODE };
+#define NO_HANDOFF (-1)
+
 struct decode { /* what a flight of a model needs beside it */
     int32_t step, step_count;
+    int32_t handoff;        /* while its cache moves; of all in a batch */
+    enum cache_place cache; /* where stages of prompts are apart */
     int32_t new_tokens, past_tokens;
     int32_t output_tokens;
     int64_t cost_ps; /* of the job that is queued or running */
@@ -167,6 +177,7 @@ struct serve {
     int32_t crew_count;
     struct wake *wakes; /* by device; NULL: no device costs anything to wake */
     struct memory *memories;
+    struct handoffs *handoffs;           /* NULL: all stages compute prompts and what is decoded */
     struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
     bool *scratch_switched;              /* by device */
     struct site **device_sites; /* those of device d: device_first[d] up to device_first[d + 1] */
@@ -220,6 +231,8 @@ int32_t costs_most_items(const struct serve_input *input);
 /* memory.c: which replicas fit where, and the KV caches of a run. */
 bool memory_check(struct serve *serve, struct err *err);
 void memory_keep(struct serve *serve, int32_t index, int sign);
+/* So many bytes of KV cache more on the device. */
+void memory_shift(struct serve *serve, int32_t device, int64_t by_bytes);
 /* Mean of the KV cache over the run, once it has ended. */
 double memory_kv_mean_bytes(const struct serve *serve, int32_t device);
 /* Whether all devices of the lane have room for the request's cache and activations, beside what
@@ -267,6 +280,23 @@ struct serve_transfer flight_transfer(const struct serve *serve, int32_t index, 
 void flight_lose(struct serve *serve, int32_t index, enum trace_status status);
 /* Ends a flight that no replica has taken yet. */
 void flight_turn_away(struct serve *serve, int32_t index, enum trace_status status);
+
+/* handoff.c: KV caches on their way from stages of prompts to stages of decode steps. All but the
+ * first two for runs with handoffs alone. Messages below are flights, above sliced stages'. */
+#define HANDOFF_FIRST_MESSAGE (INT32_C(1) << 29)
+void handoff_begin(struct serve *serve); /* sets handoffs */
+bool handoff_is_live(const struct serve *serve);
+/* The batch has its first tokens: its caches go to where it is decoded. */
+void handoff_send(struct serve *serve, int32_t index);
+/* It stands before a stage: whether it waits there for its cache, or is lost for ever. */
+bool handoff_holds(struct serve *serve, int32_t index);
+bool handoff_arrive(struct serve *serve, int32_t message, bool is_told, struct err *err);
+/* Whom a message is for; NO_FLIGHT = for nobody any more. */
+int32_t handoff_flight(const struct serve *serve, int32_t message);
+/* Whether that move has taken what it takes of the request's cache from where it was computed. */
+bool handoff_has_left(const struct serve *serve, int32_t index, int32_t m);
+/* Its batch is lost. */
+void handoff_drop(struct serve *serve, int32_t number);
 
 /* station.c: the queue and the computing of jobs. */
 void station_push_plain(struct serve *serve, int32_t index); /* of a plain site */

@@ -37,7 +37,7 @@ static bool does_not_fit(const struct serve *serve, int32_t index, const struct 
 
 static void lane_add(struct need *needs, const struct lane *lane)
 {
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         const struct site *site = &lane->sites[s];
 
         for (int i = 0; i < site->device_count; i++) {
@@ -53,7 +53,7 @@ static void lane_add(struct need *needs, const struct lane *lane)
 /* Copies what the lane's own devices need. */
 static void lane_copy(struct need *to, const struct need *from, const struct lane *lane)
 {
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         const struct site *site = &lane->sites[s];
 
         for (int i = 0; i < site->device_count; i++)
@@ -65,7 +65,7 @@ static bool lane_fits(const struct serve *serve, const struct need *needs, const
 {
     const struct cluster *cluster = serve->input->plan->cluster;
 
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         const struct site *site = &lane->sites[s];
 
         for (int i = 0; i < site->device_count; i++) {
@@ -98,7 +98,7 @@ static bool device_settle(struct serve *serve, int32_t index, const struct need 
 static void lane_settle(struct serve *serve, const struct lane *lane, const struct need *needs,
                         int32_t *worst)
 {
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         const struct site *site = &lane->sites[s];
 
         for (int i = 0; i < site->device_count; i++) {
@@ -112,7 +112,7 @@ static void lane_settle(struct serve *serve, const struct lane *lane, const stru
 
 static void lane_clear(struct need *needs, const struct lane *lane)
 {
-    for (int s = 0; s < lane->stage_count; s++)
+    for (int s = 0; s < lane->site_count; s++)
         for (int i = 0; i < lane->sites[s].device_count; i++)
             needs[lane->sites[s].devices[i]] = (struct need){ 0, 0 };
 }
@@ -207,16 +207,19 @@ static void activations_grow(struct memory *memory, int64_t activation_bytes)
 }
 
 /* Of a request alone, on one device: its prompt, or its last token behind all others, whichever
- * needs more. */
+ * needs more; where stages of prompts are apart, what comes to this one. */
 static int64_t work_bytes(const struct serve *serve, const struct site *site, int32_t device,
                           int32_t prompt_tokens, int64_t tokens)
 {
     const struct plan *plan = serve->input->plan;
     const struct model_step prefill = { prompt_tokens, 1, prompt_tokens };
     const struct model_step last = { 1, 1, tokens };
-    int64_t first_bytes = plan_stage_work_bytes(plan, site->stage, device, &prefill);
-    int64_t last_bytes = plan_stage_work_bytes(plan, site->stage, device, &last);
+    int64_t first_bytes = 0, last_bytes = 0;
 
+    if (site->stage->phase != PLACEMENT_DECODE)
+        first_bytes = plan_stage_work_bytes(plan, site->stage, device, &prefill);
+    if (site->stage->phase != PLACEMENT_PREFILL)
+        last_bytes = plan_stage_work_bytes(plan, site->stage, device, &last);
     return first_bytes > last_bytes ? first_bytes : last_bytes;
 }
 
@@ -227,7 +230,7 @@ static int64_t tokens_of(const struct serve *serve, int32_t index)
 
 void memory_expect(struct serve *serve, const struct lane *lane, const struct model_step *step)
 {
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         const struct site *site = &lane->sites[s];
 
         for (int i = 0; i < site->device_count; i++)
@@ -256,30 +259,51 @@ static void site_grow(struct serve *serve, struct site *site, int32_t prompt_tok
         site->longest_tokens = tokens;
 }
 
-/* The cache of all tokens that the request will ever have, on every stage of its replica. */
+/* The cache of all tokens that the request will ever have, on a device of a stage. Where stages of
+ * prompts are apart, these hold what they send to others, of the prompt, until it is sent. Without
+ * decode steps all stays there. */
+static int64_t cache_bytes(const struct serve *serve, const struct site *site, int position,
+                           int32_t index)
+{
+    int64_t all_bytes = tokens_of(serve, index) * kv_bytes_per_token(site, position);
+    bool is_decoded = serve->decodes[index].step_count > 1;
+
+    if (site->stage->phase == PLACEMENT_DECODE)
+        return is_decoded ? all_bytes : 0;
+    if (site->stage->phase == PLACEMENT_PREFILL && is_decoded)
+        return serve->flights[index].prompt_tokens * site->left_bytes_per_token[position];
+    return all_bytes;
+}
+
+void memory_shift(struct serve *serve, int32_t device, int64_t by_bytes)
+{
+    struct memory *memory = &serve->memories[device];
+    int64_t now_ps = engine_now_ps(serve->engine);
+
+    area_note(memory, now_ps);
+    memory->kv_bytes += by_bytes;
+    peak_note(memory);
+    if (serve->observer.on_cache && by_bytes != 0)
+        serve->observer.on_cache(serve->observer.arg, device, now_ps, memory->kv_bytes);
+}
+
 void memory_keep(struct serve *serve, int32_t index, int sign)
 {
     const struct flight *flight = &serve->flights[index];
     const struct lane *lane = &serve->lanes[flight->site->replica];
-    int64_t tokens = tokens_of(serve, index);
-    int64_t now_ps = engine_now_ps(serve->engine);
+    const struct plan_replica *replica = &serve->input->plan->replicas[flight->site->replica];
 
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         struct site *site = &lane->sites[s];
 
-        site_grow(serve, site, flight->prompt_tokens, tokens);
-        for (int i = 0; i < site->device_count; i++) {
-            struct memory *memory = &serve->memories[site->devices[i]];
-            int64_t cache_bytes = tokens * kv_bytes_per_token(site, i);
-
-            area_note(memory, now_ps);
-            memory->kv_bytes += sign * cache_bytes;
-            peak_note(memory);
-            if (serve->observer.on_cache && cache_bytes > 0)
-                serve->observer.on_cache(serve->observer.arg, site->devices[i], now_ps,
-                                         memory->kv_bytes);
-        }
+        site_grow(serve, site, flight->prompt_tokens, tokens_of(serve, index));
+        for (int i = 0; i < site->device_count; i++)
+            memory_shift(serve, site->devices[i], sign * cache_bytes(serve, site, i, index));
     }
+    for (int m = 0; m < replica->move_count && sign < 0; m++) /* what is not there any more */
+        if (handoff_has_left(serve, index, m))
+            memory_shift(serve, replica->moves[m].from,
+                         flight->prompt_tokens * replica->moves[m].bytes_per_token);
 }
 
 /* Of continuous batches: the stages on the device, a token a part of a block. */
@@ -289,7 +313,7 @@ static double continuous_area(const struct serve *serve, int32_t device)
     double area = 0;
 
     for (int32_t r = 0; r < plan->replica_count && serve->token_areas_ps; r++)
-        for (int s = 0; s < serve->lanes[r].stage_count; s++) {
+        for (int s = 0; s < serve->lanes[r].site_count; s++) {
             const struct site *site = &serve->lanes[r].sites[s];
 
             for (int i = 0; i < site->device_count; i++)
@@ -311,12 +335,14 @@ double memory_kv_mean_bytes(const struct serve *serve, int32_t device)
 
 /* What a device would hold if the request came to the lane: all its stages there count. */
 static int64_t would_hold_bytes(const struct serve *serve, const struct lane *lane, int32_t device,
-                                int32_t prompt_tokens, int64_t tokens)
+                                int32_t index)
 {
+    int32_t prompt_tokens = serve->flights[index].prompt_tokens;
+    int64_t tokens = tokens_of(serve, index);
     const struct memory *memory = &serve->memories[device];
     int64_t activation_bytes = memory->activation_bytes, kv_bytes = memory->kv_bytes;
 
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         const struct site *site = &lane->sites[s];
 
         for (int i = 0; i < site->device_count; i++) {
@@ -324,7 +350,7 @@ static int64_t would_hold_bytes(const struct serve *serve, const struct lane *la
 
             if (site->devices[i] != device)
                 continue;
-            kv_bytes += tokens * kv_bytes_per_token(site, i);
+            kv_bytes += cache_bytes(serve, site, i, index);
             if (is_known(site, prompt_tokens, tokens))
                 continue;
             bytes = work_bytes(serve, site, device, prompt_tokens, tokens);
@@ -365,8 +391,7 @@ static bool device_has_room(const struct serve *serve, const struct lane *lane, 
 
     if (have_bytes == 0)
         return true;
-    would_bytes = would_hold_bytes(serve, lane, device, serve->flights[index].prompt_tokens,
-                                   tokens_of(serve, index));
+    would_bytes = would_hold_bytes(serve, lane, device, index);
     if (would_bytes > have_bytes && serve->options->memory == SERVE_MEMORY_ERROR)
         return has_no_room(serve, index, device, would_bytes, err);
     return would_bytes <= have_bytes;
@@ -375,7 +400,7 @@ static bool device_has_room(const struct serve *serve, const struct lane *lane, 
 bool memory_has_room(const struct serve *serve, const struct lane *lane, int32_t index,
                      struct err *err)
 {
-    for (int s = 0; s < lane->stage_count; s++)
+    for (int s = 0; s < lane->site_count; s++)
         for (int i = 0; i < lane->sites[s].device_count; i++)
             if (!device_has_room(serve, lane, index, lane->sites[s].devices[i], err))
                 return false;

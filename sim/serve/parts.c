@@ -32,7 +32,7 @@ static void groups_join(const struct serve *serve, int32_t *groups)
         const struct lane *lane = &serve->lanes[r];
 
         groups[root_of(groups, r)] = root_of(groups, (int32_t)(lane->same - serve->lanes));
-        for (int s = 0; s < lane->stage_count; s++)
+        for (int s = 0; s < lane->site_count; s++)
             for (int i = 0; i < lane->sites[s].device_count; i++) {
                 int32_t *owner = &first[lane->sites[s].devices[i]]; /* + 1; 0 = nobody yet */
 
@@ -126,7 +126,7 @@ static void replica_fill(const struct serve *serve, int32_t first, bool *is_coun
         for (int32_t r = first; r < count; r++) {
             const struct lane *lane = &serve->lanes[r];
 
-            for (int s = 0; s < lane->stage_count && lane->same == &serve->lanes[first]; s++)
+            for (int s = 0; s < lane->site_count && lane->same == &serve->lanes[first]; s++)
                 for (int i = 0; i < lane->sites[s].device_count; i++) {
                     int32_t device = lane->sites[s].devices[i];
 
@@ -171,7 +171,8 @@ void parts_fill(struct serve *serve)
     if (!serve->options->has_parts || serve->options->rules == SERVE_ALPASERVE)
         return;
     replicas_fill(serve);
-    if (serve->crew_count > 0) /* what their devices do side by side is told by report/passes */
+    if (serve->crew_count > 0 ||
+        serve->handoffs) /* what their devices do side by side is told by report/passes */
         return;
     parts->is_known = true;
     parts->active_ps = serve->everyone.active_ps;

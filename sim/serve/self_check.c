@@ -25,6 +25,8 @@ static const char *place_of(const struct serve *serve, int32_t index)
         return room;
     if (flight->is_back)
         return "on the way back";
+    if (flight->site->is_model && serve->decodes[index].handoff != NO_HANDOFF)
+        return "its KV cache is on the way";
     if (flight->site->crew)
         return crew_waits_for(serve, index);
     return arena_printf(serve->arena, "on device %.64s",

@@ -59,7 +59,8 @@ static void candidate_fill(const struct serve *serve, const struct lane *lane,
         candidate->backlog_ps = coming_backlog_ps(serve, lane->sites);
         break;
     case DISPATCH_LEAST_LAST_STAGE:
-        candidate->last_backlog_ps = coming_backlog_ps(serve, &lane->sites[lane->stage_count - 1]);
+        candidate->last_backlog_ps =
+            coming_backlog_ps(serve, &lane->decode_sites[lane->decode_count - 1]);
         break;
     case DISPATCH_ROUND_ROBIN:
     case DISPATCH_LEAST_OUTSTANDING:
@@ -194,6 +195,8 @@ static bool on_network(struct serve *serve, int slot, struct err *err)
         return true;
     if (message >= SLICED_FIRST_MESSAGE)
         return sliced_arrive(serve->sliced, message, is_told, err);
+    if (message >= HANDOFF_FIRST_MESSAGE)
+        return handoff_arrive(serve, message, is_told, err);
     if (is_told)
         flight_tell_received(serve, message);
     return flight_arrive(serve, message, err);
@@ -351,6 +354,7 @@ static bool begin(struct serve *serve, struct err *err)
     serve->dispatch =
         dispatch_create(serve->arena, options->dispatch, input->plan->service_count, options->seed);
     delays_begin(serve);
+    handoff_begin(serve);
     coming_begin(serve);
     ledger_begin(serve);
     parts_begin(serve);

@@ -264,6 +264,12 @@ struct serve_observer { /* told what happens while it happens; functions may be 
 };
 
 struct serve_result {
+    /* KV caches that went from stages of prompts to those of decode steps; has_ = such are placed
+     */
+    bool has_kv_moves;
+    struct serve_kv_moves {
+        int64_t requests, messages, bytes;
+    } kv_moves;
     int passes_count;     /* stages of models on several devices */
     int64_t closed_count; /* of their steps: in closed form */
     const struct sliced_stage *passes;

@@ -26,7 +26,7 @@ static void site_fill(const struct serve *serve, int32_t replica, const struct p
     site->devices = stage->devices;
     site->device_count = stage->device_count;
     site->device = stage->devices[0];
-    site->is_last = stage->number + 1 == plan->replicas[replica].stage_count;
+    site->is_last = stage->number + 1 == plan_chain_count(&plan->replicas[replica], stage);
 }
 
 /* A replica that a later epoch has too goes on with the requests that it has. */
@@ -54,7 +54,7 @@ static bool batches_check(const struct serve *serve, const struct lane *lane, st
                        "--batch: at most %d requests of a model at once, and service '%s' is a "
                        "model",
                        BATCHER_MOST_OF_MODELS, service);
-    for (int s = 0; s < lane->stage_count; s++)
+    for (int s = 0; s < lane->site_count; s++)
         if (lane->sites[s].device_count > 1)
             return err_set(err, ERR_USAGE,
                            "--batch: this version computes batches in stages of one device, and "
@@ -77,11 +77,14 @@ static bool lanes_build(struct serve *serve, struct err *err)
 
         lane->sites = &serve->sites[replica->stages[0].id];
         lane->stage_count = replica->stage_count;
+        lane->decode_sites = &serve->sites[replica->decode_stages[0].id];
+        lane->decode_count = replica->decode_count;
+        lane->site_count = replica->total_count;
         lane->service = replica->service;
         lane->number = replica->number;
         lane->same = same_lane(serve, r);
         lane->max_batch = plan_replica_batch(replica, common_batch);
-        for (int s = 0; s < replica->stage_count; s++)
+        for (int s = 0; s < replica->total_count; s++)
             site_fill(serve, r, &replica->stages[s], &lane->sites[s]);
         if (!batches_check(serve, lane, err))
             return false;
@@ -174,11 +177,74 @@ static bool is_empty_into(const struct serve *serve, const struct lane *lane, in
     return true;
 }
 
+/* From the source through stages that a step passes, and back. */
+static int chain_pairs(const struct serve *serve, const struct lane *lane, const struct site *sites,
+                       int stage_count, struct network_pair *pairs, bool *are_empty)
+{
+    int32_t from = NETWORK_SOURCE;
+
+    for (int s = 0; s < stage_count; s++) {
+        are_empty[s] = is_empty_into(serve, lane, s);
+        pairs[s] = (struct network_pair){ from, sites[s].device };
+        from = sites[s].device;
+    }
+    are_empty[stage_count] = is_empty_into(serve, lane, stage_count);
+    pairs[stage_count] = (struct network_pair){ from, NETWORK_SOURCE };
+    return stage_count + 1;
+}
+
+static int chain_routes(const struct serve *serve, struct site *sites, int stage_count,
+                        const struct network_pair *pairs)
+{
+    for (int s = 0; s < stage_count; s++)
+        sites[s].route_in = route_of(serve, &pairs[s]);
+    sites[stage_count - 1].route_back = route_of(serve, &pairs[stage_count]);
+    return stage_count + 1;
+}
+
+static int lane_pairs(const struct serve *serve, const struct lane *lane,
+                      struct network_pair *pairs, bool *are_empty)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[lane->sites[0].replica];
+    int count = chain_pairs(serve, lane, lane->sites, lane->stage_count, pairs, are_empty);
+
+    if (plan_replica_is_split(replica))
+        count += chain_pairs(serve, lane, lane->decode_sites, lane->decode_count, &pairs[count],
+                             &are_empty[count]);
+    for (int m = 0; m < replica->move_count; m++) {
+        are_empty[count] = false;
+        pairs[count++] = (struct network_pair){ replica->moves[m].from, replica->moves[m].to };
+    }
+    return count;
+}
+
+static int lane_routes(struct serve *serve, struct lane *lane, const struct network_pair *pairs)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[lane->sites[0].replica];
+    int count = chain_routes(serve, lane->sites, lane->stage_count, pairs);
+
+    if (plan_replica_is_split(replica))
+        count += chain_routes(serve, lane->decode_sites, lane->decode_count, &pairs[count]);
+    lane->move_routes = arena_array(serve->arena, (size_t)replica->move_count + 1, sizeof(int));
+    for (int m = 0; m < replica->move_count; m++)
+        lane->move_routes[m] = route_of(serve, &pairs[count++]);
+    return count;
+}
+
+static size_t move_count(const struct plan *plan)
+{
+    size_t count = 0;
+
+    for (int r = 0; r < plan->replica_count; r++)
+        count += (size_t)plan->replicas[r].move_count;
+    return count;
+}
+
 /* A stage on several devices talks through its first one. */
 static bool routes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    size_t most = (size_t)plan->stage_count + (size_t)plan->replica_count +
+    size_t most = (size_t)plan->stage_count + 2 * (size_t)plan->replica_count + move_count(plan) +
                   (size_t)sliced_pair_count(serve->sliced);
     struct network_pair *pairs = arena_array(serve->arena, most, sizeof(*pairs));
     bool *are_empty = arena_array(serve->arena, most, sizeof(*are_empty));
@@ -190,31 +256,16 @@ static bool routes_build(struct serve *serve, struct err *err)
     };
     int count = 0, pair_count;
 
-    for (int r = 0; r < plan->replica_count; r++) {
-        const struct lane *lane = &serve->lanes[r];
-        int32_t from = NETWORK_SOURCE;
-
-        for (int s = 0; s < lane->stage_count; s++) {
-            are_empty[count] = is_empty_into(serve, lane, s);
-            pairs[count++] = (struct network_pair){ from, lane->sites[s].device };
-            from = lane->sites[s].device;
-        }
-        are_empty[count] = is_empty_into(serve, lane, lane->stage_count);
-        pairs[count++] = (struct network_pair){ from, NETWORK_SOURCE };
-    }
+    for (int r = 0; r < plan->replica_count; r++)
+        count += lane_pairs(serve, &serve->lanes[r], &pairs[count], &are_empty[count]);
     count += sliced_pairs(serve->sliced, &pairs[count]);
     serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);
     if (!serve->network)
         return false;
     pair_count = count;
     count = 0;
-    for (int r = 0; r < plan->replica_count; r++) {
-        struct lane *lane = &serve->lanes[r];
-
-        for (int s = 0; s < lane->stage_count; s++)
-            lane->sites[s].route_in = route_of(serve, &pairs[count++]);
-        lane->sites[lane->stage_count - 1].route_back = route_of(serve, &pairs[count++]);
-    }
+    for (int r = 0; r < plan->replica_count; r++)
+        count += lane_routes(serve, &serve->lanes[r], &pairs[count]);
     return crew_network(serve, &options, pairs, pair_count, err);
 }
 

@@ -127,7 +127,7 @@ static bool applies(const struct serve *serve)
 
     if (serve->options->fast_path != SERVE_FAST_ON || serve->options->rules != SERVE_DEFAULT ||
         serve->input->events || !serve_is_undisturbed(serve) || !dispatch_is_plain(serve) ||
-        (serve->arrivals.source && plan->replica_count > 1))
+        (serve->arrivals.source && plan->replica_count > 1) || serve->handoffs)
         return false;
     for (int i = 0; i < plan->stage_count; i++)
         if (!serve->sites[i].is_model || serve->sites[i].device_count > 1)

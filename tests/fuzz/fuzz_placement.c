@@ -16,8 +16,7 @@ static void count_bytes(struct arena *arena, const struct placement *placement,
 {
     struct err err = ERR_INIT;
     const struct plan *plan = plan_outline(arena, placement, cluster, NULL, catalogue, &err);
-    const struct footprint *footprint =
-        plan ? footprint_collect(arena, placement, plan, NULL, &err) : NULL;
+    const struct footprint *footprint = plan ? footprint_collect(arena, plan, NULL) : NULL;
     struct footprint_load *loads;
 
     assert(footprint ? err.kind == ERR_NONE : err.kind != ERR_NONE);

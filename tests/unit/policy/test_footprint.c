@@ -34,7 +34,7 @@ static const struct footprint *collect_on(struct scratch *scratch, const char *t
     if (!placement)
         return NULL;
     plan = plan_outline(scratch->arena, placement, cluster, costs, catalogue, &scratch->err);
-    return plan ? footprint_collect(scratch->arena, placement, plan, costs, &scratch->err) : NULL;
+    return plan ? footprint_collect(scratch->arena, plan, costs) : NULL;
 }
 
 /* On devices a, b, c without any memory stated. */
@@ -370,33 +370,43 @@ static void every_hole_and_overlap_is_found_with_its_place(void **state)
           "first in line 2" },
         { PARTS "g,0,0,a,gpt2-4l,0-3,layer,\ng,0,0,a,gpt2-4l,,embed,\n"
                 "g,0,0,b,gpt2-4l,,lm_head,0/3\ng,0,0,c,gpt2-4l,,lm_head,2/3\n",
-          "p.csv:4:8: parts is '0/3': block lm_head of model 'gpt2-4l' is placed nowhere from 1/3 "
-          "to 2/3 in this replica of 'g'" },
+          "p.csv:2:2: replica is '0': block lm_head: part 1/3 of model 'gpt2-4l' is placed nowhere "
+          "in this replica of 'g'" },
         { PARTS "g,0,0,a,gpt2-4l,,embed,\ng,0,0,a,gpt2-4l,,lm_head,\n"
                 "g,0,0,a,gpt2-4l,0-3,proj,\ng,0,0,a,gpt2-4l,0-3,ffn,\n"
                 "g,0,0,b,gpt2-4l,0-3,attn,0-5/12\ng,0,0,c,gpt2-4l,0-3,attn,5-11/12\n",
-          "p.csv:7:8: parts is '5-11/12': layer 0, block attn is placed twice in replica 0 of 'g', "
-          "first in line 6" },
+          "p.csv:7:8: parts is '5-11/12': layer 0, block attn: parts 5-11/12 of this row and parts "
+          "0-5/12 of line 6 overlap in replica 0 of 'g'" },
         { PARTS "g,0,0,a,gpt2-4l,,embed,\ng,0,0,a,gpt2-4l,,lm_head,\n"
                 "g,0,0,a,gpt2-4l,0-3,proj,\ng,0,0,a,gpt2-4l,0-3,ffn,\n"
                 "g,0,0,b,gpt2-4l,0-3,attn,0-4/12\ng,0,0,c,gpt2-4l,0-2,attn,5-11/12\n"
                 "g,0,0,c,gpt2-4l,3,attn,3/4\n",
-          "p.csv:6:8: parts is '0-4/12': layer 3, block attn of model 'gpt2-4l' is placed nowhere "
-          "from 5/12 to 3/4 in this replica of 'g'" },
+          "p.csv:2:2: replica is '0': layer 3, block attn: parts 5-8/12 of model 'gpt2-4l' are "
+          "placed nowhere in this replica of 'g'" },
         { PARTS "g,0,0,a,gpt2-4l,0-3,attn,0/2\ng,0,0,a,gpt2-4l,0-3,layer,1/2\n",
           "p.csv:2:2: replica is '0': block embed of model 'gpt2-4l' is placed nowhere in this "
           "replica of 'g'" },
         { PARTS "t,0,0,a,tinyllama-1.1b,0-21,attn,0/8\n",
-          "p.csv:2:8: parts is '0/8': block attn of model 'tinyllama-1.1b' (32 heads, 4 KV heads, "
-          "ffn_hidden 5632) does not divide into 8 parts" },
+          "p.csv:2:8: parts is '0/8': the 4 KV heads of model 'tinyllama-1.1b' do not divide into "
+          "8 "
+          "parts" },
         { PARTS "g,0,0,a,gpt2-4l,,all,0/2\n",
-          "p.csv:2:8: parts is '0/2': block embed of model 'gpt2-4l' (12 heads, 12 KV heads, "
-          "ffn_hidden 3072) does not divide into 2 parts" },
+          "p.csv:2:8: parts is '0/2': block embed of model 'gpt2-4l' is not divided" },
         { PARTS "g,0,0,a,gpt2-4l,0-4,layer,\n",
           "p.csv:2:6: layers is '0-4': model 'gpt2-4l' has layers 0 to 3" },
         { HEAD "model,phase\ng,0,0,a,gpt2-4l,prefill\n",
-          "p.csv:2:2: replica is '0': block embed of model 'gpt2-4l' is placed nowhere in this "
-          "replica of 'g'" },
+          "p.csv:2:2: replica is '0': this replica of 'g' has no stage at all, phase decode" },
+        { HEAD "model,layers,block,phase\ng,0,0,a,gpt2-4l,,embed,\ng,0,0,a,gpt2-4l,0-3,layer,\n"
+               "g,0,0,a,gpt2-4l,,lm_head,decode\n",
+          "p.csv:2:2: replica is '0': block lm_head of model 'gpt2-4l' is placed nowhere in this "
+          "replica of 'g', phase prefill" },
+        { HEAD "model,layers,block,phase\ng,0,0,a,gpt2-4l,,all,\ng,0,0,a,gpt2-4l,3,attn,decode\n",
+          "p.csv:3:6: layers is '3': layer 3, block attn is placed twice in replica 0 of 'g', "
+          "phase "
+          "decode, first in line 2" },
+        { HEAD "model,layers,block,copy\ng,0,0,a,gpt2-4l,,all,\ng,0,0,b,gpt2-4l,0-3,layer,2\n",
+          "p.csv:3:2: replica is '0': block embed of model 'gpt2-4l' is placed nowhere in this "
+          "replica of 'g', copy 2" },
     };
     struct scratch *scratch = *state;
     const struct cluster *cluster = cluster_of(scratch, "device,type\na,t\nb,t\nc,t\n");

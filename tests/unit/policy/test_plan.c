@@ -66,7 +66,7 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
     static const struct {
         const char *column, *value, *why;
     } cases[] = {
-        { "phase", "decode", "this version runs prefill and decode in the same place" },
+        { "phase", "decode", "this can be simulated, not run: expected both" },
         { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
         { "wire_bits", "8", "this can be simulated, not run: expected 32" },
     };

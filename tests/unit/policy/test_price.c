@@ -35,9 +35,9 @@ static const struct model small = {
     (1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN |             \
      1u << BLOCK_CONN)
 static const struct plan_slice whole[] = {
-    { 1u << BLOCK_EMBED, -1, -1, 0, 0, 0, 1, 0, 0, false },
-    { LAYER_BLOCKS, 0, 3, 0, 0, 0, 1, 2, 2, false },
-    { 1u << BLOCK_LM_HEAD, -1, -1, 0, 0, 0, 1, 0, 0, false },
+    { 1u << BLOCK_EMBED, -1, -1, 0, 0, 0, 1, 0, 0, false, false },
+    { LAYER_BLOCKS, 0, 3, 0, 0, 0, 1, 2, 2, false, false },
+    { 1u << BLOCK_LM_HEAD, -1, -1, 0, 0, 0, 1, 0, 0, false, false },
 };
 static const struct plan_stage whole_stage = { .id = 0, .slice_count = 3, .slices = whole };
 
@@ -177,12 +177,14 @@ static void a_step_is_the_sum_of_its_operators_times_layers(void **state)
 
 static void stages_of_a_pipeline_cost_together_what_the_model_costs(void **state)
 {
-    static const struct plan_slice first[] = { { 1u << BLOCK_EMBED, -1, -1, 0, 0, 0, 1, 0, 0,
-                                                 false },
-                                               { LAYER_BLOCKS, 0, 0, 0, 0, 0, 1, 2, 2, false } };
-    static const struct plan_slice last[] = { { LAYER_BLOCKS, 1, 3, 1, 0, 0, 1, 2, 2, false },
-                                              { 1u << BLOCK_LM_HEAD, -1, -1, 1, 0, 0, 1, 0, 0,
-                                                false } };
+    static const struct plan_slice first[] = {
+        { 1u << BLOCK_EMBED, -1, -1, 0, 0, 0, 1, 0, 0, false, false },
+        { LAYER_BLOCKS, 0, 0, 0, 0, 0, 1, 2, 2, false, false }
+    };
+    static const struct plan_slice last[] = {
+        { LAYER_BLOCKS, 1, 3, 1, 0, 0, 1, 2, 2, false, false },
+        { 1u << BLOCK_LM_HEAD, -1, -1, 1, 0, 0, 1, 0, 0, false, false }
+    };
     static const struct plan_stage stages[] = { { .id = 1, .slice_count = 2, .slices = first },
                                                 { .id = 2, .slice_count = 2, .slices = last } };
     struct scratch *scratch = *state;
@@ -371,7 +373,7 @@ static void an_operator_that_nobody_measured_is_an_error_each_time(void **state)
 static void a_sum_that_leaves_the_range_of_time_is_an_error(void **state)
 {
     static const struct plan_slice endless[] = { { LAYER_BLOCKS, 0, INT32_MAX - 1, 0, 0, 0, 1, 2, 2,
-                                                   false } };
+                                                   false, false } };
     static const struct plan_stage stage = { .id = 3, .slice_count = 1, .slices = endless };
     struct scratch *scratch = *state;
     struct price *price = price_create(scratch->arena);
