@@ -168,6 +168,63 @@ void kernel_decode(enum kernel_dtype dtype, const void *w, float *y, int64_t fir
     }
 }
 
+/* ---- parts ---- */
+
+bool kernel_can_cut(enum kernel_dtype dtype, int first, int count)
+{
+    return dtype != KERNEL_Q8_0 || (first % VECTOR_Q8_BLOCK == 0 && count % VECTOR_Q8_BLOCK == 0);
+}
+
+/* Of a row of k columns count from `first` on: values or quants, and the scales of their blocks,
+ * which stand behind all quants of a row. */
+struct columns {
+    size_t at, bytes;              /* of a row */
+    size_t scales_at, scale_bytes; /* q8_0 alone */
+};
+
+static struct columns columns_of(enum kernel_dtype dtype, int k, int first, int count)
+{
+    size_t value_bytes = dtype == KERNEL_F32 ? 4 : dtype == KERNEL_BF16 ? 2 : 1;
+    struct columns columns = { value_bytes * (size_t)first, value_bytes * (size_t)count, 0, 0 };
+
+    if (dtype == KERNEL_Q8_0) {
+        columns.scales_at = (size_t)VECTOR_Q8_BLOCKS(k) * VECTOR_Q8_BLOCK +
+                            sizeof(uint16_t) * (size_t)(first / VECTOR_Q8_BLOCK);
+        columns.scale_bytes = sizeof(uint16_t) * (size_t)(count / VECTOR_Q8_BLOCK);
+    }
+    return columns;
+}
+
+static void columns_copy(enum kernel_dtype dtype, const void *w, int k, int first, void *out,
+                         int out_k, int out_first, int n, int count)
+{
+    struct columns from = columns_of(dtype, k, first, count);
+    struct columns to = columns_of(dtype, out_k, out_first, count);
+    int64_t row_bytes = kernel_weight_bytes(dtype, 1, k);
+    int64_t out_bytes = kernel_weight_bytes(dtype, 1, out_k);
+
+    assert(kernel_can_cut(dtype, first, count) && kernel_can_cut(dtype, out_first, count));
+    for (int i = 0; i < n; i++) {
+        const unsigned char *row = (const unsigned char *)w + i * row_bytes;
+        unsigned char *out_row = (unsigned char *)out + i * out_bytes;
+
+        memcpy(out_row + to.at, row + from.at, from.bytes);
+        memcpy(out_row + to.scales_at, row + from.scales_at, from.scale_bytes);
+    }
+}
+
+void kernel_cut_columns(enum kernel_dtype dtype, const void *w, int n, int k, int first, int count,
+                        void *out)
+{
+    columns_copy(dtype, w, k, first, out, count, 0, n, count);
+}
+
+void kernel_join_columns(enum kernel_dtype dtype, const void *w, int n, int count, int first, int k,
+                         void *out)
+{
+    columns_copy(dtype, w, count, 0, out, k, first, n, count);
+}
+
 /* ---- made-up values ---- */
 
 /* A hash of the index: no carried state, so that it vectorises. Every half lies in

@@ -22,19 +22,6 @@ struct forward {
     void *packed;  /* scratch of typed products */
 };
 
-/* The sections of a layer's `small`, each as long as its longest. */
-enum small_section {
-    SMALL_NORM1_GAIN,
-    SMALL_NORM1_SHIFT,
-    SMALL_QKV_BIAS,
-    SMALL_OPROJ_BIAS,
-    SMALL_NORM2_GAIN,
-    SMALL_NORM2_SHIFT,
-    SMALL_UP_BIAS,
-    SMALL_DOWN_BIAS,
-    SMALL_COUNT
-};
-
 static int qkv_rows(const struct forward_shape *shape)
 {
     return (shape->heads + 2 * shape->kv_heads) * shape->head_dim;
@@ -97,7 +84,7 @@ int64_t forward_lm_head_bytes(const struct forward_shape *shape)
 
 int64_t forward_small_floats(const struct forward_shape *shape)
 {
-    return (int64_t)SMALL_COUNT * small_stride(shape);
+    return (int64_t)FORWARD_SECTION_COUNT * small_stride(shape);
 }
 
 int64_t forward_kv_floats(const struct forward_shape *shape, int capacity)
@@ -166,15 +153,26 @@ struct forward *forward_create(struct arena *arena, const struct forward_shape *
     return forward;
 }
 
-static int row_count(const struct forward_step *step)
+int forward_rows(const struct forward_step *step)
 {
-    return step->batch * step->tokens;
+    return step->counts ? step->tokens : step->batch * step->tokens;
+}
+
+static int count_of(const struct forward_step *step, int b)
+{
+    return step->counts ? step->counts[b] : step->tokens;
+}
+
+struct forward_part forward_whole(const struct forward_shape *shape)
+{
+    return (struct forward_part){ shape->heads, shape->kv_heads, shape->heads * shape->head_dim,
+                                  shape->ffn_hidden };
 }
 
 static void check_step(const struct forward *forward, const struct forward_step *step)
 {
     assert(step->batch >= 1 && step->batch <= forward->limits.batch && step->tokens >= 1);
-    assert(row_count(step) <= forward->limits.rows);
+    assert(forward_rows(step) <= forward->limits.rows);
     (void)forward;
     (void)step;
 }
@@ -194,13 +192,13 @@ static void mark(struct forward_stamp stamp, enum op op)
 
 /* Models with RMSNorm have no biases, those with LayerNorm have them everywhere. */
 static const float *section(const struct forward *forward, const float *small,
-                            enum small_section which)
+                            enum forward_section which)
 {
     return small + (int64_t)which * small_stride(&forward->shape);
 }
 
 static const float *bias(const struct forward *forward, const float *small,
-                         enum small_section which)
+                         enum forward_section which)
 {
     return forward->shape.is_rms ? NULL : section(forward, small, which);
 }
@@ -218,125 +216,187 @@ void forward_embed(struct forward *forward, const struct forward_ends *ends, con
                    const float *patches, float *x, const struct forward_step *step,
                    struct forward_stamp stamp)
 {
-    int hidden = forward->shape.hidden, m = row_count(step);
+    int hidden = forward->shape.hidden, m = forward_rows(step);
 
     check_step(forward, step);
     if (forward->shape.is_patches)
         linear(forward, patches, ends->embed, NULL, x, m, hidden, PATCH_VALUES);
     else
         kernel_embed_typed(forward->shape.dtype, tokens, ends->embed, x, m, hidden);
-    for (int b = 0; b < step->batch && ends->positions; b++)
-        kernel_add(ends->positions + (int64_t)step->past[b] * hidden,
-                   x + (int64_t)b * step->tokens * hidden, (int64_t)step->tokens * hidden);
+    for (int b = 0; b < step->batch && ends->positions; b++) {
+        kernel_add(ends->positions + (int64_t)step->past[b] * hidden, x,
+                   (int64_t)count_of(step, b) * hidden);
+        x += (int64_t)count_of(step, b) * hidden;
+    }
     mark(stamp, OP_EMBED);
 }
 
 /* What each sequence makes of its own keys and values. */
-static void attend_all(struct forward *forward, const struct forward_kv *kv,
-                       const struct forward_step *step)
+static void attend_all(struct forward *forward, const struct forward_part *part,
+                       const struct forward_kv *kv, float *context, const struct forward_step *step)
 {
     const struct forward_shape *s = &forward->shape;
-    int64_t in = (int64_t)step->tokens * qkv_rows(s);
-    int64_t out = (int64_t)step->tokens * s->heads * s->head_dim;
+    const float *qkv = forward->qkv;
 
-    for (int b = 0; b < step->batch; b++)
-        kernel_attention(forward->qkv + b * in, kv[b].k, kv[b].v, forward->context + b * out,
-                         forward->scores, step->tokens, s->heads, s->kv_heads, s->head_dim,
-                         step->past[b], kv[b].capacity, s->is_causal);
+    for (int b = 0; b < step->batch; b++) {
+        int64_t rows = count_of(step, b);
+
+        kernel_attention(qkv, kv[b].k, kv[b].v, context, forward->scores, (int)rows, part->heads,
+                         part->kv_heads, s->head_dim, step->past[b], kv[b].capacity, s->is_causal);
+        qkv += rows * (part->heads + 2 * part->kv_heads) * s->head_dim;
+        context += rows * part->heads * s->head_dim;
+    }
 }
 
 /* Keys and values of the new tokens into the caches, and what each sequence makes of its own. */
-static void mix(struct forward *forward, const struct forward_kv *kv,
-                const struct forward_step *step, struct forward_stamp stamp)
+static void mix(struct forward *forward, const struct forward_part *part,
+                const struct forward_kv *kv, float *context, const struct forward_step *step,
+                struct forward_stamp stamp)
 {
     const struct forward_shape *s = &forward->shape;
-    int64_t in = (int64_t)step->tokens * qkv_rows(s);
+    int64_t width = (int64_t)(part->heads + 2 * part->kv_heads) * s->head_dim;
+    float *qkv = forward->qkv;
 
-    for (int b = 0; b < step->batch && s->is_rope; b++)
-        kernel_rope(forward->qkv + b * in, forward->angles, step->tokens, s->heads, s->kv_heads,
+    for (int b = 0; b < step->batch && s->is_rope; b++) {
+        kernel_rope(qkv, forward->angles, count_of(step, b), part->heads, part->kv_heads,
                     s->head_dim, step->past[b]);
+        qkv += count_of(step, b) * width;
+    }
     if (s->is_rope)
         mark(stamp, OP_ROPE);
-    for (int b = 0; b < step->batch; b++)
-        kernel_kvappend(forward->qkv + b * in, kv[b].k, kv[b].v, step->tokens, s->heads,
-                        s->kv_heads, s->head_dim, step->past[b], kv[b].capacity);
+    qkv = forward->qkv;
+    for (int b = 0; b < step->batch; b++) {
+        kernel_kvappend(qkv, kv[b].k, kv[b].v, count_of(step, b), part->heads, part->kv_heads,
+                        s->head_dim, step->past[b], kv[b].capacity);
+        qkv += count_of(step, b) * width;
+    }
     mark(stamp, OP_KVAPPEND);
-    attend_all(forward, kv, step);
+    attend_all(forward, part, kv, context, step);
     mark(stamp, OP_ATTN);
 }
 
-static void attend(struct forward *forward, const struct forward_layer *layer,
-                   const struct forward_kv *kv, float *x, const struct forward_step *step,
-                   struct forward_stamp stamp)
+void forward_norm(const struct forward *forward, const struct forward_layer *layer, int number,
+                  const float *x, float *y, int m)
 {
-    const struct forward_shape *s = &forward->shape;
     const float *small = layer->small;
-    int m = row_count(step);
 
-    norm(forward, section(forward, small, SMALL_NORM1_GAIN),
-         section(forward, small, SMALL_NORM1_SHIFT), x, forward->rows, m);
-    mark(stamp, OP_NORM);
-    linear(forward, forward->rows, layer->qkv, bias(forward, small, SMALL_QKV_BIAS), forward->qkv,
-           m, qkv_rows(s), s->hidden);
-    mark(stamp, OP_QKV);
-    mix(forward, kv, step, stamp);
-    linear(forward, forward->context, layer->oproj, bias(forward, small, SMALL_OPROJ_BIAS),
-           forward->rows, m, s->hidden, s->heads * s->head_dim);
-    mark(stamp, OP_OPROJ);
-    kernel_add(forward->rows, x, (int64_t)m * s->hidden);
-    mark(stamp, OP_ADD);
+    if (number == 1)
+        norm(forward, section(forward, small, FORWARD_NORM1_GAIN),
+             section(forward, small, FORWARD_NORM1_SHIFT), x, y, m);
+    else
+        norm(forward, section(forward, small, FORWARD_NORM2_GAIN),
+             section(forward, small, FORWARD_NORM2_SHIFT), x, y, m);
 }
 
-static void feed(struct forward *forward, const struct forward_layer *layer, float *x, int m,
-                 struct forward_stamp stamp)
+void forward_attention(struct forward *forward, const struct forward_part *part,
+                       const struct forward_layer *layer, const struct forward_kv *kv,
+                       const float *in, float *context, const struct forward_step *step,
+                       struct forward_stamp stamp)
 {
     const struct forward_shape *s = &forward->shape;
-    const float *small = layer->small, *active = forward->wide;
 
-    norm(forward, section(forward, small, SMALL_NORM2_GAIN),
-         section(forward, small, SMALL_NORM2_SHIFT), x, forward->rows, m);
-    mark(stamp, OP_NORM);
-    linear(forward, forward->rows, layer->ffn_up, bias(forward, small, SMALL_UP_BIAS),
-           forward->wide, m, up_rows(s), s->hidden);
-    mark(stamp, OP_FFN_UP);
-    if (s->is_swiglu) {
-        kernel_swiglu(forward->wide, forward->gated, m, s->ffn_hidden);
-        active = forward->gated;
-    } else {
-        kernel_gelu(forward->wide, (int64_t)m * s->ffn_hidden);
+    check_step(forward, step);
+    for (int b = 0; b < step->batch; b++) {
+        assert(step->past[b] >= 0 && step->past[b] + count_of(step, b) <= kv[b].capacity);
+        assert(step->past[b] + count_of(step, b) <= forward->limits.context);
     }
+    linear(forward, in, layer->qkv, bias(forward, layer->small, FORWARD_QKV_BIAS), forward->qkv,
+           forward_rows(step), (part->heads + 2 * part->kv_heads) * s->head_dim, s->hidden);
+    mark(stamp, OP_QKV);
+    mix(forward, part, kv, context, step, stamp);
+}
+
+void forward_projection(struct forward *forward, const struct forward_part *part,
+                        const struct forward_layer *layer, const float *context, float *terms,
+                        int m, bool has_bias)
+{
+    linear(forward, context, layer->oproj,
+           has_bias ? bias(forward, layer->small, FORWARD_OPROJ_BIAS) : NULL, terms, m,
+           forward->shape.hidden, part->width);
+}
+
+void forward_ffn_up(struct forward *forward, const struct forward_part *part,
+                    const struct forward_layer *layer, const float *in, float *active, int m,
+                    struct forward_stamp stamp)
+{
+    const struct forward_shape *s = &forward->shape;
+    float *wide = s->is_swiglu ? forward->wide : active;
+
+    linear(forward, in, layer->ffn_up, bias(forward, layer->small, FORWARD_UP_BIAS), wide, m,
+           s->is_swiglu ? 2 * part->columns : part->columns, s->hidden);
+    mark(stamp, OP_FFN_UP);
+    if (s->is_swiglu)
+        kernel_swiglu(wide, active, m, part->columns);
+    else
+        kernel_gelu(wide, (int64_t)m * part->columns);
     mark(stamp, OP_ACT);
-    linear(forward, active, layer->ffn_down, bias(forward, small, SMALL_DOWN_BIAS), forward->rows,
-           m, s->hidden, s->ffn_hidden);
-    mark(stamp, OP_FFN_DOWN);
-    kernel_add(forward->rows, x, (int64_t)m * s->hidden);
+}
+
+void forward_ffn_down(struct forward *forward, const struct forward_part *part,
+                      const struct forward_layer *layer, const float *active, float *terms, int m,
+                      bool has_bias)
+{
+    linear(forward, active, layer->ffn_down,
+           has_bias ? bias(forward, layer->small, FORWARD_DOWN_BIAS) : NULL, terms, m,
+           forward->shape.hidden, part->columns);
+}
+
+/* The norm of a half of a layer: before it, or, of an encoder, behind its addition. */
+static const float *norm_before(struct forward *forward, const struct forward_layer *layer,
+                                int number, const float *x, int m, struct forward_stamp stamp)
+{
+    if (forward->shape.is_pooler)
+        return x;
+    forward_norm(forward, layer, number, x, forward->rows, m);
+    mark(stamp, OP_NORM);
+    return forward->rows;
+}
+
+static void add_and_norm(struct forward *forward, const struct forward_layer *layer, int number,
+                         float *x, int m, struct forward_stamp stamp)
+{
+    kernel_add(forward->rows, x, (int64_t)m * forward->shape.hidden);
     mark(stamp, OP_ADD);
+    if (!forward->shape.is_pooler)
+        return;
+    forward_norm(forward, layer, number, x, x, m);
+    mark(stamp, OP_NORM);
 }
 
 void forward_layer(struct forward *forward, const struct forward_layer *layer,
                    const struct forward_kv *kv, float *x, const struct forward_step *step,
                    struct forward_stamp stamp)
 {
-    check_step(forward, step);
-    for (int b = 0; b < step->batch; b++) {
-        assert(step->past[b] >= 0 && step->past[b] + step->tokens <= kv[b].capacity);
-        assert(step->past[b] + step->tokens <= forward->limits.context);
-    }
-    attend(forward, layer, kv, x, step, stamp);
-    feed(forward, layer, x, row_count(step), stamp);
+    const struct forward_part whole = forward_whole(&forward->shape);
+    float *active = forward->shape.is_swiglu ? forward->gated : forward->wide;
+    int m = forward_rows(step);
+    const float *in = norm_before(forward, layer, 1, x, m, stamp);
+
+    forward_attention(forward, &whole, layer, kv, in, forward->context, step, stamp);
+    forward_projection(forward, &whole, layer, forward->context, forward->rows, m, true);
+    mark(stamp, OP_OPROJ);
+    add_and_norm(forward, layer, 1, x, m, stamp);
+    in = norm_before(forward, layer, 2, x, m, stamp);
+    forward_ffn_up(forward, &whole, layer, in, active, m, stamp);
+    forward_ffn_down(forward, &whole, layer, active, forward->rows, m, true);
+    mark(stamp, OP_FFN_DOWN);
+    add_and_norm(forward, layer, 2, x, m, stamp);
 }
 
 void forward_lm_head(struct forward *forward, const struct forward_ends *ends, const float *x,
                      const struct forward_step *step, int32_t *best, struct forward_stamp stamp)
 {
     const struct forward_shape *s = &forward->shape;
-    int row = s->is_pooler ? 0 : step->tokens - 1, words = lm_head_rows(s);
+    int words = lm_head_rows(s);
 
     check_step(forward, step);
-    for (int b = 0; b < step->batch; b++)
-        norm(forward, ends->small, ends->small + s->hidden,
-             x + ((int64_t)b * step->tokens + row) * s->hidden,
+    for (int b = 0; b < step->batch; b++) {
+        int row = s->is_pooler ? 0 : count_of(step, b) - 1;
+
+        norm(forward, ends->small, ends->small + s->hidden, x + (int64_t)row * s->hidden,
              forward->last + (int64_t)b * s->hidden, 1);
+        x += (int64_t)count_of(step, b) * s->hidden;
+    }
     mark(stamp, OP_FNORM);
     linear(forward, forward->last, ends->lm_head, NULL, forward->logits, step->batch, words,
            s->hidden);
@@ -345,18 +405,31 @@ void forward_lm_head(struct forward *forward, const struct forward_ends *ends, c
     mark(stamp, OP_LMHEAD);
 }
 
+void forward_lm_head_part(struct forward *forward, const struct forward_ends *ends, const float *x,
+                          int rows, int32_t *best, float *value)
+{
+    int hidden = forward->shape.hidden;
+
+    assert(rows >= 1 && rows <= lm_head_rows(&forward->shape));
+    norm(forward, ends->small, ends->small + hidden, x, forward->last, 1);
+    linear(forward, forward->last, ends->lm_head, NULL, forward->logits, 1, rows, hidden);
+    *best = kernel_argmax(forward->logits, rows);
+    *value = forward->logits[*best];
+}
+
 void forward_op(struct forward *forward, const struct forward_layer *layer,
                 const struct forward_kv *kv, const struct forward_ends *ends, float *x,
                 const struct forward_step *step, enum op op)
 {
     const struct forward_shape *s = &forward->shape;
-    int m = row_count(step), width = s->heads * s->head_dim;
+    const struct forward_part whole = forward_whole(s);
+    int m = forward_rows(step), width = s->heads * s->head_dim;
 
     check_step(forward, step);
     if (op == OP_QKV)
         linear(forward, x, layer->qkv, NULL, forward->qkv, m, qkv_rows(s), s->hidden);
     else if (op == OP_ATTN)
-        attend_all(forward, kv, step);
+        attend_all(forward, &whole, kv, forward->context, step);
     else if (op == OP_OPROJ)
         linear(forward, forward->context, layer->oproj, NULL, forward->rows, m, s->hidden, width);
     else if (op == OP_FFN_UP)

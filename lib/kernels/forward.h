@@ -15,12 +15,26 @@
 struct forward_shape {
     int hidden, heads, kv_heads, head_dim, ffn_hidden, vocab;
     bool is_swiglu, is_rms, is_rope, is_causal;
-    bool is_pooler;          /* encoder: lm_head is hidden x hidden on the first token */
+    /* encoder: lm_head is hidden x hidden on the first token, and norms stand behind the additions
+     * of a layer (BERT); all else has them before attention and FFN */
+    bool is_pooler;
     bool is_patches;         /* vision: embed is a projection of 768 values a patch */
     int max_context;         /* rows of the position table, when positions are learned */
     enum kernel_dtype dtype; /* of all matrices; biases, gains, positions and caches are f32 */
 };
 
+/* The sections of a layer's `small`, each as long as its longest. */
+enum forward_section {
+    FORWARD_NORM1_GAIN,
+    FORWARD_NORM1_SHIFT,
+    FORWARD_QKV_BIAS,
+    FORWARD_OPROJ_BIAS,
+    FORWARD_NORM2_GAIN,
+    FORWARD_NORM2_SHIFT,
+    FORWARD_UP_BIAS,
+    FORWARD_DOWN_BIAS,
+    FORWARD_SECTION_COUNT
+};
 struct forward_layer { /* weights of one layer; biases and gains are small and share one array */
     const void *qkv, *oproj, *ffn_up, *ffn_down;
     const float *small; /* at least 8 * max(qkv rows, ffn_up rows, hidden) floats */
@@ -46,10 +60,12 @@ struct forward_stamp {
 
 /* Several sequences at once: rows of one sequence are adjacent, those of the next follow. */
 struct forward_step {
-    int batch;       /* sequences */
-    int tokens;      /* new ones, of each */
-    const int *past; /* [batch]: tokens in the cache of each */
+    int batch;         /* sequences */
+    int tokens;        /* new ones, of each; with counts of all together */
+    const int *past;   /* [batch]: tokens in the cache of each */
+    const int *counts; /* [batch]: new ones of each, >= 1; NULL: as many of each */
 };
+int forward_rows(const struct forward_step *step); /* of all sequences */
 
 struct forward_limits { /* of the steps that a forward will be asked for */
     int rows;           /* new tokens of all sequences */
@@ -89,6 +105,40 @@ void forward_layer(struct forward *forward, const struct forward_layer *layer,
  * arg max of each into best[batch]. */
 void forward_lm_head(struct forward *forward, const struct forward_ends *ends, const float *x,
                      const struct forward_step *step, int32_t *best, struct forward_stamp stamp);
+
+/* ---- a part of a layer, as a device of several has it ----
+ *
+ * Some of the KV heads with their query heads, some of the heads of the projection, some columns of
+ * the FFN. Matrices and the biases in `small` are those of the part, in the layout of a whole
+ * layer; gains and shifts are whole. forward_layer is these in turn, with everything. */
+struct forward_part {
+    int heads, kv_heads; /* of attention */
+    int width;           /* of the projection: its heads x head_dim */
+    int columns;         /* of the FFN */
+};
+struct forward_part forward_whole(const struct forward_shape *shape);
+/* number: 1 or 2. y may be x. */
+void forward_norm(const struct forward *forward, const struct forward_layer *layer, int number,
+                  const float *x, float *y, int m);
+/* context[rows][heads head_dim], of the part. */
+void forward_attention(struct forward *forward, const struct forward_part *part,
+                       const struct forward_layer *layer, const struct forward_kv *kv,
+                       const float *in, float *context, const struct forward_step *step,
+                       struct forward_stamp stamp);
+/* terms[m][hidden]: what the part adds to x. has_bias: one of all parts adds it. */
+void forward_projection(struct forward *forward, const struct forward_part *part,
+                        const struct forward_layer *layer, const float *context, float *terms,
+                        int m, bool has_bias);
+/* active[m][columns] */
+void forward_ffn_up(struct forward *forward, const struct forward_part *part,
+                    const struct forward_layer *layer, const float *in, float *active, int m,
+                    struct forward_stamp stamp);
+void forward_ffn_down(struct forward *forward, const struct forward_part *part,
+                      const struct forward_layer *layer, const float *active, float *terms, int m,
+                      bool has_bias);
+/* Of so many rows of the output matrix: the first of the largest, and its value. x: one row. */
+void forward_lm_head_part(struct forward *forward, const struct forward_ends *ends, const float *x,
+                          int rows, int32_t *best, float *value);
 
 /* One product or the attention of a step alone, on whatever the scratch holds; other operators do
  * nothing. */

@@ -27,6 +27,14 @@ int64_t kernel_weight_bytes(enum kernel_dtype dtype, int n, int k); /* of w[n][k
 void kernel_convert(enum kernel_dtype dtype, const float *w, void *out, int n, int k);
 /* Rows first .. first + n - 1 to f32 y[n][k]. */
 void kernel_decode(enum kernel_dtype dtype, const void *w, float *y, int64_t first, int n, int k);
+/* Columns first .. first + count - 1 of w[n][k] as out[n][count], to the bit. Of q8_0 whole blocks:
+ * kernel_can_cut. */
+void kernel_cut_columns(enum kernel_dtype dtype, const void *w, int n, int k, int first, int count,
+                        void *out);
+/* The other way round: w[n][count] as columns first .. of out[n][k]. */
+void kernel_join_columns(enum kernel_dtype dtype, const void *w, int n, int count, int first, int k,
+                         void *out);
+bool kernel_can_cut(enum kernel_dtype dtype, int first, int count);
 /* Fills memory with small seeded values, fast; whatever matrix of the type, and whatever f32 array,
  * is laid over it later is finite and has no denormals. */
 void kernel_fill(enum kernel_dtype dtype, void *w, int64_t bytes, uint64_t seed);

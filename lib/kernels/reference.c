@@ -4,6 +4,7 @@
 #include "lib/kernels/forward.h"
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 void reference_linear(const float *x, const float *w, const float *bias, float *y, int m, int n,
                       int k)
@@ -174,7 +175,10 @@ static void attention_half(struct arena *arena, const struct forward_shape *s,
     const float *qkv_bias = s->is_rms ? NULL : small_part(s, layer->small, 2);
     const float *oproj_bias = s->is_rms ? NULL : small_part(s, layer->small, 3);
 
-    any_norm(s, small_part(s, layer->small, 0), small_part(s, layer->small, 1), x, normed, m);
+    if (s->is_pooler)
+        memcpy(normed, x, (size_t)m * (size_t)s->hidden * sizeof(float));
+    else
+        any_norm(s, small_part(s, layer->small, 0), small_part(s, layer->small, 1), x, normed, m);
     reference_linear(normed, layer->qkv, qkv_bias, qkv, m, qkv_width, s->hidden);
     if (s->is_rope)
         reference_rope(qkv, m, s->heads, s->kv_heads, s->head_dim, past);
@@ -185,6 +189,8 @@ static void attention_half(struct arena *arena, const struct forward_shape *s,
     reference_linear(context, layer->oproj, oproj_bias, added, m, s->hidden, width);
     for (int i = 0; i < m * s->hidden; i++)
         x[i] += added[i];
+    if (s->is_pooler)
+        any_norm(s, small_part(s, layer->small, 0), small_part(s, layer->small, 1), x, x, m);
 }
 
 static void ffn_half(struct arena *arena, const struct forward_shape *s,
@@ -196,7 +202,10 @@ static void ffn_half(struct arena *arena, const struct forward_shape *s,
     const float *up_bias = s->is_rms ? NULL : small_part(s, layer->small, 6);
     const float *down_bias = s->is_rms ? NULL : small_part(s, layer->small, 7);
 
-    any_norm(s, small_part(s, layer->small, 4), small_part(s, layer->small, 5), x, normed, m);
+    if (s->is_pooler)
+        memcpy(normed, x, (size_t)m * (size_t)s->hidden * sizeof(float));
+    else
+        any_norm(s, small_part(s, layer->small, 4), small_part(s, layer->small, 5), x, normed, m);
     reference_linear(normed, layer->ffn_up, up_bias, wide, m, up, s->hidden);
     if (s->is_swiglu) {
         reference_swiglu(wide, active, m, s->ffn_hidden);
@@ -207,6 +216,8 @@ static void ffn_half(struct arena *arena, const struct forward_shape *s,
     reference_linear(active, layer->ffn_down, down_bias, added, m, s->hidden, s->ffn_hidden);
     for (int i = 0; i < m * s->hidden; i++)
         x[i] += added[i];
+    if (s->is_pooler)
+        any_norm(s, small_part(s, layer->small, 4), small_part(s, layer->small, 5), x, x, m);
 }
 
 void reference_layer(struct arena *arena, const struct forward_shape *shape,

@@ -111,8 +111,9 @@ static void compute_block(struct pass_builder *b, enum model_block block,
     }
 }
 
+/* norm: of the layer, 1 or 2; next: of the layer behind it. */
 static void compute_conn(struct pass_builder *b, const struct pass_layout *where, int32_t norms,
-                         int32_t adds)
+                         int32_t adds, int32_t norm, bool next)
 {
     struct pass_step *step;
 
@@ -121,8 +122,12 @@ static void compute_conn(struct pass_builder *b, const struct pass_layout *where
     step = compute_begin(b, where);
     for (int32_t i = 0; i < step->count; i++)
         term_add(b, &b->pass->pieces[step->first + i],
-                 (struct pass_term){
-                     .model = b->model, .block = BLOCK_CONN, .norms = norms, .adds = adds });
+                 (struct pass_term){ .model = b->model,
+                                     .block = BLOCK_CONN,
+                                     .norms = norms,
+                                     .adds = adds,
+                                     .norm = norm,
+                                     .norm_layer = b->layer + next });
 }
 
 /* Of what crosses a border of the stage. */
@@ -188,12 +193,18 @@ static bool is_post_norm(const struct pass_builder *b)
 
 /* What lies on `from`, and the residual, are added up on `to`, and stay there. */
 static void residual_add(struct pass_builder *b, const struct pass_layout *from,
-                         const struct pass_layout *to, int32_t norms)
+                         const struct pass_layout *to, int32_t norms, int32_t norm, bool next)
 {
-    pass_convert_activation(b, from, to);
-    pass_convert_activation(b, &b->residual, to);
-    compute_conn(b, to, norms, 1);
+    pass_convert_activation(b, PASS_TERMS, from, to);
+    pass_convert_activation(b, PASS_RESIDUAL, &b->residual, to);
+    compute_conn(b, to, norms, 1, norm, next);
     b->residual = *to;
+}
+
+/* What attention and FFN work on: an encoder's norm is part of its hidden state. */
+static enum pass_content input_of(const struct pass_builder *b)
+{
+    return is_post_norm(b) ? PASS_RESIDUAL : PASS_INPUT;
 }
 
 /* The addition behind a layer, and the norm before the next one, whose attention stands on `next`.
@@ -207,22 +218,25 @@ static void layer_end(struct pass_builder *b, int32_t layer, const struct pass_l
     bool is_one_place = here.form == there.form && pass_same_set(&here, &there) &&
                         (here.form != PASS_FORM_SEQUENCE || pass_same_sequence(&here, &there));
 
-    residual_add(b, sums, &here, is_post_norm(b) || is_one_place);
+    residual_add(b, sums, &here, is_post_norm(b) || is_one_place, is_post_norm(b) ? 2 : 1,
+                 !is_post_norm(b));
     if (is_one_place)
         return;
-    pass_convert_activation(b, &here, &there);
-    compute_conn(b, &there, !is_post_norm(b), 0);
+    pass_convert_activation(b, PASS_RESIDUAL, &here, &there);
+    compute_conn(b, &there, !is_post_norm(b), 0, 1, true);
     b->residual = there;
 }
 
-static void stage_end(struct pass_builder *b, int32_t layer, const struct pass_layout *sums)
+/* norm: behind the last block here, of an encoder. */
+static void stage_end(struct pass_builder *b, int32_t layer, const struct pass_layout *sums,
+                      int32_t norm)
 {
     const struct pass_shares *head = &b->ends.blocks[BLOCK_LM_HEAD];
     struct pass_layout next =
         head->count > 0 ? pass_set(b, PASS_FORM_COPIES, head) : pass_one(b, 0);
     struct pass_layout here = conn_at(b, owners_of(b, layer), &next, sums);
 
-    residual_add(b, sums, &here, is_post_norm(b));
+    residual_add(b, sums, &here, is_post_norm(b), norm, false);
 }
 
 static bool has_block(const struct pass_owners *owners, enum model_block block)
@@ -250,7 +264,7 @@ static void attn_walk(struct pass_builder *b, const struct pass_owners *owners)
 {
     struct pass_layout attn = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_ATTN]);
 
-    pass_convert_activation(b, &b->residual, &attn);
+    pass_convert_activation(b, input_of(b), &b->residual, &attn);
     compute_block(b, BLOCK_ATTN, &owners->blocks[BLOCK_ATTN]);
     b->made = heads_of(b, owners);
 }
@@ -262,21 +276,22 @@ static void proj_walk(struct pass_builder *b, int32_t layer)
     struct pass_layout up = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_FFN_UP]);
     struct pass_layout rows = pass_units(&owners->blocks[BLOCK_PROJ], head_bytes(b)), conn;
 
+    b->content = PASS_HEADS;
     pass_convert(b, &b->made, &rows, 0, false);
     compute_block(b, BLOCK_PROJ, &owners->blocks[BLOCK_PROJ]);
     if (!has_block(owners, BLOCK_FFN_UP)) {
-        stage_end(b, layer, &proj);
+        stage_end(b, layer, &proj, 1);
         return;
     }
     conn = conn_at(b, owners, &up, &proj);
-    residual_add(b, &proj, &conn, 1);
+    residual_add(b, &proj, &conn, 1, is_post_norm(b) ? 1 : 2, false);
 }
 
 static void up_walk(struct pass_builder *b, const struct pass_owners *owners)
 {
     struct pass_layout up = pass_set(b, PASS_FORM_COPIES, &owners->blocks[BLOCK_FFN_UP]);
 
-    pass_convert_activation(b, &b->residual, &up);
+    pass_convert_activation(b, input_of(b), &b->residual, &up);
     compute_block(b, BLOCK_FFN_UP, &owners->blocks[BLOCK_FFN_UP]);
     b->made = pass_units(&owners->blocks[BLOCK_FFN_UP], PASS_VALUE_BYTES);
 }
@@ -287,12 +302,13 @@ static void down_walk(struct pass_builder *b, int32_t layer)
     struct pass_layout down = pass_set(b, PASS_FORM_SUMS, &owners->blocks[BLOCK_FFN_DOWN]);
     struct pass_layout columns = pass_units(&owners->blocks[BLOCK_FFN_DOWN], PASS_VALUE_BYTES);
 
+    b->content = PASS_COLUMNS;
     pass_convert(b, &b->made, &columns, 0, false);
     compute_block(b, BLOCK_FFN_DOWN, &owners->blocks[BLOCK_FFN_DOWN]);
     if (layer + 1 < b->layer_count)
         layer_end(b, layer, &down);
     else
-        stage_end(b, layer, &down);
+        stage_end(b, layer, &down, 2);
 }
 
 /* A stage may begin and end inside a layer. */
@@ -359,6 +375,7 @@ static void stage_begin(struct pass_builder *b)
     if (b->stage->has_embed) {
         struct pass_layout embed = pass_set(b, PASS_FORM_COPIES, &b->ends.blocks[BLOCK_EMBED]);
 
+        b->content = PASS_TOKENS;
         pass_convert(b, &in, &embed, TOKEN_BYTES, false);
         compute_block(b, BLOCK_EMBED, &b->ends.blocks[BLOCK_EMBED]);
         b->residual = embed;
@@ -366,8 +383,9 @@ static void stage_begin(struct pass_builder *b)
     if (b->layer_count > 0 && !is_inside(b)) {
         b->layer = b->first_layer;
         first = first_conn(b, 0);
-        pass_convert_activation(b, &b->residual, &first);
-        compute_conn(b, &first, !is_post_norm(b), 0);
+        pass_convert_activation(b, PASS_RESIDUAL, &b->residual, &first);
+        compute_conn(b, &first, !is_post_norm(b), 0, has_block(owners_of(b, 0), BLOCK_ATTN) ? 1 : 2,
+                     false);
         b->residual = first;
     }
     segment_end(b, 1);
@@ -402,7 +420,7 @@ static void layers_walk(struct pass_builder *b)
 static struct pass_layout last_row(struct pass_builder *b)
 {
     const struct pass_layout *residual = &b->residual;
-    int32_t place = b->model->kind == MODEL_DECODER ? residual->count - 1 : 0;
+    int32_t place = b->model->kind == MODEL_ENCODER ? 0 : residual->count - 1;
 
     return residual->form == PASS_FORM_SEQUENCE ? pass_one(b, residual->places[place].position)
                                                 : *residual;
@@ -416,9 +434,11 @@ static void border_cross(struct pass_builder *b, const struct pass_layout *out)
         int64_t count = bytes / b->made.unit_bytes;
         struct pass_layout all = units_at_border(b, count, b->made.unit_bytes);
 
+        b->content =
+            has_block(owners_of(b, b->layer_count - 1), BLOCK_FFN_UP) ? PASS_COLUMNS : PASS_HEADS;
         pass_convert(b, &b->made, &all, 0, false);
     }
-    pass_convert_activation(b, &b->residual, out);
+    pass_convert_activation(b, PASS_RESIDUAL, &b->residual, out);
 }
 
 static void stage_leave(struct pass_builder *b)
@@ -431,11 +451,14 @@ static void stage_leave(struct pass_builder *b)
         struct pass_layout head = pass_set(b, PASS_FORM_COPIES, shares), row = last_row(b), best;
 
         best = pass_one(b, head.places[0].position);
+        b->content = PASS_RESIDUAL;
         pass_convert(b, &row, &head, pass_activation_bytes(b), true);
         compute_block(b, BLOCK_LM_HEAD, shares);
+        b->content = PASS_BEST;
         if (head.count > 1)
             pass_operation_add(b, PASS_GATHER, &head, &best, best.places[0].position, NULL,
                                BEST_BYTES, true);
+        b->content = PASS_TOKEN;
         pass_convert(b, &best, &out, TOKEN_BYTES, true);
     } else {
         border_cross(b, &out);

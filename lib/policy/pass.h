@@ -41,6 +41,19 @@ struct plan_stage;
 
 #define PASS_MAX_DEVICES 128 /* of a stage */
 
+/* What an operation moves. Prices do not ask; a runner keeps one buffer for each. */
+enum pass_content {
+    PASS_NOTHING,
+    PASS_TOKENS,   /* ids of the step */
+    PASS_RESIDUAL, /* the hidden state; of an encoder with its norm */
+    PASS_INPUT,    /* of attention or FFN: the hidden state behind a norm */
+    PASS_HEADS,    /* what attention has made */
+    PASS_COLUMNS,  /* what the FFN's first half has made */
+    PASS_TERMS,    /* what is to be added to the hidden state, in one term or several */
+    PASS_BEST,     /* of each part of the output matrix */
+    PASS_TOKEN,    /* of all of them */
+};
+
 enum pass_kind {
     PASS_COMPUTE,
     PASS_SEND,      /* of the vector, from the root to the other of two members */
@@ -66,6 +79,7 @@ struct pass_term {
     const struct model *model; /* with the heads, columns and rows of this device alone */
     enum model_block block;
     int32_t norms, adds;
+    int32_t norm, norm_layer; /* which norm: the first (1) or second (2) of that layer */
     int64_t row_ps; /* for each row: to code or restore what crosses the borders of the stage in
                      * fewer bits */
     int32_t layer;  /* the first that it is of, for messages; -1 = none */
@@ -80,20 +94,28 @@ struct pass_piece {   /* what one device computes in one go */
     struct pass_term terms[PASS_MAX_TERMS];
 };
 
+struct pass_span { /* of each row: bytes */
+    int64_t first, end;
+};
+
 struct pass_member { /* a device that takes part in an operation, and its part */
     int32_t position;
     int64_t row_bytes; /* a row of its part */
     struct pass_range range;
+    int32_t first_span, span_count; /* what of a row; of heads and columns alone */
 };
 
 struct pass_message { /* of an exchange */
     int32_t from, to; /* members */
     int64_t row_bytes;
+    int32_t first_span, span_count;
 };
 
 struct pass_step {
     enum pass_kind kind;
-    bool is_last_row;     /* one row alone: the last token; else a row a new token */
+    enum pass_content content, also; /* also: a second vector in the same message */
+    bool is_last_row; /* one row alone: the last token, an encoder's first; else a row a new token
+                       */
     int32_t first, count; /* pieces of a compute, members of everything else */
     int32_t root;         /* member */
     int64_t row_bytes;    /* of the vector */
@@ -105,12 +127,13 @@ struct pass_segment { /* steps that are run `repeats` times */
 };
 
 struct pass {
-    int32_t segment_count, step_count, piece_count, member_count, message_count;
+    int32_t segment_count, step_count, piece_count, member_count, message_count, span_count;
     struct pass_segment *segments;
     struct pass_step *steps;
     struct pass_piece *pieces;
     struct pass_member *members; /* of an operation in order of the stage's devices */
     struct pass_message *messages;
+    struct pass_span *spans;
 };
 
 struct pass_options {

@@ -2,6 +2,7 @@
 #include "lib/policy/pass_internal.h"
 
 #include "lib/policy/plan.h"
+#include <assert.h>
 
 static bool has(const struct pass_layout *layout, int32_t position)
 {
@@ -70,6 +71,7 @@ struct pass_step *pass_step_add(struct pass_builder *b, enum pass_kind kind)
     PASS_MAKE_ROOM(b, pass->steps, pass->step_count, b->step_room);
     pass->steps[pass->step_count] =
         (struct pass_step){ .kind = kind,
+                            .content = is_compute ? PASS_NOTHING : b->content,
                             .first = is_compute ? pass->piece_count : pass->member_count,
                             .first_message = pass->message_count };
     return &pass->steps[pass->step_count++];
@@ -81,8 +83,29 @@ static void member_add(struct pass_builder *b, int32_t position, int64_t row_byt
     struct pass *pass = b->pass;
 
     PASS_MAKE_ROOM(b, pass->members, pass->member_count, b->member_room);
-    pass->members[pass->member_count++] = (struct pass_member){ position, row_bytes, range };
+    pass->members[pass->member_count++] =
+        (struct pass_member){ position, row_bytes, range, pass->span_count, 0 };
     pass->steps[pass->step_count - 1].count++;
+}
+
+static void span_add(struct pass_builder *b, int64_t first, int64_t end, int64_t unit_bytes)
+{
+    struct pass *pass = b->pass;
+
+    PASS_MAKE_ROOM(b, pass->spans, pass->span_count, b->span_room);
+    pass->spans[pass->span_count++] = (struct pass_span){ first * unit_bytes, end * unit_bytes };
+}
+
+static void member_spans_add(struct pass_builder *b, const struct pass_layout *parts,
+                             int32_t position)
+{
+    struct pass_member *member = &b->pass->members[b->pass->member_count - 1];
+
+    for (int32_t i = 0; i < parts->count; i++)
+        if (parts->places[i].position == position) {
+            span_add(b, parts->places[i].first, parts->places[i].end, parts->unit_bytes);
+            member->span_count++;
+        }
 }
 
 /* Members are those of both sets, in order of the stage's devices. parts: whose ranges or units
@@ -115,6 +138,8 @@ void pass_operation_add(struct pass_builder *b, enum pass_kind kind, const struc
             b->pass->steps[b->pass->step_count - 1].root =
                 b->pass->steps[b->pass->step_count - 1].count;
         member_add(b, position, part_bytes, range);
+        if (parts && parts->form == PASS_FORM_UNITS)
+            member_spans_add(b, parts, position);
     }
 }
 
@@ -130,6 +155,7 @@ static void exchange_add(struct pass_builder *b, const struct pass_layout *from,
     for (int32_t i = 0; i < step->count; i++)
         for (int32_t k = 0; k < step->count; k++) {
             int64_t units = 0;
+            int32_t first_span = pass->span_count;
 
             for (int32_t x = 0; x < from->count && i != k; x++)
                 for (int32_t y = 0; y < to->count; y++) {
@@ -138,14 +164,17 @@ static void exchange_add(struct pass_builder *b, const struct pass_layout *from,
                     int64_t end = s->end < t->end ? s->end : t->end;
 
                     if (s->position == pass->members[step->first + i].position &&
-                        t->position == pass->members[step->first + k].position && end > first)
+                        t->position == pass->members[step->first + k].position && end > first) {
                         units += end - first;
+                        span_add(b, first, end, from->unit_bytes);
+                    }
                 }
             if (units == 0)
                 continue;
             PASS_MAKE_ROOM(b, pass->messages, pass->message_count, b->message_room);
             pass->messages[pass->message_count++] =
-                (struct pass_message){ i, k, units * from->unit_bytes };
+                (struct pass_message){ i, k, units * from->unit_bytes, first_span,
+                                       pass->span_count - first_span };
             step->message_count++;
         }
 }
@@ -179,7 +208,11 @@ static void from_copies(struct pass_builder *b, const struct pass_layout *from,
         return;
     if (to->form == PASS_FORM_COPIES && rest.count == 1 &&
         joins_send(b, &root, &rest, is_last_row)) {
-        b->pass->steps[b->pass->step_count - 1].row_bytes += row_bytes;
+        struct pass_step *last = &b->pass->steps[b->pass->step_count - 1];
+
+        assert(last->also == PASS_NOTHING);
+        last->row_bytes += row_bytes;
+        last->also = b->content;
         return;
     }
     if (to->form == PASS_FORM_COPIES)
@@ -299,8 +332,9 @@ int64_t pass_activation_bytes(const struct pass_builder *b)
     return PASS_VALUE_BYTES * (int64_t)b->model->hidden;
 }
 
-void pass_convert_activation(struct pass_builder *b, const struct pass_layout *from,
-                             const struct pass_layout *to)
+void pass_convert_activation(struct pass_builder *b, enum pass_content content,
+                             const struct pass_layout *from, const struct pass_layout *to)
 {
+    b->content = content;
     pass_convert(b, from, to, pass_activation_bytes(b), false);
 }

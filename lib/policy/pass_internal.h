@@ -30,7 +30,8 @@ struct pass_builder {
     const struct model *model;
     struct pass_options *options;
     struct pass *pass;
-    int32_t step_room, piece_room, member_room, message_room, segment_room;
+    int32_t step_room, piece_room, member_room, message_room, segment_room, span_room;
+    enum pass_content content;  /* of what is moved next */
     int32_t segment_first;      /* step */
     int32_t first_layer;        /* of the stage; -1 = it has none */
     int32_t layer_count;        /* those included of which it has some blocks alone */
@@ -66,13 +67,13 @@ struct pass_step *pass_step_add(struct pass_builder *b, enum pass_kind kind);
 void pass_operation_add(struct pass_builder *b, enum pass_kind kind, const struct pass_layout *from,
                         const struct pass_layout *to, int32_t root, const struct pass_layout *parts,
                         int64_t row_bytes, bool is_last_row);
-/* Adds what brings something from where it is to where it is needed. row_bytes: of a row of all of
+/* Adds what brings b->content from where it is to where it is needed. row_bytes: of a row of all of
  * it; units know their own. */
 void pass_convert(struct pass_builder *b, const struct pass_layout *from,
                   const struct pass_layout *to, int64_t row_bytes, bool is_last_row);
 /* The same for activations of all tokens. */
-void pass_convert_activation(struct pass_builder *b, const struct pass_layout *from,
-                             const struct pass_layout *to);
+void pass_convert_activation(struct pass_builder *b, enum pass_content content,
+                             const struct pass_layout *from, const struct pass_layout *to);
 int64_t pass_activation_bytes(const struct pass_builder *b);
 
 #endif

@@ -13,7 +13,7 @@
 struct err;
 
 #define FRAME_HEADER_BYTES 64
-#define FRAME_VERSION 1
+#define FRAME_VERSION 2
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)
@@ -34,6 +34,7 @@ enum frame_type {
     FRAME_PING = 13,    /* clock offset and link measurement */
     FRAME_PONG = 14,
     FRAME_REFUSE = 15, /* worker -> coordinator: no memory for the KV cache of this request */
+    FRAME_PART = 16, /* worker -> worker: a message of an exchange in a stage on several devices */
     FRAME_TYPE_END
 };
 

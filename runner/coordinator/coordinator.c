@@ -141,6 +141,8 @@ static bool assign(struct coordinator *c, struct err *err)
         .pad_count = c->options->pad_count,
         .seed = c->options->seed,
         .session = c->session,
+        .collective = c->options->collective,
+        .tells_exchanges = c->options->transfers_out != NULL,
         .is_local = c->options->is_local,
     };
 

@@ -20,6 +20,7 @@ struct coordinator_options {
     bool is_local, is_json;
     int64_t wait_ps;
     enum dispatch_kind dispatch;
+    enum collective_algorithm collective; /* zero: ring */
     uint64_t seed;
     struct assign_pad pads[COORDINATOR_MAX_PADS];
     int pad_count;

@@ -19,6 +19,7 @@ enum key {
     KEY_WAIT,
     KEY_DISPATCH,
     KEY_BATCH,
+    KEY_COLLECTIVE,
     KEY_SEED,
     KEY_PAD,
     KEY_REQUESTS_OUT,
@@ -60,6 +61,10 @@ static const struct argp_option option_list[] = {
       "least-idle)",
       0 },
     { "batch", KEY_BATCH, "RULE", 0, "none: one request at a time (default none)", 0 },
+
+    { "collective", KEY_COLLECTIVE, "HOW", 0,
+      "How devices of one stage broadcast, gather and reduce: ring, star or tree (default ring)",
+      0 },
 
     { NULL, 0, NULL, 0, "Results:", 4 },
     { "requests-out", KEY_REQUESTS_OUT, "R.csv", 0,
@@ -195,6 +200,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_BATCH:
         check_batch(state, text);
+        return 0;
+    case KEY_COLLECTIVE:
+        options->collective = (enum collective_algorithm)cli_choice(
+            state, "--collective", text, collective_algorithm_names, COLLECTIVE_ALGORITHM_COUNT);
         return 0;
     case KEY_SEED:
         options->seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);

@@ -9,6 +9,7 @@
 #include "lib/format/cost.h"
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
+#include "lib/kernels/kernels.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
 #include "runner/setup/setup.h"
@@ -35,11 +36,6 @@ static bool whole_layers(const struct assign_input *input, const struct plan_sta
     int32_t layers = model_of(input->plan, stage)->layers;
 
     *first = *count = 0;
-    if (stage->device_count > 1)
-        return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
-                             "this version of orrery-run executes a stage on one device, and stage "
-                             "%d is placed on %d",
-                             stage->number, stage->device_count);
     for (int32_t layer = 0; layer < layers; layer++) {
         unsigned here = 0;
 
@@ -63,6 +59,18 @@ static bool whole_layers(const struct assign_input *input, const struct plan_sta
         ++*count;
     }
     return true;
+}
+
+/* Of a stage on several devices: its layers follow each other, as plan.c has checked. */
+static void sliced_layers(const struct plan_stage *stage, int32_t *first, int32_t *count)
+{
+    int32_t least = INT32_MAX;
+
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].layer_first >= 0 && stage->slices[i].layer_first < least)
+            least = stage->slices[i].layer_first;
+    *first = least < INT32_MAX ? least : 0;
+    *count = stage->layer_count;
 }
 
 /* The largest step and context that this workload asks of a model; refused requests aside. */
@@ -157,11 +165,10 @@ static bool check_pad(struct arena *arena, const struct assign_input *input,
     for (int i = 0; pad && i < setup->stage_count; i++) {
         const struct setup_stage *stage = &setup->stages[i];
         const struct setup_model *sizes = &setup->models[stage->model];
-        int64_t price_ps;
 
-        if (!pad_price(pad, i, sizes->max_tokens, 0, &price_ps, &reason) ||
+        if (!pad_check(pad, i, sizes->max_tokens, 0, &reason) ||
             (sizes->model.kind == MODEL_DECODER &&
-             !pad_price(pad, i, 1, sizes->max_total_tokens - 1, &price_ps, &reason)))
+             !pad_check(pad, i, 1, sizes->max_total_tokens - 1, &reason)))
             return placement_bad(input->placement, input->plan->stages[stage->id]->row,
                                  PLACEMENT_DEVICE, err, "--pad cannot price its stage: %s",
                                  reason.text);
@@ -192,27 +199,102 @@ static bool set_pads(struct arena *arena, const struct assign_input *input,
 
 /* ---- workers ---- */
 
-static bool add_stage(const struct assign_input *input, const struct plan_stage *stage,
-                      struct setup *setup, struct err *err)
+static int32_t model_index(const struct assign_input *input, const struct model *model,
+                           struct setup *setup)
 {
-    const struct plan_replica *replica = &input->plan->replicas[stage->replica];
-    const struct model *model = model_of(input->plan, stage);
-    struct setup_stage *added = &setup->stages[setup->stage_count++];
     int i = 0;
 
     while (i < setup->model_count && strcmp(setup->models[i].model.name, model->name) != 0)
         i++;
     if (i == setup->model_count)
         size_model(input, model, &setup->models[setup->model_count++]);
+    return i;
+}
+
+/* 8-bit weights come in blocks along the columns that projections and FFNs are cut by. */
+static bool cuts_whole_blocks(const struct assign_input *input, const struct plan_stage *stage,
+                              struct err *err)
+{
+    const struct model *model = model_of(input->plan, stage);
+    enum kernel_dtype dtype = kernel_dtype_of_bits(model->weight_bits);
+
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+        int32_t of = slice->part_of > 1 ? slice->part_of : 1;
+
+        if ((slice->blocks & 1u << BLOCK_PROJ &&
+             !kernel_can_cut(dtype, 0, model->heads / of * model->head_dim)) ||
+            (slice->blocks & 1u << BLOCK_FFN_DOWN &&
+             !kernel_can_cut(dtype, 0, model->ffn_hidden / of)))
+            return placement_bad(input->placement, stage->row, PLACEMENT_PARTS, err,
+                                 "orrery-run cuts 8-bit weights at multiples of 32 columns, and "
+                                 "parts of stage %d end elsewhere",
+                                 stage->number);
+    }
+    return true;
+}
+
+static bool add_slices(struct arena *arena, const struct assign_input *input,
+                       const struct plan_stage *stage, int32_t position, const int32_t *worker_of,
+                       struct setup_stage *added, struct err *err)
+{
+    if (stage->in.residual_values > 0 || stage->out.residual_values > 0)
+        return placement_bad(
+            input->placement, stage->row, PLACEMENT_BLOCK, err,
+            "this version of orrery-run executes whole layers, and stage %d begins "
+            "or ends inside one",
+            stage->number);
+    sliced_layers(stage, &added->layer_first, &added->layer_count);
+    added->position_count = stage->device_count;
+    added->position = position;
+    added->workers = arena_array(arena, (size_t)stage->device_count, sizeof *added->workers);
+    for (int i = 0; i < stage->device_count; i++)
+        added->workers[i] = worker_of[stage->devices[i]];
+    added->slices = arena_array(arena, (size_t)stage->slice_count + 1, sizeof *added->slices);
+    added->slice_count = stage->slice_count;
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+        int32_t at = 0;
+
+        while (stage->devices[at] != slice->device)
+            at++;
+        added->slices[i] =
+            (struct setup_slice){ .blocks = slice->blocks,
+                                  .layer_first = slice->layer_first,
+                                  .layer_last = slice->layer_last,
+                                  .position = at,
+                                  .part_first = slice->part_of > 1 ? slice->part_first : 0,
+                                  .part_last = slice->part_of > 1 ? slice->part_last : 0,
+                                  .part_of = slice->part_of > 1 ? slice->part_of : 1,
+                                  .is_implied = slice->is_implied };
+    }
+    return cuts_whole_blocks(input, stage, err);
+}
+
+static bool add_stage(struct arena *arena, const struct assign_input *input,
+                      const struct plan_stage *stage, int32_t position, const int32_t *worker_of,
+                      struct setup *setup, struct err *err)
+{
+    const struct plan_replica *replica = &input->plan->replicas[stage->replica];
+    struct setup_stage *added = &setup->stages[setup->stage_count++];
+
+    added->model = model_index(input, model_of(input->plan, stage), setup);
     added->id = stage->id;
-    added->model = i;
     added->has_embed = stage->has_embed;
     added->has_lm_head = stage->has_lm_head;
     added->is_last = stage->number == replica->stage_count - 1;
+    if (!added->is_last) {
+        const struct plan_stage *next = &replica->stages[stage->number + 1];
+
+        added->next = next->id;
+        added->next_worker = worker_of[next->devices[0]];
+    }
     if (stage->has_embed != (stage->number == 0) || stage->has_lm_head != added->is_last)
         return placement_bad(
             input->placement, stage->row, PLACEMENT_BLOCK, err,
             "orrery-run executes embed in the first stage and lm_head in the last");
+    if (stage->device_count > 1)
+        return add_slices(arena, input, stage, position, worker_of, added, err);
     return whole_layers(input, stage, &added->layer_first, &added->layer_count, err);
 }
 
@@ -224,11 +306,55 @@ static void set_worker(struct arena *arena, const struct assign_input *input, in
 
     setup->session = input->session;
     setup->seed = input->seed;
+    setup->collective = input->collective;
+    setup->tells_exchanges = input->tells_exchanges;
     setup->threads = facts->threads > 0 ? facts->threads : 1;
     setup->kv_slots = kv_slots(input->workload);
     setup->bind = input->is_local ? "127.0.0.1:0" : facts->address;
     setup->models = arena_array(arena, stages, sizeof *setup->models);
     setup->stages = arena_array(arena, stages, sizeof *setup->stages);
+}
+
+/* The first row of the stage that names the device. */
+static const struct placement_row *row_of(const struct assign_input *input,
+                                          const struct plan_stage *stage, int32_t device)
+{
+    const char *name = input->plan->cluster->devices[device].name;
+
+    for (int i = 0; i < input->placement->count; i++) {
+        const struct placement_row *row = &input->placement->rows[i];
+
+        if (strcmp(row->service, stage->row->service) == 0 && row->replica == stage->row->replica &&
+            row->stage == stage->row->stage && strcmp(row->device, name) == 0)
+            return row;
+    }
+    return stage->row;
+}
+
+static int add_peer(int32_t worker, int32_t *numbers, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (numbers[i] == worker)
+            return count;
+    numbers[count] = worker;
+    return count + 1;
+}
+
+int assign_peers(const struct assignment *assignment, int worker, int32_t *numbers)
+{
+    const struct setup *setup = &assignment->setups[worker];
+    int count = 0;
+
+    for (int i = 0; i < setup->stage_count; i++) {
+        const struct setup_stage *stage = &setup->stages[i];
+
+        if (!stage->is_last && stage->position == 0)
+            count = add_peer(stage->next_worker, numbers, count);
+        for (int32_t k = 0; k < stage->position_count; k++)
+            if (k != stage->position)
+                count = add_peer(stage->workers[k], numbers, count);
+    }
+    return count;
 }
 
 bool assign_build(struct arena *arena, const struct assign_input *input,
@@ -244,21 +370,26 @@ bool assign_build(struct arena *arena, const struct assign_input *input,
     assignment->count = 0;
     for (size_t i = 0; i < device_count; i++)
         worker_of[i] = -1;
-    for (int i = 0; i < plan->stage_count; i++) {
-        const struct plan_stage *stage = plan->stages[i];
-        int32_t device = stage->devices[0];
+    for (int i = 0; i < plan->stage_count; i++)
+        for (int k = 0; k < plan->stages[i]->device_count; k++) {
+            int32_t device = plan->stages[i]->devices[k], worker = assignment->count;
 
-        if (worker_of[device] < 0) {
-            int32_t worker = worker_of[device] = assignment->count++;
-
+            if (worker_of[device] >= 0)
+                continue;
+            worker_of[device] = assignment->count++;
             devices[worker] = device;
-            rows[worker] = stage->row;
+            rows[worker] = row_of(input, plan->stages[i], device);
             assignment->setups[worker].worker = worker;
             set_worker(arena, input, device, &assignment->setups[worker]);
         }
-        if (!add_stage(input, stage, &assignment->setups[worker_of[device]], err))
-            return false;
-    }
+    for (int i = 0; i < plan->stage_count; i++)
+        for (int k = 0; k < plan->stages[i]->device_count; k++) {
+            const struct plan_stage *stage = plan->stages[i];
+
+            if (!add_stage(arena, input, stage, k, worker_of,
+                           &assignment->setups[worker_of[stage->devices[k]]], err))
+                return false;
+        }
     assignment->devices = devices;
     assignment->rows = rows;
     assignment->worker_of = worker_of;

@@ -2,6 +2,7 @@
 #ifndef ORRERY_RUNNER_ASSIGN_H
 #define ORRERY_RUNNER_ASSIGN_H
 
+#include "lib/policy/collective.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,6 +30,8 @@ struct assign_input {
     int pad_count;
     uint64_t seed;
     int64_t session;
+    enum collective_algorithm collective;
+    bool tells_exchanges;
     bool is_local; /* every worker on this machine: addresses of the cluster do not apply */
 };
 
@@ -42,6 +45,9 @@ struct assignment {
 
 bool assign_build(struct arena *arena, const struct assign_input *input,
                   struct assignment *assignment, struct err *err);
+/* The workers that one sends to: the first of each next stage, and those of stages that it shares.
+ * Returns how many; room for all. */
+int assign_peers(const struct assignment *assignment, int worker, int32_t *numbers);
 /* For workers that share this machine: gives each what it needs and an equal part of what is left.
  * False when they do not fit together. */
 bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err);

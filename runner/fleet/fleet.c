@@ -241,6 +241,7 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_SETUP:
     case FRAME_PEERS:
     case FRAME_STEP:
+    case FRAME_PART:
     case FRAME_BEAT:
     case FRAME_RELEASE:
     case FRAME_PING:
@@ -403,25 +404,16 @@ static bool await(struct fleet *fleet, enum fleet_state state, int64_t wait_ns, 
     }
 }
 
-static void send_peers(struct fleet *fleet, const struct plan *plan)
+static void send_peers(struct fleet *fleet)
 {
-    struct setup_peer *peers = arena_array(fleet->arena, (size_t)plan->stage_count, sizeof *peers);
+    struct setup_peer *peers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *peers);
+    int32_t *numbers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *numbers);
 
     for (int w = 0; w < fleet->count; w++) {
-        int count = 0;
+        int count = assign_peers(fleet->assignment, w, numbers);
 
-        for (int i = 0; i < plan->stage_count; i++) {
-            const struct plan_stage *stage = plan->stages[i], *next;
-
-            if (fleet->assignment->worker_of[stage->devices[0]] != w ||
-                stage->number + 1 == plan->replicas[stage->replica].stage_count)
-                continue;
-            next = &plan->replicas[stage->replica].stages[stage->number + 1];
-            peers[count++] = (struct setup_peer){
-                stage->id, next->id,
-                fleet->workers[fleet->assignment->worker_of[next->devices[0]]].endpoint
-            };
-        }
+        for (int i = 0; i < count; i++)
+            peers[i] = (struct setup_peer){ numbers[i], fleet->workers[numbers[i]].endpoint };
         tell(fleet, &fleet->workers[w], FRAME_PEERS, 0,
              setup_encode_peers(fleet->arena, peers, count));
     }
@@ -492,7 +484,7 @@ bool fleet_assemble(struct fleet *fleet, const struct plan *plan, int64_t wait_n
     }
     if (!await(fleet, FLEET_READY, 0, err))
         return false;
-    send_peers(fleet, plan);
+    send_peers(fleet);
     if (!await(fleet, FLEET_UP, 0, err))
         return false;
     for (int i = 0; i < fleet->count && !fleet->is_local; i++)

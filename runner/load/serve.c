@@ -16,6 +16,7 @@
 #include "lib/policy/source.h"
 #include "runner/fleet/assign.h"
 #include "runner/fleet/fleet.h"
+#include "runner/load/records.h"
 #include "runner/load/table.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@
     INT64_C(120000000000)         /* nothing computes and nothing arrives: a message is lost       \
                                    */
 #define LOOK_NS INT64_C(50000000) /* between two looks at the workers */
+#define RECORD_BYTES 24           /* of a RECORD, in front of what it tells of exchanges */
+#define RECORD_TOLD_BYTES 32      /* of each of these */
 #define MAX_MESSAGES 64           /* between two looks at the arrivals */
 
 struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
@@ -44,7 +47,7 @@ struct serve {
     struct queue *queues;             /* one a worker */
     int32_t *tokens;                  /* scratch: a prompt */
     struct serve_run *run;
-    size_t record_capacity, result_capacity;
+    size_t expected_count; /* records of steps whose results have come */
     int64_t t0_ns;
     int64_t progress_ns; /* when a message about a request last came */
 };
@@ -72,6 +75,7 @@ static const struct plan_service *service_of(const struct serve *serve, size_t r
     return &serve->input->plan->services[serve->input->service_of[service]];
 }
 
+/* Of its first device, by which steps come and go. */
 static int worker_of(const struct serve *serve, const struct plan_stage *stage)
 {
     return serve->fleet->assignment->worker_of[stage->devices[0]];
@@ -170,7 +174,10 @@ static void end_request(struct serve *serve, size_t request, enum trace_status s
         const struct plan_replica *replica = &serve->input->plan->replicas[state->replica];
 
         for (int i = 0; i < replica->stage_count; i++)
-            fleet_release(serve->fleet, worker_of(serve, &replica->stages[i]), (int64_t)request);
+            for (int k = 0; k < replica->stages[i].device_count; k++)
+                fleet_release(serve->fleet,
+                              serve->fleet->assignment->worker_of[replica->stages[i].devices[k]],
+                              (int64_t)request);
     }
     if (ended_ps > serve->run->span_ps)
         serve->run->span_ps = ended_ps;
@@ -241,6 +248,15 @@ static void give_up(struct serve *serve)
     serve->run->span_ps = span_ps;
 }
 
+/* Of the worker in the stage; -1: it has no part in it. */
+static int32_t position_of(const struct serve *serve, const struct plan_stage *stage, int worker)
+{
+    for (int i = 0; i < stage->device_count; i++)
+        if (serve->fleet->assignment->worker_of[stage->devices[i]] == worker)
+            return i;
+    return -1;
+}
+
 static void bury(struct serve *serve, int worker)
 {
     const struct fleet_worker *dead = &serve->fleet->workers[worker];
@@ -251,7 +267,7 @@ static void bury(struct serve *serve, int worker)
     serve->run->dead_count++;
     fprintf(stderr, "orrery-run: device '%s': worker lost: %s\n", dead->device, dead->trouble);
     for (int i = 0; i < plan->stage_count; i++)
-        if (worker_of(serve, plan->stages[i]) == worker)
+        if (position_of(serve, plan->stages[i], worker) >= 0)
             serve->table->replicas[plan->stages[i]->replica].is_up = false;
     for (int i = 0; i < plan->replica_count; i++) {
         up_count += serve->table->replicas[i].is_up;
@@ -265,35 +281,6 @@ static void bury(struct serve *serve, int worker)
 
 /* ---- messages in ---- */
 
-static void keep_result(struct serve *serve, const struct serve_record *result)
-{
-    struct serve_run *run = serve->run;
-
-    if (run->result_count == serve->result_capacity) {
-        size_t capacity = serve->result_capacity ? 2 * serve->result_capacity : 1024;
-
-        run->results = arena_grow(serve->arena, run->results, serve->result_capacity, capacity,
-                                  sizeof *run->results);
-        serve->result_capacity = capacity;
-    }
-    run->results[run->result_count++] = *result;
-}
-
-static void keep_record(struct serve *serve, const struct serve_record *record)
-{
-    struct serve_run *run = serve->run;
-
-    if (run->record_count == serve->record_capacity) {
-        size_t capacity = serve->record_capacity ? 2 * serve->record_capacity : 1024;
-
-        run->records = arena_grow(serve->arena, run->records, serve->record_capacity, capacity,
-                                  sizeof *run->records);
-        serve->record_capacity = capacity;
-    }
-    run->records[run->record_count++] = *record;
-    run->late_count += record->is_late;
-}
-
 /* The plan's stage that a frame names, when it is one of the worker's and the request is known. */
 static const struct plan_stage *stage_of(const struct serve *serve, int worker,
                                          const struct frame *frame)
@@ -301,7 +288,7 @@ static const struct plan_stage *stage_of(const struct serve *serve, int worker,
     const struct plan *plan = serve->input->plan;
 
     if (frame->stage >= plan->stage_count || (uint64_t)frame->request >= serve->table->count ||
-        worker_of(serve, plan->stages[frame->stage]) != worker ||
+        position_of(serve, plan->stages[frame->stage], worker) < 0 ||
         serve->table->requests[frame->request].replica != plan->stages[frame->stage]->replica)
         return NULL;
     return plan->stages[frame->stage];
@@ -314,7 +301,7 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
     int64_t at_ps = now_ps(serve), offset_ns = serve->fleet->workers[worker].offset_ns;
     int32_t token;
 
-    if (!stage || frame->payload_bytes != 4)
+    if (!stage || frame->payload_bytes != 4 || worker_of(serve, stage) != worker)
         return;
     frame_get_words(&token, message->payload, 1);
     switch (table_result(serve->table, (size_t)frame->request, frame->step, token, at_ps)) {
@@ -327,19 +314,69 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
         end_request(serve, (size_t)frame->request, TRACE_OK, at_ps);
         break;
     }
+    for (int i = 0; i < serve->input->plan->replicas[stage->replica].stage_count; i++)
+        serve->expected_count +=
+            (size_t)serve->input->plan->replicas[stage->replica].stages[i].device_count;
     if (serve->input->keep_transfers)
-        keep_result(serve,
-                    &(struct serve_record){ .request = (size_t)frame->request,
-                                            .step = frame->step,
-                                            .stage = stage->number + 1,
-                                            .stage_id = stage->id,
-                                            .send_ps = stamp_ps(serve, frame->start_ns, offset_ns),
-                                            .receive_ps = at_ps });
+        records_keep_result(
+            serve->arena, serve->run,
+            &(struct serve_record){ .request = (size_t)frame->request,
+                                    .step = frame->step,
+                                    .stage = stage->number + 1,
+                                    .stage_id = stage->id,
+                                    .send_ps = stamp_ps(serve, frame->start_ns, offset_ns),
+                                    .receive_ps = at_ps });
 }
 
 static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
 {
     return &serve->input->plan->replicas[stage->replica].stages[stage->number - 1];
+}
+
+/* The messages that a device of the stage has taken in the step. */
+static void on_exchanges(struct serve *serve, const struct plan_stage *stage, int32_t position,
+                         const struct channel_message *message)
+{
+    const struct fleet *fleet = serve->fleet;
+    const int32_t *workers = fleet->assignment->worker_of;
+    int64_t offset_ns = fleet->workers[workers[stage->devices[position]]].offset_ns;
+
+    for (int64_t at = RECORD_BYTES; at < message->frame.payload_bytes; at += RECORD_TOLD_BYTES) {
+        const unsigned char *told = message->payload + at;
+        int64_t from = frame_get_int64(told), bytes = frame_get_int64(told + 8);
+
+        if (from < 0 || from >= stage->device_count || from == position || bytes < 0 ||
+            bytes > FRAME_MAX_PAYLOAD_BYTES)
+            continue;
+        records_keep_exchange(
+            serve->arena, serve->run,
+            &(struct serve_exchange){
+                .request = (size_t)message->frame.request,
+                .step = message->frame.step,
+                .stage = stage->number,
+                .stage_id = stage->id,
+                .from = (int32_t)from,
+                .to = position,
+                .bytes = bytes,
+                .send_ps = stamp_ps(serve, frame_get_int64(told + 16),
+                                    fleet->workers[workers[stage->devices[from]]].offset_ns),
+                .receive_ps = stamp_ps(serve, frame_get_int64(told + 24), offset_ns),
+            });
+    }
+}
+
+/* The facts that replicas are chosen by, from the first device of a stage. */
+static void count_record(struct serve *serve, const struct plan_stage *stage,
+                         const struct serve_record *record)
+{
+    int64_t took_ps = record->finish_ps - record->start_ps;
+
+    if (record->position > 0)
+        return;
+    if (stage->number == 0)
+        table_computed(serve->table, stage->replica, took_ps);
+    if (stage->number + 1 == serve->input->plan->replicas[stage->replica].stage_count)
+        table_computed_last(serve->table, stage->replica, took_ps);
 }
 
 static void on_record(struct serve *serve, int worker, const struct channel_message *message)
@@ -350,7 +387,8 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
     struct table_request *request;
     struct serve_record record;
 
-    if (!stage || frame->payload_bytes != 24)
+    if (!stage || frame->payload_bytes < RECORD_BYTES ||
+        (frame->payload_bytes - RECORD_BYTES) % RECORD_TOLD_BYTES != 0)
         return;
     if (stage->number > 0) /* the sender's clock is that of the stage before */
         sender_ns = serve->fleet->workers[worker_of(serve, before(serve, stage))].offset_ns;
@@ -360,20 +398,21 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
         .step = frame->step,
         .stage = stage->number,
         .stage_id = stage->id,
+        .position = position_of(serve, stage, worker),
+        .has_computed = frame->start_ns > 0,
         .is_late = frame_get_int64(message->payload + 16) != 0,
         .start_ps = stamp_ps(serve, frame->start_ns, offset_ns),
         .finish_ps = stamp_ps(serve, frame->finish_ns, offset_ns),
         .send_ps = stamp_ps(serve, frame_get_int64(message->payload), sender_ns),
         .receive_ps = stamp_ps(serve, frame_get_int64(message->payload + 8), offset_ns),
     };
-    if (stage->number == 0) {
-        table_computed(serve->table, stage->replica, record.finish_ps - record.start_ps);
-        if (frame->step == 0)
-            request->start_ps = record.start_ps;
-    }
-    if (stage->number + 1 == serve->input->plan->replicas[stage->replica].stage_count)
-        table_computed_last(serve->table, stage->replica, record.finish_ps - record.start_ps);
-    keep_record(serve, &record);
+    count_record(serve, stage, &record);
+    if (stage->number == 0 && frame->step == 0 && record.has_computed &&
+        (request->start_ps == TRACE_NONE || record.start_ps < request->start_ps))
+        request->start_ps = record.start_ps;
+    records_keep(serve->arena, serve->run, &record);
+    if (serve->input->keep_transfers)
+        on_exchanges(serve, stage, record.position, message);
 }
 
 static void on_refusal(struct serve *serve, int worker, const struct frame *frame)
@@ -476,13 +515,24 @@ static bool serve_load(struct serve *serve, struct err *err)
     return true;
 }
 
+/* A device that shares a stage may be behind the one that sent the last result. */
+static bool is_settled(const struct serve *serve)
+{
+    return serve->run->dead_count > 0 || serve->table->by_status[TRACE_FAILED] > 0 ||
+           serve->run->record_count >= serve->expected_count;
+}
+
 /* Workers send what they still have, and then their last word. */
 static bool serve_stop(struct serve *serve, struct err *err)
 {
     int64_t deadline_ns = clock_now_ns() + STOP_NS;
+    bool is_told = false;
 
-    fleet_stop(serve->fleet);
     while (!fleet_is_stopped(serve->fleet) && clock_now_ns() < deadline_ns) {
+        if (!is_told && (is_settled(serve) || clock_now_ns() > deadline_ns - STOP_NS / 2)) {
+            fleet_stop(serve->fleet);
+            is_told = true;
+        }
         struct channel_wait wait = { serve->fleet->router, false, false };
 
         if (!channel_wait(serve->fleet->hub, &wait, 1, clock_now_ns() + TICK_NS, err))
@@ -492,17 +542,6 @@ static bool serve_stop(struct serve *serve, struct err *err)
         fleet_find_dead(serve->fleet);
     }
     return true;
-}
-
-static int compare_records(const void *a, const void *b)
-{
-    const struct serve_record *x = a, *y = b;
-
-    if (x->request != y->request)
-        return x->request < y->request ? -1 : 1;
-    if (x->step != y->step)
-        return x->step < y->step ? -1 : 1;
-    return (x->stage > y->stage) - (x->stage < y->stage);
 }
 
 bool serve_run(struct arena *arena, const struct serve_input *input, struct serve_run *run,
@@ -525,9 +564,6 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.t0_ns = serve.progress_ns = clock_now_ns();
     if (!serve_load(&serve, err) || !serve_stop(&serve, err))
         return false;
-    if (run->record_count > 0)
-        qsort(run->records, run->record_count, sizeof *run->records, compare_records);
-    if (run->result_count > 0)
-        qsort(run->results, run->result_count, sizeof *run->results, compare_records);
+    records_sort(run);
     return true;
 }

@@ -31,16 +31,28 @@ struct serve_record {
     size_t request;
     int32_t step, stage; /* number within the replica */
     int32_t stage_id;    /* of the plan; that of the last stage for a result */
+    int32_t position;    /* of the device in the stage; what is received comes to the first */
     bool is_late;
+    bool has_computed; /* else start and finish say nothing */
     int64_t start_ps, finish_ps;
     int64_t send_ps, receive_ps; /* of what it worked on */
 };
 
+/* A message between the devices of one stage, in one step. */
+struct serve_exchange {
+    size_t request;
+    int32_t step, stage, stage_id;
+    int32_t from, to; /* positions */
+    int64_t bytes, send_ps, receive_ps;
+};
+
 struct serve_run {
     struct table *table;
-    size_t record_count, result_count;
-    struct serve_record *records; /* by request, step, stage */
-    struct serve_record *results; /* only with keep_transfers; by request, step */
+    size_t record_count, result_count, exchange_count;
+    struct serve_record *records;     /* by request, step, stage */
+    struct serve_record *results;     /* only with keep_transfers; by request, step */
+    struct serve_exchange *exchanges; /* the same; by request, step, stage, when received */
+    size_t record_room, result_room, exchange_room;
     int64_t late_count;
     int64_t span_ps;   /* from the start to the last end of a request */
     int signal_number; /* that ended the run early, 0 = none */

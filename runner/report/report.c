@@ -39,9 +39,16 @@ void report_requests(const struct report_input *input, struct out *out)
     }
 }
 
+/* By which its steps come and go. */
 static const char *device_of(const struct report_input *input, const struct plan_stage *stage)
 {
     return input->plan->cluster->devices[stage->devices[0]].name;
+}
+
+static const char *device_at(const struct report_input *input, const struct plan_stage *stage,
+                             int32_t position)
+{
+    return input->plan->cluster->devices[stage->devices[position]].name;
 }
 
 static enum op_phase phase_of(const struct report_input *input, const struct serve_record *record)
@@ -64,7 +71,7 @@ void report_stages(const struct report_input *input, struct out *out)
         struct trace_stage line = {
             .request_id = row.request_id,
             .service = input->workload->services[row.service],
-            .device = device_of(input, stage),
+            .device = device_at(input, stage, record->position),
             .replica = input->plan->replicas[stage->replica].number,
             .stage = record->stage,
             .start_ps = record->start_ps,
@@ -74,7 +81,8 @@ void report_stages(const struct report_input *input, struct out *out)
             .phase = phase_of(input, record),
         };
 
-        trace_stage_put(out, &line);
+        if (record->has_computed)
+            trace_stage_put(out, &line);
     }
 }
 
@@ -85,22 +93,28 @@ static const char *node_of(const struct report_input *input, const char *device)
     return index < 0 ? device : input->plan->cluster->devices[index].node;
 }
 
-static void put_transfer(const struct report_input *input, const struct serve_record *record,
-                         const char *from, const char *to, int64_t bytes, struct out *out)
+struct way { /* of a message */
+    size_t request;
+    int32_t step;
+    int64_t bytes, send_ps, receive_ps;
+};
+
+static void put_transfer(const struct report_input *input, const struct way *way, const char *from,
+                         const char *to, struct out *out)
 {
     const struct cluster_attachment *near, *far;
     const struct cluster_medium *medium = cluster_common_medium(
         input->plan->cluster, node_of(input, from), node_of(input, to), &near, &far);
     struct trace_transfer line = {
-        .request_id = workload_at(input->workload, record->request).request_id,
-        .step = record->step,
+        .request_id = workload_at(input->workload, way->request).request_id,
+        .step = way->step,
         .batch_id = -1,
         .from_device = from,
         .to_device = to,
         .medium = medium ? medium->name : "",
-        .bytes = bytes,
-        .send_ps = record->send_ps,
-        .receive_ps = record->receive_ps,
+        .bytes = way->bytes,
+        .send_ps = way->send_ps,
+        .receive_ps = way->receive_ps,
     };
 
     trace_transfer_put(out, &line);
@@ -117,15 +131,37 @@ static void put_input(const struct report_input *input, const struct serve_recor
 
     admit_step_tokens(workload_at(input->workload, record->request).prompt_tokens, record->step,
                       &new_tokens, &past_tokens);
-    put_transfer(input, record, from, device_of(input, stage),
-                 plan_input_bytes(input->plan, stage, new_tokens), out);
+    put_transfer(input,
+                 &(struct way){ record->request, record->step,
+                                plan_input_bytes(input->plan, stage, new_tokens), record->send_ps,
+                                record->receive_ps },
+                 from, device_of(input, stage), out);
+}
+
+/* What the devices of a stage have sent each other, behind what led into it. */
+static void put_exchanges(const struct report_input *input, const struct serve_record *record,
+                          size_t *at, struct out *out)
+{
+    for (; *at < input->run->exchange_count; ++*at) {
+        const struct serve_exchange *exchange = &input->run->exchanges[*at];
+        const struct plan_stage *stage = input->plan->stages[exchange->stage_id];
+
+        if (exchange->request != record->request || exchange->step != record->step ||
+            exchange->stage != record->stage)
+            break;
+        put_transfer(input,
+                     &(struct way){ exchange->request, exchange->step, exchange->bytes,
+                                    exchange->send_ps, exchange->receive_ps },
+                     device_at(input, stage, exchange->from), device_at(input, stage, exchange->to),
+                     out);
+    }
 }
 
 /* Records and results are sorted alike; a result comes behind the stages of its step. */
 void report_transfers(const struct report_input *input, struct out *out)
 {
     const struct serve_run *run = input->run;
-    size_t at = 0;
+    size_t at = 0, exchanged = 0;
 
     trace_transfers_begin(out, input->meta);
     for (size_t i = 0; i <= run->record_count; i++) {
@@ -138,11 +174,16 @@ void report_transfers(const struct report_input *input, struct out *out)
             if (record && (record->request < result->request ||
                            (record->request == result->request && record->step <= result->step)))
                 break;
-            put_transfer(input, result, device_of(input, stage), CLUSTER_SOURCE,
-                         plan_result_bytes(input->plan, &input->plan->replicas[stage->replica]),
-                         out);
+            put_transfer(input,
+                         &(struct way){
+                             result->request, result->step,
+                             plan_result_bytes(input->plan, &input->plan->replicas[stage->replica]),
+                             result->send_ps, result->receive_ps },
+                         device_of(input, stage), CLUSTER_SOURCE, out);
         }
-        if (record)
+        if (record && record->position == 0)
             put_input(input, record, out);
+        if (record)
+            put_exchanges(input, record, &exchanged, out);
     }
 }

@@ -7,6 +7,7 @@
 #include "lib/base/json.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
+#include "lib/policy/pass.h"
 #include "lib/wire/channel.h"
 #include "lib/wire/frame.h"
 #include <inttypes.h>
@@ -103,6 +104,46 @@ static void put_model(struct json_writer *json, const struct setup_model *model)
     json_end_object(json);
 }
 
+/* The integer fields of a slice. */
+struct slice_field {
+    const char *key;
+    size_t at;
+    int32_t min, max;
+};
+#define FIELD(name, min, max)                                                                      \
+    {                                                                                              \
+#name, offsetof(struct setup_slice, name), min, max                                        \
+    }
+static const struct slice_field slice_fields[] = {
+    FIELD(layer_first, -1, MAX_LAYERS),       FIELD(layer_last, -1, MAX_LAYERS),
+    FIELD(position, 0, PASS_MAX_DEVICES - 1), FIELD(part_first, 0, INT32_MAX),
+    FIELD(part_last, 0, INT32_MAX),           FIELD(part_of, 1, INT32_MAX),
+};
+#undef FIELD
+enum { SLICE_FIELD_COUNT = sizeof slice_fields / sizeof slice_fields[0] };
+
+static void put_slices(struct json_writer *json, const struct setup_stage *stage)
+{
+    json_begin_array(json, "workers");
+    for (int32_t i = 0; i < stage->position_count; i++)
+        json_put_int(json, NULL, stage->workers[i]);
+    json_end_array(json);
+    json_begin_array(json, "slices");
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct setup_slice *slice = &stage->slices[i];
+
+        json_begin_object(json, NULL);
+        json_put_int(json, "blocks", slice->blocks);
+        for (int k = 0; k < SLICE_FIELD_COUNT; k++)
+            json_put_int(
+                json, slice_fields[k].key,
+                *(const int32_t *)(const void *)((const char *)slice + slice_fields[k].at));
+        json_put_bool(json, "is_implied", slice->is_implied);
+        json_end_object(json);
+    }
+    json_end_array(json);
+}
+
 static void put_stage(struct json_writer *json, const struct setup_stage *stage)
 {
     json_begin_object(json, NULL);
@@ -113,6 +154,10 @@ static void put_stage(struct json_writer *json, const struct setup_stage *stage)
     json_put_bool(json, "has_embed", stage->has_embed);
     json_put_bool(json, "has_lm_head", stage->has_lm_head);
     json_put_bool(json, "is_last", stage->is_last);
+    json_put_int(json, "next", stage->next);
+    json_put_int(json, "next_worker", stage->next_worker);
+    json_put_int(json, "position", stage->position);
+    put_slices(json, stage);
     json_end_object(json);
 }
 
@@ -129,6 +174,8 @@ const char *setup_encode(struct arena *arena, const struct setup *setup)
     json_put_int(json, "kv_slots", setup->kv_slots);
     json_put_text(json, "memory_bytes", arena_printf(arena, "%" PRId64, setup->memory_bytes));
     json_put_text(json, "bind", setup->bind);
+    json_put_int(json, "collective", setup->collective);
+    json_put_bool(json, "tells_exchanges", setup->tells_exchanges);
     json_put_double(json, "pad_ratio", setup->pad_ratio);
     if (setup->pad_ratio > 0) {
         json_put_text(json, "pad_type", setup->pad_type);
@@ -174,8 +221,7 @@ const char *setup_encode_peers(struct arena *arena, const struct setup_peer *pee
     json_begin_array(text.json, "peers");
     for (int i = 0; i < count; i++) {
         json_begin_object(text.json, NULL);
-        json_put_int(text.json, "stage", peers[i].stage);
-        json_put_int(text.json, "next", peers[i].next);
+        json_put_int(text.json, "worker", peers[i].worker);
         json_put_text(text.json, "endpoint", peers[i].endpoint);
         json_end_object(text.json);
     }
@@ -281,7 +327,55 @@ static bool get_model(const struct json *object, struct setup_model *model, stru
     return true;
 }
 
-static bool get_stage(const struct json *object, const struct setup *setup,
+static bool get_workers(struct arena *arena, const struct json *object, struct setup_stage *stage,
+                        struct err *err)
+{
+    const struct json *workers;
+    int count;
+
+    if (!get_array(object, "workers", &workers, &count, err))
+        return false;
+    if (count == 1 || count > PASS_MAX_DEVICES || (count > 0 && stage->position >= count))
+        return err_set(err, ERR_INPUT, "setup: stage %d is on %d workers", stage->id, count);
+    stage->position_count = count;
+    stage->workers = arena_array(arena, (size_t)count + 1, sizeof *stage->workers);
+    for (int i = 0; i < count; i++) {
+        int64_t worker;
+
+        if (!json_int(json_at(workers, i), &worker) || worker < 0 || worker > INT32_MAX)
+            return err_set(err, ERR_INPUT, "setup: workers: expected numbers");
+        stage->workers[i] = (int32_t)worker;
+    }
+    return true;
+}
+
+static bool get_slices(struct arena *arena, const struct json *object, const struct model *model,
+                       struct setup_stage *stage, struct err *err)
+{
+    const struct json *slices;
+
+    if (!get_workers(arena, object, stage, err) ||
+        !get_array(object, "slices", &slices, &stage->slice_count, err))
+        return false;
+    stage->slices = arena_array(arena, (size_t)stage->slice_count + 1, sizeof *stage->slices);
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct json *item = json_at(slices, i);
+        struct setup_slice *slice = &stage->slices[i];
+        int32_t blocks;
+
+        if (!get_int(item, "blocks", 1, (1 << BLOCK_COUNT) - 1, &blocks, err) ||
+            !get_bool(item, "is_implied", &slice->is_implied, err))
+            return false;
+        slice->blocks = (unsigned)blocks;
+        for (int k = 0; k < SLICE_FIELD_COUNT; k++)
+            if (!get_int(item, slice_fields[k].key, slice_fields[k].min, slice_fields[k].max,
+                         (int32_t *)(void *)((char *)slice + slice_fields[k].at), err))
+                return false;
+    }
+    return stage->position_count == 0 || setup_check_slices(arena, stage, model, err);
+}
+
+static bool get_stage(struct arena *arena, const struct json *object, const struct setup *setup,
                       struct setup_stage *stage, struct err *err)
 {
     if (!get_int(object, "id", 0, FRAME_MAX_STAGE, &stage->id, err) ||
@@ -290,7 +384,10 @@ static bool get_stage(const struct json *object, const struct setup *setup,
         !get_int(object, "layer_count", 0, MAX_LAYERS, &stage->layer_count, err) ||
         !get_bool(object, "has_embed", &stage->has_embed, err) ||
         !get_bool(object, "has_lm_head", &stage->has_lm_head, err) ||
-        !get_bool(object, "is_last", &stage->is_last, err))
+        !get_bool(object, "is_last", &stage->is_last, err) ||
+        !get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
+        !get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
+        !get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))
         return false;
     if (stage->layer_first + stage->layer_count > setup->models[stage->model].model.layers)
         return err_set(err, ERR_INPUT, "setup: stage %d has layers that its model has not",
@@ -298,7 +395,7 @@ static bool get_stage(const struct json *object, const struct setup *setup,
     if (stage->is_last != stage->has_lm_head)
         return err_set(err, ERR_INPUT, "setup: stage %d: the last stage alone has the lm_head",
                        stage->id);
-    return true;
+    return get_slices(arena, object, &setup->models[stage->model].model, stage, err);
 }
 
 static bool get_pad(const struct json *object, struct setup *setup, struct err *err)
@@ -327,7 +424,7 @@ static bool get_lists(struct arena *arena, const struct json *object, struct set
         if (!get_model(json_at(models, i), &setup->models[i], err))
             return false;
     for (int i = 0; i < setup->stage_count; i++)
-        if (!get_stage(json_at(stages, i), setup, &setup->stages[i], err))
+        if (!get_stage(arena, json_at(stages, i), setup, &setup->stages[i], err))
             return false;
     return setup->stage_count > 0 || err_set(err, ERR_INPUT, "setup: stages: expected one or more");
 }
@@ -338,6 +435,7 @@ struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_
     const struct json *object = parse(arena, text, length_bytes, "setup", err);
     struct setup *setup = arena_alloc(arena, sizeof *setup);
     int64_t seed;
+    int32_t collective;
 
     if (!object || !get_int(object, "worker", 0, INT32_MAX, &setup->worker, err) ||
         !get_int64(object, "session", &setup->session, err) ||
@@ -345,14 +443,17 @@ struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_
         !get_int(object, "threads", 1, MAX_THREADS, &setup->threads, err) ||
         !get_int(object, "kv_slots", 0, MAX_SLOTS, &setup->kv_slots, err) ||
         !get_int64(object, "memory_bytes", &setup->memory_bytes, err) ||
-        !get_text(object, "bind", &setup->bind, err) || !get_pad(object, setup, err) ||
-        !get_lists(arena, object, setup, err))
+        !get_text(object, "bind", &setup->bind, err) ||
+        !get_int(object, "collective", 0, COLLECTIVE_ALGORITHM_COUNT - 1, &collective, err) ||
+        !get_bool(object, "tells_exchanges", &setup->tells_exchanges, err) ||
+        !get_pad(object, setup, err) || !get_lists(arena, object, setup, err))
         return NULL;
     if (setup->memory_bytes < 0) {
         err_set(err, ERR_INPUT, "setup: memory_bytes: expected at least 0");
         return NULL;
     }
     setup->seed = (uint64_t)seed;
+    setup->collective = (enum collective_algorithm)collective;
     return setup;
 }
 
@@ -415,8 +516,7 @@ bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t l
         struct setup_peer *peer = &(*peers)[i];
         const struct json *item = json_at(array, i);
 
-        if (!get_int(item, "stage", 0, FRAME_MAX_STAGE, &peer->stage, err) ||
-            !get_int(item, "next", 0, FRAME_MAX_STAGE, &peer->next, err) ||
+        if (!get_int(item, "worker", 0, INT32_MAX, &peer->worker, err) ||
             !get_text(item, "endpoint", &peer->endpoint, err) ||
             !channel_check_address("peers: endpoint", peer->endpoint, err))
             return false;

@@ -6,12 +6,15 @@
 #define ORRERY_RUNNER_SETUP_H
 
 #include "lib/format/model.h"
+#include "lib/policy/collective.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct arena;
 struct err;
+struct pass;
+struct pass_owners;
 
 #define SETUP_MAX_TEXT_BYTES (INT64_C(64) << 20)
 
@@ -21,12 +24,26 @@ struct setup_model {
     int32_t max_total_tokens; /* longest prompt + output */
 };
 
+struct setup_slice { /* of a stage on several devices: as plan_slice, but for the device */
+    unsigned blocks;
+    int32_t layer_first, layer_last; /* -1, -1: embed, lm_head */
+    int32_t position;                /* of its device in the stage */
+    int32_t part_first, part_last, part_of;
+    bool is_implied;
+};
+
 struct setup_stage {                  /* one stage that the worker executes */
     int32_t id;                       /* in the plan: what STEP frames name */
     int32_t model;                    /* index into setup.models */
     int32_t layer_first, layer_count; /* layer_count 0: embed or lm_head alone */
     bool has_embed, has_lm_head;
-    bool is_last; /* sends RESULT to the coordinator; else STEP to the next stage */
+    bool is_last;              /* sends RESULT to the coordinator; else STEP to the next stage */
+    int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
+    /* of a stage on several devices; 0: it is this worker's alone */
+    int32_t position_count, position;
+    int32_t *workers; /* by position */
+    int slice_count;
+    struct setup_slice *slices;
 };
 
 struct setup {
@@ -36,6 +53,8 @@ struct setup {
     int32_t threads;      /* of the BLAS */
     int32_t kv_slots;     /* caches to prepare before the run */
     int64_t memory_bytes; /* that the worker may use in all; 0 = it asks its own machine */
+    enum collective_algorithm collective;
+    bool tells_exchanges; /* RECORD frames say when each message of an exchange came */
     const char *bind;     /* data address; "" = a free port on the way to the coordinator */
     double pad_ratio;     /* 0 = no padding */
     const char *pad_type, *pad_kernels, *pad_interp; /* cost table as text; interp "" = none */
@@ -45,11 +64,22 @@ struct setup {
     struct setup_stage *stages;
 };
 
-struct setup_peer { /* where the stage after one of a worker's own listens */
-    int32_t stage;  /* the worker's */
-    int32_t next;   /* the stage that follows it */
+struct setup_peer { /* where a worker listens that this one sends to */
+    int32_t worker;
     const char *endpoint;
 };
+
+/* ---- stages on several devices (setup_slices.c) ---- */
+
+/* Every part of every block exactly once, as the stage says what it has. */
+bool setup_check_slices(struct arena *arena, const struct setup_stage *stage,
+                        const struct model *model, struct err *err);
+/* Who has which parts of a layer, or, with layer -1, of embed and lm_head. */
+void setup_owners(struct arena *arena, const struct setup_stage *stage, const struct model *model,
+                  int32_t layer, struct pass_owners *owners);
+/* What the stage computes where, and sends to whom. Its pieces are numbered from next_id on. */
+const struct pass *setup_compile(struct arena *arena, const struct setup *setup, int index,
+                                 int32_t *next_id);
 
 /* Texts live in the arena. */
 const char *setup_encode(struct arena *arena, const struct setup *setup);

@@ -20,6 +20,7 @@ struct kv_slab {
 struct kv_pool {
     struct arena *arena;
     struct forward_shape shape;
+    const int *kv_heads;
     int layers;
     kv_room_fn *has_room;
     void *arg;
@@ -28,13 +29,14 @@ struct kv_pool {
     struct kv_slab *free[CLASSES];
 };
 
-struct kv_pool *kv_pool_create(struct arena *arena, const struct forward_shape *shape, int layers,
-                               kv_room_fn *has_room, void *arg)
+struct kv_pool *kv_pool_create(struct arena *arena, const struct forward_shape *shape,
+                               const int *kv_heads, int layers, kv_room_fn *has_room, void *arg)
 {
     struct kv_pool *pool = arena_alloc(arena, sizeof *pool);
 
     pool->arena = arena;
     pool->shape = *shape;
+    pool->kv_heads = kv_heads;
     pool->layers = layers;
     pool->has_room = has_room;
     pool->arg = arg;
@@ -51,14 +53,27 @@ static int class_of(int capacity)
     return class;
 }
 
-static int64_t slab_bytes(const struct forward_shape *shape, int layers, int class)
+/* Of k or v alone. */
+static int64_t layer_floats(const struct forward_shape *shape, const int *kv_heads, int layer,
+                            int64_t capacity)
 {
-    return INT64_C(2) * layers * forward_kv_floats(shape, 1 << class) * (int64_t)sizeof(float);
+    return capacity * shape->head_dim * (kv_heads ? kv_heads[layer] : shape->kv_heads);
 }
 
-int64_t kv_pool_slab_bytes(const struct forward_shape *shape, int layers, int capacity)
+static int64_t slab_bytes(const struct forward_shape *shape, const int *kv_heads, int layers,
+                          int class)
 {
-    return slab_bytes(shape, layers, class_of(capacity));
+    int64_t floats = 0;
+
+    for (int i = 0; i < layers; i++)
+        floats += layer_floats(shape, kv_heads, i, INT64_C(1) << class);
+    return 2 * floats * (int64_t)sizeof(float);
+}
+
+int64_t kv_pool_slab_bytes(const struct forward_shape *shape, const int *kv_heads, int layers,
+                           int capacity)
+{
+    return slab_bytes(shape, kv_heads, layers, class_of(capacity));
 }
 
 static size_t bucket_of(int64_t request)
@@ -76,7 +91,7 @@ const struct forward_kv *kv_pool_find(const struct kv_pool *pool, int64_t reques
 
 static struct kv_slab *new_slab(struct kv_pool *pool, int class)
 {
-    int64_t bytes = slab_bytes(&pool->shape, pool->layers, class);
+    int64_t bytes = slab_bytes(&pool->shape, pool->kv_heads, pool->layers, class);
     struct kv_slab *slab;
     float *floats;
 
@@ -110,22 +125,26 @@ const struct forward_kv *kv_pool_take(struct kv_pool *pool, int64_t request, int
     int class = class_of(capacity);
     struct kv_slab **bucket = &pool->buckets[bucket_of(request)];
     struct kv_slab *slab = free_slab(pool, class);
-    int64_t floats = forward_kv_floats(&pool->shape, capacity);
+    float *floats;
 
     assert(!kv_pool_find(pool, request));
     if (!slab)
         slab = new_slab(pool, class);
     if (!slab)
         return NULL;
+    floats = slab->floats;
     for (int i = 0; i < pool->layers; i++) {
-        slab->layers[i].k = slab->floats + INT64_C(2) * i * floats;
-        slab->layers[i].v = slab->layers[i].k + floats;
+        int64_t count = layer_floats(&pool->shape, pool->kv_heads, i, capacity);
+
+        slab->layers[i].k = floats;
+        slab->layers[i].v = floats + count;
+        floats += 2 * count;
         slab->layers[i].capacity = capacity;
     }
     slab->request = request;
     slab->next = *bucket;
     *bucket = slab;
-    pool->used_bytes += slab_bytes(&pool->shape, pool->layers, slab->class);
+    pool->used_bytes += slab_bytes(&pool->shape, pool->kv_heads, pool->layers, slab->class);
     return slab->layers;
 }
 
@@ -141,7 +160,7 @@ void kv_pool_release(struct kv_pool *pool, int64_t request)
     *at = slab->next;
     slab->next = pool->free[slab->class];
     pool->free[slab->class] = slab;
-    pool->used_bytes -= slab_bytes(&pool->shape, pool->layers, slab->class);
+    pool->used_bytes -= slab_bytes(&pool->shape, pool->kv_heads, pool->layers, slab->class);
 }
 
 void kv_pool_prepare(struct kv_pool *pool, int count, int capacity)
@@ -152,7 +171,8 @@ void kv_pool_prepare(struct kv_pool *pool, int count, int capacity)
         if (!slab)
             return;
         /* any value but 0: the pages of zeroed memory are not there before they are written */
-        memset(slab->floats, 1, (size_t)slab_bytes(&pool->shape, pool->layers, slab->class));
+        memset(slab->floats, 1,
+               (size_t)slab_bytes(&pool->shape, pool->kv_heads, pool->layers, slab->class));
         slab->next = pool->free[slab->class];
         pool->free[slab->class] = slab;
     }

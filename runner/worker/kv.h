@@ -15,8 +15,9 @@ struct kv_pool;
 /* Asked before a new slab is allocated; false = no memory for it. */
 typedef bool kv_room_fn(void *arg, int64_t slab_bytes);
 
-struct kv_pool *kv_pool_create(struct arena *arena, const struct forward_shape *shape, int layers,
-                               kv_room_fn *has_room, void *arg);
+/* kv_heads: of each layer; NULL: the shape's in all. */
+struct kv_pool *kv_pool_create(struct arena *arena, const struct forward_shape *shape,
+                               const int *kv_heads, int layers, kv_room_fn *has_room, void *arg);
 /* The caches of a request, one a layer, or NULL when it has none. */
 const struct forward_kv *kv_pool_find(const struct kv_pool *pool, int64_t request);
 /* New caches of `capacity` tokens for a request that has none. NULL: no memory. */
@@ -30,6 +31,7 @@ void kv_pool_prepare(struct kv_pool *pool, int count, int capacity);
 int64_t kv_pool_bytes(const struct kv_pool *pool);
 int64_t kv_pool_used_bytes(const struct kv_pool *pool);
 /* Bytes of the slab that holds `capacity` tokens. */
-int64_t kv_pool_slab_bytes(const struct forward_shape *shape, int layers, int capacity);
+int64_t kv_pool_slab_bytes(const struct forward_shape *shape, const int *kv_heads, int layers,
+                           int capacity);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/format/cost.h"
+#include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/price.h"
 #include "runner/setup/setup.h"
@@ -11,17 +12,20 @@ struct pad {
     const struct setup *setup;
     const struct cost_table *table;
     struct price *price;
-    struct plan_stage *stages; /* as price_step wants them */
+    struct plan_stage *stages;  /* as price_step wants them */
+    const struct pass **passes; /* of stages on several devices; else NULL */
 };
 
 static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t layer_last)
 {
+    int32_t conns = blocks & 1u << BLOCK_CONN ? 2 : 0;
+
     return (struct plan_slice){ .blocks = blocks,
                                 .layer_first = layer_first,
                                 .layer_last = layer_last,
                                 .part_of = 1,
-                                .norms = 2,
-                                .adds = 2 };
+                                .norms = conns,
+                                .adds = conns };
 }
 
 /* The slices of a plan that the setup's stage was made from. */
@@ -49,6 +53,7 @@ static struct plan_stage stage_of(struct arena *arena, const struct setup_stage 
 struct pad *pad_create(struct arena *arena, const struct setup *setup, struct err *err)
 {
     struct pad *pad = arena_alloc(arena, sizeof *pad);
+    int32_t next_id = 0;
 
     pad->setup = setup;
     pad->table = cost_load_text(arena, setup->pad_type, setup->pad_kernels,
@@ -57,8 +62,15 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
         return NULL;
     pad->price = price_create(arena);
     pad->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *pad->stages);
-    for (int i = 0; i < setup->stage_count; i++)
+    pad->passes = arena_array(arena, (size_t)setup->stage_count, sizeof(const struct pass *));
+    for (int i = 0; i < setup->stage_count; i++) {
         pad->stages[i] = stage_of(arena, &setup->stages[i]);
+        if (setup->stages[i].id >= next_id) /* pieces are numbered behind stages */
+            next_id = setup->stages[i].id + 1;
+    }
+    for (int i = 0; i < setup->stage_count; i++)
+        if (setup->stages[i].position_count > 0)
+            pad->passes[i] = setup_compile(arena, setup, i, &next_id);
     return pad;
 }
 
@@ -73,5 +85,33 @@ bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_toke
                     new_tokens, past_tokens, price_ps, &extrapolated, err))
         return false;
     *price_ps = price_scale(*price_ps, 1.0 / setup->pad_ratio);
+    return true;
+}
+
+bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,
+                     int32_t past_tokens, int64_t *price_ps, struct err *err)
+{
+    const struct setup *setup = pad->setup;
+    const struct model *model = &setup->models[setup->stages[index].model].model;
+    int extrapolated;
+
+    if (!price_piece(pad->price, &pad->passes[index]->pieces[piece], model, pad->table,
+                     setup->threads, 1.0, new_tokens, past_tokens, price_ps, &extrapolated, err))
+        return false;
+    *price_ps = price_scale(*price_ps, 1.0 / setup->pad_ratio);
+    return true;
+}
+
+bool pad_check(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens, struct err *err)
+{
+    const struct pass *pass = pad->passes[index];
+    int64_t price_ps;
+
+    if (!pass)
+        return pad_price(pad, index, new_tokens, past_tokens, &price_ps, err);
+    for (int32_t i = 0; i < pass->piece_count; i++)
+        if (pass->pieces[i].position == pad->setup->stages[index].position &&
+            !pad_price_piece(pad, index, i, new_tokens, past_tokens, &price_ps, err))
+            return false;
     return true;
 }

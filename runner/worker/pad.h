@@ -18,5 +18,11 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
 /* What this step of stage `index` of the setup takes on the padded device: ratio x its price. */
 bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
                int64_t *price_ps, struct err *err);
+/* Of a stage on several devices: a piece of its pass (setup_compile), by its number. */
+bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,
+                     int32_t past_tokens, int64_t *price_ps, struct err *err);
+/* Whether a step of the stage has a price: of a stage on several devices all that is this one's. */
+bool pad_check(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
+               struct err *err);
 
 #endif

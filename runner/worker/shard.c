@@ -3,7 +3,6 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
-#include "lib/base/hash.h"
 #include "lib/base/units.h"
 #include "lib/kernels/forward.h"
 #include "lib/kernels/kernels.h"
@@ -12,24 +11,11 @@
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/kv.h"
+#include "runner/worker/parts.h"
+#include "runner/worker/weights.h"
 #include <inttypes.h>
 
-#define PATCH_VALUES 768     /* input of a vision model's embed: 16 x 16 pixels of 3 colours */
-#define WARM_UP_REQUEST (-1) /* no workload has it */
-#define PREPARED_RATIO 0.25  /* of the budget, for caches before the run */
-
-enum part { /* of the weights, to give each its own values */
-            PART_QKV,
-            PART_OPROJ,
-            PART_FFN_UP,
-            PART_FFN_DOWN,
-            PART_SMALL,
-            PART_EMBED,
-            PART_POSITIONS,
-            PART_LM_HEAD,
-            PART_END_SMALL,
-            PART_PATCHES,
-};
+#define PREPARED_RATIO 0.25 /* of the budget, for caches before the run */
 
 struct shard_model {
     struct forward_shape shape;
@@ -43,7 +29,8 @@ struct shard_stage {
     struct shard_model *model;
     struct forward_layer *layers;
     struct forward_ends ends;
-    struct kv_pool *kv; /* NULL without layers */
+    struct kv_pool *kv;  /* NULL without layers */
+    struct parts *parts; /* of a stage on several devices; else NULL */
 };
 
 struct shard {
@@ -55,29 +42,6 @@ struct shard {
     int32_t token;           /* of the last step */
     struct team *team;       /* of products that the BLAS does not do; NULL: one thread */
 };
-
-static struct forward_shape shape_of(const struct setup_model *setup)
-{
-    const struct model *model = &setup->model;
-
-    return (struct forward_shape){
-        .hidden = model->hidden,
-        .heads = model->heads,
-        .kv_heads = model->kv_heads,
-        .head_dim = model->head_dim,
-        .ffn_hidden = model->ffn_hidden,
-        .vocab = model->vocab,
-        .is_swiglu = model->ffn == MODEL_SWIGLU,
-        .is_rms = model->norm == MODEL_RMSNORM,
-        .is_rope = model->positions == MODEL_ROPE,
-        .is_causal = model->kind == MODEL_DECODER,
-        .is_pooler = model->kind == MODEL_ENCODER,
-        .is_patches = model->kind == MODEL_VISION,
-        .max_context = model->max_context > setup->max_total_tokens ? model->max_context
-                                                                    : setup->max_total_tokens,
-        .dtype = kernel_dtype_of_bits(model->weight_bits),
-    };
-}
 
 /* ---- how much memory ---- */
 
@@ -104,9 +68,11 @@ static int embedding_of(const struct setup *setup, int index)
 static int64_t stage_weight_bytes(const struct setup *setup, int index)
 {
     const struct setup_stage *stage = &setup->stages[index];
-    struct forward_shape shape = shape_of(&setup->models[stage->model]);
+    struct forward_shape shape = weights_shape(&setup->models[stage->model]);
     int64_t bytes = stage->layer_count * layer_bytes(&shape);
 
+    if (stage->position_count > 0)
+        return parts_weight_bytes(setup, index);
     if (stage->has_embed)
         bytes += forward_embed_bytes(&shape) + 4 * forward_positions_floats(&shape);
     if (stage->has_lm_head)
@@ -126,11 +92,11 @@ int64_t shard_weight_bytes(const struct setup *setup)
 
 static int64_t scratch_bytes(const struct setup_model *model)
 {
-    struct forward_shape shape = shape_of(model);
+    struct forward_shape shape = weights_shape(model);
     int64_t m = model->max_tokens, up = (int64_t)shape.ffn_hidden * (shape.is_swiglu ? 3 : 1);
     int64_t wide = (int64_t)(2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     int64_t floats = m * (INT64_C(2) * shape.hidden + wide + up) + shape.vocab +
-                     (shape.is_patches ? m * PATCH_VALUES : 0) +
+                     (shape.is_patches ? m * WEIGHTS_PATCH_VALUES : 0) +
                      kernel_attention_scratch(model->max_tokens, shape.heads, shape.kv_heads,
                                               model->max_total_tokens - model->max_tokens);
 
@@ -144,6 +110,9 @@ static int64_t fixed_bytes(const struct setup *setup)
 
     for (int i = 0; i < setup->model_count; i++)
         bytes += scratch_bytes(&setup->models[i]);
+    for (int i = 0; i < setup->stage_count; i++)
+        if (setup->stages[i].position_count > 0)
+            bytes += parts_other_bytes(setup, i);
     return bytes;
 }
 
@@ -154,9 +123,12 @@ int64_t shard_need_bytes(const struct setup *setup)
     for (int i = 0; i < setup->stage_count; i++) {
         const struct setup_stage *stage = &setup->stages[i];
         const struct setup_model *model = &setup->models[stage->model];
-        struct forward_shape shape = shape_of(model);
+        struct forward_shape shape = weights_shape(model);
 
-        bytes += kv_pool_slab_bytes(&shape, stage->layer_count, model->max_total_tokens);
+        if (stage->position_count > 0) /* one of them spare */
+            bytes += 2 * parts_slab_bytes(setup, i, model->max_total_tokens);
+        else
+            bytes += kv_pool_slab_bytes(&shape, NULL, stage->layer_count, model->max_total_tokens);
     }
     return bytes;
 }
@@ -199,36 +171,29 @@ static bool has_room(void *arg, int64_t slab_bytes)
 /* ---- weights ---- */
 
 static void *fill_typed(struct shard *shard, enum kernel_dtype dtype, int64_t bytes, int32_t layer,
-                        enum part part, struct err *err)
+                        enum weights_part part, struct err *err)
 {
-    void *values = arena_try_alloc(shard->arena, (size_t)bytes);
-    uint64_t key[3] = { shard->setup->seed, (uint64_t)layer, (uint64_t)part };
-
-    if (!values) {
-        err_set(err, ERR_SYSTEM, "no memory for %" PRId64 " bytes of weights", bytes);
-        return NULL;
-    }
-    kernel_fill(dtype, values, bytes, hash_bytes(HASH_START, key, sizeof key));
-    return values;
+    return weights_fill(shard->arena, shard->setup->seed, dtype, bytes, layer, part, err);
 }
 
-static float *fill(struct shard *shard, int64_t floats, int32_t layer, enum part part,
+static float *fill(struct shard *shard, int64_t floats, int32_t layer, enum weights_part part,
                    struct err *err)
 {
-    return fill_typed(shard, KERNEL_F32, 4 * floats, layer, part, err);
+    return weights_floats(shard->arena, shard->setup->seed, floats, layer, part, err);
 }
 
 static bool fill_layer(struct shard *shard, const struct forward_shape *shape, int32_t number,
                        struct forward_layer *layer, struct err *err)
 {
-    layer->qkv = fill_typed(shard, shape->dtype, forward_qkv_bytes(shape), number, PART_QKV, err);
+    layer->qkv =
+        fill_typed(shard, shape->dtype, forward_qkv_bytes(shape), number, WEIGHTS_QKV, err);
     layer->oproj =
-        fill_typed(shard, shape->dtype, forward_oproj_bytes(shape), number, PART_OPROJ, err);
+        fill_typed(shard, shape->dtype, forward_oproj_bytes(shape), number, WEIGHTS_OPROJ, err);
     layer->ffn_up =
-        fill_typed(shard, shape->dtype, forward_ffn_up_bytes(shape), number, PART_FFN_UP, err);
-    layer->ffn_down =
-        fill_typed(shard, shape->dtype, forward_ffn_down_bytes(shape), number, PART_FFN_DOWN, err);
-    layer->small = fill(shard, forward_small_floats(shape), number, PART_SMALL, err);
+        fill_typed(shard, shape->dtype, forward_ffn_up_bytes(shape), number, WEIGHTS_FFN_UP, err);
+    layer->ffn_down = fill_typed(shard, shape->dtype, forward_ffn_down_bytes(shape), number,
+                                 WEIGHTS_FFN_DOWN, err);
+    layer->small = fill(shard, forward_small_floats(shape), number, WEIGHTS_SMALL, err);
     return err->kind == ERR_NONE;
 }
 
@@ -242,17 +207,19 @@ static bool fill_ends(struct shard *shard, int index, struct err *err)
 
     if (stage->has_embed) {
         ends->embed =
-            fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, PART_EMBED, err);
+            fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, WEIGHTS_EMBED, err);
         if (!shape->is_rope)
-            ends->positions = fill(shard, forward_positions_floats(shape), -1, PART_POSITIONS, err);
+            ends->positions =
+                fill(shard, forward_positions_floats(shape), -1, WEIGHTS_POSITIONS, err);
     }
     if (stage->has_lm_head) {
-        ends->small = fill(shard, forward_small_floats(shape), -1, PART_END_SMALL, err);
+        ends->small = fill(shard, forward_small_floats(shape), -1, WEIGHTS_END_SMALL, err);
         if (embedding != NOBODY)
             ends->lm_head = shard->stages[embedding].ends.embed;
         else /* tied but elsewhere: the same values */
-            ends->lm_head = fill_typed(shard, shape->dtype, forward_lm_head_bytes(shape), -1,
-                                       model->model.tied_lm_head ? PART_EMBED : PART_LM_HEAD, err);
+            ends->lm_head =
+                fill_typed(shard, shape->dtype, forward_lm_head_bytes(shape), -1,
+                           model->model.tied_lm_head ? WEIGHTS_EMBED : WEIGHTS_LM_HEAD, err);
     }
     return err->kind == ERR_NONE;
 }
@@ -264,7 +231,7 @@ static bool create_model(struct shard *shard, int index, struct err *err)
     size_t tokens = (size_t)setup->max_tokens;
     const struct forward_limits limits = { setup->max_tokens, setup->max_total_tokens, 1 };
 
-    model->shape = shape_of(setup);
+    model->shape = weights_shape(setup);
     model->forward = forward_create(shard->arena, &model->shape, &limits, shard->team);
     model->x = arena_try_alloc(shard->arena, tokens * (size_t)model->shape.hidden * sizeof(float));
     model->tokens = arena_array(shard->arena, tokens, sizeof *model->tokens);
@@ -272,44 +239,69 @@ static bool create_model(struct shard *shard, int index, struct err *err)
         return err_set(err, ERR_SYSTEM, "no memory for the activations of %d tokens",
                        setup->max_tokens);
     if (model->shape.is_patches)
-        model->patches =
-            fill(shard, (int64_t)setup->max_tokens * PATCH_VALUES, -1, PART_PATCHES, err);
+        model->patches = fill(shard, (int64_t)setup->max_tokens * WEIGHTS_PATCH_VALUES, -1,
+                              WEIGHTS_PATCHES, err);
     return err->kind == ERR_NONE;
 }
 
-/* As many caches as were asked for, within a share of the memory. */
-static void prepare_kv(struct shard *shard, const struct setup_model *model,
-                       const struct setup_stage *setup, struct shard_stage *stage)
+static int64_t largest_slab_bytes(const struct shard *shard, int index)
 {
-    int64_t slab_bytes =
-        kv_pool_slab_bytes(&stage->model->shape, setup->layer_count, model->max_total_tokens);
+    const struct setup *setup = shard->setup;
+    const struct setup_stage *stage = &setup->stages[index];
+    int capacity = setup->models[stage->model].max_total_tokens;
+
+    return stage->position_count > 0 ? parts_slab_bytes(setup, index, capacity)
+                                     : kv_pool_slab_bytes(&shard->stages[index].model->shape, NULL,
+                                                          stage->layer_count, capacity);
+}
+
+/* As many caches as were asked for, within a share of the memory. */
+static void prepare_kv(struct shard *shard, int index)
+{
+    int64_t slab_bytes = largest_slab_bytes(shard, index);
     double share_bytes =
         PREPARED_RATIO * (double)shard->kv_budget_bytes / shard->setup->stage_count;
     int count = shard->setup->kv_slots;
 
     if ((double)count * (double)slab_bytes > share_bytes)
         count = (int)(share_bytes / (double)slab_bytes);
-    kv_pool_prepare(stage->kv, count, model->max_total_tokens);
+    kv_pool_prepare(shard->stages[index].kv, count,
+                    shard->setup->models[shard->setup->stages[index].model].max_total_tokens);
 }
 
-static bool create_stage(struct shard *shard, int index, struct err *err)
+static bool create_whole(struct shard *shard, int index, struct err *err)
 {
     const struct setup_stage *setup = &shard->setup->stages[index];
-    const struct setup_model *model = &shard->setup->models[setup->model];
     struct shard_stage *stage = &shard->stages[index];
 
-    stage->model = &shard->models[setup->model];
     stage->layers = arena_array(shard->arena, (size_t)setup->layer_count, sizeof *stage->layers);
     for (int i = 0; i < setup->layer_count; i++)
         if (!fill_layer(shard, &stage->model->shape, setup->layer_first + i, &stage->layers[i],
                         err))
             return false;
-    if (!fill_ends(shard, index, err))
+    return fill_ends(shard, index, err);
+}
+
+static bool create_stage(struct shard *shard, int index, struct err *err)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    struct shard_stage *stage = &shard->stages[index];
+    const int *kv_heads = NULL;
+
+    stage->model = &shard->models[setup->model];
+    if (setup->position_count > 0) {
+        stage->parts = parts_create(shard->arena, shard->setup, index, stage->model->forward,
+                                    stage->model->patches, err);
+        if (!stage->parts)
+            return false;
+        kv_heads = parts_kv_heads(stage->parts);
+    } else if (!create_whole(shard, index, err)) {
         return false;
+    }
     if (setup->layer_count > 0) {
-        stage->kv =
-            kv_pool_create(shard->arena, &stage->model->shape, setup->layer_count, has_room, shard);
-        prepare_kv(shard, model, setup, stage);
+        stage->kv = kv_pool_create(shard->arena, &stage->model->shape, kv_heads, setup->layer_count,
+                                   has_room, shard);
+        prepare_kv(shard, index);
     }
     return true;
 }
@@ -318,7 +310,7 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
 
 static void compute(struct shard *shard, int index, const struct forward_kv *kv, int m, int past)
 {
-    const struct forward_step step = { 1, m, &past };
+    const struct forward_step step = { 1, m, &past, NULL };
     const struct setup_stage *setup = &shard->setup->stages[index];
     struct shard_stage *stage = &shard->stages[index];
     struct shard_model *model = stage->model;
@@ -333,32 +325,41 @@ static void compute(struct shard *shard, int index, const struct forward_kv *kv,
         forward_lm_head(model->forward, &stage->ends, model->x, &step, &shard->token, none);
 }
 
-static bool step_ok(const struct shard *shard, int index, const struct frame *frame,
-                    struct err *err)
+bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame, struct err *err)
 {
-    const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct setup_model *model = &shard->setup->models[stage->model];
-    int64_t bytes = 4 * (int64_t)frame->new_tokens * (stage->has_embed ? 1 : model->model.hidden);
+    const struct setup_model *model = &shard->setup->models[shard->setup->stages[index].model];
 
-    if (frame->new_tokens < 1 || frame->new_tokens > model->max_tokens ||
-        frame->total_tokens > model->max_total_tokens ||
-        frame->past_tokens + frame->new_tokens > frame->total_tokens)
-        return err_set(err, ERR_INPUT,
-                       "stage %d: a step of %d tokens on %d of %d: expected at most %d on %d",
-                       frame->stage, frame->new_tokens, frame->past_tokens, frame->total_tokens,
-                       model->max_tokens, model->max_total_tokens);
-    return frame->payload_bytes == bytes ||
-           err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
-                   frame->stage, frame->payload_bytes, bytes);
+    return (frame->new_tokens >= 1 && frame->new_tokens <= model->max_tokens &&
+            frame->total_tokens <= model->max_total_tokens &&
+            frame->past_tokens + frame->new_tokens <= frame->total_tokens) ||
+           err_set(err, ERR_INPUT,
+                   "stage %d: a step of %d tokens on %d of %d: expected at most %d on %d",
+                   frame->stage, frame->new_tokens, frame->past_tokens, frame->total_tokens,
+                   model->max_tokens, model->max_total_tokens);
 }
 
-static bool tokens_ok(const struct shard_model *model, int count, struct err *err)
+static bool tokens_ok(const struct shard_model *model, const int32_t *tokens, int count,
+                      struct err *err)
 {
     for (int i = 0; i < count && !model->shape.is_patches; i++)
-        if (model->tokens[i] < 0 || model->tokens[i] >= model->shape.vocab)
-            return err_set(err, ERR_INPUT, "token %d: expected 0 to %d", model->tokens[i],
+        if (tokens[i] < 0 || tokens[i] >= model->shape.vocab)
+            return err_set(err, ERR_INPUT, "token %d: expected 0 to %d", tokens[i],
                            model->shape.vocab - 1);
     return true;
+}
+
+bool shard_input(const struct shard *shard, int index, const struct frame *frame,
+                 const unsigned char *payload, void *words, struct err *err)
+{
+    const struct setup_stage *stage = &shard->setup->stages[index];
+    const struct shard_model *model = shard->stages[index].model;
+    int64_t bytes = 4 * (int64_t)frame->new_tokens * (stage->has_embed ? 1 : model->shape.hidden);
+
+    if (frame->payload_bytes != bytes)
+        return err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
+                       frame->stage, frame->payload_bytes, bytes);
+    frame_get_words(words, payload, (size_t)bytes / 4);
+    return !stage->has_embed || tokens_ok(model, words, frame->new_tokens, err);
 }
 
 enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
@@ -370,11 +371,9 @@ enum shard_result shard_step(struct shard *shard, int index, const struct frame 
     struct shard_model *model = stage->model;
     const struct forward_kv *kv = NULL;
 
-    if (!step_ok(shard, index, frame, err))
-        return SHARD_BAD;
-    frame_get_words(setup->has_embed ? (void *)model->tokens : model->x, payload,
-                    (size_t)frame->payload_bytes / 4);
-    if (setup->has_embed && !tokens_ok(model, frame->new_tokens, err))
+    if (!shard_step_ok(shard, index, frame, err) ||
+        !shard_input(shard, index, frame, payload,
+                     setup->has_embed ? (void *)model->tokens : model->x, err))
         return SHARD_BAD;
     if (stage->kv) {
         kv = kv_pool_find(stage->kv, frame->request);
@@ -398,11 +397,26 @@ enum shard_result shard_step(struct shard *shard, int index, const struct frame 
     return SHARD_DONE;
 }
 
+void shard_release_stage(struct shard *shard, int index, int64_t request)
+{
+    if (shard->stages[index].kv)
+        kv_pool_release(shard->stages[index].kv, request);
+}
+
 void shard_release(struct shard *shard, int64_t request)
 {
     for (int i = 0; i < shard->setup->stage_count; i++)
-        if (shard->stages[i].kv)
-            kv_pool_release(shard->stages[i].kv, request);
+        shard_release_stage(shard, i, request);
+}
+
+struct parts *shard_parts(const struct shard *shard, int index)
+{
+    return shard->stages[index].parts;
+}
+
+struct kv_pool *shard_caches(const struct shard *shard, int index)
+{
+    return shard->stages[index].kv;
 }
 
 int shard_find_stage(const struct shard *shard, int32_t stage_id)
@@ -411,6 +425,27 @@ int shard_find_stage(const struct shard *shard, int32_t stage_id)
         if (shard->setup->stages[i].id == stage_id)
             return i;
     return -1;
+}
+
+/* All that this device computes in a pass, without the others. */
+static void compute_parts(struct shard *shard, int index, const struct forward_kv *kv, int m,
+                          int past)
+{
+    struct parts *parts = shard->stages[index].parts;
+    const struct pass *pass = parts_pass(parts);
+    const struct parts_step step = { m, past, kv };
+
+    for (int32_t i = 0; i < pass->piece_count; i++)
+        if (pass->pieces[i].position == shard->setup->stages[index].position)
+            parts_compute(parts, &pass->pieces[i], 0, &step);
+}
+
+static void warm(struct shard *shard, int index, const struct forward_kv *kv, int m, int past)
+{
+    if (shard->stages[index].parts)
+        compute_parts(shard, index, kv, m, past);
+    else
+        compute(shard, index, kv, m, past);
 }
 
 /* The longest prefill of the workload, then one decode step where there is room for it. */
@@ -423,17 +458,18 @@ static bool warm_up(struct shard *shard, int index, struct err *err)
     int past = sizes->max_tokens;
 
     if (stage->kv) {
-        kv = kv_pool_take(stage->kv, WARM_UP_REQUEST, sizes->max_total_tokens);
+        kv = kv_pool_take(stage->kv, SHARD_SPARE_REQUEST, sizes->max_total_tokens);
         if (!kv)
             return err_set(err, ERR_SYSTEM, "no memory for the KV cache of one request");
     }
-    forward_fill(stage->model->x, (int64_t)sizes->max_tokens * stage->model->shape.hidden, 1);
-    compute(shard, index, kv, sizes->max_tokens, 0);
+    forward_fill(stage->parts ? parts_state(stage->parts) : stage->model->x,
+                 (int64_t)sizes->max_tokens * stage->model->shape.hidden, 1);
+    warm(shard, index, kv, sizes->max_tokens, 0);
     if (past + 1 > sizes->max_total_tokens)
         past = sizes->max_total_tokens - 1;
-    compute(shard, index, kv, 1, past);
-    if (stage->kv)
-        kv_pool_release(stage->kv, WARM_UP_REQUEST);
+    warm(shard, index, kv, 1, past);
+    if (stage->kv && !stage->parts)
+        kv_pool_release(stage->kv, SHARD_SPARE_REQUEST);
     return true;
 }
 

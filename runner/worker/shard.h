@@ -13,8 +13,14 @@
 struct arena;
 struct err;
 struct frame;
+struct kv_pool;
+struct parts;
 struct setup;
 struct shard;
+
+/* Caches of a stage on several devices that stay free for steps whose own are gone: as large as the
+ * largest of the workload. No request has this number. */
+#define SHARD_SPARE_REQUEST (-1)
 
 #define SHARD_MEMORY_RATIO 0.9 /* of what is available may be used: the system needs the rest */
 
@@ -47,7 +53,19 @@ struct shard_output {  /* of the last step, until the next */
 enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
                              const unsigned char *payload, struct shard_output *output,
                              struct err *err);
-/* The request has ended: its caches are free in every stage. */
-void shard_release(struct shard *shard, int64_t request);
+/* The request has ended: its caches are free. */
+void shard_release_stage(struct shard *shard, int index, int64_t request);
+void shard_release(struct shard *shard, int64_t request); /* in every stage */
+
+/* ---- of a stage on several devices ---- */
+
+struct parts *shard_parts(const struct shard *shard, int index);
+struct kv_pool *shard_caches(const struct shard *shard, int index); /* NULL: it has no layers */
+/* Tokens of a step frame are within the workload's bounds. */
+bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame,
+                   struct err *err);
+/* The payload of a STEP, checked, into token ids or activations. */
+bool shard_input(const struct shard *shard, int index, const struct frame *frame,
+                 const unsigned char *payload, void *words, struct err *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/ring.h"
+#include "lib/policy/exchange.h"
 #include "lib/policy/plan.h"
 #include "sim/engine/engine.h"
 #include "sim/network/network.h"
@@ -12,15 +13,14 @@
 
 #define SLICED_NEVER_PS INT64_MIN /* no piece yet */
 
-struct edge {         /* a message of an operation */
-    int32_t from, to; /* members */
-    int32_t slot;     /* how many messages one after the other lie before it */
-    int32_t first_part, part_count;
+struct edge {                       /* a message of an operation */
+    int32_t from, to;               /* members */
+    int32_t slot;                   /* how many messages one after the other lie before it */
     int32_t dep_count;              /* messages that must have arrived before it is sent */
     int32_t first_next, next_count; /* in op.next: those that wait for it */
     int route;
     int64_t per_message_ps; /* 0 of a free route */
-    int64_t row_bytes;      /* of an exchange */
+    const struct exchange_message *message;
 };
 
 /* What the time since the beginning of a pass went by with, along the chain of what waited for

@@ -12,8 +12,8 @@
 #ifndef ORRERY_SIM_SLICED_SLICED_H
 #define ORRERY_SIM_SLICED_SLICED_H
 
+#include "lib/policy/collective.h"
 #include "lib/policy/pass.h"
-#include "sim/network/collective.h"
 #include "sim/sliced/sliced_sums.h"
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,91 +2,45 @@
  */
 #include "sim/sliced/internal.h"
 
-static enum collective_kind collective_of(enum pass_kind kind)
-{
-    switch (kind) {
-    case PASS_BROADCAST:
-        return COLLECTIVE_BROADCAST;
-    case PASS_SCATTER:
-        return COLLECTIVE_SCATTER;
-    case PASS_GATHER:
-        return COLLECTIVE_GATHER;
-    case PASS_REDUCE:
-        return COLLECTIVE_REDUCE;
-    case PASS_ALL_GATHER:
-        return COLLECTIVE_ALL_GATHER;
-    case PASS_REDUCE_SCATTER:
-        return COLLECTIVE_REDUCE_SCATTER;
-    case PASS_ALL_REDUCE:
-        return COLLECTIVE_ALL_REDUCE;
-    case PASS_SEND:
-    case PASS_EXCHANGE:
-    case PASS_COMPUTE:
-    case PASS_KIND_COUNT:
-        break;
-    }
-    return COLLECTIVE_SEND;
-}
-
 /* ---- messages of an operation ---- */
 
 /* By whom each message is waited for, from who waits for whom. */
 static void nexts_fill(struct sliced_set *set, struct sliced_op *op,
-                       const struct collective *schedule)
+                       const struct exchange *exchange)
 {
     int32_t at = 0;
 
-    for (int32_t i = 0; i < schedule->step_count; i++)
-        for (int32_t d = 0; d < schedule->steps[i].dep_count; d++)
-            op->edges[schedule->deps[schedule->steps[i].first_dep + d]].next_count++;
-    op->next = arena_array(set->arena, (size_t)schedule->dep_count + 1, sizeof(*op->next));
+    for (int32_t i = 0; i < exchange->message_count; i++)
+        for (int32_t d = 0; d < exchange->messages[i].dep_count; d++)
+            op->edges[exchange->deps[exchange->messages[i].first_dep + d]].next_count++;
+    op->next = arena_array(set->arena, (size_t)exchange->dep_count + 1, sizeof(*op->next));
     for (int32_t i = 0; i < op->edge_count; i++) {
         op->edges[i].first_next = at;
         at += op->edges[i].next_count;
         op->edges[i].next_count = 0;
     }
-    for (int32_t i = 0; i < schedule->step_count; i++)
-        for (int32_t d = 0; d < schedule->steps[i].dep_count; d++) {
-            struct edge *edge = &op->edges[schedule->deps[schedule->steps[i].first_dep + d]];
+    for (int32_t i = 0; i < exchange->message_count; i++)
+        for (int32_t d = 0; d < exchange->messages[i].dep_count; d++) {
+            struct edge *edge = &op->edges[exchange->deps[exchange->messages[i].first_dep + d]];
 
             op->next[edge->first_next + edge->next_count++] = i;
         }
 }
 
-static void schedule_build(struct sliced_set *set, struct sliced_op *op)
+static void messages_build(struct sliced_set *set, const struct pass *pass, struct sliced_op *op)
 {
-    const struct pass_step *step = op->step;
-    int64_t *sizes = arena_array(set->arena, (size_t)step->count, sizeof(*sizes));
-    const struct collective *schedule = collective_steps_of(
-        set->arena, collective_of(step->kind), set->collective, step->count, sizes, step->root);
+    const struct exchange *exchange = exchange_build(set->arena, pass, op->step, set->collective);
 
-    op->edge_count = schedule->step_count;
-    op->slot_count = schedule->slot_count;
+    op->edge_count = exchange->message_count;
+    op->slot_count = exchange->slot_count;
     op->edges = arena_array(set->arena, (size_t)op->edge_count + 1, sizeof(*op->edges));
     for (int32_t i = 0; i < op->edge_count; i++)
-        op->edges[i] = (struct edge){ .from = schedule->steps[i].from,
-                                      .to = schedule->steps[i].to,
-                                      .slot = schedule->steps[i].slot,
-                                      .first_part = schedule->steps[i].first_part,
-                                      .part_count = schedule->steps[i].part_count,
-                                      .dep_count = schedule->steps[i].dep_count };
-    nexts_fill(set, op, schedule);
-}
-
-static void exchange_build(struct sliced_set *set, const struct pass *pass, struct sliced_op *op)
-{
-    const struct pass_step *step = op->step;
-
-    op->edge_count = step->message_count;
-    op->slot_count = 1;
-    op->edges = arena_array(set->arena, (size_t)op->edge_count + 1, sizeof(*op->edges));
-    for (int32_t i = 0; i < op->edge_count; i++) {
-        const struct pass_message *message = &pass->messages[step->first_message + i];
-
-        op->edges[i] = (struct edge){ .from = message->from,
-                                      .to = message->to,
-                                      .row_bytes = message->row_bytes };
-    }
+        op->edges[i] = (struct edge){ .from = exchange->messages[i].from,
+                                      .to = exchange->messages[i].to,
+                                      .slot = exchange->messages[i].slot,
+                                      .dep_count = exchange->messages[i].dep_count,
+                                      .message = &exchange->messages[i] };
+    nexts_fill(set, op, exchange);
 }
 
 /* Operations of one kind among the same devices have the same messages, but for their sizes. */
@@ -123,10 +77,7 @@ static void op_build(struct sliced_set *set, struct sliced *sliced, int32_t numb
     op->step = &pass->steps[number];
     if (op->step->kind == PASS_COMPUTE || messages_share(sliced, number))
         return;
-    if (op->step->kind == PASS_EXCHANGE)
-        exchange_build(set, pass, op);
-    else
-        schedule_build(set, op);
+    messages_build(set, pass, op);
     count = (size_t)op->step->count;
     op->member_of = arena_array(set->arena, (size_t)sliced->count, sizeof(*op->member_of));
     op->in_count = arena_array(set->arena, count, sizeof(*op->in_count));

@@ -37,7 +37,7 @@ static int set_up(void **state)
 
     fixture->arena = arena;
     fixture->room_bytes = INT64_MAX;
-    fixture->pool = kv_pool_create(arena, &shape, LAYERS, has_room, fixture);
+    fixture->pool = kv_pool_create(arena, &shape, NULL, LAYERS, has_room, fixture);
     *state = fixture;
     return 0;
 }
@@ -105,7 +105,7 @@ static void a_released_slab_is_used_again(void **state)
         kv_pool_release(fixture->pool, i);
     }
     assert_int_equal(kv_pool_bytes(fixture->pool), bytes);
-    assert_int_equal(bytes, kv_pool_slab_bytes(&shape, LAYERS, 100));
+    assert_int_equal(bytes, kv_pool_slab_bytes(&shape, NULL, LAYERS, 100));
     assert_int_equal(bytes, 2 * LAYERS * 2 * 128 * 4 * 4); /* k, v; layers; heads; tokens; f32 */
 }
 
@@ -117,7 +117,7 @@ static void a_small_request_takes_a_large_free_slab(void **state)
 
     kv_pool_prepare(fixture->pool, 2, 64);
     bytes = kv_pool_bytes(fixture->pool);
-    assert_int_equal(bytes, 2 * kv_pool_slab_bytes(&shape, LAYERS, 64));
+    assert_int_equal(bytes, 2 * kv_pool_slab_bytes(&shape, NULL, LAYERS, 64));
     kv = kv_pool_take(fixture->pool, 1, 3);
     assert_int_equal(kv[0].capacity, 3);
     scribble(kv, 3, 1);
@@ -125,14 +125,15 @@ static void a_small_request_takes_a_large_free_slab(void **state)
     assert_non_null(kv_pool_take(fixture->pool, 2, 64));
     assert_int_equal(kv_pool_bytes(fixture->pool), bytes);
     assert_non_null(kv_pool_take(fixture->pool, 3, 1));
-    assert_int_equal(kv_pool_bytes(fixture->pool), bytes + kv_pool_slab_bytes(&shape, LAYERS, 1));
+    assert_int_equal(kv_pool_bytes(fixture->pool),
+                     bytes + kv_pool_slab_bytes(&shape, NULL, LAYERS, 1));
 }
 
 static void without_room_there_is_no_cache_and_no_change(void **state)
 {
     struct fixture *fixture = *state;
 
-    fixture->room_bytes = kv_pool_slab_bytes(&shape, LAYERS, 16);
+    fixture->room_bytes = kv_pool_slab_bytes(&shape, NULL, LAYERS, 16);
     assert_null(kv_pool_take(fixture->pool, 1, 17));
     assert_null(kv_pool_find(fixture->pool, 1));
     assert_int_equal(kv_pool_bytes(fixture->pool), 0);
@@ -146,9 +147,9 @@ static void preparing_stops_where_the_room_ends(void **state)
 {
     struct fixture *fixture = *state;
 
-    fixture->room_bytes = 3 * kv_pool_slab_bytes(&shape, LAYERS, 8);
+    fixture->room_bytes = 3 * kv_pool_slab_bytes(&shape, NULL, LAYERS, 8);
     kv_pool_prepare(fixture->pool, 100, 8);
-    assert_int_equal(kv_pool_bytes(fixture->pool), 3 * kv_pool_slab_bytes(&shape, LAYERS, 8));
+    assert_int_equal(kv_pool_bytes(fixture->pool), 3 * kv_pool_slab_bytes(&shape, NULL, LAYERS, 8));
 }
 
 int main(void)

@@ -78,6 +78,48 @@ static void a_setup_survives_the_round_trip(void **state)
     assert_string_equal(setup_encode(arena, back), text);
 }
 
+/* A stage on two devices: embed and half of everything on the first. */
+static void slices_survive_the_round_trip(void **state)
+{
+    static struct setup_slice slices[] = {
+        { 1u << BLOCK_EMBED, -1, -1, 0, 0, 0, 1, false },
+        { 1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN, 0, 3, 0,
+          0, 0, 2, false },
+        { 1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN, 0, 3, 1,
+          1, 1, 2, false },
+        { 1u << BLOCK_CONN, 0, 3, 1, 0, 0, 1, true },
+        { 1u << BLOCK_LM_HEAD, -1, -1, 1, 0, 0, 1, false },
+    };
+    struct arena *arena = *state;
+    struct err err = ERR_INIT;
+    struct setup setup = example(arena);
+    int32_t workers[] = { 7, 2 };
+    const struct setup *back;
+    const char *text;
+
+    setup.collective = COLLECTIVE_TREE;
+    setup.tells_exchanges = true;
+    setup.stages[0].position_count = 2;
+    setup.stages[0].position = 1;
+    setup.stages[0].workers = workers;
+    setup.stages[0].slice_count = sizeof slices / sizeof slices[0];
+    setup.stages[0].slices = slices;
+    text = setup_encode(arena, &setup);
+    back = setup_decode(arena, bytes_of(text), strlen(text), &err);
+    assert_non_null(back);
+    assert_int_equal(back->collective, COLLECTIVE_TREE);
+    assert_true(back->tells_exchanges);
+    assert_int_equal(back->stages[0].workers[0], 7);
+    assert_int_equal(back->stages[0].slices[2].part_first, 1);
+    assert_true(back->stages[0].slices[3].is_implied);
+    assert_string_equal(setup_encode(arena, back), text);
+
+    setup.stages[0].slice_count--; /* the output matrix is nowhere */
+    text = setup_encode(arena, &setup);
+    assert_null(setup_decode(arena, bytes_of(text), strlen(text), &err));
+    assert_non_null(strstr(err.text, "lm_head of stage 3 is not there once"));
+}
+
 static void every_bad_field_is_refused_by_name(void **state)
 {
     static const struct {
@@ -105,6 +147,10 @@ static void every_bad_field_is_refused_by_name(void **state)
         { "\"max_tokens\":12", "\"max_tokens\":33", "impossible" },
         { "\"tied_lm_head\":true", "\"tied_lm_head\":1", "tied_lm_head: expected true or false" },
         { "\"model\":0", "\"model\":1", "model: expected a whole number from 0 to 0" },
+        { "\"collective\":0", "\"collective\":3", "collective" },
+        { "\"position\":0", "\"position\":128", "position" },
+        { "\"workers\":[]", "\"workers\":[1]", "is on 1 workers" },
+        { "\"workers\":[]", "\"workers\":[1,\"b\"]", "workers: expected numbers" },
         { "\"layer_count\":4", "\"layer_count\":5", "layers that its model has not" },
         { "\"layer_first\":0", "\"layer_first\":1", "layers that its model has not" },
         { "\"is_last\":true", "\"is_last\":false", "the last stage alone" },
@@ -262,7 +308,7 @@ static void a_ready_with_a_bad_field_is_refused(void **state)
 
 static void peers_survive_the_round_trip(void **state)
 {
-    const struct setup_peer peers[2] = { { 0, 1, "a:1" }, { 4, 5, "b:65535" } };
+    const struct setup_peer peers[2] = { { 0, "a:1" }, { 4, "b:65535" } };
     struct arena *arena = *state;
     struct err err = ERR_INIT;
     const char *text = setup_encode_peers(arena, peers, 2);
@@ -271,8 +317,7 @@ static void peers_survive_the_round_trip(void **state)
 
     assert_true(setup_decode_peers(arena, bytes_of(text), strlen(text), &back, &count, &err));
     assert_int_equal(count, 2);
-    assert_int_equal(back[1].stage, 4);
-    assert_int_equal(back[1].next, 5);
+    assert_int_equal(back[1].worker, 4);
     assert_string_equal(back[1].endpoint, "b:65535");
     text = setup_encode_peers(arena, NULL, 0);
     assert_true(setup_decode_peers(arena, bytes_of(text), strlen(text), &back, &count, &err));
@@ -283,9 +328,9 @@ static void bad_peers_are_refused(void **state)
 {
     static const char *const bad[] = {
         "{}",
-        "{\"peers\":[{\"stage\":-1,\"next\":1,\"endpoint\":\"a:1\"}]}",
-        "{\"peers\":[{\"stage\":0,\"next\":1,\"endpoint\":\"a\"}]}",
-        "{\"peers\":[{\"stage\":0,\"endpoint\":\"a:1\"}]}",
+        "{\"peers\":[{\"worker\":-1,\"endpoint\":\"a:1\"}]}",
+        "{\"peers\":[{\"worker\":0,\"endpoint\":\"a\"}]}",
+        "{\"peers\":[{\"endpoint\":\"a:1\"}]}",
         "{\"peers\":[7]}",
     };
     struct arena *arena = *state;
@@ -306,6 +351,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_setup_survives_the_round_trip),
+        TEST(slices_survive_the_round_trip),
         TEST(every_bad_field_is_refused_by_name),
         TEST(every_truncated_text_is_refused),
         TEST(damaged_texts_never_crash_and_never_pass_a_bound),

@@ -1,5 +1,5 @@
 /* test_collective.c - collectives do what their names say, in the time of their closed forms. */
-#include "sim/network/collective.h"
+#include "lib/policy/collective.h"
 
 #include "lib/base/err.h"
 #include "sim/engine/engine.h"

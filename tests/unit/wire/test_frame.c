@@ -98,7 +98,7 @@ static void the_bytes_are_little_endian_at_the_documented_offsets(void **state)
 
     (void)state;
     frame_pack(&example, header);
-    assert_memory_equal(header, "ORRY\1\6\0\0", 8);
+    assert_memory_equal(header, "ORRY\2\6\0\0", 8);
     assert_memory_equal(header + 8, "\xcb\x04\xfb\x71\x1f\x01\0\0", 8); /* 1234567890123 */
     assert_memory_equal(header + 16, "\3\0\0\0\7\0\0\0\1\0\0\0\x46\0\0\0\x60\0\0\0\0\x0c\0\0", 24);
     assert_memory_equal(header + 40, "\xfb\xff\xff\xff\xff\xff\xff\xff", 8); /* -5 */
@@ -142,9 +142,9 @@ static void every_bad_field_is_refused_by_name(void **state)
         const char *bytes, *words;
     } cases[] = {
         { 0, 1, "X", "magic" },
-        { 4, 1, "\2", "version is 2: expected 1" },
+        { 4, 1, "\3", "version is 3: expected 2" },
         { 5, 1, "\0", "type is 0" },
-        { 5, 1, "\x10", "type is 16: expected 1 to 15" },
+        { 5, 1, "\x11", "type is 17: expected 1 to 16" },
         { 5, 1, "\xff", "type is 255" },
         { 6, 1, "\1", "reserved" },
         { 15, 1, "\x80", "request is -" },
@@ -196,7 +196,7 @@ static void random_bytes_are_never_taken(void **state)
         for (size_t at = 0; at < sizeof header; at++)
             header[at] = (unsigned char)rng_next(&rng);
         if (i % 2 == 0) /* half of them get past the first check */
-            memcpy(header, "ORRY\1\6\0\0", 8);
+            memcpy(header, "ORRY\2\6\0\0", 8);
         assert_false(frame_unpack(header, sizeof header, &frame, &err));
         assert_int_not_equal(err.text[0], '\0');
     }

@@ -13,8 +13,8 @@
  * All-gather and reduce-scatter by star or tree go through the root as well: gather, then
  * broadcast; reduce, then scatter. In ring and tree a participant sends its next message when all
  * that it sent and received in the slot before has arrived. */
-#ifndef ORRERY_SIM_NETWORK_COLLECTIVE_H
-#define ORRERY_SIM_NETWORK_COLLECTIVE_H
+#ifndef ORRERY_POLICY_COLLECTIVE_H
+#define ORRERY_POLICY_COLLECTIVE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* collective.c - the steps of each operation and algorithm, slot by slot. */
-#include "sim/network/collective.h"
+#include "lib/policy/collective.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/wide.h"

@@ -1,5 +1,5 @@
 /* collective_alone.c - closed forms of collectives on links that are theirs alone. */
-#include "sim/network/collective.h"
+#include "lib/policy/collective.h"
 
 #include "lib/base/units.h"
 #include <assert.h>

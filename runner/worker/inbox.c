@@ -1,0 +1,144 @@
+/* inbox.c - what a worker receives: steps and messages of exchanges, and control. */
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/policy/batch.h"
+#include "lib/wire/channel.h"
+#include "runner/setup/setup.h"
+#include "runner/worker/beat.h"
+#include "runner/worker/internal.h"
+#include "runner/worker/shard.h"
+#include "runner/worker/sliced.h"
+
+int32_t worker_new_job(struct worker *worker)
+{
+    if (worker->free_count > 0)
+        return worker->free_jobs[--worker->free_count];
+    if (worker->job_count == worker->job_capacity) {
+        size_t old = (size_t)worker->job_capacity, capacity = old ? 2 * old : 64;
+
+        worker->jobs = arena_grow(worker->arena, worker->jobs, old, capacity, sizeof(struct job *));
+        worker->free_jobs =
+            arena_grow(worker->arena, worker->free_jobs, old, capacity, sizeof(int32_t));
+        worker->job_capacity = (int)capacity;
+    }
+    worker->jobs[worker->job_count] = arena_alloc(worker->arena, sizeof(struct job));
+    return worker->job_count++;
+}
+
+void worker_free_job(struct worker *worker, int32_t number)
+{
+    worker->free_jobs[worker->free_count++] = number;
+}
+
+/* A stray frame is dropped: one that is no frame, and one for a stage that is not here. */
+void worker_receive_steps(struct worker *worker)
+{
+    for (;;) {
+        struct err ignored = ERR_INIT;
+        int32_t number = worker_new_job(worker);
+        struct job *job = worker->jobs[number];
+        enum channel_result result = channel_receive(worker->data, &job->message, &ignored);
+
+        if (result == CHANNEL_DONE) {
+            job->receive_ns = clock_now_ns();
+            job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
+            job->piece = WORKER_NO_PIECE;
+            if (job->stage >= 0 && worker->sliced && worker->sliced[job->stage]) {
+                if (sliced_receive(worker->sliced[job->stage], number))
+                    continue;
+            } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0) {
+                batch_push(worker->queue, number);
+                continue;
+            }
+            channel_message_close(&job->message);
+        }
+        worker_free_job(worker, number);
+        if (result == CHANNEL_LATER)
+            return;
+    }
+}
+
+struct release {
+    struct worker *worker;
+    int64_t request;
+};
+
+static bool is_released(void *arg, int32_t number)
+{
+    const struct release *release = arg;
+    struct job *job = release->worker->jobs[number];
+
+    if (job->piece != WORKER_NO_PIECE || job->message.frame.request != release->request)
+        return false;
+    channel_message_close(&job->message);
+    worker_free_job(release->worker, number);
+    return true;
+}
+
+static void answer_ping(struct worker *worker, const struct frame *ping)
+{
+    struct err ignored = ERR_INIT; /* the coordinator asks again */
+    struct frame pong = { .type = FRAME_PONG, .start_ns = ping->start_ns };
+
+    pong.finish_ns = clock_now_ns();
+    channel_send(worker->control, NULL, &pong, NULL, &ignored);
+}
+
+bool worker_on_control(struct worker *worker, const struct channel_message *message,
+                       struct err *err)
+{
+    const struct frame *frame = &message->frame;
+    struct release release = { worker, frame->request };
+
+    if (frame->type == FRAME_STOP) {
+        worker->is_stopped = true;
+    } else if (frame->type == FRAME_PING) {
+        answer_ping(worker, frame);
+    } else if (frame->type == FRAME_RELEASE) {
+        batch_remove(worker->queue, is_released, &release);
+        for (int i = 0; i < worker->setup->stage_count; i++)
+            if (!worker->sliced || !worker->sliced[i] ||
+                !sliced_keeps(worker->sliced[i], frame->request))
+                shard_release_stage(worker->shard, i, frame->request);
+        if (worker->waiting == frame->request)
+            worker->waiting = -1;
+    } else if (frame->type == FRAME_ERROR) {
+        return err_set(err, ERR_SYSTEM, "the coordinator says: %.*s", (int)frame->payload_bytes,
+                       (const char *)message->payload);
+    }
+    return true;
+}
+
+bool worker_receive_control(struct worker *worker, struct err *err)
+{
+    struct channel_message message;
+    enum channel_result result;
+    bool ok = true;
+
+    do {
+        struct err ignored = ERR_INIT;
+
+        result = channel_receive(worker->control, &message, &ignored);
+        if (result == CHANNEL_DONE) {
+            ok = worker_on_control(worker, &message, err);
+            channel_message_close(&message);
+        }
+    } while (ok && result != CHANNEL_LATER);
+    if (ok && beat_is_orphan(worker->beat))
+        ok = err_set(err, ERR_SYSTEM, "the coordinator at %s has not answered for %d s",
+                     worker->options->connect, (int)(BEAT_ORPHAN_NS / 1000000000));
+    return ok;
+}
+
+bool worker_receive_until(struct worker *worker, int64_t deadline_ns, struct err *err)
+{
+    struct channel_wait waits[] = { { worker->control, false, false },
+                                    { worker->data, false, false } };
+
+    if (!channel_wait(worker->hub, waits, 2, deadline_ns, err) ||
+        !worker_receive_control(worker, err))
+        return false;
+    worker_receive_steps(worker);
+    return true;
+}

@@ -1,0 +1,80 @@
+/* internal.h - what the files of a worker share: its jobs, and how it receives and sends. */
+#ifndef ORRERY_RUNNER_WORKER_INTERNAL_H
+#define ORRERY_RUNNER_WORKER_INTERNAL_H
+
+#include "lib/wire/channel.h"
+#include "runner/worker/worker.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct batch_queue;
+struct beat;
+struct err;
+struct pad;
+struct setup;
+struct shard;
+struct sliced;
+
+#define WORKER_TICK_NS INT64_C(500000000)
+#define WORKER_NO_PIECE (-1)
+
+struct job { /* something that waits for the processor: a step, or a piece of one */
+    struct channel_message message; /* of a step */
+    int64_t receive_ns;
+    int stage;     /* index into setup.stages */
+    int32_t piece; /* of the pass of a stage on several devices; WORKER_NO_PIECE: a whole step */
+};
+
+struct worker {
+    const struct worker_options *options;
+    struct arena *arena;
+    struct channel_hub *hub;
+    struct channel *control, *data;
+    struct beat *beat;
+    const struct setup *setup;
+    struct shard *shard;
+    struct pad *pad; /* NULL without padding */
+    int32_t peer_count;
+    int32_t *peer_numbers;     /* workers that this one sends to ... */
+    struct channel **peers;    /* ... and how */
+    struct batch_queue *queue; /* of job numbers */
+    struct job **jobs;
+    int32_t *free_jobs;
+    int job_count, free_count, job_capacity;
+    struct sliced **sliced; /* by stage of the setup; NULL: a stage of one device */
+    int64_t waiting;        /* request whose step waits for its deadline or to be sent, -1 = none */
+    bool is_stopped;
+};
+
+/* ---- inbox.c: what comes in ---- */
+
+int32_t worker_new_job(struct worker *worker);
+/* Its message has been closed, or it had none. */
+void worker_free_job(struct worker *worker, int32_t number);
+/* All that is there now. */
+void worker_receive_steps(struct worker *worker);
+bool worker_receive_control(struct worker *worker, struct err *err);
+bool worker_on_control(struct worker *worker, const struct channel_message *message,
+                       struct err *err);
+/* Sleeps until something comes or the deadline, and receives it. */
+bool worker_receive_until(struct worker *worker, int64_t deadline_ns, struct err *err);
+
+/* ---- step.c: computing and sending ---- */
+
+/* A channel to a worker; NULL: it is none of those that PEERS named. */
+struct channel *worker_find_peer(const struct worker *worker, int32_t number);
+/* Sends, and receives while there is no room. A step is given up in silence when the run is over or
+ * its request is released: nobody waits for it then. */
+bool worker_send(struct worker *worker, struct channel *out, const struct frame *frame,
+                 const void *payload, bool is_words, struct err *err);
+/* The output of a stage, to the next one or to the coordinator. step: the frame that asked. */
+bool worker_send_output(struct worker *worker, int stage, const struct frame *step,
+                        const void *words, int64_t bytes, struct err *err);
+/* Until start + price, receiving meanwhile. *is_wanted: false when the run is over or the request
+ * has been released before that. */
+bool worker_wait_for(struct worker *worker, int64_t request, int64_t deadline_ns, bool *is_wanted,
+                     bool *is_late, struct err *err);
+bool worker_serve(struct worker *worker, struct err *err);
+
+#endif

@@ -1,0 +1,57 @@
+/* parts.h - what one device of a sliced stage holds and computes: its parts of the weights, caches
+ * of its KV heads, and the vectors that its pass works on.
+ *
+ * Weights are cut out of those of the whole model, so that the parts of all devices add up to it.
+ * Who sends what to whom is sliced.h. */
+#ifndef ORRERY_RUNNER_PARTS_H
+#define ORRERY_RUNNER_PARTS_H
+
+#include "lib/kernels/forward.h"
+#include "lib/policy/exchange.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+struct parts;
+struct setup;
+
+/* Of weights, and of the vectors and two largest KV caches beside them. */
+int64_t parts_weight_bytes(const struct setup *setup, int index);
+int64_t parts_other_bytes(const struct setup *setup, int index);
+int64_t parts_slab_bytes(const struct setup *setup, int index, int capacity);
+
+/* The stage of the setup has several positions. forward: of its model, used by others in between.
+ */
+struct parts *parts_create(struct arena *arena, const struct setup *setup, int index,
+                           struct forward *forward, const float *patches, struct err *err);
+/* KV heads of each layer of the stage, for a pool of caches. */
+const int *parts_kv_heads(const struct parts *parts);
+const struct pass *parts_pass(const struct parts *parts);
+
+struct parts_step { /* what is being computed */
+    int32_t tokens, past;
+    const struct forward_kv *kv; /* NULL: the stage has no layers */
+};
+/* A piece of the pass that is this device's; repeat: how many like it lie before it. */
+void parts_compute(struct parts *parts, const struct pass_piece *piece, int32_t repeat,
+                   const struct parts_step *step);
+
+/* ---- vectors ---- */
+
+/* Where ids or activations of the step that begins go; where those of the one that ends are. */
+int32_t *parts_tokens(struct parts *parts);
+float *parts_state(struct parts *parts);
+int32_t parts_token(const struct parts *parts);
+/* The device comes to an operation: who adds up sums without a term of its own begins with zeros.
+ */
+void parts_enter(struct parts *parts, const struct pass_step *step, int32_t tokens);
+/* Bytes of a message of an operation, taken from the vectors, or put into them. */
+void parts_take(struct parts *parts, const struct pass_step *step,
+                const struct exchange_message *message, int32_t tokens, void *words);
+void parts_put(struct parts *parts, const struct pass_step *step,
+               const struct exchange_message *message, int32_t tokens, const void *words);
+/* The largest message of an operation, in bytes of words. */
+int64_t parts_message_bytes(const struct setup *setup, int index);
+
+#endif

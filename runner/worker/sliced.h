@@ -1,0 +1,35 @@
+/* sliced.h - passes of a stage on several devices, as one of them sees them.
+ *
+ * A stage runs one step at a time, first in, first out. Its first device begins passes and numbers
+ * them; the others learn of one by its first message, and take them in order of numbers. In a pass
+ * (lib/policy/pass.h) each device walks through the steps by itself: what it computes is a job in
+ * the worker's queue, what it sends leaves at once, and what it needs it waits for, while the
+ * worker does other things. Sums are taken in the order of the exchange's messages, whatever order
+ * these come in: results do not depend on timing. */
+#ifndef ORRERY_RUNNER_SLICED_H
+#define ORRERY_RUNNER_SLICED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct sliced;
+struct worker;
+
+/* Stage `index` of the worker's setup, whose shard is there. */
+struct sliced *sliced_create(struct worker *worker, int index);
+int64_t sliced_message_bytes(const struct sliced *sliced);
+/* A job whose message names this stage: a step, or a message of an exchange. False: it is neither,
+ * or cannot be one, and stays the caller's. */
+bool sliced_receive(struct sliced *sliced, int32_t job);
+/* As far as it comes without the processor. */
+bool sliced_advance(struct sliced *sliced, struct err *err);
+/* The piece that it has queued. */
+bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err);
+/* A request has ended: its steps that have not begun are dropped. True: it is in a pass now, and
+ * its cache goes when that has ended. */
+bool sliced_keeps(struct sliced *sliced, int64_t request);
+/* Drops all messages. */
+void sliced_close(struct sliced *sliced);
+
+#endif

@@ -1,0 +1,133 @@
+#!/bin/bash
+# orrery-run with stages on several devices: real workers on loopback, and the same files in
+# orrery-sim. What is computed where, and every message, must agree; times need not.
+. "$(dirname "$0")/lib.sh"
+need orrery-run
+need orrery-sim
+cd "$tmp" || exit 2
+
+cat > models.csv << 'END'
+model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
+tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
+tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64
+eight,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,8,32,256
+END
+printf 'request_id,arrival_s,service,prompt_tokens,output_tokens\n1,0,chat,16,5\n2,0.01,chat,31,3\n3,0.02,chat,1,2\n' > load.csv
+head='service,replica,stage,device,model,layers,block,parts'
+cat > halves.csv << END
+$head
+chat,0,0,d0,tiny,,embed,
+chat,0,0,d0,tiny,0-3,layer,0/2
+chat,0,0,d1,tiny,0-3,layer,1/2
+chat,0,0,d0,tiny,,lm_head,0/2
+chat,0,0,d1,tiny,,lm_head,1/2
+END
+cat > uneven.csv << END
+$head
+chat,0,0,d2,tiny,,embed,
+chat,0,0,d0,tiny,0-3,attn,0-1/4
+chat,0,0,d1,tiny,0-3,attn,2/4
+chat,0,0,d2,tiny,0-3,attn,3/4
+chat,0,0,d0,tiny,0-3,proj,0/2
+chat,0,0,d1,tiny,0-3,proj,1/2
+chat,0,0,d0,tiny,0-1,conn,0/3
+chat,0,0,d1,tiny,0-1,conn,1/3
+chat,0,0,d2,tiny,0-1,conn,2/3
+chat,0,0,d1,tiny,0-3,ffn,0/2
+chat,0,0,d2,tiny,0-3,ffn,1/2
+chat,0,0,d1,tiny,,lm_head,
+END
+cat > pipeline.csv << END
+$head
+chat,0,0,d0,tiny,,embed,
+chat,0,0,d0,tiny,0-1,layer,0/2
+chat,0,0,d1,tiny,0-1,layer,1/2
+chat,0,1,d2,tiny,2-3,layer,0-1/4
+chat,0,1,d0,tiny,2-3,layer,2/4
+chat,0,1,d1,tiny,2-3,layer,3/4
+chat,0,1,d2,tiny,,lm_head,
+END
+mkdir -p cluster costs/pc
+printf 'device,type\nd0,pc\nd1,pc\nd2,pc\n' > cluster/devices.csv
+printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
+{ # 20 us each, whatever the size
+    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
+    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
+        for m in 1 64; do
+            case $1 in
+            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
+            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
+            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
+            esac
+        done
+    }
+    for parts in 1 2 4; do
+        for impl in gemv gemm; do
+            row qkv,any $impl $((192 / parts)),64,0,0,0
+            row oproj,any $impl 64,$((64 / parts)),0,0,0
+            row ffn_up,any $impl $((256 / parts)),64,0,0,0
+            row ffn_down,any $impl 64,$((256 / parts)),0,0,0
+            row lmhead,any $impl $((512 / parts)),64,0,0,0
+        done
+        row act,any c $((256 / parts)),0,0,0,0
+        row kvappend,any c 0,0,$((4 / parts)),$((4 / parts)),16
+        row attn,decode c 0,0,$((4 / parts)),$((4 / parts)),16
+        row attn,prefill c 0,0,$((4 / parts)),$((4 / parts)),16
+    done
+    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
+} > costs/pc/kernels.csv
+
+run() {
+    timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"
+}
+# What is said of steps and messages, without their times: in any order.
+stages() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-5,8- | sort; }
+transfers() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-2,4-7 | sort; }
+
+for how in ring star tree; do
+    for placement in halves uneven pipeline; do
+        exit_is 0 "$placement by $how" run -p $placement.csv -w load.csv --collective $how \
+            --requests-out r.csv --stages-out s.csv --transfers-out t.csv
+        is "$placement by $how: every request is ok" "$(grep -c ',ok,' r.csv)" 3
+        exit_is 0 "$placement by $how, predicted" orrery-sim run --models models.csv --cluster cluster \
+            --costs costs -p $placement.csv -w load.csv --collective $how \
+            --requests-out sim-r.csv --stages-out sim-s.csv --transfers-out sim-t.csv
+        is "$placement by $how: the same devices compute each step" "$(stages s.csv)" "$(stages sim-s.csv)"
+        is "$placement by $how: the same messages" "$(transfers t.csv)" "$(transfers sim-t.csv)"
+    done
+done
+sent_before_received() { grep -v '^#' t.csv | awk -F, 'NR > 1 && $8 > $9 { print; bad = 1 } END { exit bad }'; }
+ok "nothing is received before it is sent" sent_before_received
+
+# 4 layers of 11 operators, embed, final norm, output matrix: 47 x 20 us x 5
+exit_is 0 "padded parts" run -p halves.csv -w load.csv --costs costs --pad d0=5 --pad d1=5 --requests-out r.csv --stages-out s.csv
+shortest=$(grep -v '^#' s.csv | grep ',d0,' | awk -F, '{ print $7 - $6 }' | sort -g | head -n 1)
+ok "a step lasts ratio x price at least" awk "BEGIN { exit !($shortest >= 0.0047) }"
+
+sed 's/tiny/eight/' halves.csv > eight.csv
+exit_is 0 "parts of 8-bit weights" run -p eight.csv -w load.csv --requests-out r.csv --stages-out s.csv
+sed 's/0-3,layer,0.2/0-3,layer,0\/4/; s/0-3,layer,1.2/0-3,layer,1-3\/4/' eight.csv > eight-four.csv
+exit_is 2 "parts that end inside a block of 8-bit weights" run -p eight-four.csv -w load.csv --requests-out r.csv --stages-out s.csv
+like "the row is named" "$err" "eight-four.csv:2:.*cuts 8-bit weights at multiples of 32 columns"
+
+printf 'service,replica,stage,device,model,layers,block,parts\ntext,0,0,d0,tiny-bert,,embed,\ntext,0,0,d0,tiny-bert,0-1,layer,0/2\ntext,0,0,d1,tiny-bert,0-1,layer,1/2\ntext,0,0,d1,tiny-bert,,lm_head,\n' > bert.csv
+printf 'request_id,arrival_s,service,prompt_tokens\n0,0,text,20\n1,0,text,17\n' > text.csv
+exit_is 0 "an encoder in parts" run -p bert.csv -w text.csv --requests-out r.csv --stages-out s.csv
+is "each of its requests is ok" "$(grep -c ',ok,' r.csv)" 2
+
+# A device that dies takes the stage with it.
+{
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
+    for ((i = 0; i < 4000; i++)); do echo "$i,,chat,16,8,c$((i % 2)),0.01"; done
+} > long.csv
+timeout 30 orrery-run --models models.csv --local -p halves.csv -w long.csv --requests-out r.csv --stages-out s.csv > long.out 2> long.err &
+runner=$!
+sleep 1
+victim=$(pgrep -P "$(pgrep -P $runner)" | tail -n 1)
+kill -9 "$victim"
+wait $runner
+is "a part's worker is killed: exit 1" "$? $(grep -c 'worker lost' long.err)" "1 1"
+ok "what had finished is written" test "$(grep -c ',ok,' r.csv)" -gt 10
+is "the rest has failed" "$(grep -c ',failed,' r.csv)" $((4000 - $(grep -c ',ok,' r.csv)))
+
+done_testing
