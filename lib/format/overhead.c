@@ -8,20 +8,20 @@
 #include "lib/base/units.h"
 #include <assert.h>
 
-enum { WHERE, DIST, MEAN_S, SD_S, SCALE, COLUMN_COUNT };
+enum { WHERE, DIST, MEAN_S, SD_S, SCALE, PER_SEQUENCE_S, COLUMN_COUNT };
 static const struct csv_column columns[COLUMN_COUNT] = {
     [WHERE] = { "where", true },
     [DIST] = { "dist", true },
     [MEAN_S] = { "mean_s", true },
     [SD_S] = { "sd_s", false },
     [SCALE] = { "scale_per_stage_ratio", false },
+    [PER_SEQUENCE_S] = { "per_sequence_s", false },
 };
 
 static const char *const where_names[OVERHEAD_WHERE_COUNT] = {
-    [OVERHEAD_SUBMIT] = "submit",
-    [OVERHEAD_DISPATCH] = "dispatch",
-    [OVERHEAD_WORKER] = "worker",
-    [OVERHEAD_RESPONSE] = "response",
+    [OVERHEAD_SUBMIT] = "submit", [OVERHEAD_DISPATCH] = "dispatch",
+    [OVERHEAD_WORKER] = "worker", [OVERHEAD_RESPONSE] = "response",
+    [OVERHEAD_STEP] = "step",
 };
 static const char *const dist_names[OVERHEAD_DIST_COUNT] = {
     [OVERHEAD_CONSTANT] = "constant",
@@ -54,6 +54,19 @@ static bool read_sd(const struct csv *csv, struct overhead *overhead, struct err
     return true;
 }
 
+/* A step always costs the same: many of them are added up at once. */
+static bool read_step(const struct csv *csv, bool is_step, struct overhead *overhead,
+                      struct err *err)
+{
+    if (is_step && overhead->dist != OVERHEAD_CONSTANT)
+        return csv_bad(csv, DIST, err, "what a step costs is 'constant'");
+    if (!csv_has(csv, PER_SEQUENCE_S))
+        return true;
+    if (!is_step)
+        return csv_bad(csv, PER_SEQUENCE_S, err, "only 'step' has one: expected an empty field");
+    return csv_seconds(csv, PER_SEQUENCE_S, 0, &overhead->per_sequence_ps, err);
+}
+
 static bool read_row(const struct csv *csv, struct overheads *overheads,
                      long lines[OVERHEAD_WHERE_COUNT], struct err *err)
 {
@@ -70,7 +83,8 @@ static bool read_row(const struct csv *csv, struct overheads *overheads,
     if (!csv_choice(csv, DIST, dist_names, OVERHEAD_DIST_COUNT, &dist, err))
         return false;
     overhead->dist = (enum overhead_dist)dist;
-    return csv_seconds(csv, MEAN_S, 0, &overhead->mean_ps, err) && read_sd(csv, overhead, err) &&
+    return read_step(csv, where == OVERHEAD_STEP, overhead, err) &&
+           csv_seconds(csv, MEAN_S, 0, &overhead->mean_ps, err) && read_sd(csv, overhead, err) &&
            (!csv_has(csv, SCALE) ||
             csv_double(csv, SCALE, 0, SCALE_MAX, &overhead->scale_per_stage_ratio, err));
 }
@@ -107,6 +121,8 @@ struct overheads overhead_alpaserve(void)
 
 /* ---- draws ---- */
 
+#define DRAWN_PLACES 4 /* those of single requests; part of the hash */
+
 /* Murmur3's finalizer: every bit of x moves every bit of the result. */
 static uint64_t mix(uint64_t x)
 {
@@ -127,8 +143,8 @@ int64_t overhead_draw(const struct overhead *overhead, uint64_t seed, enum overh
     if (overhead->dist == OVERHEAD_CONSTANT || (has_sd(overhead->dist) && overhead->sd_ps == 0))
         return overhead->mean_ps;
     /* One stream a draw; what the hash is made of is part of every seed's meaning. */
-    rng = rng_stream(seed, RNG_OVERHEAD,
-                     mix(mix(stage * OVERHEAD_WHERE_COUNT + (uint64_t)where) + request));
+    rng =
+        rng_stream(seed, RNG_OVERHEAD, mix(mix(stage * DRAWN_PLACES + (uint64_t)where) + request));
     switch (overhead->dist) {
     case OVERHEAD_EXP:
         drawn = rng_exponential(&rng, mean);
@@ -145,6 +161,19 @@ int64_t overhead_draw(const struct overhead *overhead, uint64_t seed, enum overh
     }
     time_ps = dmath_round(drawn < 0 ? -drawn : drawn);
     return time_ps < UNITS_MAX_PS ? time_ps : UNITS_MAX_PS;
+}
+
+int64_t overhead_step_ps(const struct overheads *overheads, int64_t sequences)
+{
+    const struct overhead *step = overheads ? &overheads->at[OVERHEAD_STEP] : NULL;
+    int64_t time_ps;
+
+    if (!step || !step->is_given)
+        return 0;
+    if (__builtin_mul_overflow(step->per_sequence_ps, sequences, &time_ps) ||
+        __builtin_add_overflow(step->mean_ps, time_ps, &time_ps) || time_ps > UNITS_MAX_PS)
+        return UNITS_MAX_PS;
+    return time_ps;
 }
 
 int64_t overhead_stage_ps(const struct overheads *overheads, int64_t latency_ps, int stage_count)

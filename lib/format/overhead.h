@@ -2,9 +2,10 @@
  * and draws.
  *
  * Format: traces/README.md. `submit` lies before dispatch, `dispatch` between dispatch and stage 0,
- * `worker` before each stage, `response` behind the last. A draw depends on the seed and on what it
- * is for, never on what was drawn before: the order of events, and overheads that come or go, shift
- * no other draw. */
+ * `worker` before each stage, `response` behind the last. `step` is none of these: the work of an
+ * engine between the kernels of a step, which a device is busy for. A draw depends on the seed and
+ * on what it is for, never on what was drawn before: the order of events, and overheads that come
+ * or go, shift no other draw. */
 #ifndef ORRERY_FORMAT_OVERHEAD_H
 #define ORRERY_FORMAT_OVERHEAD_H
 
@@ -20,6 +21,7 @@ enum overhead_where {
     OVERHEAD_DISPATCH,
     OVERHEAD_WORKER,
     OVERHEAD_RESPONSE,
+    OVERHEAD_STEP, /* constant */
     OVERHEAD_WHERE_COUNT
 };
 enum overhead_dist {
@@ -34,6 +36,7 @@ struct overhead {
     bool is_given; /* false: no row, and all draws are 0 */
     enum overhead_dist dist;
     int64_t mean_ps, sd_ps;       /* sd 0 unless normal or lognormal */
+    int64_t per_sequence_ps;      /* of steps alone: see overhead_step_ps */
     double scale_per_stage_ratio; /* see overhead_stage_ps */
 };
 struct overheads {
@@ -54,6 +57,9 @@ struct overheads overhead_alpaserve(void);
  * normal draw counts without its sign, as in AlpaServe. */
 int64_t overhead_draw(const struct overhead *overhead, uint64_t seed, enum overhead_where where,
                       uint64_t request, uint64_t stage);
+/* What a step of so many sequences takes longer on each device of its stage; saturates at
+ * UNITS_MAX_PS. overheads NULL: nothing. */
+int64_t overhead_step_ps(const struct overheads *overheads, int64_t sequences);
 /* What a stage takes in a replica that is placed in stage_count stages, however many profiled ones
  * they hold: latency_ps x (1 + stage_count x the sum of scale_per_stage_ratio), rounded; saturates
  * at UNITS_MAX_PS. AlpaServe's penalty of pipelines: it is part of the stage, which its devices are

@@ -8,8 +8,10 @@
 #include "lib/base/dmath.h"
 #include "lib/base/err.h"
 #include "lib/base/hash.h"
+#include "lib/base/saturate.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
+#include "lib/format/overhead.h"
 #include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include <string.h>
@@ -47,6 +49,7 @@ struct price {
     size_t slot_count, used;
     bool has_kappa;
     int64_t without_kappa;
+    const struct overheads *overheads; /* NULL = none */
 };
 
 struct price *price_create(struct arena *arena)
@@ -225,6 +228,11 @@ void price_use_kappa(struct price *price)
     price->has_kappa = true;
 }
 
+void price_use_overheads(struct price *price, const struct overheads *overheads)
+{
+    price->overheads = overheads;
+}
+
 int64_t price_without_kappa(const struct price *price)
 {
     return price->without_kappa;
@@ -323,7 +331,8 @@ bool price_batch(struct price *price, const struct plan_stage *stage, const stru
 
     if (!sum)
         return false;
-    *time_ps = price_scale(sum->time_ps, speed_ratio);
+    *time_ps = price_scale(saturate_add(sum->time_ps, overhead_step_ps(price->overheads, batch)),
+                           speed_ratio);
     *extrapolated = sum->extrapolated;
     return true;
 }

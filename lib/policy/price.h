@@ -16,6 +16,7 @@ struct model;
 struct pass_piece;
 struct plan;
 struct plan_stage;
+struct overheads;
 struct price;
 
 struct price *price_create(struct arena *arena);
@@ -48,6 +49,9 @@ bool price_piece(struct price *price, const struct pass_piece *piece, const stru
  * step of a model and phase without an anchor is counted and keeps its sum. Before the first
  * price_step. */
 void price_use_kappa(struct price *price);
+/* From now on a step of a stage, but not a piece, takes longer by what the row `step` says
+ * (overhead_step_ps). They stay the caller's. */
+void price_use_overheads(struct price *price, const struct overheads *overheads);
 /* Steps with different sizes that kappa was wanted for and no anchor told. */
 int64_t price_without_kappa(const struct price *price);
 

@@ -7,6 +7,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
+#include "lib/format/overhead.h"
 #include "lib/policy/continuous.h"
 #include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
@@ -209,7 +210,7 @@ static bool add_head(const struct step_price *price, const struct work *work, in
             add(sum, time_ps, 1, origin, err));
 }
 
-/* All that works on the last token of each sequence. */
+/* All that works on the last token of each sequence, and what an engine does for each. */
 static const struct sum *sum_sequences(struct step_price *price, int32_t sequences, struct err *err)
 {
     struct sum *sum = &price->sequences[sequences];
@@ -221,6 +222,9 @@ static const struct sum *sum_sequences(struct step_price *price, int32_t sequenc
         if (price->works[w].block == BLOCK_LM_HEAD &&
             !add_head(price, &price->works[w], sequences, sum, err))
             return NULL;
+    if (!price->of.piece &&
+        !add(sum, overhead_step_ps(price->of.overheads, sequences), 1, INTERP_MEASURED, err))
+        return NULL;
     sum->is_known = true;
     return sum;
 }

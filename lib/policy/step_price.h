@@ -22,6 +22,7 @@ struct cost_table;
 struct err;
 struct model;
 struct pass_piece;
+struct overheads;
 struct plan_stage;
 struct step_price;
 
@@ -34,7 +35,8 @@ struct step_price_of {
     const struct cost_table *table;
     int threads; /* 0: the table's only count, else 1 */
     double speed_ratio;
-    int32_t max_seqs, token_budget; /* of a step; budget up to STEP_PRICE_MAX_TOKENS */
+    const struct overheads *overheads; /* of steps of a stage, not of pieces; NULL = none */
+    int32_t max_seqs, token_budget;    /* of a step; budget up to STEP_PRICE_MAX_TOKENS */
 };
 
 struct step_line { /* decodes of one number: steps at `from` to `to` mean tokens, both included */

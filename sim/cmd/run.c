@@ -4,6 +4,7 @@
 #include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/format/model.h"
+#include "lib/format/overhead.h"
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
@@ -125,6 +126,10 @@ static bool check_effects(const struct run_settings *settings, const struct serv
     if (settings->serve.switch_cost_ps > 0 && input->plan->epoch_count < 2)
         return err_set(err, ERR_USAGE,
                        "--switch-cost: the placement has one epoch, so that nothing is switched");
+    if (input->overheads && input->overheads->at[OVERHEAD_STEP].is_given && !has_model)
+        return err_set(err, ERR_USAGE,
+                       "--overhead: 'step' is what an engine does between the kernels of a model, "
+                       "and no service is one");
     if (settings->metrics.slo_ttft_ps > 0 && !has_model)
         return err_set(err, ERR_USAGE, "--slo-ttft: executables have no first token");
     if (settings->metrics.slo_tpot_ps > 0 && !has_decoder)

@@ -31,6 +31,7 @@ struct err;
 struct events;
 struct network;
 struct network_sent;
+struct overheads;
 struct plan;
 struct wake;
 struct presence;
@@ -64,6 +65,7 @@ struct llm_input {
     /* How long an overhead holds a request, by index of the arrival; NULL = not at all. */
     int64_t (*delay_ps)(void *arg, enum llm_delay where, size_t index);
     void *delay_arg;
+    const struct overheads *overheads; /* of steps; NULL = none */
     struct wake *wakes; /* by device, counted there; NULL: no device costs anything to wake */
 };
 

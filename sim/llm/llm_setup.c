@@ -116,6 +116,7 @@ static struct step_price *price_of(const struct run *run, const struct instance 
                                  .table = cost_set_find(run->input->costs, device->type),
                                  .threads = device->threads,
                                  .speed_ratio = run->devices[index].speed_ratio,
+                                 .overheads = run->input->overheads,
                                  .max_seqs = instance->options.max_seqs,
                                  .token_budget = instance->options.token_budget });
 }

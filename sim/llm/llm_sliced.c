@@ -3,6 +3,8 @@
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
+#include "lib/format/overhead.h"
+#include "lib/policy/price.h"
 #include "sim/llm/internal.h"
 #include "sim/sliced/sliced.h"
 #include <assert.h>
@@ -45,6 +47,15 @@ static bool price(void *arg, const struct sliced *sliced, int32_t who, int32_t p
 
     return step_price_batch(stage_of(run, sliced)->pieces[piece], run->tasks[who].batch, time_ps,
                             extrapolated, err);
+}
+
+static int64_t lead_ps(void *arg, const struct sliced *sliced, int32_t position, int32_t sequences)
+{
+    const struct run *run = arg;
+    int32_t device = sliced_plan(sliced)->devices[position];
+
+    return price_scale(overhead_step_ps(run->input->overheads, sequences),
+                       run->devices[device].speed_ratio);
 }
 
 /* The batch is computed for the first time in its stage. */
@@ -305,6 +316,7 @@ void llm_sliced_begin(struct run *run)
         .arg = run,
         .begin = begin,
         .price = price,
+        .lead_ps = lead_ps,
         .compute = compute,
         .end = end,
         .is_quiet = is_quiet,

@@ -425,6 +425,7 @@ static void *input_fill(struct serve *serve, struct llm_input *input)
                                  .base_bytes = base_bytes,
                                  .key = prefix ? prefix_key : NULL,
                                  .key_arg = prefix,
+                                 .overheads = serve->input->overheads,
                                  .wakes = serve->wakes };
     routes_fill(serve, input);
     if (serve->delays) {

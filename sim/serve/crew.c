@@ -4,6 +4,7 @@
 
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
+#include "lib/format/overhead.h"
 #include "lib/policy/price.h"
 #include "lib/policy/wake.h"
 #include "sim/network/network.h"
@@ -49,6 +50,14 @@ static bool price(void *arg, const struct sliced *sliced, int32_t who, int32_t p
     struct serve *serve = arg;
 
     return piece_price(serve, crew_of(serve, sliced), who, piece, time_ps, extrapolated, err);
+}
+
+static int64_t lead_ps(void *arg, const struct sliced *sliced, int32_t position, int32_t sequences)
+{
+    const struct serve *serve = arg;
+    int32_t device = crew_of(serve, sliced)->site->devices[position];
+
+    return price_scale(overhead_step_ps(serve->input->overheads, sequences), serve->speeds[device]);
 }
 
 /* ---- its pieces, as jobs of their devices ---- */
@@ -222,6 +231,7 @@ bool crew_begin(struct serve *serve, struct err *err)
         .arg = serve,
         .begin = begin,
         .price = price,
+        .lead_ps = lead_ps,
         .compute = compute,
         .end = end,
         .is_quiet = is_quiet,

@@ -376,6 +376,7 @@ bool setup_build(struct serve *serve, struct err *err)
     slots_share_out(serve);
     scratch_reserve(serve);
     serve->price = price_create(serve->arena);
+    price_use_overheads(serve->price, serve->input->overheads);
     if (serve->options->has_kappa)
         price_use_kappa(serve->price);
     return true;

@@ -150,6 +150,16 @@ static inline int32_t sliced_device(const struct sliced *sliced, int32_t positio
     return sliced->stage->devices[position];
 }
 
+/* What the piece that the device comes to takes longer. */
+static inline int64_t sliced_lead_ps(const struct sliced *sliced, int32_t position)
+{
+    const struct sliced_host *host = &sliced->set->host;
+
+    if (sliced->cursors[position].first_ps != SLICED_NEVER_PS)
+        return 0;
+    return host->lead_ps(host->arg, sliced, position, sliced->load.sequences);
+}
+
 /* What a message that took so long adds to the time since the pass began. */
 void sliced_trail_extend(const struct sliced_set *set, struct trail *trail, const struct edge *edge,
                          int64_t bytes, int64_t took_ps);

@@ -269,6 +269,7 @@ static bool piece_begin(struct sliced *sliced, int32_t position, int32_t piece, 
                          err))
         return false;
     set->extrapolated_costs += extrapolated;
+    cost_ps = engine_after_ps(cost_ps, sliced_lead_ps(sliced, position));
     *takes_no_time = cost_ps == 0;
     if (*takes_no_time) {
         cursor->ordinal++;

@@ -55,6 +55,9 @@ struct sliced_host {
     /* What a piece of it takes now; *extrapolated as of price_piece. */
     bool (*price)(void *arg, const struct sliced *sliced, int32_t who, int32_t piece,
                   int64_t *time_ps, int *extrapolated, struct err *err);
+    /* How much longer than it costs the first piece of the device at that position takes: what is
+     * to be done once a pass of so many sequences. */
+    int64_t (*lead_ps)(void *arg, const struct sliced *sliced, int32_t position, int32_t sequences);
     /* Into the queue of the device at that position; sliced_computed when it is done. Never 0. */
     bool (*compute)(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
                     int64_t cost_ps, struct err *err);

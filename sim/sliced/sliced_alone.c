@@ -163,7 +163,8 @@ static void computes_add(struct sliced *sliced, const struct pass_step *step)
 {
     for (int32_t i = step->first; i < step->first + step->count; i++) {
         struct cursor *cursor = &sliced->cursors[sliced->pass->pieces[i].position];
-        int64_t cost_ps = sliced->piece_ps[i];
+        int32_t position = sliced->pass->pieces[i].position;
+        int64_t cost_ps = engine_after_ps(sliced->piece_ps[i], sliced_lead_ps(sliced, position));
 
         sliced->alone_extrapolated += sliced->piece_extrapolated[i];
         if (cost_ps == 0)

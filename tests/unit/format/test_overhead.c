@@ -65,7 +65,8 @@ static void bad_rows_are_located(void **state)
     } cases[] = {
         { ",constant,1,,\n", "2:1: where is '': must not be empty" },
         { "client,constant,1,,\n",
-          "2:1: where is 'client': expected submit, dispatch, worker or response" },
+          "2:1: where is 'client': expected submit, dispatch, worker, response or "
+          "step" },
         { "respond,constant,1,,\n", "2:1: where is 'respond': expected submit, dispatch, worker" },
         { "worker,exp,1,,\nsubmit,exp,1,,\nworker,exp,1,,\n",
           "4:1: where is 'worker': line 2 has it already" },
@@ -200,14 +201,19 @@ static int compare_draws(const void *left, const void *right)
 static void no_two_purposes_share_a_draw(void **state)
 {
     const struct overhead overhead = overhead_of(OVERHEAD_NORMAL, UNITS_PS_PER_S, MS);
-    enum { REQUESTS = 2000, STAGES = 8, COUNT = REQUESTS * STAGES * OVERHEAD_WHERE_COUNT };
+    enum {
+        REQUESTS = 2000,
+        STAGES = 8,
+        DRAWN = OVERHEAD_RESPONSE + 1,
+        COUNT = REQUESTS * STAGES * DRAWN
+    };
     static int64_t draws[COUNT];
     int used = 0, repeated = 0;
 
     (void)state;
     for (uint64_t r = 0; r < REQUESTS; r++)
         for (uint64_t s = 0; s < STAGES; s++)
-            for (int w = 0; w < OVERHEAD_WHERE_COUNT; w++)
+            for (int w = 0; w < DRAWN; w++)
                 draws[used++] = overhead_draw(&overhead, 1, (enum overhead_where)w, r, s);
     qsort(draws, COUNT, sizeof draws[0], compare_draws);
     for (int i = 1; i < COUNT; i++)
@@ -227,6 +233,34 @@ static void draws_are_part_of_the_seed(void **state)
     assert_int_equal(overhead_draw(&lognormal, 1, OVERHEAD_RESPONSE, 1000000, 3),
                      INT64_C(9594090927));
     assert_int_equal(overhead_draw(&exponential, 42, OVERHEAD_SUBMIT, 7, 0), INT64_C(22225521312));
+}
+
+static void a_step_costs_a_constant_and_more_for_each_sequence(void **state)
+{
+    static const char *const head = "where,dist,mean_s,sd_s,per_sequence_s\n";
+    struct scratch *scratch = *state;
+    struct overheads o;
+
+    assert_true(overhead_load(
+        scratch->arena,
+        scratch_write(scratch, "s.csv",
+                      arena_printf(scratch->arena, "%sstep,constant,0.002,,0.0001\n", head)),
+        &o, scratch_err(scratch)));
+    assert_int_equal(overhead_step_ps(&o, 1), 2100 * UNITS_PS_PER_US);
+    assert_int_equal(overhead_step_ps(&o, 30), 5 * MS);
+    assert_int_equal(overhead_step_ps(&o, INT64_MAX), UNITS_MAX_PS);
+    assert_int_equal(overhead_step_ps(NULL, 30), 0);
+    assert_false(overhead_load(
+        scratch->arena,
+        scratch_write(scratch, "s.csv", arena_printf(scratch->arena, "%sstep,exp,0.002,,\n", head)),
+        &o, scratch_err(scratch)));
+    assert_non_null(strstr(scratch->err.text, "2:2: dist is 'exp': what a step costs is"));
+    assert_false(
+        overhead_load(scratch->arena,
+                      scratch_write(scratch, "s.csv",
+                                    arena_printf(scratch->arena, "%sworker,constant,1,,2\n", head)),
+                      &o, scratch_err(scratch)));
+    assert_non_null(strstr(scratch->err.text, "2:5: per_sequence_s is '2': only 'step' has one"));
 }
 
 static void alpaserve_adds_11_ms_and_slows_pipelines(void **state)
@@ -268,6 +302,7 @@ int main(void)
         cmocka_unit_test(a_draw_depends_on_what_it_is_for_alone),
         cmocka_unit_test(no_two_purposes_share_a_draw),
         cmocka_unit_test(draws_are_part_of_the_seed),
+        scratch_test(a_step_costs_a_constant_and_more_for_each_sequence),
         cmocka_unit_test(alpaserve_adds_11_ms_and_slows_pipelines),
         scratch_test(scales_of_all_rows_add_up),
     };

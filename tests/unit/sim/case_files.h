@@ -208,7 +208,7 @@ static inline void cells_overheads(void)
     static const char *const places[] = { "submit", "dispatch", "worker", "response" };
 
     cells_begin(names);
-    for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++)
+    for (int i = 0; i < CASE_OVERHEADS; i++)
         if (random_case.overhead_ps[i] >= 0)
             cells_add(places[i], random_case.is_drawn[i] ? "exp" : "constant",
                       text_s(random_case.overhead_ps[i]));
@@ -268,7 +268,7 @@ static inline void case_write(struct rng *rng)
         cells_events();
         cells_write("e.csv", rng, NULL);
     }
-    for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++)
+    for (int i = 0; i < CASE_OVERHEADS; i++)
         has_overheads = has_overheads || c->overhead_ps[i] >= 0;
     if (has_overheads) {
         fixture.files.overhead = fixture_path("o.csv");

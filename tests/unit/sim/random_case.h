@@ -26,7 +26,8 @@ enum {
     CASE_LINKS = 12,
     CASE_EVENTS = 8,
     CASE_REQUESTS = 60,
-    CASE_SOURCE = -1, /* node of a link */
+    CASE_OVERHEADS = OVERHEAD_RESPONSE + 1, /* all that are of single requests */
+    CASE_SOURCE = -1,                       /* node of a link */
     CASE_EVERY = -2
 };
 
@@ -84,8 +85,8 @@ struct random_case {
     struct case_link links[CASE_LINKS];
     struct case_event events[CASE_EVENTS];
     struct case_request requests[CASE_REQUESTS];
-    int64_t overhead_ps[OVERHEAD_WHERE_COUNT]; /* the mean; -1 = no row */
-    bool is_drawn[OVERHEAD_WHERE_COUNT];       /* exponential, else constant */
+    int64_t overhead_ps[CASE_OVERHEADS]; /* the mean; -1 = no row */
+    bool is_drawn[CASE_OVERHEADS];       /* exponential, else constant */
     struct serve_options options;
 };
 
@@ -332,7 +333,7 @@ struct case_may {
 
 static inline void case_draw_overheads(void)
 {
-    for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++)
+    for (int i = 0; i < CASE_OVERHEADS; i++)
         random_case.overhead_ps[i] = case_chance(60) ? case_time_ps(3) : -1;
     for (int i = 0; i < OVERHEAD_RESPONSE; i++)
         random_case.is_drawn[i] = random_case.overhead_ps[i] > 0 && case_chance(40);
@@ -420,7 +421,7 @@ static inline void case_draw(uint64_t seed, const struct case_may *may)
     case_limit_items();
     if (has.events)
         case_draw_events();
-    for (int i = 0; i < OVERHEAD_WHERE_COUNT; i++)
+    for (int i = 0; i < CASE_OVERHEADS; i++)
         c->overhead_ps[i] = -1;
     if (has.overheads)
         case_draw_overheads();

@@ -307,6 +307,7 @@ static void batches_in_closed_form_equal_those_of_events(void **state)
     int64_t closed = 0, wakes = 0;
 
     (void)state;
+    fixture_write("o.csv", "where,dist,mean_s,per_sequence_s\nstep,constant,0.0001,0.00003\n");
     fixture_write("costs/t/roofline.csv",
                   "threads,metric,ws_bytes,value,unit\n1,idle_resume_ns,,40000,ns\n");
     for (int round = 0; round < ROUNDS; round++) {
@@ -324,6 +325,7 @@ static void batches_in_closed_form_equal_those_of_events(void **state)
         fixture.options.network = SERVE_NETWORK_FIFO;
         fixture.options.collective = (enum collective_algorithm)(round / 3 % 3);
         fixture.options.has_idle_resume = round % 5 < 2;
+        fixture.files.overhead = round % 7 < 3 ? fixture_path("o.csv") : NULL;
         requests = run_of(SERVE_FAST_ON, &fast);
         assert_string_equal(requests, run_of(SERVE_FAST_OFF, &slow));
         assert_int_equal(slow.closed_count, 0);

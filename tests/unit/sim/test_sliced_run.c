@@ -215,6 +215,7 @@ static void passes_in_closed_form_equal_those_of_events(void **state)
     int64_t wakes = 0;
 
     (void)state;
+    fixture_write("o.csv", "where,dist,mean_s,per_sequence_s\nstep,constant,0.0001,0.00003\n");
     fixture_write("costs/t/roofline.csv",
                   "threads,metric,ws_bytes,value,unit\n1,idle_resume_ns,,40000,ns\n");
     placements[0] = arena_printf(fixture.arena,
@@ -239,6 +240,7 @@ static void passes_in_closed_form_equal_those_of_events(void **state)
         fixture_write("w.csv", workloads[i / 4 % 3]);
         fixture.options.network = i / 24 % 2 ? SERVE_NETWORK_FIFO : SERVE_NETWORK_FLOWS;
         fixture.options.collective = (enum collective_algorithm)(i / 48);
+        fixture.files.overhead = i % 7 < 3 ? fixture_path("o.csv") : NULL;
         fixture.options.has_idle_resume = i % 5 < 2; /* devices that wake leave steps to events */
         assert_fidelities_agree();
         wakes += fixture.result.wake_count;
