@@ -8,7 +8,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 # In parallel unless the caller has said how.
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all-code units test test-run check-quick lint format bench fuzz fuzz-programs replay arm64 \
+.PHONY: all-code units validate test test-run check-quick lint format bench fuzz fuzz-programs replay arm64 \
         bench-programs test-arm64 static static-program demo install clean golden-update coverage compile_commands.json
 
 # ---- tests -----------------------------------------------------------------------------------
@@ -32,6 +32,13 @@ all-code: programs units replay bench-programs $(HOG)
 # Rewrites tests/golden/*/expected from what the programs print now; review the difference.
 golden-update: programs
 	@GOLDEN_UPDATE=1 $(TEST_ENV) tests/cli/golden.t
+
+# Predicted, measured, error of a series of runs on this machine, which should have nothing else to do.
+# Takes about ten minutes; writes traces/validation/<processor>.csv.
+validate:
+	@tools/install-packages build
+	@$(SUBMAKE) programs
+	@ORRERY_BIN='$(abspath $(BIN))' tests/validate/validate $(CASES)
 
 coverage:
 	@tools/install-packages build test coverage
