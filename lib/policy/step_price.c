@@ -3,6 +3,7 @@
 #include "lib/policy/step_price.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/dmath.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cost.h"
@@ -16,8 +17,9 @@
 
 #define TAIL_TOKENS 1024 /* at least so far behind the last point a line is laid */
 
-struct sum { /* of operators, at a speed ratio of 1 */
-    int64_t time_ps;
+struct sum {           /* at a speed ratio of 1 */
+    int64_t time_ps;   /* of operators */
+    int64_t beside_ps; /* of what is none: it knows no kappa */
     int32_t extrapolated;
     bool is_known;
 };
@@ -143,6 +145,46 @@ static bool add(struct sum *sum, int64_t time_ps, int64_t times, enum interp_ori
     return true;
 }
 
+/* What is no operator. */
+static bool add_beside(struct sum *sum, int64_t time_ps, int64_t times, struct err *err)
+{
+    struct sum beside = { .time_ps = sum->beside_ps };
+
+    if (!add(&beside, time_ps, times, INTERP_MEASURED, err))
+        return false;
+    sum->beside_ps = beside.time_ps;
+    return true;
+}
+
+/* Both together. */
+static bool join(struct sum *sum, const struct sum *other, struct err *err)
+{
+    sum->extrapolated += other->extrapolated;
+    return add(sum, other->time_ps, 1, INTERP_MEASURED, err) &&
+           add_beside(sum, other->beside_ps, 1, err);
+}
+
+/* What the sum of a step of that size is in the end. */
+static bool total(const struct step_price *price, const struct sum *sum, enum op_phase phase,
+                  int32_t tokens, int64_t kv_len, int32_t batch, int64_t *time_ps, struct err *err)
+{
+    struct sum all = { .time_ps = sum->time_ps };
+    double kappa;
+
+    if (price->of.without_kappa) {
+        if (cost_kappa(price->of.table, price->of.model->name, phase, tokens,
+                       kv_len < INT32_MAX ? (int32_t)kv_len : INT32_MAX, batch, price->threads,
+                       price->of.model->weight_bits, &kappa))
+            all.time_ps = dmath_round((double)all.time_ps * kappa);
+        else
+            ++*price->of.without_kappa;
+    }
+    if (!add(&all, sum->beside_ps, 1, INTERP_MEASURED, err))
+        return false;
+    *time_ps = price_scale(all.time_ps, price->of.speed_ratio);
+    return true;
+}
+
 static bool add_op(const struct step_price *price, const struct work *work,
                    const struct model_op *op, struct sum *sum, struct err *err)
 {
@@ -186,7 +228,7 @@ static const struct sum *sum_tokens(struct step_price *price, int32_t tokens, st
                 return NULL;
     }
     /* coding what it sends, and restoring what it receives */
-    if (!add(sum, price->row_ps, tokens, INTERP_MEASURED, err))
+    if (!add_beside(sum, price->row_ps, tokens, err))
         return NULL;
     sum->is_known = true;
     return sum;
@@ -223,7 +265,7 @@ static const struct sum *sum_sequences(struct step_price *price, int32_t sequenc
             !add_head(price, &price->works[w], sequences, sum, err))
             return NULL;
     if (!price->of.piece &&
-        !add(sum, overhead_step_ps(price->of.overheads, sequences), 1, INTERP_MEASURED, err))
+        !add_beside(sum, overhead_step_ps(price->of.overheads, sequences), 1, err))
         return NULL;
     sum->is_known = true;
     return sum;
@@ -314,12 +356,10 @@ static bool price_decodes(struct step_price *price, int32_t decodes, int64_t mea
     if (!sequences)
         return false;
     sum = *tokens;
-    if (!add(&sum, sequences->time_ps, 1, INTERP_MEASURED, err) ||
-        !add_decodes(price, decodes, mean_past, &sum, err))
+    if (!join(&sum, sequences, err) || !add_decodes(price, decodes, mean_past, &sum, err))
         return false;
-    *time_ps = price_scale(sum.time_ps, price->of.speed_ratio);
-    *extrapolated = sum.extrapolated + sequences->extrapolated;
-    return true;
+    *extrapolated = sum.extrapolated;
+    return total(price, &sum, OP_DECODE, 1, mean_past + 1, decodes, time_ps, err);
 }
 
 /* Where lines begin: the beginning, the measured points, and one beyond all. */
@@ -420,10 +460,8 @@ bool step_price_batch(struct step_price *price, const struct continuous_batch *b
     if (!sequences)
         return false;
     sum = *tokens;
-    if (!add(&sum, sequences->time_ps, 1, INTERP_MEASURED, err) ||
-        !add_attention(price, batch, &sum, err))
+    if (!join(&sum, sequences, err) || !add_attention(price, batch, &sum, err))
         return false;
-    *time_ps = price_scale(sum.time_ps, price->of.speed_ratio);
-    *extrapolated = sum.extrapolated + sequences->extrapolated;
-    return true;
+    *extrapolated = sum.extrapolated;
+    return total(price, &sum, OP_PREFILL, batch->tokens, batch->tokens, 1, time_ps, err);
 }

@@ -9,7 +9,12 @@
  * Steps of decodes alone lie on straight lines over the mean number of tokens in their caches, in
  * whole tokens, rounded down: lines of whole picoseconds between measured points, so that many
  * steps have an exact sum. Sums over operators are exact integers; the speed ratio is applied to
- * them. Costs are remembered: a long run looks each size up once. */
+ * them. Costs are remembered: a long run looks each size up once.
+ *
+ * kappa, where it is asked for, is that of the anchor of a decode nearest to a step of decodes
+ * alone, and of the anchor of a prefill nearest to all tokens of a step with any part of a prompt:
+ * what both have in such a step are the products over all its tokens, which are what a prefill's
+ * are. */
 #ifndef ORRERY_POLICY_STEP_PRICE_H
 #define ORRERY_POLICY_STEP_PRICE_H
 
@@ -35,6 +40,8 @@ struct step_price_of {
     const struct cost_table *table;
     int threads; /* 0: the table's only count, else 1 */
     double speed_ratio;
+    /* Counts steps that no anchor tells the kappa of; NULL: sums are not multiplied by any. */
+    int64_t *without_kappa;
     const struct overheads *overheads; /* of steps of a stage, not of pieces; NULL = none */
     int32_t max_seqs, token_budget;    /* of a step; budget up to STEP_PRICE_MAX_TOKENS */
 };

@@ -130,10 +130,10 @@ struct device {         /* one has it at a time */
     bool is_down;
 };
 
-struct held { /* a request that an overhead holds */
+struct held { /* a request, or a batch, that an overhead holds */
     int64_t time_ps, order;
-    int32_t flight;
-    int32_t instance; /* that it goes to; -1 = it is not dispatched yet */
+    int32_t flight, task; /* one of them is -1 */
+    int32_t instance;     /* that the request goes to; -1 = it is not dispatched yet */
 };
 
 struct choice { /* the instances of a service in one epoch */
@@ -272,6 +272,8 @@ void gaps_of_steady(struct run *run, const struct instance *instance);
 /* The next task of the engine, or what the network brings. */
 bool pipeline_event(struct run *run, int slot, struct err *err);
 void pipeline_join(struct run *run, int32_t index, int32_t flight);
+/* It stands before its stage: overheads have passed. */
+bool pipeline_reach(struct run *run, int32_t task, struct err *err);
 /* All that are woken decide, behind all else of this instant. */
 bool pipeline_decide_all(struct run *run, struct err *err);
 
@@ -315,7 +317,9 @@ bool llm_events_next(struct run *run, struct err *err);
 /* llm_delays.c: overheads. */
 /* False when nothing holds the request, before dispatch (instance -1) or behind. */
 bool delays_hold_request(struct run *run, int32_t flight, int32_t instance);
-void delays_release(struct run *run);
+/* The same for a batch that stands before its stage. */
+bool delays_hold_task(struct run *run, int32_t task);
+bool delays_release(struct run *run, struct err *err);
 
 /* What first steps of a batch, which begins at that instant, say of their requests. */
 void llm_note_starts(struct run *run, int32_t device, const struct continuous_batch *batch,

@@ -40,7 +40,8 @@ struct sliced_set;
 
 #define LLM_NEVER INT64_MAX
 
-enum llm_delay { LLM_DELAY_SUBMIT, LLM_DELAY_DISPATCH }; /* before dispatch; behind it */
+/* Before dispatch; behind it; before a batch stands before a stage. */
+enum llm_delay { LLM_DELAY_SUBMIT, LLM_DELAY_DISPATCH, LLM_DELAY_WORKER };
 
 struct llm_input {
     const struct plan *plan; /* of models alone */
@@ -62,8 +63,10 @@ struct llm_input {
     const int32_t *slots; /* by device: a permutation that says who goes first at one instant;
                              NULL = the order of the cluster */
     const struct events *events; /* of devices; NULL = none */
-    /* How long an overhead holds a request, by index of the arrival; NULL = not at all. */
-    int64_t (*delay_ps)(void *arg, enum llm_delay where, size_t index);
+    /* How long an overhead holds a request, by index of the arrival, or all requests of a batch, by
+     * its id, before that stage; NULL = not at all. */
+    int64_t (*delay_ps)(void *arg, enum llm_delay where, size_t index, int32_t stage,
+                        int32_t requests);
     void *delay_arg;
     const struct overheads *overheads; /* of steps; NULL = none */
     struct wake *wakes; /* by device, counted there; NULL: no device costs anything to wake */
@@ -77,6 +80,7 @@ struct llm_options {
                             not stated, as many as max_seqs requests of any length take */
     bool has_chunks, has_prefix_cache;
     bool is_stepped;       /* every iteration is an event */
+    bool has_kappa;        /* as of step_price_of.without_kappa */
     int32_t max_in_flight; /* batches of a pipeline; 0 = as many as it has stages */
     enum dispatch_kind dispatch;
     uint64_t seed;          /* of dispatch */
@@ -208,6 +212,7 @@ struct llm_result {
     int64_t first_ps, last_ps; /* arrivals; LLM_NEVER, 0 without any */
     int64_t end_ps;            /* of the last iteration or arrival */
     int64_t extrapolated_costs;
+    int64_t without_kappa;  /* steps of other sizes that no anchor tells it of */
     int64_t active_ps;      /* with requests in the system */
     struct wide compute_ps; /* of requests, with presences: a job counts for each in it */
     int64_t *busy_ps;       /* by device of the cluster */

@@ -1,5 +1,5 @@
-/* llm_delays.c - requests that an overhead holds, before dispatch or on their way to the replica: a
- * heap by (time, order of holding) behind one slot of the engine. */
+/* llm_delays.c - requests that an overhead holds, before dispatch or on their way to the replica,
+ * and batches before a stage: a heap by (time, order of holding) behind one slot of the engine. */
 #include "sim/llm/internal.h"
 
 static bool is_before(const struct held *a, const struct held *b)
@@ -47,28 +47,50 @@ static void first_plan(struct run *run)
         engine_set(run->engine, run->delay_slot, run->held[0].time_ps, ENGINE_LINK_ARRIVAL);
 }
 
-bool delays_hold_request(struct run *run, int32_t flight, int32_t instance)
+/* False: there is nothing to wait for. */
+static bool hold(struct run *run, int64_t delay_ps, struct held held)
 {
-    const struct llm_input *input = run->input;
-    enum llm_delay where = instance < 0 ? LLM_DELAY_SUBMIT : LLM_DELAY_DISPATCH;
-    int64_t delay_ps =
-        input->delay_ps ? input->delay_ps(input->delay_arg, where, run->flights[flight].index) : 0;
-
     if (delay_ps == 0)
         return false;
-    heap_push(run, (struct held){ engine_after_ps(run->now_ps, delay_ps), run->next_held++, flight,
-                                  instance });
+    held.time_ps = engine_after_ps(run->now_ps, delay_ps);
+    held.order = run->next_held++;
+    heap_push(run, held);
     first_plan(run);
     return true;
 }
 
-void delays_release(struct run *run)
+bool delays_hold_request(struct run *run, int32_t flight, int32_t instance)
+{
+    const struct llm_input *input = run->input;
+    enum llm_delay where = instance < 0 ? LLM_DELAY_SUBMIT : LLM_DELAY_DISPATCH;
+
+    return input->delay_ps &&
+           hold(run, input->delay_ps(input->delay_arg, where, run->flights[flight].index, 0, 1),
+                (struct held){ .flight = flight, .task = -1, .instance = instance });
+}
+
+bool delays_hold_task(struct run *run, int32_t index)
+{
+    const struct llm_input *input = run->input;
+    const struct task *task = &run->tasks[index];
+
+    return input->delay_ps &&
+           hold(run,
+                input->delay_ps(input->delay_arg, LLM_DELAY_WORKER, (size_t)task->batch_id,
+                                task->stage, task->batch->count),
+                (struct held){ .flight = -1, .task = index });
+}
+
+bool delays_release(struct run *run, struct err *err)
 {
     struct held held = heap_pop(run);
 
     first_plan(run);
+    if (held.task >= 0)
+        return pipeline_reach(run, held.task, err);
     if (held.instance < 0)
         llm_dispatch(run, held.flight);
     else
         llm_arrive(run, held.flight, held.instance);
+    return true;
 }

@@ -208,11 +208,16 @@ void pipeline_on_busy(void *arg, int link, int64_t begin_ps, int64_t end_ps, int
 
 /* ---- the way ---- */
 
-static bool enter(struct run *run, int32_t index, struct err *err)
+bool pipeline_reach(struct run *run, int32_t index, struct err *err)
 {
     struct task *task = &run->tasks[index];
     struct stage *stage = pipeline_stage(run, task);
+    int32_t instance = task->instance, number = task->stage;
 
+    if (task->is_lost) {
+        pipeline_task_free(run, index);
+        return pipeline_give_room(run, instance, number, err);
+    }
     task->state = TASK_QUEUED;
     task->has_begun = false;
     task->ready_ps = run->now_ps;
@@ -273,7 +278,7 @@ static bool go_in(struct run *run, int32_t index, struct err *err)
                 plan_input_bytes(run->plan, stage->plan, task->batch->tokens));
         return true;
     }
-    return enter(run, index, err);
+    return delays_hold_task(run, index) || pipeline_reach(run, index, err);
 }
 
 static void go_back(struct run *run, int32_t index)
@@ -408,20 +413,15 @@ static bool job_done(struct run *run, int32_t number, struct err *err)
 
 static bool arrive(struct run *run, int32_t index, struct err *err)
 {
-    struct task *task = &run->tasks[index];
-    int32_t instance = task->instance, stage = task->stage;
+    const struct task *task = &run->tasks[index];
 
-    if (task->state == TASK_RETURNING && !task->is_lost) {
-        come_back(run, index);
-        return true;
-    }
-    if (task->is_lost) {
-        bool was_coming = task->state == TASK_MOVING;
-
+    if (task->state != TASK_RETURNING)
+        return (!task->is_lost && delays_hold_task(run, index)) || pipeline_reach(run, index, err);
+    if (task->is_lost)
         pipeline_task_free(run, index);
-        return !was_coming || pipeline_give_room(run, instance, stage, err);
-    }
-    return enter(run, index, err);
+    else
+        come_back(run, index);
+    return true;
 }
 
 bool pipeline_event(struct run *run, int slot, struct err *err)
@@ -432,10 +432,8 @@ bool pipeline_event(struct run *run, int slot, struct err *err)
         return job_done(run, run->slot_devices[slot], err);
     if (slot == run->control_slot)
         return llm_events_next(run, err);
-    if (slot == run->delay_slot) {
-        delays_release(run);
-        return true;
-    }
+    if (slot == run->delay_slot)
+        return delays_release(run, err);
     if (slot >= run->sliced_slot)
         return sliced_event(run->input->sliced, slot - run->sliced_slot, err);
     message = network_receive(run->input->network, slot);

@@ -117,6 +117,8 @@ static struct step_price *price_of(const struct run *run, const struct instance 
                                  .threads = device->threads,
                                  .speed_ratio = run->devices[index].speed_ratio,
                                  .overheads = run->input->overheads,
+                                 .without_kappa =
+                                     run->options->has_kappa ? &run->result->without_kappa : NULL,
                                  .max_seqs = instance->options.max_seqs,
                                  .token_budget = instance->options.token_budget });
 }

@@ -278,24 +278,15 @@ static void on_line(void *arg, const struct llm_line *told)
 static bool check(const struct serve *serve, struct err *err)
 {
     const struct serve_options *options = serve->options;
-    const struct overheads *overheads = serve->input->overheads;
 
     if (options->rules != SERVE_DEFAULT)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --rules %s",
                        serve_rules_names[options->rules]);
-    if (options->has_kappa)
-        return err_set(err, ERR_USAGE,
-                       "--batch continuous: not with --kappa on: no anchor is of a step that mixes "
-                       "requests");
     for (int32_t r = 0; r < serve->input->plan->replica_count; r++)
         if (plan_replica_is_split(&serve->input->plan->replicas[r]))
             return err_set(err, ERR_USAGE, "--batch continuous: not with phases");
     if (options->switch_cost_ps > 0)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --switch-cost");
-    if (overheads && overheads->at[OVERHEAD_WORKER].is_given)
-        return err_set(err, ERR_USAGE,
-                       "--batch continuous: knows no overhead of workers: a step is of many "
-                       "requests");
     return true;
 }
 
@@ -387,14 +378,20 @@ static void routes_fill(struct serve *serve, struct llm_input *input)
     }
 }
 
-static int64_t delay_ps(void *arg, enum llm_delay where, size_t index)
+/* Batches draw by their own number: they are no request's. */
+static int64_t delay_ps(void *arg, enum llm_delay where, size_t index, int32_t stage,
+                        int32_t requests)
 {
+    static const enum overhead_where places[] = { [LLM_DELAY_SUBMIT] = OVERHEAD_SUBMIT,
+                                                  [LLM_DELAY_DISPATCH] = OVERHEAD_DISPATCH,
+                                                  [LLM_DELAY_WORKER] = OVERHEAD_WORKER };
     struct serve *serve = arg;
-    enum overhead_where place = where == LLM_DELAY_SUBMIT ? OVERHEAD_SUBMIT : OVERHEAD_DISPATCH;
-    int64_t drawn_ps = overhead_draw(&serve->input->overheads->at[place], serve->options->seed,
-                                     place, (uint64_t)arrivals_id(&serve->arrivals, index), 0);
+    uint64_t who = where == LLM_DELAY_WORKER ? (uint64_t)index
+                                             : (uint64_t)arrivals_id(&serve->arrivals, index);
+    int64_t drawn_ps = overhead_draw(&serve->input->overheads->at[places[where]],
+                                     serve->options->seed, places[where], who, (uint64_t)stage);
 
-    serve->delay_ps += (double)drawn_ps;
+    serve->delay_ps += (double)drawn_ps * requests;
     return drawn_ps;
 }
 
@@ -450,6 +447,7 @@ bool continuous_run(struct serve *serve, struct err *err)
                                .has_chunks = kv->has_chunks,
                                .has_prefix_cache = kv->has_prefix_cache,
                                .is_stepped = options->fast_path != SERVE_FAST_ON,
+                               .has_kappa = options->has_kappa,
                                .dispatch = options->dispatch,
                                .seed = options->seed,
                                .longest_tokens = longest_tokens(serve->input->workload) };

@@ -6,6 +6,7 @@
 #include "lib/format/cluster.h"
 #include "lib/policy/price.h"
 #include "lib/policy/wake.h"
+#include "sim/llm/llm.h"
 #include "sim/network/network.h"
 #include "sim/serve/crew.h"
 #include "sim/serve/internal.h"
@@ -313,7 +314,8 @@ static void result_fill(struct serve *serve)
     result->end_ps = engine_now_ps(serve->engine);
     result->event_count = engine_event_count(serve->engine);
     result->arrival_span_ps = serve->arrivals.last_ps - serve->arrivals.first_ps;
-    result->lacks_kappa = price_without_kappa(serve->price) > 0;
+    result->lacks_kappa = price_without_kappa(serve->price) > 0 ||
+                          (result->continuous && result->continuous->without_kappa > 0);
     devices_fill(serve);
     for (int i = 0; serve->wakes && i < serve->input->plan->cluster->device_count; i++) {
         result->wake_count += serve->wakes[i].count;

@@ -440,12 +440,42 @@ static void what_this_version_cannot_do_is_refused(void **state)
     assert_false(llm_run_files());
     assert_non_null(strstr(fixture.err.text, "not with --rules dlsim"));
     fixture.options.rules = SERVE_DEFAULT;
-    fixture.options.has_kappa = true;
-    assert_false(llm_run_files());
-    fixture.options.has_kappa = false;
     fixture.options.batch.token_budget = 3;
     assert_false(llm_run_files());
     assert_non_null(strstr(fixture.err.text, "TOKEN_BUDGET is 3: expected at least MAX_SEQS, 4"));
+}
+
+/* Steps with a part of a prompt take the kappa of a prefill, decodes alone that of a decode. */
+static void kappa_multiplies_steps_by_what_they_are(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 64, 100);
+    fixture_write("costs/t/anchors.csv",
+                  "model,phase,s,kv_len,batch,threads,dtype,forward_mean_ns,sum_chain_ns,kappa\n"
+                  "tiny,prefill,4,4,1,1,f32,200,100,2\ntiny,prefill,40,40,1,1,f32,300,100,3\n"
+                  "tiny,decode,1,8,1,1,f32,150,100,1.5\n");
+    fixture_write("w.csv", W "0,0,s,4,3\n1,1,s,30,2\n2,2,s,4,2\n3,2.008,s,2,1\n");
+    fixture.options.has_kappa = true;
+    for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
+        const struct serve_request *requests;
+
+        fixture.options.fast_path = (enum serve_fast)fast;
+        llm_must_run();
+        requests = fixture.result.requests;
+        assert_int_equal(requests[0].first_token_ps, 2 * (4 * MS + EACH_PS));
+        assert_int_equal(requests[0].finish_ps - requests[0].first_token_ps,
+                         2 * (MS + EACH_PS) * 3 / 2);
+        assert_int_equal(requests[1].first_token_ps - 1000 * MS, 3 * (30 * MS + EACH_PS));
+        /* the third makes its last token in the step that computes the prompt of the fourth */
+        assert_int_equal(requests[2].finish_ps - requests[2].first_token_ps,
+                         2 * (3 * MS + EACH_PS));
+        assert_false(fixture.result.lacks_kappa);
+    }
+    fixture_write("costs/t/anchors.csv",
+                  "model,phase,s,kv_len,batch,threads,dtype,forward_mean_ns,sum_chain_ns,kappa\n"
+                  "tiny,prefill,4,4,1,1,f32,200,100,2\n");
+    llm_must_run();
+    assert_true(fixture.result.lacks_kappa);
 }
 
 #define llm_test(function)                                                                         \
@@ -457,6 +487,7 @@ int main(void)
         llm_test(a_request_takes_its_prompt_and_a_step_a_token),
         llm_test(who_arrives_during_an_iteration_takes_part_in_the_next),
         llm_test(who_arrives_when_an_iteration_ends_takes_part_at_once),
+        llm_test(kappa_multiplies_steps_by_what_they_are),
         llm_test(a_prompt_is_cut_where_the_budget_ends),
         llm_test(many_iterations_at_once_end_where_an_arrival_could_join),
         llm_test(where_blocks_run_out_the_last_admitted_starts_anew),
