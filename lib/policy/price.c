@@ -198,7 +198,8 @@ static bool add_term(const struct owner *owner, const struct pass_term *term, co
                      struct sum *sum, struct err *err)
 {
     struct model_op ops[MODEL_MAX_OPS];
-    int count = model_block_ops(term->model, term->block, key->new_tokens, key->past_tokens, ops);
+    int count = model_batch_ops(term->model, term->block, key->batch, key->new_tokens,
+                                key->past_tokens, ops);
 
     for (int i = 0; i < count; i++) {
         int64_t times = ops[i].count;
@@ -281,7 +282,8 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
                               &sum.time_ps, err))
         return NULL;
     for (int i = 0; piece && i < piece->term_count; i++)
-        if (!add_product(piece->terms[i].row_ps, key->new_tokens, &sum.time_ps, err))
+        if (!add_product(piece->terms[i].row_ps, (int64_t)key->batch * key->new_tokens,
+                         &sum.time_ps, err))
             return NULL;
     make_room(price);
     slot = find_slot(price, key);
@@ -342,15 +344,30 @@ bool price_piece(struct price *price, const struct pass_piece *piece, const stru
                  int32_t new_tokens, int32_t past_tokens, int64_t *time_ps, int *extrapolated,
                  struct err *err)
 {
+    return price_piece_batch(price, piece, model, table, threads, speed_ratio, 1, new_tokens,
+                             past_tokens, time_ps, extrapolated, err);
+}
+
+bool price_piece_batch(struct price *price, const struct pass_piece *piece,
+                       const struct model *model, const struct cost_table *table, int threads,
+                       double speed_ratio, int32_t batch, int32_t new_tokens, int32_t past_tokens,
+                       int64_t *time_ps, int *extrapolated, struct err *err)
+{
     struct owner owner = owner_of(model, table, threads);
-    int32_t tokens = pass_range_tokens(&piece->range, new_tokens);
     const struct sum *sum;
 
     *time_ps = 0;
     *extrapolated = 0;
-    if (tokens == 0)
+    if (new_tokens > INT32_MAX / batch)
+        return err_set(err, ERR_INPUT, "a batch of %d requests of %d tokens is too large", batch,
+                       new_tokens);
+    if (piece->range.of > 1) { /* norms and additions do not care whose rows they are */
+        new_tokens = pass_range_tokens(&piece->range, batch * new_tokens);
+        batch = 1;
+    }
+    if (new_tokens == 0)
         return true;
-    sum = step_sum(price, piece->id, &owner, 1, tokens, past_tokens, NULL, piece, err);
+    sum = step_sum(price, piece->id, &owner, batch, new_tokens, past_tokens, NULL, piece, err);
     if (!sum)
         return false;
     *time_ps = price_scale(sum->time_ps, speed_ratio);

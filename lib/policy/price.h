@@ -45,6 +45,13 @@ bool price_piece(struct price *price, const struct pass_piece *piece, const stru
                  int32_t new_tokens, int32_t past_tokens, int64_t *time_ps, int *extrapolated,
                  struct err *err);
 
+/* The same for batch sequences at once, each with as many tokens. Parts of the sequence are parts
+ * of the rows of all. */
+bool price_piece_batch(struct price *price, const struct pass_piece *piece,
+                       const struct model *model, const struct cost_table *table, int threads,
+                       double speed_ratio, int32_t batch, int32_t new_tokens, int32_t past_tokens,
+                       int64_t *time_ps, int *extrapolated, struct err *err);
+
 /* From now on sums are multiplied by the kappa of the anchor nearest to the step (cost_kappa); a
  * step of a model and phase without an anchor is counted and keeps its sum. Before the first
  * price_step. */

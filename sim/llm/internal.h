@@ -116,6 +116,7 @@ struct task {                             /* a batch in a pipeline */
 
 struct part { /* what a device of a sliced stage computes in its pass: a piece at a time */
     int32_t instance, stage, position; /* of these */
+    int32_t piece;                     /* that waits or is computed */
     int64_t cost_ps, ready_ps, begin_ps;
 };
 
@@ -191,7 +192,7 @@ struct run {
 /* llm_setup.c: instances with their costs and KV caches, or what is wrong with them. */
 bool llm_setup(struct run *run, struct err *err);
 /* What steps cost the stages of a device, at its speed of now. */
-void llm_price_device(struct run *run, int32_t device);
+bool llm_price_device(struct run *run, int32_t device, struct err *err);
 /* llm_memory.c: how many blocks the KV cache of an instance has. */
 bool llm_blocks(struct run *run, const struct instance *instance, int32_t *count, struct err *err);
 /* llm_instance.c: an instance in time. */
@@ -283,6 +284,8 @@ void llm_sliced_begin(struct run *run);
 /* A part that has waited for its device begins, or ends. */
 void llm_part_begin(struct run *run, int32_t part);
 bool llm_part_done(struct run *run, int32_t device, struct err *err);
+/* A part that waits for a device, whose speed has changed. */
+bool llm_part_reprice(struct run *run, int32_t part, struct err *err);
 /* A message of a pass; NULL: of one that was cut. */
 const struct task *llm_sliced_task(const struct run *run, int32_t message);
 /* All passes of the stage are lost; what its devices have begun goes on, but on one that is down.

@@ -42,8 +42,7 @@ static bool happen(struct run *run, const struct event *event, struct err *err)
         return pipeline_device_up(run, event->device, err);
     case EVENT_SPEED_RATIO: /* of jobs that begin from now on */
         run->devices[event->device].speed_ratio = event->value;
-        llm_price_device(run, event->device);
-        return true;
+        return llm_price_device(run, event->device, err);
     case EVENT_BITS_PER_S:
     case EVENT_KIND_COUNT:
         break;

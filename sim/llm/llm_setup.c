@@ -136,11 +136,18 @@ static void stage_price(const struct run *run, const struct instance *instance, 
             stage->pieces[i] = price_of(run, instance, stage, &pass->pieces[i]);
 }
 
-void llm_price_device(struct run *run, int32_t device)
+bool llm_price_device(struct run *run, int32_t device, struct err *err)
 {
+    const struct ring *waiting = &run->devices[device].waiting;
+
     for (int32_t r = 0; r < run->plan->replica_count; r++)
         for (int s = 0; s < run->instances[r].stage_count; s++)
             stage_price(run, &run->instances[r], &run->instances[r].stages[s], device);
+    for (uint32_t i = 0; i < waiting->count; i++)
+        if (ring_at(waiting, i) >= LLM_FIRST_PART &&
+            !llm_part_reprice(run, ring_at(waiting, i), err))
+            return false;
+    return true;
 }
 
 static const int64_t *blocks_bytes_of(const struct run *run, const struct plan_stage *stage)

@@ -102,15 +102,17 @@ static bool end(void *arg, const struct sliced *sliced, int32_t who, struct err 
 
 /* ---- parts ---- */
 
-static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
+static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t piece,
                     int64_t cost_ps, struct err *err)
 {
     struct run *run = arg;
     const struct stage *stage = stage_of(run, sliced);
+    int32_t position = sliced_pass(sliced)->pieces[piece].position;
     int32_t number = stage->first_part + position, device = stage->plan->devices[position];
     struct part *part = &run->parts[number];
 
     (void)who;
+    part->piece = piece;
     part->cost_ps = cost_ps;
     part->ready_ps = run->now_ps;
     ring_push(&run->devices[device].waiting, run->arena, LLM_FIRST_PART + number);
@@ -120,6 +122,13 @@ static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t
 static struct stage *stage_of_part(const struct run *run, const struct part *part)
 {
     return &run->instances[part->instance].stages[part->stage];
+}
+
+bool llm_part_reprice(struct run *run, int32_t number, struct err *err)
+{
+    struct part *part = &run->parts[number - LLM_FIRST_PART];
+
+    return sliced_reprice(stage_of_part(run, part)->sliced, part->piece, &part->cost_ps, err);
 }
 
 void llm_part_begin(struct run *run, int32_t number)

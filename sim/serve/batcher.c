@@ -2,7 +2,7 @@
  *
  * What leaves when is decided by lib/policy/batch; here are the queue, the clock and the costs. A
  * batch goes through all stages of its replica as one job. */
-#include "sim/serve/internal.h"
+#include "sim/serve/crew.h"
 
 #include "lib/base/saturate.h"
 #include "lib/base/units.h"
@@ -72,7 +72,7 @@ void batcher_build(struct serve *serve)
                                  : lane->stage_count + lane->decode_count;
         batcher->decision.action = BATCH_WAIT;
         site->batcher = batcher;
-        for (int i = 0; i < site->device_count; i++)
+        for (int i = 0; i < site->device_count && !site->crew; i++)
             station_attach(serve, batcher, site->devices[i]);
         serve->has_batchers = true;
     }
@@ -81,6 +81,11 @@ void batcher_build(struct serve *serve)
 bool batcher_waits(const struct batcher *batcher)
 {
     return batcher->waiting.count > 0;
+}
+
+int64_t batcher_waiting(const struct batcher *batcher)
+{
+    return batcher->waiting.count;
 }
 
 const struct site *batcher_site(const struct batcher *batcher)
@@ -99,7 +104,9 @@ bool batcher_push(struct serve *serve, struct batcher *batcher, int32_t index, s
     int64_t extrapolated_costs = serve->result->extrapolated_costs;
 
     if (batcher->site->is_model) { /* nothing is computed of this: it does not count */
-        if (!station_price(serve, index, err))
+        if (batcher->site->crew ? !crew_estimate(serve, batcher->site->crew, index,
+                                                 &serve->decodes[index].cost_ps, err)
+                                : !station_price(serve, index, err))
             return false;
         serve->result->extrapolated_costs = extrapolated_costs;
         batcher->alone_ps = engine_after_ps(batcher->alone_ps, serve->decodes[index].cost_ps);
@@ -109,6 +116,8 @@ bool batcher_push(struct serve *serve, struct batcher *batcher, int32_t index, s
     ring_push(&batcher->waiting, serve->arena, index);
     batcher->items += flight->items;
     batcher->heavy_count += flight->items > 1;
+    if (batcher->site->crew)
+        return crew_look(serve, batcher->site->crew, err);
     station_start(serve, batcher->site->device);
     return true;
 }
@@ -202,6 +211,13 @@ static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
     return batch_decide(&batcher->options, &ask);
 }
 
+/* What it kept waiting on its devices may go. Those of a sliced stage wait for no batch. */
+static void wake(struct serve *serve, const struct batcher *batcher, int32_t looker)
+{
+    if (!batcher->site->crew)
+        queue_form_wake(serve, batcher->site, looker);
+}
+
 /* Whether its requests may leave now; drops the heads that are lost. What they kept waiting on its
  * devices may then go, but for the one that is being looked at. */
 static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t looker)
@@ -217,11 +233,11 @@ static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t look
             return true;
         case BATCH_DROP:
             head_lose(serve, batcher, TRACE_DROPPED);
-            queue_form_wake(serve, batcher->site, looker);
+            wake(serve, batcher, looker);
             break;
         case BATCH_WAIT:
             if (could_leave)
-                queue_form_wake(serve, batcher->site, looker);
+                wake(serve, batcher, looker);
             if (batcher->decision.until_ps != BATCH_NEVER)
                 engine_set(serve->engine, timer_slot(serve, batcher), batcher->decision.until_ps,
                            ENGINE_EXOGENOUS);
@@ -229,6 +245,12 @@ static bool may_leave(struct serve *serve, struct batcher *batcher, int32_t look
         }
     }
     return false;
+}
+
+bool batcher_is_older(struct serve *serve, struct batcher *batcher, int64_t ready_ps)
+{
+    return may_leave(serve, batcher, -1) &&
+           serve->flights[ring_peek(&batcher->waiting)].job_ps < ready_ps;
 }
 
 struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps,
@@ -280,13 +302,23 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
 void batcher_done(struct serve *serve, struct batcher *batcher)
 {
     batcher->under_way--;
-    if (batcher->limit > 0 && batcher->waiting.count > 0)
+    if (batcher->limit == 0 || batcher->waiting.count == 0)
+        return;
+    if (batcher->site->crew) /* looks behind all else of this instant */
+        engine_set(serve->engine, timer_slot(serve, batcher), engine_now_ps(serve->engine),
+                   ENGINE_EXOGENOUS);
+    else
         queue_form_wake(serve, batcher->site, -1);
 }
 
 void batcher_timer(struct serve *serve, int number)
 {
-    station_start(serve, serve->lanes[number].sites[0].device);
+    const struct site *site = serve->lanes[number].sites;
+
+    if (!site->crew)
+        station_start(serve, site->device);
+    else if (!serve->has_failed)
+        serve->has_failed = !crew_look(serve, site->crew, &serve->failure);
 }
 
 int64_t batcher_work_ps(const struct batcher *batcher, const struct site *site, int64_t items)

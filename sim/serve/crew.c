@@ -16,32 +16,39 @@ static struct crew *crew_of(const struct serve *serve, const struct sliced *slic
 
 /* ---- what a pass is of ---- */
 
+/* Of a batch: all its requests, each as the longest of them. */
 static struct sliced_load load_of(const struct serve *serve, int32_t index)
 {
-    const struct decode *decode = &serve->decodes[index];
+    struct padded padded = flight_padded(serve, index);
 
-    return (struct sliced_load){ decode->new_tokens, 1, decode->step > 0 };
+    return (struct sliced_load){ padded.count * padded.new_tokens, padded.count,
+                                 serve->decodes[index].step > 0 };
 }
 
 static bool begin(void *arg, const struct sliced *sliced, int32_t who, struct sliced_load *load,
                   struct err *err)
 {
+    struct serve *serve = arg;
+
     (void)sliced;
     (void)err;
-    *load = load_of(arg, who);
+    if (serve->has_rooms)
+        room_give(serve, who);
+    *load = load_of(serve, who);
     return true;
 }
 
 static bool piece_price(struct serve *serve, const struct crew *crew, int32_t index, int32_t piece,
                         int64_t *time_ps, int *extrapolated, struct err *err)
 {
-    const struct decode *decode = &serve->decodes[index];
+    struct padded padded = flight_padded(serve, index);
     const struct pass_piece *of = &sliced_pass(crew->sliced)->pieces[piece];
     int32_t device = crew->site->devices[of->position];
 
-    return price_piece(serve->price, of, crew->site->model, crew->tables[of->position],
-                       serve->input->plan->cluster->devices[device].threads, serve->speeds[device],
-                       decode->new_tokens, decode->past_tokens, time_ps, extrapolated, err);
+    return price_piece_batch(serve->price, of, crew->site->model, crew->tables[of->position],
+                             serve->input->plan->cluster->devices[device].threads,
+                             serve->speeds[device], padded.count, padded.new_tokens,
+                             padded.past_tokens, time_ps, extrapolated, err);
 }
 
 static bool price(void *arg, const struct sliced *sliced, int32_t who, int32_t piece,
@@ -62,13 +69,16 @@ static int64_t lead_ps(void *arg, const struct sliced *sliced, int32_t position,
 
 /* ---- its pieces, as jobs of their devices ---- */
 
-static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
+static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t piece,
                     int64_t cost_ps, struct err *err)
 {
     struct serve *serve = arg;
     struct crew *crew = crew_of(serve, sliced);
+    int32_t position = sliced_pass(sliced)->pieces[piece].position;
     int32_t index = crew->flights[position];
 
+    (void)err;
+    crew->pieces[position] = piece;
     crew->parts[position].job.cost_ps = cost_ps;
     serve->flights[index] = (struct flight){ .request = serve->flights[who].request,
                                              .arrival_ps = engine_now_ps(serve->engine),
@@ -76,27 +86,27 @@ static bool compute(void *arg, const struct sliced *sliced, int32_t who, int32_t
                                              .site = &crew->parts[position],
                                              .mate = NO_FLIGHT,
                                              .items = 1 };
-    (void)err;
-    station_push_plain(serve, index);
+    station_queue(serve, index);
     return true;
 }
 
-static void tell_piece(const struct serve *serve, const struct crew *crew, int32_t position,
-                       int64_t start_ps)
+void crew_tell_piece(const struct serve *serve, enum serve_span_kind kind, int32_t index,
+                     int64_t start_ps)
 {
-    int32_t index = sliced_running(crew->sliced);
-    const struct flight *flight = &serve->flights[index];
+    const struct site *part = serve->flights[index].site;
+    int32_t who = sliced_running(part->crew->sliced);
+    const struct flight *flight = &serve->flights[who];
 
     serve->observer.on_span(
         serve->observer.arg,
-        &(struct serve_span){ .kind = SERVE_SPAN_PIECE,
+        &(struct serve_span){ .kind = kind,
                               .request = flight->request,
                               .request_id = arrivals_id(&serve->arrivals, flight->request),
-                              .batch_id = -1,
-                              .stage = crew->site->stage->id,
-                              .device = crew->site->devices[position],
-                              .position = position,
-                              .step = serve->decodes[index].step,
+                              .batch_id = serve_batch_id(serve, who),
+                              .stage = part->stage->id,
+                              .device = part->device,
+                              .position = part->position,
+                              .step = serve->decodes[who].step,
                               .start_ps = start_ps,
                               .finish_ps = engine_now_ps(serve->engine) });
 }
@@ -107,30 +117,42 @@ bool crew_part_done(struct serve *serve, int32_t index, struct err *err)
     const struct site *part = flight->site;
 
     if (serve->observer.on_span)
-        tell_piece(serve, part->crew, part->position, flight->job_ps);
+        crew_tell_piece(serve, SERVE_SPAN_PIECE, index, flight->job_ps);
     flight->site = NULL;
     return sliced_computed(part->crew->sliced, part->position, flight->job_ps, err);
 }
 
+bool crew_reprice(struct serve *serve, int32_t index, struct err *err)
+{
+    struct site *part = serve->flights[index].site;
+
+    return sliced_reprice(part->crew->sliced, part->crew->pieces[part->position],
+                          &part->job.cost_ps, err);
+}
+
 /* ---- its end ---- */
 
-/* A row for each device: from the begin of its first piece to the end of its last. */
+/* A row for each request and device: from the begin of its first piece to the end of its last. */
 static void tell_pass(const struct serve *serve, const struct crew *crew, int32_t index)
 {
-    const struct flight *flight = &serve->flights[index];
     struct serve_span span = { .kind = SERVE_SPAN_PASS,
-                               .request = flight->request,
-                               .request_id = arrivals_id(&serve->arrivals, flight->request),
-                               .batch_id = -1,
+                               .batch_id = serve_batch_id(serve, index),
                                .stage = crew->site->stage->id,
                                .step = serve->decodes[index].step };
 
-    for (int32_t i = 0; i < crew->site->device_count; i++) {
-        sliced_span(crew->sliced, i, &span.start_ps, &span.finish_ps);
-        span.position = i;
-        span.device = crew->site->devices[i];
-        span.wait_ps = span.start_ps - serve->readies_ps[index];
-        serve->observer.on_span(serve->observer.arg, &span);
+    for (int32_t r = index; r != NO_FLIGHT; r = serve->flights[r].mate, span.share++) {
+        /* Behind stage 0 of the first step the first of a batch stands for all. */
+        int32_t waiter = crew->site->batcher && span.step == 0 ? r : index;
+
+        span.request = serve->flights[r].request;
+        span.request_id = arrivals_id(&serve->arrivals, span.request);
+        for (int32_t i = 0; i < crew->site->device_count; i++) {
+            sliced_span(crew->sliced, i, &span.start_ps, &span.finish_ps);
+            span.position = i;
+            span.device = crew->site->devices[i];
+            span.wait_ps = span.start_ps - serve->readies_ps[waiter];
+            serve->observer.on_span(serve->observer.arg, &span);
+        }
     }
 }
 
@@ -151,17 +173,35 @@ static int64_t first_ps(const struct serve *serve, const struct crew *crew)
 static bool end(void *arg, const struct sliced *sliced, int32_t who, struct err *err)
 {
     struct serve *serve = arg;
-    const struct crew *crew = crew_of(serve, sliced);
-    struct flight *flight = &serve->flights[who];
+    struct crew *crew = crew_of(serve, sliced);
+    int64_t start_ps = first_ps(serve, crew);
 
-    if (flight->start_ps == TRACE_NONE)
-        flight->start_ps = first_ps(serve, crew);
+    for (int32_t i = who; i != NO_FLIGHT; i = serve->flights[i].mate)
+        if (serve->flights[i].start_ps == TRACE_NONE)
+            serve->flights[i].start_ps = start_ps;
     if (serve->observer.on_span)
         tell_pass(serve, crew, who);
-    return flight_leave(serve, who, err);
+    if (serve->has_rooms && !crew->site->is_last && !room_take(serve, who, crew->site + 1)) {
+        crew->kept = who;
+        sliced_hold(crew->sliced);
+        return true;
+    }
+    return flight_leave(serve, who, err) && crew_look(serve, crew, err);
 }
 
 /* ---- the closed form ---- */
+
+/* Requests in the pass, and those that wait for the stage. */
+static int64_t count_of(const struct serve *serve, const struct crew *crew)
+{
+    int64_t count = flight_padded(serve, sliced_running(crew->sliced)).count;
+
+    for (int32_t i = 0; i < sliced_waiting(crew->sliced); i++)
+        count += flight_padded(serve, sliced_waiting_at(crew->sliced, i)).count;
+    for (uint32_t i = 0; i < crew->queue.count; i++)
+        count += flight_padded(serve, ring_at(&crew->queue, i)).count;
+    return count + (crew->site->batcher ? batcher_waiting(crew->site->batcher) : 0);
+}
 
 /* Nobody is there but the request of the pass, and those that wait for the same stage; its devices
  * are idle. */
@@ -172,7 +212,7 @@ static bool is_quiet(void *arg, const struct sliced *sliced, int64_t *next_ps)
     int64_t now_ps = engine_now_ps(serve->engine);
 
     *next_ps = serve->arrivals.next_ps;
-    if (serve->in_system != 1 + (int64_t)sliced_waiting(sliced) || handoff_is_live(serve))
+    if (serve->in_system != count_of(serve, crew) || handoff_is_live(serve))
         return false;
     for (int32_t i = 0; i < crew->site->device_count; i++) {
         const struct station *station = &serve->stations[crew->site->devices[i]];
@@ -225,7 +265,14 @@ int32_t crew_flight(const struct serve *serve, int32_t message)
 
 /* ---- begin and end ---- */
 
-bool crew_begin(struct serve *serve, struct err *err)
+static void part_reserve(struct serve *serve, struct crew *crew, int32_t position,
+                         const int32_t *slots)
+{
+    crew->parts[position].slot = crew->strays[position].slot = slots[crew->parts[position].device];
+    crew->flights[position] = crew_part_flight(serve);
+}
+
+void crew_begin(struct serve *serve)
 {
     const struct sliced_host host = {
         .arg = serve,
@@ -241,28 +288,15 @@ bool crew_begin(struct serve *serve, struct err *err)
     int32_t *slots;
 
     if (serve->crew_count == 0 || serve->options->batch.kind == BATCH_CONTINUOUS)
-        return true;
-    if (serve->has_queue_form) {
-        const struct site *site = serve->crews[0]->site;
-
-        return err_set(err, ERR_INPUT,
-                       "stage %d of replica %d of service '%s' is a model's on several devices: "
-                       "this version does not combine that with --events, --admission late, "
-                       "--switch-cost, queue_depth and batches of executables",
-                       (int)site->stage->number, (int)serve->lanes[site->replica].number,
-                       serve->input->plan->services[site->service].name);
-    }
+        return;
     slots = arena_array(serve->arena, (size_t)serve->input->plan->cluster->device_count,
                         sizeof(*slots));
     for (int i = 0; i < serve->input->plan->cluster->device_count; i++)
         slots[i] = serve->stations[i].slot;
     sliced_attach(serve->sliced, serve->engine, serve->sliced_slot, slots, &host);
     for (int i = 0; i < serve->crew_count; i++)
-        for (int32_t k = 0; k < serve->crews[i]->site->device_count; k++) {
-            serve->crews[i]->parts[k].slot = slots[serve->crews[i]->parts[k].device];
-            serve->crews[i]->flights[k] = flight_reserve(serve);
-        }
-    return true;
+        for (int32_t k = 0; k < serve->crews[i]->site->device_count; k++)
+            part_reserve(serve, serve->crews[i], k, slots);
 }
 
 void crew_result(const struct serve *serve)
@@ -335,9 +369,9 @@ bool crew_estimate(struct serve *serve, const struct crew *crew, int32_t index, 
     return true;
 }
 
-bool crew_push(struct serve *serve, int32_t index, struct err *err)
+/* It will keep the stage that long, as far as is known. */
+static bool book(struct serve *serve, struct crew *crew, int32_t index, struct err *err)
 {
-    struct crew *crew = serve->flights[index].site->crew;
     int64_t now_ps = engine_now_ps(serve->engine), alone_ps;
 
     if (!crew_estimate(serve, crew, index, &alone_ps, err))
@@ -345,7 +379,49 @@ bool crew_push(struct serve *serve, int32_t index, struct err *err)
     if (crew->booked_ps < now_ps)
         crew->booked_ps = now_ps;
     crew->booked_ps = engine_after_ps(crew->booked_ps, alone_ps);
-    return sliced_push(crew->sliced, index, err);
+    return true;
+}
+
+bool crew_push(struct serve *serve, int32_t index, struct err *err)
+{
+    struct crew *crew = serve->flights[index].site->crew;
+
+    if (!book(serve, crew, index, err))
+        return false;
+    if (!crew->site->batcher)
+        return sliced_push(crew->sliced, index, err);
+    serve->flights[index].job_ps = engine_now_ps(serve->engine);
+    ring_push(&crew->queue, serve->arena, index);
+    return crew_look(serve, crew, err);
+}
+
+bool crew_look(struct serve *serve, struct crew *crew, struct err *err)
+{
+    struct batcher *batcher = crew->site->batcher;
+
+    while (batcher && sliced_is_free(crew->sliced) && !queue_form_is_down(serve, crew->site)) {
+        int32_t index = ring_peek(&crew->queue);
+
+        if (batcher_is_older(serve, batcher,
+                             index == NO_FLIGHT ? ENGINE_NEVER : serve->flights[index].job_ps)) {
+            index = batcher_take(serve, batcher);
+            if (!book(serve, crew, index, err))
+                return false;
+        } else if (index == NO_FLIGHT) {
+            return true;
+        } else {
+            ring_take(&crew->queue);
+        }
+        if (!sliced_push(crew->sliced, index, err))
+            return false;
+    }
+    return true;
+}
+
+bool crew_let_go(struct serve *serve, struct crew *crew, struct err *err)
+{
+    crew->kept = NO_FLIGHT;
+    return sliced_release(crew->sliced, err) && crew_look(serve, crew, err);
 }
 
 const char *crew_waits_for(const struct serve *serve, int32_t index)
@@ -353,8 +429,10 @@ const char *crew_waits_for(const struct serve *serve, int32_t index)
     const struct sliced *sliced = serve->flights[index].site->crew->sliced;
     int32_t running = sliced_running(sliced);
 
-    if (running == SLICED_NOBODY || running == index)
+    if (running == index)
         return sliced_waits_for(sliced);
+    if (running == SLICED_NOBODY)
+        return "waits for its stage";
     return arena_printf(serve->arena, "behind request %lld",
                         (long long)arrivals_id(&serve->arrivals, serve->flights[running].request));
 }

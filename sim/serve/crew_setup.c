@@ -13,6 +13,8 @@ static void parts_fill_of(struct serve *serve, struct crew *crew)
     size_t count = (size_t)site->device_count;
 
     crew->parts = arena_array(serve->arena, count, sizeof(*crew->parts));
+    crew->strays = arena_array(serve->arena, count, sizeof(*crew->strays));
+    crew->pieces = arena_array(serve->arena, count, sizeof(*crew->pieces));
     crew->flights = arena_array(serve->arena, count, sizeof(*crew->flights));
     crew->tables = arena_array(serve->arena, count, sizeof(const struct cost_table *));
     crew->weight_bytes = arena_array(serve->arena, count, sizeof(int64_t));
@@ -35,6 +37,8 @@ static void parts_fill_of(struct serve *serve, struct crew *crew)
                                         .route_back = CREW_PART,
                                         .crew = crew,
                                         .position = i };
+        crew->strays[i] = crew->parts[i];
+        crew->strays[i].route_back = CREW_STRAY;
     }
 }
 
@@ -53,6 +57,7 @@ void crew_build(struct serve *serve)
             continue;
         crew = arena_alloc(serve->arena, sizeof(*crew));
         crew->site = site;
+        crew->kept = NO_FLIGHT;
         crew->sliced = sliced_add(serve->sliced, site->stage, site->model);
         site->crew = crew;
         parts_fill_of(serve, crew);

@@ -86,7 +86,7 @@ int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct
     return index;
 }
 
-static void flight_free(struct serve *serve, int32_t index)
+void flight_drop(struct serve *serve, int32_t index)
 {
     serve->flights[index].site = NULL;
     serve->flights[index].mate = serve->first_free;
@@ -123,7 +123,7 @@ static void request_end(struct serve *serve, int32_t index, int32_t replica,
     self_check_change(serve, -1);
     parts_add_wide(&serve->all_ps, now_ps - flight->arrival_ps);
     serve->result->late_count += now_ps > serve->options->until_ps;
-    flight_free(serve, index);
+    flight_drop(serve, index);
     serve_tell_end(serve, &end);
     arrivals_ended(&serve->arrivals, request, now_ps);
 }
@@ -325,7 +325,11 @@ static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t 
 {
     const struct serve *serve = arg;
     int32_t index = crew_flight(serve, message);
-    const struct flight *flight = &serve->flights[index];
+    const struct flight *flight;
+
+    if (index == NO_FLIGHT) /* of a pass that was cut */
+        return;
+    flight = &serve->flights[index];
 
     if (index == NO_FLIGHT) /* a part of a cache of requests that are lost */
         return;
@@ -465,6 +469,10 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err)
         route = flight->site->route_back;
         if (route == CREW_PART)
             return crew_part_done(serve, index, err);
+        if (route == CREW_STRAY) {
+            crew_stray_done(serve, index);
+            return true;
+        }
         if (route < 0)
             return flight_return(serve, index, err);
         flight->is_back = true;

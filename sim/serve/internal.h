@@ -174,7 +174,7 @@ struct serve {
     int32_t *slot_devices;     /* by slot */
     struct sliced_set *sliced; /* stages of models on several devices, */
     struct crew **crews;       /* crew_count of them, as this folder knows them */
-    int32_t crew_count;
+    int32_t crew_count, stray_count;
     struct wake *wakes; /* by device; NULL: no device costs anything to wake */
     struct memory *memories;
     struct handoffs *handoffs;           /* NULL: all stages compute prompts and what is decoded */
@@ -248,6 +248,8 @@ void memory_refuse(struct serve *serve, int32_t index, enum serve_refusal why);
 int32_t flight_create(struct serve *serve, const struct arrival *arrival, struct site *site);
 /* A record of nobody, that stays out of the pool. */
 int32_t flight_reserve(struct serve *serve);
+/* Such a record into the pool. */
+void flight_drop(struct serve *serve, int32_t index);
 /* Sends it over the hop into its stage 0, as soon as there is room. */
 bool flight_launch(struct serve *serve, int32_t index, struct err *err);
 /* The same at once. */
@@ -300,6 +302,8 @@ void handoff_drop(struct serve *serve, int32_t number);
 
 /* station.c: the queue and the computing of jobs. */
 void station_push_plain(struct serve *serve, int32_t index); /* of a plain site */
+/* The job, whose cost is known, into the queues of its devices. */
+void station_queue(struct serve *serve, int32_t index);
 bool station_push(struct serve *serve, int32_t index, struct err *err);
 /* Starts what may start on a device that is not running. */
 void station_start(struct serve *serve, int32_t device);
@@ -331,6 +335,10 @@ bool queue_form_is_on_time(const struct serve *serve, int32_t index, int64_t sta
 /* What waited in front on the site's devices is gone: those that are idle, but for one, look at
  * their queues anew, at this instant. */
 void queue_form_wake(struct serve *serve, const struct site *site, int32_t device);
+/* Takes a running job off all its devices, as far as it had come; or one that waits. What becomes
+ * of its requests is the caller's. */
+void queue_form_cancel(struct serve *serve, int32_t index);
+void queue_form_forget(struct serve *serve, int32_t index);
 /* A request that waits in no queue any more, as a job of that length, is lost. */
 void queue_form_lose(struct serve *serve, int32_t index, struct job job, enum trace_status status);
 /* The device is gone: what runs or waits on it has failed. */
@@ -350,6 +358,10 @@ bool batcher_push(struct serve *serve, struct batcher *batcher, int32_t index, s
 struct batcher *batcher_oldest(struct serve *serve, int32_t device, int64_t ready_ps,
                                int32_t looker);
 bool batcher_waits(const struct batcher *batcher);
+int64_t batcher_waiting(const struct batcher *batcher); /* requests */
+/* Whether requests may leave it now that have waited for longer than since ready_ps: of one in
+ * front of a stage on several devices, which no device knows. */
+bool batcher_is_older(struct serve *serve, struct batcher *batcher, int64_t ready_ps);
 const struct site *batcher_site(const struct batcher *batcher);
 /* Forms the batch that batcher_oldest has decided on: its first flight. */
 int32_t batcher_take(struct serve *serve, struct batcher *batcher);

@@ -148,7 +148,7 @@ void ledger_start(struct serve *serve, int32_t index, int64_t start_ps)
     const struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
 
-    if (site->is_model || site->stage->number > 0 || is_early(serve, site))
+    if (site->is_model || site->crew || site->stage->number > 0 || is_early(serve, site))
         return;
     (void)walk_on(serve, &serve->lanes[site->replica], flight->size, start_ps, true);
     serve->promises[index] = LEDGER_LATER_STAGES;

@@ -3,7 +3,7 @@
  *
  * flight.job_ps of a job that waits is the instant at which it became ready: what is oldest goes
  * first, be it a job in the queue or a batch. */
-#include "sim/serve/internal.h"
+#include "sim/serve/crew.h"
 
 #include "lib/format/cluster.h"
 #include "lib/policy/wake.h"
@@ -250,7 +250,7 @@ void queue_form_start(struct serve *serve, int32_t device)
 /* ---- failure ---- */
 
 /* Takes the running job off all its devices, as far as it had come. */
-static void job_cancel(struct serve *serve, int32_t index)
+void queue_form_cancel(struct serve *serve, int32_t index)
 {
     int64_t now_ps = engine_now_ps(serve->engine);
     int64_t start_ps = serve->flights[index].job_ps;
@@ -261,7 +261,9 @@ static void job_cancel(struct serve *serve, int32_t index)
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate)
         if (serve->flights[i].start_ps > now_ps) /* --rules dlsim: it was to start later */
             serve->flights[i].start_ps = TRACE_NONE;
-    if (serve->observer.on_span)
+    if (serve->observer.on_span && site->route_back == CREW_PART)
+        crew_tell_piece(serve, SERVE_SPAN_LOST, index, now_ps - done_ps);
+    else if (serve->observer.on_span && !site->crew)
         station_tell(serve, SERVE_SPAN_LOST, index, now_ps - done_ps, now_ps, 0);
     parts_job(serve, index, done_ps);
     for (int i = 0; i < site->device_count; i++) {
@@ -315,9 +317,34 @@ static void queue_fail(struct serve *serve, int32_t device)
     }
 }
 
+void queue_form_forget(struct serve *serve, int32_t index)
+{
+    struct station *station = &serve->stations[serve->flights[index].site->device];
+    struct job job = serve_job(serve, index);
+
+    job_unbook(serve, index);
+    for (uint32_t left = station->queue.count; left > 0; left--) {
+        int32_t other = ring_take(&station->queue);
+
+        if (other != index)
+            ring_push(&station->queue, serve->arena, other);
+    }
+    station->missed_ps += (uint64_t)job.cost_ps + (uint64_t)job.gap_ps;
+}
+
+/* Passes of stages that the device is part of. */
+static void crews_fail(struct serve *serve, int32_t device)
+{
+    for (size_t i = serve->device_first[device]; i < serve->device_first[device + 1]; i++)
+        if (serve->device_sites[i]->crew)
+            crew_fail(serve, serve->device_sites[i]->crew, device);
+}
+
 void queue_form_fail(struct serve *serve, int32_t device)
 {
     struct station *station = &serve->stations[device];
+
+    crews_fail(serve, device);
 
     if (station->running != NO_FLIGHT) {
         int32_t index = station->running;
@@ -326,8 +353,11 @@ void queue_form_fail(struct serve *serve, int32_t device)
         if (station->is_kept)
             room_lose(serve, index);
         else
-            job_cancel(serve, index);
-        flight_lose(serve, index, TRACE_FAILED);
+            queue_form_cancel(serve, index);
+        if (site->crew) /* a stray */
+            crew_stray_done(serve, index);
+        else
+            flight_lose(serve, index, TRACE_FAILED);
         queue_form_wake(serve, site, device);
     }
     queue_fail(serve, device);
@@ -344,9 +374,13 @@ bool queue_form_reprice(struct serve *serve, int32_t device, struct err *err)
 {
     const struct ring *queue = &serve->stations[device].queue;
 
-    for (uint32_t i = 0; i < queue->count; i++)
-        if (serve->flights[ring_at(queue, i)].site->is_model &&
-            !station_price(serve, ring_at(queue, i), err))
+    for (uint32_t i = 0; i < queue->count; i++) {
+        int32_t index = ring_at(queue, i);
+        const struct site *site = serve->flights[index].site;
+
+        if (site->crew ? !crew_reprice(serve, index, err)
+                       : site->is_model && !station_price(serve, index, err))
             return false;
+    }
     return true;
 }

@@ -6,7 +6,7 @@
  * that instant: nothing moves inside something else, and ties do not depend on which device is
  * looked at first. In front of a stage 0 that forms batches each request takes as many places as it
  * has items, and there are as many as `depth` batches of the largest size have. */
-#include "sim/serve/internal.h"
+#include "sim/serve/crew.h"
 
 #include "lib/base/arena.h"
 #include "lib/format/cluster.h"
@@ -115,7 +115,8 @@ static void let_go(const struct serve *serve, const struct site *site)
 {
     int64_t now_ps = engine_now_ps(serve->engine);
 
-    for (int i = 0; i < site->device_count; i++) {
+    /* A batch or request keeps a stage on several devices, but none of these. */
+    for (int i = 0; i < site->device_count && !site->crew; i++) {
         struct station *station = &serve->stations[site->devices[i]];
 
         room_shift(serve, site->devices[i]);
@@ -152,6 +153,8 @@ static bool move(struct serve *serve, int32_t index, const struct site *to, stru
     let_go(serve, from);
     if (!flight_leave(serve, index, err))
         return false;
+    if (from->crew)
+        return crew_let_go(serve, from->crew, err);
     for (int i = 0; i < from->device_count; i++)
         station_start(serve, from->devices[i]);
     return true;
@@ -190,8 +193,11 @@ static bool asks_for(const struct site *site, int32_t index)
 
 bool room_is_kept_by(const struct serve *serve, int32_t index)
 {
-    const struct station *station = &serve->stations[serve->flights[index].site->device];
+    const struct site *site = serve->flights[index].site;
+    const struct station *station = &serve->stations[site->device];
 
+    if (site->crew)
+        return site->crew->kept == index;
     return station->is_kept && station->running == index;
 }
 

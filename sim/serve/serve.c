@@ -224,7 +224,8 @@ static bool on_slot(struct serve *serve, int slot, struct err *err)
 /* Epochs and failures alone do not keep a run going. */
 static bool is_over(const struct serve *serve)
 {
-    return serve->in_system == 0 && serve->arrivals.next_ps == ARRIVALS_NEVER;
+    return serve->in_system == 0 && serve->arrivals.next_ps == ARRIVALS_NEVER &&
+           !crew_has_strays(serve);
 }
 
 bool serve_passes_calendar(struct err *err)
@@ -366,7 +367,8 @@ static bool begin(struct serve *serve, struct err *err)
                                    serve->sites[i].device_count == 1;
     control_begin(serve);
     flight_watch(serve);
-    return crew_begin(serve, err);
+    crew_begin(serve);
+    return true;
 }
 
 /* ---- what shorter ways share ---- */

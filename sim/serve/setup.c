@@ -41,7 +41,7 @@ static struct lane *same_lane(const struct serve *serve, int32_t r)
     return &serve->lanes[r];
 }
 
-/* A batch is one job of one device in each stage. */
+/* How many requests of a model may be one job. */
 static bool batches_check(const struct serve *serve, const struct lane *lane, struct err *err)
 {
     const char *service = serve->input->plan->services[lane->service].name;
@@ -54,12 +54,6 @@ static bool batches_check(const struct serve *serve, const struct lane *lane, st
                        "--batch: at most %d requests of a model at once, and service '%s' is a "
                        "model",
                        BATCHER_MOST_OF_MODELS, service);
-    for (int s = 0; s < lane->site_count; s++)
-        if (lane->sites[s].device_count > 1)
-            return err_set(err, ERR_USAGE,
-                           "--batch: this version computes batches in stages of one device, and "
-                           "stage %d of service '%s' is on several",
-                           s, service);
     return true;
 }
 

@@ -244,6 +244,14 @@ void station_push_plain(struct serve *serve, int32_t index)
     queue_on_one(serve, index, site->is_sized ? site->jobs[flight->size] : site->job);
 }
 
+void station_queue(struct serve *serve, int32_t index)
+{
+    if (serve->flights[index].site->device_count == 1 && !serve->has_queue_form)
+        queue_on_one(serve, index, serve_job(serve, index));
+    else
+        queue_on_all(serve, index);
+}
+
 bool station_push(struct serve *serve, int32_t index, struct err *err)
 {
     const struct site *site = serve->flights[index].site;
@@ -258,16 +266,13 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
         flight_lose(serve, index, TRACE_FAILED);
         return true;
     }
-    if (site->crew)
-        return crew_push(serve, index, err);
     if (site->batcher && batcher_takes(serve, index))
         return batcher_push(serve, site->batcher, index, err);
+    if (site->crew)
+        return crew_push(serve, index, err);
     if (site->is_model && !station_price(serve, index, err))
         return false;
-    if (site->device_count == 1 && !serve->has_queue_form)
-        queue_on_one(serve, index, serve_job(serve, index));
-    else
-        queue_on_all(serve, index);
+    station_queue(serve, index);
     return true;
 }
 
@@ -394,7 +399,7 @@ int64_t station_backlog_ps(const struct serve *serve, const struct site *site)
     int64_t backlog_ps = booked_ps(serve, site) - engine_now_ps(serve->engine);
 
     if (site->crew)
-        return crew_backlog_ps(serve, site->crew);
+        backlog_ps = crew_backlog_ps(serve, site->crew);
     return site->batcher ? engine_after_ps(backlog_ps, batcher_backlog_ps(site->batcher))
                          : backlog_ps;
 }

@@ -256,6 +256,26 @@ static void op_enter(struct sliced *sliced, int32_t position, int32_t member)
     run_settle(sliced, index);
 }
 
+/* Of the pass that runs. */
+static bool piece_price(const struct sliced *sliced, int32_t piece, int64_t *cost_ps,
+                        int *extrapolated, struct err *err)
+{
+    const struct sliced_host *host = &sliced->set->host;
+
+    if (!host->price(host->arg, sliced, sliced->running, piece, cost_ps, extrapolated, err))
+        return false;
+    *cost_ps =
+        engine_after_ps(*cost_ps, sliced_lead_ps(sliced, sliced->pass->pieces[piece].position));
+    return true;
+}
+
+bool sliced_reprice(const struct sliced *sliced, int32_t piece, int64_t *cost_ps, struct err *err)
+{
+    int extrapolated; /* counted when it was queued */
+
+    return piece_price(sliced, piece, cost_ps, &extrapolated, err);
+}
+
 /* takes_no_time: it is done already. */
 static bool piece_begin(struct sliced *sliced, int32_t position, int32_t piece, bool *takes_no_time,
                         struct err *err)
@@ -265,18 +285,16 @@ static bool piece_begin(struct sliced *sliced, int32_t position, int32_t piece, 
     int64_t cost_ps;
     int extrapolated;
 
-    if (!set->host.price(set->host.arg, sliced, sliced->running, piece, &cost_ps, &extrapolated,
-                         err))
+    if (!piece_price(sliced, piece, &cost_ps, &extrapolated, err))
         return false;
     set->extrapolated_costs += extrapolated;
-    cost_ps = engine_after_ps(cost_ps, sliced_lead_ps(sliced, position));
     *takes_no_time = cost_ps == 0;
     if (*takes_no_time) {
         cursor->ordinal++;
         return true;
     }
     cursor->ready_ps = engine_now_ps(set->engine);
-    return set->host.compute(set->host.arg, sliced, sliced->running, position, cost_ps, err);
+    return set->host.compute(set->host.arg, sliced, sliced->running, piece, cost_ps, err);
 }
 
 /* As far as it comes now. */
@@ -413,6 +431,16 @@ int32_t sliced_running(const struct sliced *sliced)
 int32_t sliced_waiting(const struct sliced *sliced)
 {
     return (int32_t)sliced->waiting.count;
+}
+
+int32_t sliced_waiting_at(const struct sliced *sliced, int32_t i)
+{
+    return ring_at(&sliced->waiting, (uint32_t)i);
+}
+
+bool sliced_is_free(const struct sliced *sliced)
+{
+    return sliced->running == SLICED_NOBODY && sliced->waiting.count == 0 && !sliced->is_held;
 }
 
 bool sliced_computed(struct sliced *sliced, int32_t position, int64_t begin_ps, struct err *err)

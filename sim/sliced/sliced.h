@@ -58,8 +58,8 @@ struct sliced_host {
     /* How much longer than it costs the first piece of the device at that position takes: what is
      * to be done once a pass of so many sequences. */
     int64_t (*lead_ps)(void *arg, const struct sliced *sliced, int32_t position, int32_t sequences);
-    /* Into the queue of the device at that position; sliced_computed when it is done. Never 0. */
-    bool (*compute)(void *arg, const struct sliced *sliced, int32_t who, int32_t position,
+    /* A piece, into the queue of its device; sliced_computed when it is done. Never 0. */
+    bool (*compute)(void *arg, const struct sliced *sliced, int32_t who, int32_t piece,
                     int64_t cost_ps, struct err *err);
     /* The pass is over; sliced_span tells of its devices until this returns. */
     bool (*end)(void *arg, const struct sliced *sliced, int32_t who, struct err *err);
@@ -110,6 +110,11 @@ bool sliced_push(struct sliced *sliced, int32_t who, struct err *err);
 /* Whose pass runs; SLICED_NOBODY. */
 int32_t sliced_running(const struct sliced *sliced);
 int32_t sliced_waiting(const struct sliced *sliced);
+int32_t sliced_waiting_at(const struct sliced *sliced, int32_t i); /* in order of coming */
+/* A pass could begin at once. */
+bool sliced_is_free(const struct sliced *sliced);
+/* What a piece that waits for its device takes, now that a speed has changed. */
+bool sliced_reprice(const struct sliced *sliced, int32_t piece, int64_t *cost_ps, struct err *err);
 /* The device has computed its piece from begin_ps until now. */
 bool sliced_computed(struct sliced *sliced, int32_t position, int64_t begin_ps, struct err *err);
 /* A message from SLICED_FIRST_MESSAGE on has arrived; is_told: network_received says how. */

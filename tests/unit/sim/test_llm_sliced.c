@@ -200,6 +200,13 @@ struct arrivals {
     int prompts[REQUESTS], outputs[REQUESTS];
 };
 
+static void draw_batches(struct rng *rng)
+{
+    int32_t most = draw(rng, 1, 4);
+
+    batch_on(most, draw(rng, 4, 8));
+}
+
 static struct arrivals draw_arrivals(struct rng *rng)
 {
     const char *text = W;
@@ -207,7 +214,9 @@ static struct arrivals draw_arrivals(struct rng *rng)
     int64_t at_ps = 0;
 
     for (int i = 0; i < REQUESTS; i++) {
-        at_ps += draw(rng, 0, 2) * draw(rng, 0, 9000) * UNITS_PS_PER_US + draw(rng, 1, 999) * NS;
+        int often = draw(rng, 0, 2), gap_us = draw(rng, 0, 9000), more_ns = draw(rng, 1, 999);
+
+        at_ps += often * gap_us * UNITS_PS_PER_US + more_ns * NS;
         drawn.at_ps[i] = at_ps;
         drawn.prompts[i] = draw(rng, 1, 20);
         drawn.outputs[i] = draw(rng, 1, 12);
@@ -233,7 +242,7 @@ static void one_stage_does_what_a_naive_walk_does(void **state)
         fixture_cluster("device,type,speed_ratio\na,t,1\nb,t,0.7\nc,t,1.3\n", NULL);
         place(draw_rows(&rng));
         drawn = draw_arrivals(&rng);
-        batch_on(draw(&rng, 1, 4), draw(&rng, 4, 8));
+        draw_batches(&rng);
         fixture.options.kv.block_count = draw(&rng, 10, 20);
         fixture.options.fast_path = round % 2 ? SERVE_FAST_OFF : SERVE_FAST_ON;
         fixture_must_run();
@@ -320,7 +329,7 @@ static void batches_in_closed_form_equal_those_of_events(void **state)
                                     "air,wifi,*,3e8,0.0003,0.00004\n");
         place(placement_of(&rng, round % 3));
         (void)draw_arrivals(&rng);
-        batch_on(draw(&rng, 1, 4), draw(&rng, 4, 8));
+        draw_batches(&rng);
         fixture.options.kv.block_count = draw(&rng, 10, 20);
         fixture.options.network = SERVE_NETWORK_FIFO;
         fixture.options.collective = (enum collective_algorithm)(round / 3 % 3);
@@ -368,7 +377,7 @@ static void everyone_ends_whatever_the_network(void **state)
                         round % 2 ? LAN : NO_SOURCE);
         place(placement_of(&rng, round % 3));
         (void)draw_arrivals(&rng);
-        batch_on(draw(&rng, 1, 4), draw(&rng, 4, 8));
+        draw_batches(&rng);
         fixture.options.kv.block_count = draw(&rng, 10, 20);
         fixture.options.network = (enum serve_network)(round / 2 % 3);
         fixture.options.has_overlap = round / 6 % 2 > 0;

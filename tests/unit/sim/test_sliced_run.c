@@ -270,20 +270,6 @@ static void a_link_that_stays_down_blocks_the_stage_and_is_named(void **state)
     assert_true(fixture.result.requests[0].first_token_ps > 500 * MS);
 }
 
-static void what_does_not_go_together_is_said(void **state)
-{
-    (void)state;
-    fixture_cluster(DEVICES, LAN);
-    place(arena_printf(fixture.arena, "chat,0,0,a,wide,,embed,\n%schat,0,0,a,wide,,lm_head,\n",
-                       equal_rows("0", 0, LAYERS - 1, "ab")));
-    fixture_write("w.csv", W "0,0,chat,4,3\n");
-    fixture_write("events.csv", "time_s,target,event,value\n0.003,b,down,\n");
-    fixture.files.events = fixture_path("events.csv");
-    assert_false(fixture_run());
-    assert_non_null(strstr(fixture.err.text, "stage 0 of replica 0 of service 'chat' is a model's "
-                                             "on several devices: this version does not combine"));
-}
-
 /* Activations of four tokens of prompt, or of the last token behind six others. */
 static int64_t work_bytes(int32_t device)
 {
@@ -329,7 +315,6 @@ int main(void)
         sliced_test(others_use_a_device_while_it_waits),
         sliced_test(rows_of_stages_and_messages_are_those_of_each_device),
         sliced_test(a_link_that_stays_down_blocks_the_stage_and_is_named),
-        sliced_test(what_does_not_go_together_is_said),
         sliced_test(passes_in_closed_form_equal_those_of_events),
         sliced_test(weights_and_caches_lie_where_the_parts_do),
     };
