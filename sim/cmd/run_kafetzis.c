@@ -322,9 +322,9 @@ static void end_request(struct run_kafetzis *run, const struct request *request,
     if (end_ps > run->result->end_ps)
         run->result->end_ps = end_ps;
     if (is_ok && request->steps > 1 && run->observer->on_gap)
-        run->observer->on_gap(
-            run->observer->end_arg,
-            &(struct serve_gap){ request->service, first_ps - begin_ps, 0, request->steps - 1, 1 });
+        run->observer->on_gap(run->observer->end_arg,
+                              &(struct serve_gap){ request->service, first_ps - begin_ps, 0,
+                                                   request->steps - 1, 1, end.arrival_ps });
     if (run->observer->on_end)
         run->observer->on_end(run->observer->end_arg, &end);
     arrivals_ended(&run->arrivals, request->index, end_ps);

@@ -180,7 +180,8 @@ struct llm_gap { /* times between tokens of requests, as the source gets them: *
     int32_t service;
     int64_t first_ps, slope_ps; /* first_ps, first_ps + slope_ps, ... */
     int32_t count;
-    int32_t times; /* each of them so often */
+    int32_t times;      /* each of them so often */
+    int64_t arrival_ps; /* with wants_arrivals: of their only request */
 };
 
 struct llm_observer { /* functions may be NULL */
@@ -189,6 +190,7 @@ struct llm_observer { /* functions may be NULL */
     void (*on_cache)(void *arg, int32_t device, int64_t now_ps, int64_t kv_bytes);
     void (*on_line)(void *arg, const struct llm_line *line); /* when all of them are done */
     void (*on_gap)(void *end_arg, const struct llm_gap *gap);
+    bool wants_arrivals; /* in on_gap: told of each request by itself */
     /* What network_watch tells of a message, with the first request that it carries; told of with
      * on_transfer alone. */
     void (*on_use)(void *arg, const struct llm_use *use);

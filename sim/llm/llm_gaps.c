@@ -7,12 +7,14 @@
 #include "lib/base/units.h"
 #include "sim/llm/internal.h"
 
-static void tell_gap(const struct run *run, const struct instance *instance, int64_t first_ps,
-                     int64_t slope_ps, int32_t count, int32_t times)
+/* tag: the only request that they are of, or, of several, any. */
+static void tell_gap(const struct run *run, const struct instance *instance, int64_t tag,
+                     int64_t first_ps, int64_t slope_ps, int32_t count, int32_t times)
 {
     if (count > 0 && times > 0)
-        run->observer.on_gap(run->observer.end_arg, &(struct llm_gap){ instance->service, first_ps,
-                                                                       slope_ps, count, times });
+        run->observer.on_gap(run->observer.end_arg,
+                             &(struct llm_gap){ instance->service, first_ps, slope_ps, count, times,
+                                                run->flights[tag].arrival_ps });
 }
 
 /* The request has made a token now; what lies between it and the one before, -1 for the first. */
@@ -30,6 +32,7 @@ void gaps_of_batch(struct run *run, const struct instance *instance,
 {
     int64_t step_ps = run->now_ps - begin_ps;
     int32_t alike = 0; /* nearly all decode in every step */
+    int64_t tag = 0;
 
     if (run->observer.on_line)
         run->observer.on_line(run->observer.arg,
@@ -43,13 +46,14 @@ void gaps_of_batch(struct run *run, const struct instance *instance,
 
         if (!batch->entries[i].makes_token)
             continue;
-        gap_ps = token_made(run, batch->entries[i].tag, run->now_ps);
-        if (gap_ps == step_ps)
+        tag = batch->entries[i].tag;
+        gap_ps = token_made(run, tag, run->now_ps);
+        if (gap_ps == step_ps && !run->observer.wants_arrivals)
             alike++;
         else if (gap_ps >= 0)
-            tell_gap(run, instance, gap_ps, 0, 1, 1);
+            tell_gap(run, instance, tag, gap_ps, 0, 1, 1);
     }
-    tell_gap(run, instance, step_ps, 0, 1, alike);
+    tell_gap(run, instance, tag, step_ps, 0, 1, alike);
 }
 
 /* The first steady step of all is left to gaps_of_steady. */
@@ -68,26 +72,32 @@ void gaps_of_line(struct run *run, const struct instance *instance)
             &(struct llm_line){
                 instance->replica, first_ps, instance->line->slope_ps, count, instance->decodes,
                 instance->past_tokens + (int64_t)(instance->on_line + 1) * instance->decodes });
-    if (run->observer.on_gap)
-        tell_gap(run, instance, first_ps + before * instance->line->slope_ps,
-                 instance->line->slope_ps, count - before, instance->decodes);
+    if (!run->observer.on_gap)
+        return;
+    first_ps += before * instance->line->slope_ps;
+    for (int32_t k = 0, all = instance->decodes; k < all;
+         k += run->observer.wants_arrivals ? 1 : all)
+        tell_gap(run, instance, continuous_running_tag(instance->batcher, k), first_ps,
+                 instance->line->slope_ps, count - before, run->observer.wants_arrivals ? 1 : all);
 }
 
 void gaps_of_steady(struct run *run, const struct instance *instance)
 {
     int32_t alike = 0;
+    int64_t tag = 0;
 
     if (!run->observer.on_gap)
         return;
     for (int32_t k = 0; k < instance->decodes; k++) {
-        int64_t tag = continuous_running_tag(instance->batcher, k);
-        int64_t late_ps = instance->busy_from_ps - run->flights[tag].token_ps;
+        int64_t late_ps;
 
-        if (late_ps == 0)
+        tag = continuous_running_tag(instance->batcher, k);
+        late_ps = instance->busy_from_ps - run->flights[tag].token_ps;
+        if (late_ps == 0 && !run->observer.wants_arrivals)
             alike++;
         else
-            tell_gap(run, instance, late_ps + instance->first_ps, 0, 1, 1);
+            tell_gap(run, instance, tag, late_ps + instance->first_ps, 0, 1, 1);
         run->flights[tag].token_ps = run->now_ps;
     }
-    tell_gap(run, instance, instance->first_ps, 0, 1, alike);
+    tell_gap(run, instance, tag, instance->first_ps, 0, 1, alike);
 }

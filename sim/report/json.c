@@ -263,6 +263,27 @@ static void put_continuous(struct json_writer *json, const struct llm_result *do
     json_end_object(json);
 }
 
+/* What requests were made of: pairs of a key and its value. */
+static void put_load(struct json_writer *json, const char *const *load)
+{
+    if (!load)
+        return;
+    json_begin_object(json, "load");
+    for (const char *const *pair = load; *pair; pair += 2)
+        json_put_text(json, pair[0], pair[1]);
+    json_end_object(json);
+}
+
+static void put_wakes(struct json_writer *json, const struct serve_result *result)
+{
+    if (!result->has_wakes)
+        return;
+    json_begin_object(json, "wakes");
+    json_put_int(json, "count", result->wake_count);
+    json_put_seconds(json, "time_s", result->wake_ps);
+    json_end_object(json);
+}
+
 void report_json(struct arena *arena, const struct report *report, struct out *out)
 {
     struct json_writer *json = json_writer_create(arena, out, true);
@@ -273,12 +294,7 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     json_put_text(json, "version", CLI_VERSION);
     json_put_int(json, "seed", (int64_t)report->seed);
     inputs_json(report->inputs, json);
-    if (report->load) {
-        json_begin_object(json, "load");
-        for (const char *const *pair = report->load; *pair; pair += 2)
-            json_put_text(json, pair[0], pair[1]);
-        json_end_object(json);
-    }
+    put_load(json, report->load);
     json_put_seconds(json, "simulated_s", result->end_ps);
     json_put_int(json, "events", result->event_count);
     if (report->options.slo_ps > 0)
@@ -315,12 +331,7 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
         json_end_object(json);
     }
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
-    if (result->has_wakes) {
-        json_begin_object(json, "wakes");
-        json_put_int(json, "count", result->wake_count);
-        json_put_seconds(json, "time_s", result->wake_ps);
-        json_end_object(json);
-    }
+    put_wakes(json, result);
     if (result->continuous)
         put_continuous(json, result->continuous);
     json_begin_array(json, "warnings");

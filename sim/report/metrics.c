@@ -5,6 +5,7 @@
 #include "lib/base/units.h"
 #include "lib/policy/plan.h"
 #include "sim/serve/serve.h"
+#include <string.h>
 
 enum sample {
     SAMPLE_LATENCY,
@@ -16,8 +17,9 @@ enum sample {
     SAMPLE_COUNT
 };
 
-struct waiting { /* requests in order of ending that may yet be trimmed: a ring */
-    struct serve_end *ends;
+struct waiting { /* what may yet be trimmed, in order of coming: a ring */
+    size_t item_bytes;
+    char *items;
     size_t first, count, capacity; /* a power of two */
 };
 
@@ -29,7 +31,8 @@ struct meter {
     struct samples **samples[SAMPLE_COUNT];
     int64_t last_arrival_ps; /* of those that have ended; time begins at 0 */
     int64_t run_ok, run_tokens;
-    struct waiting waiting;
+    struct waiting ends; /* of requests */
+    struct waiting gaps;
 };
 
 static enum samples_kind kind_of(enum sample sample, const struct metrics_options *options)
@@ -46,6 +49,8 @@ struct meter *metrics_begin(struct arena *arena, const struct plan *plan,
     meter->arena = arena;
     meter->plan = plan;
     meter->options = *options;
+    meter->ends.item_bytes = sizeof(struct serve_end);
+    meter->gaps.item_bytes = sizeof(struct serve_gap);
     meter->services = arena_array(arena, count, sizeof(*meter->services));
     for (int k = 0; k < SAMPLE_COUNT; k++)
         meter->samples[k] = arena_array(arena, count, sizeof(*meter->samples[k]));
@@ -111,10 +116,8 @@ static void count_in(struct meter *meter, const struct serve_end *end)
     metrics->good += is_good;
 }
 
-void metrics_add_gap(void *arg, const struct serve_gap *gap)
+static void gap_count(const struct meter *meter, const struct serve_gap *gap)
 {
-    const struct meter *meter = arg;
-
     samples_add_line(meter->samples[SAMPLE_ITL][gap->service], gap->first_ps, gap->slope_ps,
                      gap->count, gap->times);
 }
@@ -127,45 +130,78 @@ struct serve_observer metrics_observer(struct meter *meter)
                                     .on_end = metrics_add,
                                     .on_block = metrics_add_block,
                                     .wants_starts = has_all,
+                                    .wants_arrivals = has_all && meter->options.trim_ps > 0,
                                     .on_gap = has_all ? metrics_add_gap : NULL };
 }
 
 /* ---- trim ---- */
 
-static void waiting_push(struct meter *meter, const struct serve_end *end)
+static void *waiting_at(const struct waiting *waiting, size_t index)
 {
-    struct waiting *waiting = &meter->waiting;
+    return &waiting
+                ->items[((waiting->first + index) & (waiting->capacity - 1)) * waiting->item_bytes];
+}
+
+static void waiting_push(struct meter *meter, struct waiting *waiting, const void *item)
+{
+    size_t bytes = waiting->item_bytes;
 
     if (waiting->count == waiting->capacity) {
         size_t wider = waiting->capacity ? 2 * waiting->capacity : 256;
-        struct serve_end *ends = arena_array(meter->arena, wider, sizeof(*ends));
+        char *items = arena_array(meter->arena, wider, bytes);
 
         for (size_t i = 0; i < waiting->count; i++)
-            ends[i] = waiting->ends[(waiting->first + i) & (waiting->capacity - 1)];
-        *waiting = (struct waiting){ ends, 0, waiting->count, wider };
+            memcpy(&items[i * bytes], waiting_at(waiting, i), bytes);
+        waiting->items = items;
+        waiting->first = 0;
+        waiting->capacity = wider;
     }
-    waiting->ends[(waiting->first + waiting->count++) & (waiting->capacity - 1)] = *end;
+    memcpy(waiting_at(waiting, waiting->count++), item, bytes);
 }
 
-/* Before the time that is surely trimmed at the end, going by the arrivals known so far. */
-static bool is_early_enough(const struct meter *meter, const struct serve_end *end)
+/* The oldest, which lives until the next one is pushed. */
+static const void *waiting_pop(struct waiting *waiting)
 {
-    return end->arrival_ps <= meter->last_arrival_ps - meter->options.trim_ps;
-}
-
-static struct serve_end waiting_pop(struct waiting *waiting)
-{
-    struct serve_end end = waiting->ends[waiting->first];
+    const void *item = waiting_at(waiting, 0);
 
     waiting->first = (waiting->first + 1) & (waiting->capacity - 1);
     waiting->count--;
-    return end;
+    return item;
+}
+
+/* Before the time that is surely trimmed at the end, going by the arrivals known so far. */
+static bool is_early_enough(const struct meter *meter, int64_t arrival_ps)
+{
+    return arrival_ps <= meter->last_arrival_ps - meter->options.trim_ps;
+}
+
+static bool end_is_early(const struct meter *meter)
+{
+    const struct serve_end *end = waiting_at(&meter->ends, 0);
+
+    return is_early_enough(meter, end->arrival_ps);
+}
+
+static bool gap_is_early(const struct meter *meter)
+{
+    const struct serve_gap *gap = waiting_at(&meter->gaps, 0);
+
+    return is_early_enough(meter, gap->arrival_ps);
+}
+
+void metrics_add_gap(void *arg, const struct serve_gap *gap)
+{
+    struct meter *meter = arg;
+
+    if (meter->options.trim_ps == 0)
+        gap_count(meter, gap);
+    else if (gap->arrival_ps >= meter->options.trim_ps)
+        waiting_push(meter, &meter->gaps, gap);
 }
 
 void metrics_add(void *arg, const struct serve_end *end)
 {
     struct meter *meter = arg;
-    struct waiting *waiting = &meter->waiting;
 
     if (end->arrival_ps > meter->last_arrival_ps)
         meter->last_arrival_ps = end->arrival_ps;
@@ -180,12 +216,11 @@ void metrics_add(void *arg, const struct serve_end *end)
     if (end->arrival_ps < meter->options.trim_ps)
         meter->services[end->service].trimmed++;
     else
-        waiting_push(meter, end);
-    while (waiting->count > 0 && is_early_enough(meter, &waiting->ends[waiting->first])) {
-        struct serve_end head = waiting_pop(waiting);
-
-        count_in(meter, &head);
-    }
+        waiting_push(meter, &meter->ends, end);
+    while (meter->ends.count > 0 && end_is_early(meter))
+        count_in(meter, waiting_pop(&meter->ends));
+    while (meter->gaps.count > 0 && gap_is_early(meter))
+        gap_count(meter, waiting_pop(&meter->gaps));
 }
 
 /* What is the same for every request of a block: all ended ok, the last came last. */
@@ -245,13 +280,21 @@ void metrics_add_block(void *arg, const struct serve_block *block)
 
 static void waiting_end(struct meter *meter)
 {
-    while (meter->waiting.count > 0) {
-        struct serve_end head = waiting_pop(&meter->waiting);
+    while (meter->ends.count > 0) {
+        bool is_early = end_is_early(meter);
+        const struct serve_end *end = waiting_pop(&meter->ends);
 
-        if (is_early_enough(meter, &head))
-            count_in(meter, &head);
+        if (is_early)
+            count_in(meter, end);
         else
-            meter->services[head.service].trimmed++;
+            meter->services[end->service].trimmed++;
+    }
+    while (meter->gaps.count > 0) {
+        bool is_early = gap_is_early(meter);
+        const struct serve_gap *gap = waiting_pop(&meter->gaps);
+
+        if (is_early)
+            gap_count(meter, gap);
     }
 }
 

@@ -57,7 +57,8 @@ struct serve_observer metrics_observer(struct meter *meter);
 void metrics_add(void *arg, const struct serve_end *end);
 /* The same for many at once: serve_observer.on_block. */
 void metrics_add_block(void *arg, const struct serve_block *block);
-/* Tokens, of all requests, whatever is trimmed: serve_observer.on_gap. */
+/* Tokens, of requests that ended ok or not: serve_observer.on_gap. With a trim those of the last
+ * seconds' requests wait as these do. */
 void metrics_add_gap(void *arg, const struct serve_gap *gap);
 /* Once, after the last request. (*services)[i] is for plan service i. end_ps: of the simulation,
  * the window of rates; with a trim that is the time between the two trimmed ends. */

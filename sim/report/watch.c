@@ -100,6 +100,7 @@ struct serve_observer watch_join(struct arena *arena, const struct serve_observe
         joined.on_cache = one->on_cache ? on_cache : joined.on_cache;
         joined.on_end = one->on_end ? on_end : joined.on_end;
         joined.on_gap = one->on_gap ? on_gap : joined.on_gap;
+        joined.wants_arrivals = joined.wants_arrivals || one->wants_arrivals;
     }
     for (int i = 0; i < count; i++) {
         const struct serve_observer *one = &observers[i];

@@ -222,9 +222,9 @@ static void on_gap(void *arg, const struct llm_gap *gap)
 {
     const struct serve *serve = arg;
 
-    serve->observer.on_gap(
-        serve->observer.end_arg,
-        &(struct serve_gap){ gap->service, gap->first_ps, gap->slope_ps, gap->count, gap->times });
+    serve->observer.on_gap(serve->observer.end_arg,
+                           &(struct serve_gap){ gap->service, gap->first_ps, gap->slope_ps,
+                                                gap->count, gap->times, gap->arrival_ps });
 }
 
 #define MOST_AT_ONCE (1 << 20) /* iterations: so that sums of squares fit 64 bits */
@@ -475,6 +475,7 @@ bool continuous_run(struct serve *serve, struct err *err)
         observer.on_cache = on_cache;
     if (serve->observer.on_gap)
         observer.on_gap = on_gap;
+    observer.wants_arrivals = serve->observer.wants_arrivals;
     if (options->has_parts) {
         serve->token_areas_ps = arena_array(serve->arena, (size_t)serve->input->plan->replica_count,
                                             sizeof *serve->token_areas_ps);

@@ -202,9 +202,10 @@ static void token_tell(const struct serve *serve, const struct flight *flight,
     int64_t now_ps = engine_now_ps(serve->engine);
 
     if (decode->step > 0)
-        serve->observer.on_gap(
-            serve->observer.end_arg,
-            &(struct serve_gap){ flight->site->service, now_ps - decode->token_ps, 0, 1, 1 });
+        serve->observer.on_gap(serve->observer.end_arg,
+                               &(struct serve_gap){ flight->site->service,
+                                                    now_ps - decode->token_ps, 0, 1, 1,
+                                                    flight->arrival_ps });
     decode->token_ps = now_ps;
 }
 

@@ -234,7 +234,8 @@ struct serve_gap { /* times between tokens of requests of a service: */
     int32_t service;
     int64_t first_ps, slope_ps; /* first_ps, first_ps + slope_ps, ... */
     int64_t count;
-    int64_t times; /* each of them so often */
+    int64_t times;      /* each of them so often */
+    int64_t arrival_ps; /* of their request; without wants_arrivals it may be of several */
 };
 
 typedef void serve_span_fn(void *arg, const struct serve_span *span);
@@ -258,6 +259,7 @@ struct serve_observer { /* told what happens while it happens; functions may be 
     serve_busy_fn *on_busy;   /* likewise */
     serve_cache_fn *on_cache; /* called with arg, in order of time */
     bool wants_starts;        /* in on_block */
+    bool wants_arrivals;      /* in on_gap: told of each request by itself */
     /* Called with end_arg when tokens but the first of their requests have been made, in any order;
      * also of requests that do not end ok. */
     void (*on_gap)(void *end_arg, const struct serve_gap *gap);

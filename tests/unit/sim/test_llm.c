@@ -478,6 +478,36 @@ static void kappa_multiplies_steps_by_what_they_are(void **state)
     assert_true(fixture.result.lacks_kappa);
 }
 
+/* Gaps between tokens are those of the requests that --trim leaves, whatever way a run takes. */
+static void gaps_of_trimmed_requests_do_not_count(void **state)
+{
+    const char *text = W;
+
+    (void)state;
+    llm_setup_files(4, 16, 100);
+    for (int i = 0; i < 40; i++)
+        text = arena_printf(fixture.arena, "%s%d,0.%03d,s,%d,%d\n", text, i, 7 * i, 1 + i % 5,
+                            1 + i * i % 23);
+    fixture_write("w.csv", text);
+    fixture.metrics.trim_ps = 50 * MS;
+    for (int fast = 0; fast < SERVE_FAST_COUNT; fast++) {
+        static struct stats_summary first;
+        struct metrics *each, all;
+        int64_t expected = 0;
+
+        fixture.options.fast_path = (enum serve_fast)fast;
+        llm_must_run();
+        all = metrics_end(fixture.meter, fixture.result.end_ps, &each);
+        for (int i = 0; i < 40; i++)
+            if (7 * i >= 50 && 7 * i <= 7 * 39 - 50)
+                expected += i * i % 23;
+        assert_int_equal(all.itl.count, expected);
+        if (fast > 0)
+            assert_memory_equal(&all.itl, &first, sizeof first);
+        first = all.itl;
+    }
+}
+
 #define llm_test(function)                                                                         \
     cmocka_unit_test_setup_teardown(function, fixture_set_up, fixture_tear_down)
 
@@ -488,6 +518,7 @@ int main(void)
         llm_test(who_arrives_during_an_iteration_takes_part_in_the_next),
         llm_test(who_arrives_when_an_iteration_ends_takes_part_at_once),
         llm_test(kappa_multiplies_steps_by_what_they_are),
+        llm_test(gaps_of_trimmed_requests_do_not_count),
         llm_test(a_prompt_is_cut_where_the_budget_ends),
         llm_test(many_iterations_at_once_end_where_an_arrival_could_join),
         llm_test(where_blocks_run_out_the_last_admitted_starts_anew),

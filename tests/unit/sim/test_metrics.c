@@ -160,8 +160,12 @@ static void queues_and_gaps_are_counted_when_asked(void **state)
         end.start_ps = 2 * i * MS;
         observer.on_end(observer.end_arg, &end);
     }
-    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 10 * MS, MS, 3, 2 });
-    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 100 * MS, 0, 1, 1 });
+    assert_true(observer.wants_arrivals);
+    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 10 * MS, MS, 3, 2, 5 * MS });
+    observer.on_gap(observer.end_arg,
+                    &(struct serve_gap){ 1, 70 * MS, 0, 1, 1, 16 * MS }); /* late */
+    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 60 * MS, 0, 1, 1, 4 * MS });
+    observer.on_gap(observer.end_arg, &(struct serve_gap){ 1, 100 * MS, 0, 1, 1, 15 * MS });
     all = metrics_end(meter, S, &each);
     assert_int_equal(all.queue.count, 11); /* 5 to 15 */
     assert_int_equal(all.queue.min, 5 * MS);
