@@ -206,14 +206,16 @@ static void activations_grow(struct memory *memory, int64_t activation_bytes)
     peak_note(memory);
 }
 
-/* Of a request alone, on one device: its prompt, or its last token behind all others, whichever
- * needs more; where stages of prompts are apart, what comes to this one. */
+/* On one device, of a request alone, or of as many like it as a fixed batch may have: its prompt,
+ * or its last token behind all others, whichever needs more; where stages of prompts are apart,
+ * what comes to this one. */
 static int64_t work_bytes(const struct serve *serve, const struct site *site, int32_t device,
                           int32_t prompt_tokens, int64_t tokens)
 {
     const struct plan *plan = serve->input->plan;
-    const struct model_step prefill = { prompt_tokens, 1, prompt_tokens };
-    const struct model_step last = { 1, 1, tokens };
+    const int64_t batch = serve->lanes[site->replica].max_batch;
+    const struct model_step prefill = { batch * prompt_tokens, batch, prompt_tokens };
+    const struct model_step last = { batch, batch, tokens };
     int64_t first_bytes = 0, last_bytes = 0;
 
     if (site->stage->phase != PLACEMENT_DECODE)

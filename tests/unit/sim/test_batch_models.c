@@ -5,6 +5,7 @@
 
 #include "lib/base/rng.h"
 #include "lib/format/cluster.h"
+#include "lib/format/model.h"
 
 #define ROUNDS 60
 #define NS INT64_C(1000) /* ps */
@@ -249,6 +250,39 @@ static void everyone_has_an_end_whatever_happens(void **state)
     assert_in_range(failed, ROUNDS, INT32_MAX);
 }
 
+/* Activations are those of a full batch as long as the longest request, caches those of all. */
+static void activations_are_those_of_a_full_batch(void **state)
+{
+    int64_t cache_bytes, peak_bytes, batch_bytes;
+
+    (void)state;
+    set_up_files(4, 0);
+    fixture_write("p.csv", P "s,0,0,a,tiny,,all\n");
+    fixture_write("w.csv", W "0,0,s,10,3\n1,0,s,4,3\n");
+    fixture_must_run();
+    {
+        const struct plan *plan = fixture.scenario.input.plan;
+        const struct model_step prefill = { 40, 4, 10 }, last = { 4, 4, 13 };
+        int64_t first = plan_stage_work_bytes(plan, plan->stages[0], 0, &prefill);
+        int64_t later = plan_stage_work_bytes(plan, plan->stages[0], 0, &last);
+
+        batch_bytes = first > later ? first : later;
+        cache_bytes = 20 * plan_stage_kv_bytes_per_token(plan, plan->stages[0]);
+        peak_bytes = plan_stage_weight_bytes(plan, plan->stages[0], 0) + batch_bytes + cache_bytes;
+    }
+    assert_int_equal(fixture.result.devices[0].peak_bytes, peak_bytes);
+    /* what does not fit is no request's turn, and says so */
+    fixture_cluster(arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%lld\n",
+                                 (long long)peak_bytes - 1),
+                    NULL);
+    assert_false(fixture_run());
+    assert_non_null(strstr(fixture.err.text, "comes to its replica"));
+    fixture.options.memory = SERVE_MEMORY_REFUSE;
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    assert_int_equal(fixture.result.requests[1].status, TRACE_REFUSED);
+}
+
 #define models_test(function)                                                                      \
     cmocka_unit_test_setup_teardown(function, fixture_set_up, fixture_tear_down)
 
@@ -261,6 +295,7 @@ int main(void)
         models_test(a_batch_of_decoders_goes_on_until_all_have_ended),
         models_test(the_first_of_a_batch_may_end_first),
         models_test(max_batch_of_the_rows_counts),
+        models_test(activations_are_those_of_a_full_batch),
         models_test(a_batch_too_large_to_compute_is_an_error),
         models_test(everyone_has_an_end_whatever_happens),
     };
