@@ -69,11 +69,13 @@ struct continuous *continuous_create(struct arena *arena, const struct continuou
     c->batch.entries = c->entries;
     c->ends.firsts = c->firsts;
     c->ends.finished = c->finished;
+    if (options->hands_over)
+        c->fetches = arena_array(arena, max_seqs, sizeof *c->fetches);
     if (options->max_in_flight > 1)
         create_in_flight(c);
     if (options->key) {
         create_cache(c);
-    } else if (options->long_prefill_tokens == 0 && !c->in_flight) {
+    } else if (options->long_prefill_tokens == 0 && !c->in_flight && !options->hands_over) {
         c->phases = arena_array(arena, (size_t)options->block_tokens, sizeof *c->phases);
         c->leaving = arena_array(arena, max_seqs, sizeof *c->leaving);
     }
@@ -117,8 +119,8 @@ static void count_waiting(struct continuous *c)
         c->counts.waiting_peak = c->waiting_count;
 }
 
-void continuous_arrive(struct continuous *c, int32_t prompt_tokens, int32_t output_tokens,
-                       int64_t tag)
+static struct request *join(struct continuous *c, int32_t prompt_tokens, int32_t output_tokens,
+                            int64_t tag)
 {
     int32_t index = record_create(c);
 
@@ -136,6 +138,31 @@ void continuous_arrive(struct continuous *c, int32_t prompt_tokens, int32_t outp
     c->waiting_tail = index;
     count_waiting(c);
     c->work_tokens += prompt_tokens + output_tokens - 1;
+    return &c->requests[index];
+}
+
+void continuous_arrive(struct continuous *c, int32_t prompt_tokens, int32_t output_tokens,
+                       int64_t tag)
+{
+    (void)join(c, prompt_tokens, output_tokens, tag);
+}
+
+void continuous_arrive_kept(struct continuous *c, int32_t prompt_tokens, int64_t tag)
+{
+    assert(c->options.hands_over);
+    join(c, prompt_tokens, 1, tag)->is_kept = true;
+}
+
+void continuous_arrive_cached(struct continuous *c, int32_t prompt_tokens, int32_t output_tokens,
+                              int64_t tag)
+{
+    struct request *request = join(c, prompt_tokens, output_tokens, tag);
+
+    assert(c->options.hands_over && output_tokens >= 2);
+    request->is_cached = request->has_run = true;
+    request->computed = prompt_tokens;
+    request->reached++;
+    c->work_tokens -= prompt_tokens;
 }
 
 void continuous_queue_head(struct continuous *c, int32_t index)
@@ -200,6 +227,114 @@ void continuous_release(struct continuous *c, struct request *request)
     request->block_count = request->room = request->named = 0;
 }
 
+void continuous_keep(struct continuous *c, struct request *request)
+{
+    struct kept *kept;
+
+    if (c->kept_count == c->kept_room) {
+        int32_t room = c->kept_room > 0 ? 2 * c->kept_room : FIRST_ROOM;
+
+        c->kept =
+            arena_grow(c->arena, c->kept, (size_t)c->kept_room, (size_t)room, sizeof *c->kept);
+        c->kept_room = room;
+    }
+    kept = &c->kept[c->kept_count++];
+    kept->tag = request->tag;
+    kept->count = request->block_count;
+    if (c->blocks) {
+        const int32_t *blocks = c->tables[request->table].blocks;
+
+        if (kept->count > kept->room) {
+            int32_t room = 2 * kept->count;
+
+            kept->blocks = arena_grow(c->arena, kept->blocks, (size_t)kept->room, (size_t)room,
+                                      sizeof *kept->blocks);
+            kept->room = room;
+        }
+        for (int32_t i = 0; i < kept->count; i++)
+            kept->blocks[i] = blocks[i];
+        c->free_tables[c->free_table_count++] = request->table;
+    }
+    request->block_count = request->room = request->named = 0;
+}
+
+void continuous_sent(struct continuous *c, int64_t tag)
+{
+    int32_t at = 0;
+    struct kept kept;
+
+    while (c->kept[at].tag != tag)
+        at++;
+    assert(at < c->kept_count);
+    kept = c->kept[at];
+    for (int32_t i = kept.count - 1; i >= 0 && c->blocks; i--)
+        blocks_release(c->blocks, kept.blocks[i]);
+    if (!c->blocks)
+        c->free_blocks += kept.count;
+    c->kept[at] = c->kept[--c->kept_count];
+    c->kept[c->kept_count] = kept; /* its room is used again */
+}
+
+void continuous_drop_kept(struct continuous *c)
+{
+    while (c->kept_count > 0)
+        continuous_sent(c, c->kept[0].tag);
+}
+
+static void count_held(struct continuous *c)
+{
+    struct continuous_counts *counts = &c->counts;
+    int32_t used = continuous_used_blocks(c);
+
+    if (c->running_count > counts->running_peak)
+        counts->running_peak = c->running_count;
+    if (used > counts->blocks_peak)
+        counts->blocks_peak = used;
+}
+
+/* It takes its place, for the blocks of all that exists of it. */
+static bool fetch_head(struct continuous *c)
+{
+    struct request *request = &c->requests[c->waiting_head];
+    int32_t need = continuous_blocks(c, request->reached);
+
+    if (!request->is_cached || c->running_count == c->options.max_seqs || need > continuous_free(c))
+        return false;
+    c->running[c->running_count++] = continuous_queue_take(c);
+    c->catching_up++;
+    if (c->blocks) {
+        request->table = c->free_tables[--c->free_table_count];
+        continuous_reserve_table(c, &c->tables[request->table], continuous_blocks(c, request->end));
+    }
+    continuous_take(c, request, need);
+    request->is_cached = false;
+    request->is_in_flight = true;
+    c->counts.admissions++;
+    return true;
+}
+
+int32_t continuous_fetch(struct continuous *c, const int64_t **tags)
+{
+    int32_t count = 0;
+
+    while (c->options.hands_over && c->waiting_count > 0 && fetch_head(c))
+        c->fetches[count++] = c->requests[c->running[c->running_count - 1]].tag;
+    if (count > 0)
+        count_held(c);
+    *tags = c->fetches;
+    return count;
+}
+
+void continuous_fetched(struct continuous *c, int64_t tag)
+{
+    int32_t k = 0;
+
+    while (c->requests[c->running[k]].tag != tag)
+        k++;
+    assert(k < c->running_count);
+    c->requests[c->running[k]].is_in_flight = false;
+}
+
 void continuous_name(struct continuous *c, struct request *request, int32_t tokens)
 {
     int32_t whole = (request->computed + tokens) / c->options.block_tokens;
@@ -230,15 +365,11 @@ int32_t continuous_remove_running(struct continuous *c, int32_t at)
 static void count_step(struct continuous *c)
 {
     struct continuous_counts *counts = &c->counts;
-    int32_t used = continuous_used_blocks(c);
 
     counts->steps += c->batch.count > 0;
     counts->tokens += c->batch.tokens;
     counts->sequences += c->batch.count;
-    if (c->running_count > counts->running_peak)
-        counts->running_peak = c->running_count;
-    if (used > counts->blocks_peak)
-        counts->blocks_peak = used;
+    count_held(c);
 }
 
 /* Those in flight in order of planning, and the free ones behind them. */
@@ -298,7 +429,10 @@ void continuous_remove(struct continuous *c, int32_t index)
     struct request *request = &c->requests[index];
 
     c->finished[c->ends.finished_count++] = request->tag;
-    continuous_release(c, request);
+    if (request->is_kept)
+        continuous_keep(c, request);
+    else
+        continuous_release(c, request);
     request->next = c->first_free;
     c->first_free = index;
 }
@@ -404,7 +538,7 @@ bool continuous_lose(struct continuous *c, int64_t *tag)
 
 bool continuous_is_idle(const struct continuous *c)
 {
-    return c->running_count == 0 && c->waiting_count == 0;
+    return c->running_count == 0 && c->waiting_count == 0 && c->kept_count == 0;
 }
 
 int32_t continuous_in_flight(const struct continuous *c)

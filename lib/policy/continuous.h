@@ -17,6 +17,12 @@
  * - A pipeline has several steps under way (max_in_flight). A request that is in one of them is in
  *   no other, and cannot be preempted: the victim is then the last admitted of the others.
  *
+ * - Prompts may be computed by one instance and decoded by another (Zhong et al., OSDI 2024, and
+ *   vLLM's KV connectors). The first keeps the blocks of a request that has ended until
+ *   continuous_sent. In the second it waits in the queue like others, for the blocks of all that
+ *   exists of it. When it has them it takes its place, and is in no step and not preempted until
+ *   continuous_fetched: its cache is on the way. After a preemption it is computed anew, there.
+ *
  * continuous_schedule and continuous_step_done are one step, O(running). Where nothing but decoding
  * goes on, continuous_steady says how many steps will be alike, and continuous_advance takes many
  * at once, with the same state behind it. Memory grows with the requests that wait; a steady state
@@ -45,6 +51,7 @@ struct continuous_options {
     int32_t max_in_flight;       /* batches that may be planned and not done at once; 0 = 1 */
     bool has_chunks;             /* chunked prefill: a prompt may take several steps */
     bool omits_decodes;          /* batches need not list requests that only decode on */
+    bool hands_over;             /* there is continuous_arrive_kept, or continuous_arrive_cached */
     continuous_key_fn *key;      /* prefix cache; NULL = none */
     void *key_arg;
 };
@@ -101,13 +108,30 @@ bool continuous_fits(const struct continuous_options *options, int32_t prompt_to
 void continuous_arrive(struct continuous *continuous, int32_t prompt_tokens, int32_t output_tokens,
                        int64_t tag);
 
+/* Of those that hand over: one that makes its first token alone, and whose blocks are kept behind
+ * its end; and one whose prompt has been computed elsewhere, with its first token. output_tokens:
+ * of all, >= 2. */
+void continuous_arrive_kept(struct continuous *continuous, int32_t prompt_tokens, int64_t tag);
+void continuous_arrive_cached(struct continuous *continuous, int32_t prompt_tokens,
+                              int32_t output_tokens, int64_t tag);
+/* At any time, whatever is planned: gives those at the head of the queue that were computed
+ * elsewhere their places and blocks, while there are such. Their caches are to be sent: how many,
+ * and their tags, which live until the next call. */
+int32_t continuous_fetch(struct continuous *continuous, const int64_t **tags);
+/* The cache has been sent, or is lost: its blocks are free. */
+void continuous_sent(struct continuous *continuous, int64_t tag);
+/* All that is kept is lost. */
+void continuous_drop_kept(struct continuous *continuous);
+/* It has come. */
+void continuous_fetched(struct continuous *continuous, int64_t tag);
+
 /* Plans a step; the batch lives until it is done, an empty one until the next call. Fewer than
  * max_in_flight steps are planned and not done: none of their requests is in this one. */
 const struct continuous_batch *continuous_schedule(struct continuous *continuous);
 /* The planned step, of several the first planned, has been computed. Lives until the next call. */
 const struct continuous_ends *continuous_step_done(struct continuous *continuous);
 /* Takes a request away, whatever it is in: running ones first, then the queue. All steps that were
- * planned are void. False: nobody is here. */
+ * planned are void. Kept blocks stay. False: nobody is here. */
 bool continuous_lose(struct continuous *continuous, int64_t *tag);
 
 /* No step is planned and not done. */
@@ -119,7 +143,7 @@ const struct continuous_ends *continuous_advance(struct continuous *continuous, 
  * waits behind others, or for a place. Asked while steady steps go on. */
 bool continuous_is_open(const struct continuous *continuous);
 
-/* No request is here. */
+/* No request is here, and no blocks are kept. */
 bool continuous_is_idle(const struct continuous *continuous);
 /* Steps that are planned and not done. */
 int32_t continuous_in_flight(const struct continuous *continuous);

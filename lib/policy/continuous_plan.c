@@ -80,7 +80,7 @@ static int32_t at_most(int32_t value, int32_t limit)
 static int32_t plan_decodes(const struct continuous *c, struct continuous_batch *batch, int32_t k,
                             int32_t budget)
 {
-    struct continuous_entry *entries = c->entries + (batch->entry_count - k);
+    struct continuous_entry *entries = c->entries + batch->entry_count;
     int32_t first = k, end = c->running_count - k < budget ? c->running_count : k + budget;
     const struct request *requests = c->requests;
     const int32_t *running = c->running;
@@ -92,8 +92,8 @@ static int32_t plan_decodes(const struct continuous *c, struct continuous_batch 
         if (!request->is_decoding || request->computed == request->room)
             break;
         past_tokens += request->computed;
-        entries[k] = (struct continuous_entry){ request->tag, 1,     request->computed,
-                                                running[k],   false, true };
+        entries[k - first] = (struct continuous_entry){ request->tag, 1,     request->computed,
+                                                        running[k],   false, true };
     }
     batch->count += k - first;
     batch->entry_count += k - first;
@@ -238,6 +238,8 @@ void continuous_plan_waiting(struct continuous *c, int32_t budget)
     while (c->waiting_count > 0 && budget > 0 && c->running_count < c->options.max_seqs) {
         struct admission admission;
 
+        if (c->requests[c->waiting_head].is_cached) /* continuous_fetch is for those */
+            break;
         if (!continuous_plan_admission(c, &c->requests[c->waiting_head], budget, &admission))
             break;
         admit(c, &admission);

@@ -18,11 +18,21 @@ struct request { /* an overloaded instance has millions waiting */
     int32_t table;       /* of its blocks, while it runs with a prefix cache */
     bool is_decoding;    /* has caught up: one token a step */
     bool has_run;
-    bool is_in_flight; /* in a step that is planned and not done, where there may be several */
+    bool is_in_flight; /* in a step that is planned and not done, where there may be several; or
+                          its cache is on the way */
+    bool is_cached;    /* its prompt was computed elsewhere; until it is admitted */
+    bool is_kept;      /* its blocks stay behind its end */
 };
 
 struct block_table { /* with a prefix cache: which blocks a running request holds */
     int32_t *blocks;
+    int32_t room;
+};
+
+struct kept { /* of a request that has ended */
+    int64_t tag;
+    int32_t count;
+    int32_t *blocks; /* with a prefix cache */
     int32_t room;
 };
 
@@ -62,6 +72,9 @@ struct continuous {
     struct continuous_batch batch;
     struct batch_in_flight *in_flight; /* a ring of max_in_flight, where that is more than 1 */
     int32_t first_in_flight, in_flight_count;
+    struct kept *kept; /* kept_count of them, then free ones */
+    int32_t kept_count, kept_room;
+    int64_t *fetches; /* of continuous_fetch: max_seqs */
     struct continuous_ends ends;
     struct continuous_counts counts;
 };
@@ -100,6 +113,8 @@ void continuous_queue_head(struct continuous *c, int32_t index);
 int32_t continuous_queue_take(struct continuous *c);
 int32_t continuous_remove_running(struct continuous *c, int32_t at);
 void continuous_release(struct continuous *c, struct request *request);
+/* The same, but that its blocks stay held. */
+void continuous_keep(struct continuous *c, struct request *request);
 void continuous_reserve_table(struct continuous *c, struct block_table *table, int32_t count);
 
 /* continuous_plan.c */

@@ -73,6 +73,10 @@ struct instance { /* of a replica; alone its index is its slot in the engine. Ho
     struct step_price *price; /* of its only stage */
     const struct model *model;
     int32_t replica, service;
+    int32_t partner; /* of prompts alone: the one that decodes behind them, and the other way round;
+                      * -1 = it does both */
+    bool is_decoding;     /* it is the one that decodes */
+    int64_t later_tokens; /* of its requests, what the partner will decode */
     int64_t outstanding;
     int64_t coming_tokens; /* of requests that are held on their way to it */
     int32_t extrapolated;  /* of the planned step */
@@ -114,6 +118,17 @@ struct task {                             /* a batch in a pipeline */
 #define LLM_FIRST_PART (INT32_C(1) << 29)
 #define LLM_STRAY (LLM_FIRST_PART - 1) /* a part of a pass that was cut, until its end */
 
+/* Numbers of messages from here on are of pulls: LLM_FIRST_PULL + pull x most_moves + move. */
+#define LLM_FIRST_PULL (INT32_C(1) << 29)
+
+struct pull {         /* of the KV cache of a request */
+    int32_t flight;   /* -1 = a free record */
+    int32_t instance; /* that it goes to */
+    int32_t left;     /* messages under way */
+    int32_t next;     /* free record */
+    bool is_lost;
+};
+
 struct part { /* what a device of a sliced stage computes in its pass: a piece at a time */
     int32_t instance, stage, position; /* of these */
     int32_t piece;                     /* that waits or is computed */
@@ -154,9 +169,10 @@ struct run {
     struct engine *engine;
     bool is_solo; /* one instance, that takes many steps at once: its next event is no engine's */
     int64_t solo_ps;            /* when; LLM_NEVER = none */
-    struct instance *instances; /* by replica */
-    struct device *devices;     /* of the cluster */
-    struct choice *choices;     /* [epoch * services + service] */
+    struct instance *instances; /* by replica, then those that decode for one */
+    int32_t instance_count;
+    struct device *devices; /* of the cluster */
+    struct choice *choices; /* [epoch * services + service] */
     struct dispatch *dispatch;
     struct dispatch_replica *candidates; /* scratch */
     struct flight *flights;
@@ -172,6 +188,9 @@ struct run {
     struct task *tasks;
     int32_t task_room, first_free_task, live_tasks;
     struct ring woken; /* instances that decide at this instant: deciding_count of them */
+    struct pull *pulls;
+    int32_t pull_room, first_free_pull, live_pulls;
+    int32_t most_moves; /* of a replica, 1 at least */
     struct part *parts;
     int32_t part_count;
     const int64_t *next_arrival_ps; /* LLM_NEVER: none is known */
@@ -188,6 +207,13 @@ struct run {
     int64_t in_system, area_at_ps;
     uint64_t area_ps, sojourn_ps;
 };
+
+/* The instance that has the stage. */
+static inline int32_t llm_instance_of(const struct run *run, const struct plan_stage *stage)
+{
+    return stage->phase == PLACEMENT_DECODE ? run->instances[stage->replica].partner
+                                            : stage->replica;
+}
 
 /* llm_setup.c: instances with their costs and KV caches, or what is wrong with them. */
 bool llm_setup(struct run *run, struct err *err);
@@ -294,6 +320,17 @@ void llm_sliced_cut(struct run *run, struct stage *stage);
 /* A stray has ended, or is cut off. */
 void llm_stray_end(struct run *run, int32_t device);
 
+/* It decides behind all else of this instant. */
+void pipeline_wake(struct run *run, int32_t index);
+/* llm_pull.c: KV caches between instances. */
+/* The instance has blocks for it. */
+void pull_begin(struct run *run, int32_t instance, int32_t flight);
+/* A part of one has come; is_told: network_received says how. */
+void pull_arrive(struct run *run, int32_t message, bool is_told);
+/* Whose message it is; -1 = nobody's any more. */
+int32_t pull_flight(const struct run *run, int32_t message);
+/* What is on its way to the instance is of nobody. */
+void pulls_lose(struct run *run, int32_t instance);
 /* llm_failures.c. Its device is gone, or has come back. */
 bool pipeline_device_down(struct run *run, int32_t device, struct err *err);
 bool pipeline_device_up(struct run *run, int32_t device, struct err *err);
@@ -329,8 +366,8 @@ void llm_note_starts(struct run *run, int32_t device, const struct continuous_ba
                      int64_t start_ps);
 /* How much of its KV cache is in use. */
 void llm_tell_cache(struct run *run, int32_t instance);
-/* First tokens and ends, now. */
-void llm_tell_ends(struct run *run, int32_t replica, const struct continuous_ends *ends);
+/* First tokens and ends, now, of an instance; who has only his first goes to its partner. */
+void llm_tell_ends(struct run *run, int32_t instance, const struct continuous_ends *ends);
 
 /* llm.c */
 void llm_dispatch(struct run *run, int32_t flight);

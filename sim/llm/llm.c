@@ -126,12 +126,33 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
 
 /* ---- dispatch ---- */
 
+/* Whether it could be computed if it were alone. */
+static bool fits(const struct run *run, const struct instance *instance,
+                 const struct flight *flight)
+{
+    int32_t outputs = flight_outputs(run, flight);
+
+    if (instance->partner < 0)
+        return continuous_fits(&instance->options, flight->prompt_tokens, outputs);
+    return continuous_fits(&instance->options, flight->prompt_tokens, 1) &&
+           (outputs == 1 || continuous_fits(&run->instances[instance->partner].options,
+                                            flight->prompt_tokens, outputs));
+}
+
 static bool can_take(const struct run *run, const struct instance *instance,
                      const struct flight *flight)
 {
     return (!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
-           instance->down_count == 0 &&
-           continuous_fits(&instance->options, flight->prompt_tokens, flight_outputs(run, flight));
+           instance->down_count == 0 && fits(run, instance, flight);
+}
+
+static int64_t all_work_tokens(const struct run *run, const struct instance *instance)
+{
+    int64_t tokens = instance_work_tokens(run, instance) + instance->later_tokens;
+
+    return instance->partner < 0
+               ? tokens
+               : tokens + instance_work_tokens(run, &run->instances[instance->partner]);
 }
 
 static struct dispatch_replica candidate_of(const struct run *run, const struct instance *instance,
@@ -144,7 +165,7 @@ static struct dispatch_replica candidate_of(const struct run *run, const struct 
     if (run->options->dispatch == DISPATCH_LEAST_IDLE ||
         run->options->dispatch == DISPATCH_LEAST_LAST_STAGE)
         candidate.backlog_ps = candidate.last_backlog_ps =
-            instance_work_tokens(run, instance) + instance->coming_tokens;
+            all_work_tokens(run, instance) + instance->coming_tokens;
     return candidate;
 }
 
@@ -362,8 +383,8 @@ static bool check_tokens(const struct run *run, struct err *err)
 {
     int64_t made_tokens = 0;
 
-    for (int32_t r = 0; r < run->plan->replica_count; r++) {
-        const struct continuous_counts *counts = continuous_counts(run->instances[r].batcher);
+    for (int32_t i = 0; i < run->instance_count; i++) {
+        const struct continuous_counts *counts = continuous_counts(run->instances[i].batcher);
 
         made_tokens += counts->made_tokens - counts->lost_tokens;
     }
@@ -387,8 +408,8 @@ static bool check_bytes(const struct run *run, struct err *err)
 
 static bool check_end(const struct run *run, struct err *err)
 {
-    for (int32_t r = 0; r < run->plan->replica_count; r++)
-        if (!check_instance(run, &run->instances[r], err))
+    for (int32_t i = 0; i < run->instance_count; i++)
+        if (!check_instance(run, &run->instances[i], err))
             return false;
     if (run->in_system != 0 || run->area_ps != run->sojourn_ps)
         return err_set(err, ERR_SYSTEM,
@@ -401,7 +422,7 @@ static bool check_end(const struct run *run, struct err *err)
 static void result_fill(struct run *run)
 {
     struct llm_result *result = run->result;
-    int count = run->plan->replica_count;
+    int count = run->instance_count;
 
     result->end_ps = run->now_ps;
     result->event_count = run->is_piped ? engine_event_count(run->engine) : result->taken_count;
@@ -411,7 +432,7 @@ static void result_fill(struct run *run)
         const struct instance *instance = &run->instances[r];
         struct llm_instance *told = &result->instances[r];
 
-        *told = (struct llm_instance){ .replica = r,
+        *told = (struct llm_instance){ .replica = instance->replica,
                                        .block_count = instance->options.block_count,
                                        .counts = *continuous_counts(instance->batcher) };
         for (int s = 0; s < instance->stage_count; s++) {

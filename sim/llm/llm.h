@@ -57,6 +57,10 @@ struct llm_input {
      * first of a replica from the source. routes_back: from the last one, by replica. -1 = free. */
     struct network *network;
     const int32_t *routes_in, *routes_back;
+    /* Of replicas whose prompts are computed apart: back from the stages of decode steps, and those
+     * of KV caches between the two, by move of the plan. */
+    const int32_t *routes_decoded;
+    const int *const *move_routes;
     /* Stages on several devices, with their routes, and by stage of the plan: NULL = on one. */
     struct sliced_set *sliced;
     struct sliced *const *sliced_stages;
@@ -174,6 +178,7 @@ struct llm_line {
     int32_t requests; /* in each of them */
     int64_t tokens;   /* in their caches in the first, those that it makes included; `requests` more
                          in each one after it */
+    bool is_decoding; /* where its prompts are computed apart: by the instance of decode steps */
 };
 
 struct llm_gap { /* times between tokens of requests, as the source gets them: */
@@ -201,7 +206,7 @@ struct llm_observer { /* functions may be NULL */
     void (*on_end)(void *end_arg, const struct llm_end *end);            /* in order of ending */
 };
 
-struct llm_instance { /* what one replica did */
+struct llm_instance { /* what one replica did, or its stages for prompts, or for decode steps */
     int32_t replica;
     int32_t block_count;
     int64_t block_bytes; /* on all its devices */
@@ -222,9 +227,10 @@ struct llm_result {
     int64_t *wait_peak_ps;  /* by device: longest from an arrival to its first iteration, and that a
                                batch waited before a later stage */
     int32_t token_budget;
-    bool are_blocks_given, is_memory_known; /* of every instance */
+    bool are_blocks_given, is_memory_known;           /* of every instance */
+    int64_t pull_requests, pull_messages, pull_bytes; /* KV caches that went between instances */
     int instance_count;
-    struct llm_instance *instances; /* by replica of the plan */
+    struct llm_instance *instances; /* by replica of the plan, then those of decode steps alone */
 };
 
 /* Sums over instances; peaks of numbers of requests are those of the instance with the highest. */

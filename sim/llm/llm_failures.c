@@ -57,8 +57,11 @@ static bool instance_lose(struct run *run, int32_t number, int32_t device, struc
     for (int32_t i = 0; i < run->task_room; i++)
         if (run->tasks[i].instance == number && !task_cut(run, i, device, err))
             return false;
+    pulls_lose(run, number);
+    continuous_drop_kept(instance->batcher);
+    instance->later_tokens = 0;
     while (continuous_lose(instance->batcher, &tag))
-        llm_end(run, (int32_t)tag, number, TRACE_FAILED, run->now_ps);
+        llm_end(run, (int32_t)tag, instance->replica, TRACE_FAILED, run->now_ps);
     llm_tell_cache(run, number);
     return true;
 }
@@ -74,13 +77,14 @@ static void queue_clear(struct run *run, struct device *device)
     }
 }
 
-static int32_t stages_on(const struct instance *instance, int32_t device)
+/* Those of the partner count as well: a cache is of use where both are. */
+static int32_t stages_on(const struct run *run, const struct instance *instance, int32_t device)
 {
+    const struct plan_replica *replica = &run->plan->replicas[instance->replica];
     int32_t count = 0;
 
-    for (int s = 0; s < instance->stage_count; s++)
-        for (int32_t i = 0; i < instance->stages[s].plan->device_count; i++)
-            count += instance->stages[s].plan->devices[i] == device;
+    for (int s = 0; s < replica->total_count; s++)
+        count += plan_stage_has(&replica->stages[s], device);
     return count;
 }
 
@@ -91,11 +95,11 @@ bool pipeline_device_down(struct run *run, int32_t device, struct err *err)
         engine_clear(run->engine, run->devices[device].slot);
         llm_stray_end(run, device);
     }
-    for (int32_t r = 0; r < run->plan->replica_count; r++) {
-        int32_t count = stages_on(&run->instances[r], device);
+    for (int32_t i = 0; i < run->instance_count; i++) {
+        int32_t count = stages_on(run, &run->instances[i], device);
 
-        run->instances[r].down_count += count;
-        if (count > 0 && !instance_lose(run, r, device, err))
+        run->instances[i].down_count += count;
+        if (count > 0 && !instance_lose(run, i, device, err))
             return false;
     }
     queue_clear(run, &run->devices[device]);
@@ -105,8 +109,8 @@ bool pipeline_device_down(struct run *run, int32_t device, struct err *err)
 bool pipeline_device_up(struct run *run, int32_t device, struct err *err)
 {
     run->devices[device].is_down = false;
-    for (int32_t r = 0; r < run->plan->replica_count; r++)
-        run->instances[r].down_count -= stages_on(&run->instances[r], device);
+    for (int32_t i = 0; i < run->instance_count; i++)
+        run->instances[i].down_count -= stages_on(run, &run->instances[i], device);
     return pipeline_device_start(run, device, err);
 }
 

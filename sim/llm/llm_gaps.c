@@ -38,7 +38,8 @@ void gaps_of_batch(struct run *run, const struct instance *instance,
         run->observer.on_line(run->observer.arg,
                               &(struct llm_line){ instance->replica, step_ps, 0, 1, batch->count,
                                                   batch->chunk_past_tokens +
-                                                      batch->decode_past_tokens + batch->tokens });
+                                                      batch->decode_past_tokens + batch->tokens,
+                                                  instance->is_decoding });
     if (!run->observer.on_gap || is_lost)
         return;
     for (int32_t i = 0; i < batch->entry_count; i++) { /* with on_gap it lists all */
@@ -71,7 +72,8 @@ void gaps_of_line(struct run *run, const struct instance *instance)
             run->observer.arg,
             &(struct llm_line){
                 instance->replica, first_ps, instance->line->slope_ps, count, instance->decodes,
-                instance->past_tokens + (int64_t)(instance->on_line + 1) * instance->decodes });
+                instance->past_tokens + (int64_t)(instance->on_line + 1) * instance->decodes,
+                false });
     if (!run->observer.on_gap)
         return;
     first_ps += before * instance->line->slope_ps;

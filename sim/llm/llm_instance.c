@@ -387,12 +387,32 @@ bool instance_decide(struct run *run, int32_t index, struct err *err)
 
 /* ---- ends ---- */
 
-void llm_tell_ends(struct run *run, int32_t replica, const struct continuous_ends *ends)
+/* What its prompt left is decoded by the other instance. */
+static void hand_over(struct run *run, struct instance *instance, int32_t index)
 {
+    const struct flight *flight = &run->flights[index];
+
+    instance->later_tokens -= flight->output_tokens - 1;
+    continuous_arrive_cached(run->instances[instance->partner].batcher, flight->prompt_tokens,
+                             flight->output_tokens, index);
+    pipeline_wake(run, instance->partner);
+}
+
+void llm_tell_ends(struct run *run, int32_t number, const struct continuous_ends *ends)
+{
+    struct instance *instance = &run->instances[number];
+    bool has_partner = instance->partner >= 0 && !instance->is_decoding;
+
     for (int32_t i = 0; i < ends->first_count; i++)
         run->flights[ends->firsts[i]].first_token_ps = run->now_ps;
-    for (int32_t i = 0; i < ends->finished_count; i++)
-        llm_end(run, (int32_t)ends->finished[i], replica, TRACE_OK, run->now_ps);
+    for (int32_t i = 0; i < ends->finished_count; i++) {
+        int32_t index = (int32_t)ends->finished[i];
+
+        if (has_partner && run->flights[index].output_tokens > 1)
+            hand_over(run, instance, index);
+        else
+            llm_end(run, index, instance->replica, TRACE_OK, run->now_ps);
+    }
 }
 
 /* What it does next is decided behind all else of this instant. */

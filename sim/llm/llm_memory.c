@@ -27,8 +27,8 @@ static int32_t sharers(const struct run *run, int32_t device)
 {
     int32_t count = 0;
 
-    for (int r = 0; r < run->plan->replica_count; r++)
-        count += block_bytes(&run->instances[r], device) > 0;
+    for (int i = 0; i < run->instance_count; i++)
+        count += block_bytes(&run->instances[i], device) > 0;
     return count;
 }
 

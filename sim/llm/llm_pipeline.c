@@ -78,7 +78,7 @@ struct stage *pipeline_stage(const struct run *run, const struct task *task)
     return &run->instances[task->instance].stages[task->stage];
 }
 
-static void wake(struct run *run, int32_t index)
+void pipeline_wake(struct run *run, int32_t index)
 {
     if (run->instances[index].state == INSTANCE_DECIDING)
         return;
@@ -180,12 +180,33 @@ static void tell_received(const struct run *run, const struct task *task)
     tell_transfers(run, task, &sent, received.bytes, received.send_ps, true);
 }
 
+static void use_of_pull(const struct run *run, int link, int32_t message, int64_t bytes,
+                        int64_t begin_ps, int64_t end_ps)
+{
+    int32_t index = pull_flight(run, message);
+
+    if (index >= 0)
+        run->observer.on_use(run->observer.arg,
+                             &(struct llm_use){ .request_id = run->flights[index].request_id,
+                                                .service = run->flights[index].service,
+                                                .step = run->flights[index].step,
+                                                .link = link,
+                                                .bytes = bytes,
+                                                .begin_ps = begin_ps,
+                                                .end_ps = end_ps });
+}
+
 void pipeline_on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t begin_ps,
                      int64_t end_ps)
 {
     const struct run *run = arg;
-    const struct task *task =
-        message < SLICED_FIRST_MESSAGE ? &run->tasks[message] : llm_sliced_task(run, message);
+    const struct task *task;
+
+    if (message >= LLM_FIRST_PULL && message < SLICED_FIRST_MESSAGE) {
+        use_of_pull(run, link, message, bytes, begin_ps, end_ps);
+        return;
+    }
+    task = message < SLICED_FIRST_MESSAGE ? &run->tasks[message] : llm_sliced_task(run, message);
 
     if (!task)
         return;
@@ -243,9 +264,9 @@ static void come_back(struct run *run, int32_t index)
     if (run->is_heard)
         gaps_of_batch(run, instance, task->batch, task->made_ps, false);
     pipeline_task_free(run, index);
-    llm_tell_ends(run, instance->replica, continuous_step_done(instance->batcher));
+    llm_tell_ends(run, number, continuous_step_done(instance->batcher));
     llm_tell_cache(run, number);
-    wake(run, number);
+    pipeline_wake(run, number);
 }
 
 /* Over the link to its stage, or to the source. */
@@ -342,7 +363,7 @@ bool pipeline_give_room(struct run *run, int32_t number, int32_t stage_number, s
 
     stage->coming--;
     if (stage_number == 0) {
-        wake(run, number);
+        pipeline_wake(run, number);
         return true;
     }
     return stage->blocked.count == 0 || pipeline_leave(run, ring_take(&stage->blocked), err);
@@ -443,6 +464,11 @@ bool pipeline_event(struct run *run, int slot, struct err *err)
         return sliced_arrive(
             run->input->sliced, message,
             run->observer.on_transfer && network_slot_is_late(run->input->network, slot), err);
+    if (message >= LLM_FIRST_PULL) {
+        pull_arrive(run, message,
+                    run->observer.on_transfer && network_slot_is_late(run->input->network, slot));
+        return true;
+    }
     if (run->observer.on_transfer && !run->tasks[message].is_lost &&
         network_slot_is_late(run->input->network, slot))
         tell_received(run, &run->tasks[message]);
@@ -454,11 +480,29 @@ bool pipeline_event(struct run *run, int slot, struct err *err)
 void pipeline_join(struct run *run, int32_t index, int32_t flight)
 {
     const struct flight *joining = &run->flights[flight];
+    struct instance *instance = &run->instances[index];
+    int32_t outputs = flight_outputs(run, joining);
 
-    continuous_arrive(run->instances[index].batcher, joining->prompt_tokens,
-                      flight_outputs(run, joining), flight);
-    run->instances[index].outstanding++;
-    wake(run, index);
+    if (instance->partner >= 0 && outputs > 1) {
+        continuous_arrive_kept(instance->batcher, joining->prompt_tokens, flight);
+        instance->later_tokens += outputs - 1;
+    } else {
+        continuous_arrive(instance->batcher, joining->prompt_tokens, outputs, flight);
+    }
+    instance->outstanding++;
+    pipeline_wake(run, index);
+}
+
+/* Whoever gets blocks has his cache sent. */
+static void fetch_all(struct run *run, int32_t index)
+{
+    const int64_t *tags;
+    int32_t count = continuous_fetch(run->instances[index].batcher, &tags);
+
+    for (int32_t i = 0; i < count; i++)
+        pull_begin(run, index, (int32_t)tags[i]);
+    if (count > 0)
+        llm_tell_cache(run, index);
 }
 
 static bool decide(struct run *run, int32_t index, struct err *err)
@@ -466,6 +510,7 @@ static bool decide(struct run *run, int32_t index, struct err *err)
     struct instance *instance = &run->instances[index];
     const struct stage *first = &instance->stages[0];
 
+    fetch_all(run, index);
     while (continuous_in_flight(instance->batcher) < instance->options.max_in_flight &&
            first->coming < first->room && instance->down_count == 0) {
         const struct continuous_batch *batch = continuous_schedule(instance->batcher);
@@ -475,6 +520,7 @@ static bool decide(struct run *run, int32_t index, struct err *err)
         llm_tell_cache(run, index);
         if (!go_in(run, task_create(run, index, batch), err))
             return false;
+        fetch_all(run, index);
     }
     instance->state = INSTANCE_IDLE;
     return true;

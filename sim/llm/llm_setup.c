@@ -46,7 +46,8 @@ static bool needs_tasks(const struct run *run)
     if (llm_events_change_devices(run) || run->input->delay_ps)
         return true;
     for (int32_t r = 0; r < run->plan->replica_count; r++)
-        if (run->plan->replicas[r].stage_count > 1 ||
+        if (plan_replica_is_split(&run->plan->replicas[r]) ||
+            run->plan->replicas[r].stage_count > 1 ||
             run->plan->replicas[r].stages[0].device_count > 1 ||
             run->plan->replicas[r].stages[0].queue_depth > 0)
             return true;
@@ -140,9 +141,9 @@ bool llm_price_device(struct run *run, int32_t device, struct err *err)
 {
     const struct ring *waiting = &run->devices[device].waiting;
 
-    for (int32_t r = 0; r < run->plan->replica_count; r++)
-        for (int s = 0; s < run->instances[r].stage_count; s++)
-            stage_price(run, &run->instances[r], &run->instances[r].stages[s], device);
+    for (int32_t i = 0; i < run->instance_count; i++)
+        for (int s = 0; s < run->instances[i].stage_count; s++)
+            stage_price(run, &run->instances[i], &run->instances[i].stages[s], device);
     for (uint32_t i = 0; i < waiting->count; i++)
         if (ring_at(waiting, i) >= LLM_FIRST_PART &&
             !llm_part_reprice(run, ring_at(waiting, i), err))
@@ -163,13 +164,15 @@ static const int64_t *blocks_bytes_of(const struct run *run, const struct plan_s
 static void stages_fill(struct run *run, struct instance *instance)
 {
     const struct plan_replica *replica = &run->plan->replicas[instance->replica];
+    const struct plan_stage *stages =
+        instance->is_decoding ? replica->decode_stages : replica->stages;
     const struct llm_input *input = run->input;
 
-    instance->stage_count = replica->stage_count;
+    instance->stage_count = instance->is_decoding ? replica->decode_count : replica->stage_count;
     instance->stages =
-        arena_array(run->arena, (size_t)replica->stage_count, sizeof *instance->stages);
-    for (int s = 0; s < replica->stage_count; s++) {
-        const struct plan_stage *plan = &replica->stages[s];
+        arena_array(run->arena, (size_t)instance->stage_count, sizeof *instance->stages);
+    for (int s = 0; s < instance->stage_count; s++) {
+        const struct plan_stage *plan = &stages[s];
 
         instance->stages[s] = (struct stage){
             .plan = plan,
@@ -179,9 +182,12 @@ static void stages_fill(struct run *run, struct instance *instance)
             .room = plan->queue_depth > 0 ? plan->queue_depth : INT32_MAX,
         };
         if (plan->device_count > 1)
-            llm_sliced_fill(run, instance->replica, &instance->stages[s]);
+            llm_sliced_fill(run, (int32_t)(instance - run->instances), &instance->stages[s]);
     }
-    instance->route_back = input->network ? input->routes_back[instance->replica] : -1;
+    instance->route_back = -1;
+    if (input->network)
+        instance->route_back = instance->is_decoding ? input->routes_decoded[instance->replica]
+                                                     : input->routes_back[instance->replica];
 }
 
 /* The least that any of its stages says, where --batch does not hold. */
@@ -202,8 +208,8 @@ static bool is_alone(const struct run *run, const struct instance *instance)
 {
     int32_t count = 0;
 
-    for (int32_t r = 0; r < run->plan->replica_count; r++)
-        count += run->instances[r].stages[0].device == instance->device;
+    for (int32_t i = 0; i < run->instance_count; i++)
+        count += run->instances[i].stages[0].device == instance->device;
     return count == 1;
 }
 
@@ -219,7 +225,9 @@ static bool instance_fill(struct run *run, struct instance *instance, struct err
     own->omits_decodes = !run->is_watched && !run->observer.on_gap;
     own->max_in_flight =
         options->max_in_flight > 0 ? options->max_in_flight : instance->stage_count;
-    if (options->has_prefix_cache && run->input->key && instance->model->kind == MODEL_DECODER) {
+    own->hands_over = instance->partner >= 0;
+    if (options->has_prefix_cache && run->input->key && instance->model->kind == MODEL_DECODER &&
+        !instance->is_decoding) {
         own->key = key_of_flight;
         own->key_arg = run;
     }
@@ -281,31 +289,58 @@ static void result_reserve(struct run *run)
     run->result->wait_peak_ps = arena_array(run->arena, device_count, sizeof(int64_t));
 }
 
+static void instance_begin(struct run *run, int32_t replica, int32_t index, int32_t partner)
+{
+    const struct plan *plan = run->plan;
+    const struct plan_replica *placed = &plan->replicas[replica];
+    struct instance *instance = &run->instances[index];
+
+    instance->replica = replica;
+    instance->partner = partner;
+    instance->is_decoding = index != replica;
+    instance->service = placed->service;
+    instance->model = plan->services[placed->service].model;
+    stages_fill(run, instance);
+    instance->device = instance->stages[0].device;
+}
+
 static bool instances_fill(struct run *run, struct err *err)
 {
     const struct plan *plan = run->plan;
+    int32_t next = plan->replica_count;
 
     for (int32_t r = 0; r < plan->replica_count; r++) {
         const struct plan_replica *replica = &plan->replicas[r];
-        struct instance *instance = &run->instances[r];
 
         if (!replica_check(run, replica, err))
             return false;
-        instance->replica = r;
-        instance->service = replica->service;
-        instance->model = plan->services[replica->service].model;
-        instance->device = replica->stages[0].devices[0];
-        stages_fill(run, instance);
+        if (replica->move_count > run->most_moves)
+            run->most_moves = replica->move_count;
+        if (plan_replica_is_split(replica)) {
+            instance_begin(run, r, r, next);
+            instance_begin(run, r, next++, r);
+        } else {
+            instance_begin(run, r, r, -1);
+        }
     }
-    for (int32_t r = 0; r < plan->replica_count; r++) {
-        for (int s = 0; s < plan->replicas[r].stage_count; s++)
+    for (int32_t r = 0; r < plan->replica_count; r++)
+        for (int s = 0; s < plan->replicas[r].total_count; s++)
             for (int i = 0; i < plan->replicas[r].stages[s].device_count; i++)
                 if (!table_check(run, plan->replicas[r].stages[s].devices[i], err))
                     return false;
-        if (!instance_fill(run, &run->instances[r], err))
+    for (int32_t i = 0; i < run->instance_count; i++)
+        if (!instance_fill(run, &run->instances[i], err))
             return false;
-    }
     return true;
+}
+
+static int32_t count_instances(const struct plan *plan)
+{
+    int32_t count = plan->replica_count;
+
+    for (int32_t r = 0; r < plan->replica_count; r++)
+        count += plan_replica_is_split(&plan->replicas[r]);
+    return count;
 }
 
 static void devices_fill(struct run *run)
@@ -360,8 +395,10 @@ bool llm_setup(struct run *run, struct err *err)
 
     result_reserve(run);
     run->is_watched = run->observer.on_span || run->observer.on_transfer;
-    run->instances = arena_array(run->arena, (size_t)plan->replica_count, sizeof *run->instances);
-    run->deciding = arena_array(run->arena, (size_t)plan->replica_count, sizeof *run->deciding);
+    run->instance_count = count_instances(plan);
+    run->most_moves = 1;
+    run->instances = arena_array(run->arena, (size_t)run->instance_count, sizeof *run->instances);
+    run->deciding = arena_array(run->arena, (size_t)run->instance_count, sizeof *run->deciding);
     devices_fill(run);
     if (!instances_fill(run, err))
         return false;
@@ -374,6 +411,6 @@ bool llm_setup(struct run *run, struct err *err)
     run->dispatch = dispatch_create(run->arena, run->options->dispatch, plan->service_count,
                                     run->options->seed);
     run->next_epoch_ps = plan->epoch_count > 1 ? plan->epochs[1].from_ps : LLM_NEVER;
-    run->first_free = run->first_free_task = -1;
+    run->first_free = run->first_free_task = run->first_free_pull = -1;
     return true;
 }

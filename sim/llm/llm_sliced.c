@@ -15,7 +15,7 @@ static struct stage *stage_of(const struct run *run, const struct sliced *sliced
 {
     const struct plan_stage *plan = sliced_plan(sliced);
 
-    return &run->instances[plan->replica].stages[plan->number];
+    return &run->instances[llm_instance_of(run, plan)].stages[plan->number];
 }
 
 const struct task *llm_sliced_task(const struct run *run, int32_t message)
@@ -206,7 +206,7 @@ bool llm_part_done(struct run *run, int32_t device, struct err *err)
  * batch has come back. */
 static bool is_only_batch(const struct run *run, const struct stage *stage)
 {
-    return run->plan->replica_count == 1 &&
+    return run->instance_count == 1 &&
            run->instances[stage->plan->replica].options.max_in_flight == 1;
 }
 

@@ -284,6 +284,19 @@ static void put_wakes(struct json_writer *json, const struct serve_result *resul
     json_end_object(json);
 }
 
+static void put_moves(struct json_writer *json, const struct serve_result *result)
+{
+    json_put_int(json, "moved_bytes", result->moved_bytes);
+    json_put_int(json, "migrations", result->migrations);
+    if (result->has_kv_moves) {
+        json_begin_object(json, "kv_moves");
+        json_put_int(json, "requests", result->kv_moves.requests);
+        json_put_int(json, "messages", result->kv_moves.messages);
+        json_put_int(json, "bytes", result->kv_moves.bytes);
+        json_end_object(json);
+    }
+}
+
 void report_json(struct arena *arena, const struct report *report, struct out *out)
 {
     struct json_writer *json = json_writer_create(arena, out, true);
@@ -321,15 +334,7 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     bottleneck_write_json(&report->bottleneck, result, json);
     if (report->phases)
         phases_json(report->phases, json);
-    json_put_int(json, "moved_bytes", result->moved_bytes);
-    json_put_int(json, "migrations", result->migrations);
-    if (result->has_kv_moves) {
-        json_begin_object(json, "kv_moves");
-        json_put_int(json, "requests", result->kv_moves.requests);
-        json_put_int(json, "messages", result->kv_moves.messages);
-        json_put_int(json, "bytes", result->kv_moves.bytes);
-        json_end_object(json);
-    }
+    put_moves(json, result);
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
     put_wakes(json, result);
     if (result->continuous)

@@ -261,12 +261,12 @@ static void on_line(void *arg, const struct llm_line *told)
 {
     struct serve *serve = arg;
     struct llm_line line = *told;
+    struct wide *area_ps = memory_token_area(serve, told->replica, told->is_decoding);
 
     while (line.count > 0) {
         int32_t n = line.count < MOST_AT_ONCE ? line.count : MOST_AT_ONCE;
 
-        serve->token_areas_ps[told->replica] =
-            wide_add(serve->token_areas_ps[told->replica], area_of(&line, n));
+        *area_ps = wide_add(*area_ps, area_of(&line, n));
         line.count -= n;
         line.first_ps += n * line.slope_ps;
         line.tokens += (int64_t)n * line.requests;
@@ -282,9 +282,6 @@ static bool check(const struct serve *serve, struct err *err)
     if (options->rules != SERVE_DEFAULT)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --rules %s",
                        serve_rules_names[options->rules]);
-    for (int32_t r = 0; r < serve->input->plan->replica_count; r++)
-        if (plan_replica_is_split(&serve->input->plan->replicas[r]))
-            return err_set(err, ERR_USAGE, "--batch continuous: not with phases");
     if (options->switch_cost_ps > 0)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --switch-cost");
     return true;
@@ -354,17 +351,26 @@ static void routes_fill(struct serve *serve, struct llm_input *input)
     const struct plan *plan = serve->input->plan;
     int32_t *in = arena_array(serve->arena, (size_t)plan->stage_count, sizeof *in);
     int32_t *back = arena_array(serve->arena, (size_t)plan->replica_count, sizeof *back);
+    int32_t *decoded = arena_array(serve->arena, (size_t)plan->replica_count, sizeof *decoded);
+    const int **moves = arena_array(serve->arena, (size_t)plan->replica_count, sizeof *moves);
     int32_t *slots = arena_array(serve->arena, (size_t)plan->cluster->device_count, sizeof *slots);
 
     for (int i = 0; i < plan->stage_count; i++)
         in[i] = serve->sites[i].route_in;
-    for (int r = 0; r < plan->replica_count; r++)
-        back[r] = serve->lanes[r].sites[serve->lanes[r].stage_count - 1].route_back;
+    for (int r = 0; r < plan->replica_count; r++) {
+        const struct lane *lane = &serve->lanes[r];
+
+        back[r] = lane->sites[lane->stage_count - 1].route_back;
+        decoded[r] = lane->decode_sites[lane->decode_count - 1].route_back;
+        moves[r] = lane->move_routes;
+    }
     for (int i = 0; i < plan->cluster->device_count; i++)
         slots[i] = serve->stations[i].slot;
     input->network = serve->network;
     input->routes_in = in;
     input->routes_back = back;
+    input->routes_decoded = decoded;
+    input->move_routes = moves;
     input->slots = slots;
     input->events = serve->input->events;
     if (serve->crew_count > 0) {
@@ -477,13 +483,16 @@ bool continuous_run(struct serve *serve, struct err *err)
         observer.on_gap = on_gap;
     observer.wants_arrivals = serve->observer.wants_arrivals;
     if (options->has_parts) {
-        serve->token_areas_ps = arena_array(serve->arena, (size_t)serve->input->plan->replica_count,
-                                            sizeof *serve->token_areas_ps);
+        serve->token_areas_ps =
+            arena_array(serve->arena, 2 * (size_t)serve->input->plan->replica_count,
+                        sizeof *serve->token_areas_ps);
         observer.on_line = on_line;
     }
     if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))
         return false;
     serve->result->continuous = done;
+    serve->result->kv_moves =
+        (struct serve_kv_moves){ done->pull_requests, done->pull_messages, done->pull_bytes };
     stations_fill(serve, done);
     return true;
 }

@@ -231,6 +231,9 @@ int32_t costs_most_items(const struct serve_input *input);
 /* memory.c: which replicas fit where, and the KV caches of a run. */
 bool memory_check(struct serve *serve, struct err *err);
 void memory_keep(struct serve *serve, int32_t index, int sign);
+/* Of continuous batches, tokens x ps in the caches of a replica; where prompts are apart of those
+ * of its stages for prompts, or for decode steps. */
+struct wide *memory_token_area(const struct serve *serve, int32_t replica, bool is_decoding);
 /* So many bytes of KV cache more on the device. */
 void memory_shift(struct serve *serve, int32_t device, int64_t by_bytes);
 /* Mean of the KV cache over the run, once it has ended. */

@@ -308,6 +308,11 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
                          flight->prompt_tokens * replica->moves[m].bytes_per_token);
 }
 
+struct wide *memory_token_area(const struct serve *serve, int32_t replica, bool is_decoding)
+{
+    return &serve->token_areas_ps[replica + (is_decoding ? serve->input->plan->replica_count : 0)];
+}
+
 /* Of continuous batches: the stages on the device, a token a part of a block. */
 static double continuous_area(const struct serve *serve, int32_t device)
 {
@@ -320,7 +325,8 @@ static double continuous_area(const struct serve *serve, int32_t device)
 
             for (int i = 0; i < site->device_count; i++)
                 if (site->devices[i] == device)
-                    area += parts_double(serve->token_areas_ps[r]) *
+                    area += parts_double(*memory_token_area(
+                                serve, r, site->stage->phase == PLACEMENT_DECODE)) *
                             (double)kv_bytes_per_token(site, i);
         }
     return area;

@@ -4,6 +4,7 @@
 #include "tests/unit/sim/tiny_model.h"
 
 #include "lib/base/rng.h"
+#include "sim/llm/llm.h"
 
 #define P "service,replica,stage,device,model,layers,block,phase\n"
 #define NS UNITS_PS_PER_NS
@@ -274,6 +275,130 @@ static void any_pair_of_chains_keeps_its_books(void **state)
     }
 }
 
+/* ---- continuous batches ---- */
+
+static void use_continuous(int32_t max_seqs, int32_t budget, int32_t blocks)
+{
+    fixture.options.batch = (struct batch_options){ .kind = BATCH_CONTINUOUS,
+                                                    .max_seqs = max_seqs,
+                                                    .token_budget = budget };
+    fixture.options.kv =
+        (struct serve_kv){ .block_tokens = 4, .block_count = blocks, .has_chunks = true };
+    fixture.options.dispatch = DISPATCH_ROUND_ROBIN;
+}
+
+/* Each instance has an iteration at a time. Prompts of 4 and 2 tokens come together: one step of
+ * both on a, 27 ms since attention is two calls a layer, 1.000024 to 28.000024; first tokens
+ * at 29.000032. b has two blocks, one of them for the prompt of 4 and its first token (5 tokens:
+ * two blocks), so the other waits until the first has ended. */
+static void a_cache_is_pulled_when_there_are_blocks_for_it(void **state)
+{
+    (void)state;
+    fixture_write("p.csv", P "c,0,0,a,tiny,,,prefill\nc,0,0,b,tiny,,,decode\n");
+    link_boards("device,type\na,t\nb,t\n");
+    use_continuous(4, 16, 2);
+    fixture.options.network = SERVE_NETWORK_FIFO;
+    fixture_write("w.csv", W "0,0,c,4,2\n1,0,c,2,2\n");
+    fixture_must_run();
+    /* 512 bytes from 29.000032 to 30.000544; 4 bytes to 31.000548, 25 ms, 4 bytes back. */
+    expect_ns(0, 1000024, 29000032, 57000552);
+    /* 256 bytes to 58.000808, 4 to 59.000812, 25 ms, 4 back. */
+    expect_ns(1, 1000024, 29000032, 85000816);
+    assert_int_equal(fixture.result.kv_moves.requests, 2);
+    assert_int_equal(fixture.result.kv_moves.bytes, 6 * 128);
+    assert_int_equal(fixture.result.continuous->instance_count, 2);
+    assert_int_equal(fixture.result.continuous->instances[0].counts.blocks_peak, 2);
+    assert_int_equal(fixture.result.continuous->instances[1].counts.blocks_peak, 2);
+}
+
+/* With blocks for both, the second decodes with the first as soon as its cache is there. */
+static void what_has_come_decodes_together(void **state)
+{
+    (void)state;
+    fixture_write("p.csv", P "c,0,0,a,tiny,,,prefill\nc,0,0,b,tiny,,,decode\n");
+    fixture_cluster("device,type\na,t\nb,t\n", NULL);
+    use_continuous(4, 16, 8);
+    fixture_write("w.csv", W "0,0,c,4,4\n1,0,c,2,4\n2,0.03,c,1,2\n");
+    fixture_must_run();
+    expect_ns(0, 0, 27000000, 110000000);
+    expect_ns(1, 0, 27000000, 110000000);
+    /* Its prompt is computed on a from 30 to 55; b plans its third step at 81, of three, since a
+     * step takes 23 ms + 2 for each that it decodes. */
+    expect_ns(2, 30000000, 55000000, 110000000);
+}
+
+/* The blocks of b run short: who came last is computed anew, on b, from its prompt on. */
+static void who_is_preempted_is_computed_anew_where_it_is_decoded(void **state)
+{
+    const struct llm_result *done;
+
+    (void)state;
+    fixture_write("p.csv", P "c,0,0,a,tiny,,,prefill\nc,0,0,b,tiny,,,decode\n");
+    fixture_cluster("device,type\na,t\nb,t\n", NULL);
+    use_continuous(4, 16, 4);
+    fixture_write("w.csv", W "0,0,c,3,8\n1,0,c,3,8\n");
+    fixture_must_run();
+    done = fixture.result.continuous;
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    assert_int_equal(fixture.result.requests[1].status, TRACE_OK);
+    assert_int_equal(done->instances[0].counts.preemptions, 0);
+    assert_int_equal(done->instances[1].counts.preemptions, 1);
+    assert_true(done->instances[1].counts.recomputed_tokens >= 8);
+    assert_int_equal(fixture.result.kv_moves.requests, 2); /* it is not sent again */
+}
+
+static void a_dead_device_takes_the_caches_of_both_sides(void **state)
+{
+    (void)state;
+    fixture_write("p.csv", P "c,0,0,a,tiny,,,prefill\nc,0,0,b,tiny,,,decode\n");
+    link_boards("device,type\na,t\nb,t\n");
+    use_continuous(4, 16, 8);
+    fixture_write("w.csv", W "0,0,c,4,4\n1,0.02,c,4,1\n2,0.05,c,4,2\n");
+    fixture_write("events.csv", "time_s,target,event,value\n0.0275,a,down,\n0.04,a,up,\n");
+    fixture.files.events = fixture_path("events.csv");
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_FAILED); /* on its way to b */
+    assert_int_equal(fixture.result.requests[1].status, TRACE_FAILED);
+    assert_int_equal(fixture.result.requests[2].status, TRACE_OK);
+}
+
+/* Any chains, links, limits and failures: the books of every run are balanced (blocks, bytes,
+ * tokens), and every request ends; without failures all end well, with their tokens. */
+static void any_pair_of_instances_keeps_its_books(void **state)
+{
+    struct rng rng = rng_stream(8, RNG_TEST, 1);
+
+    (void)state;
+    fixture.files.events = fixture_path("events.csv");
+    for (int round = 0; round < 200; round++) {
+        const char *text = random_chain(&rng, "prefill", P);
+        bool has_events = rng_below(&rng, 3) == 0, has_links = rng_below(&rng, 3) > 0;
+
+        fixture_write("p.csv", random_chain(&rng, "decode", text));
+        fixture_cluster("device,type\na,t\nb,t\nc,t\n",
+                        has_links
+                            ? "medium,kind,node,bits_per_s,latency_s\nlan,switch,*,8e6,0.001\n"
+                            : "medium,kind,node,bits_per_s,latency_s\n"
+                              "lan,switch,*,8e12,0\n");
+        fixture_write("w.csv", random_workload(&rng, 14));
+        fixture_write("events.csv", has_events
+                                        ? "time_s,target,event,value\n0.1,b,down,\n0.2,b,up,\n"
+                                          "0.3,a,down,\n0.31,a,up,\n"
+                                        : "time_s,target,event,value\n");
+        use_continuous(1 + (int32_t)rng_below(&rng, 4), 0, 0);
+        fixture.options.batch.token_budget =
+            fixture.options.batch.max_seqs + (int32_t)rng_below(&rng, 8);
+        fixture.options.kv.block_count = 5 + (int32_t)rng_below(&rng, 6);
+        fixture.options.kv.max_in_flight = (int32_t)rng_below(&rng, 3);
+        fixture.options.network = (enum serve_network)rng_below(&rng, SERVE_NETWORK_COUNT);
+        fixture_must_run();
+        for (int i = 0; i < 14; i++)
+            assert_true(fixture.result.requests[i].status == TRACE_OK ||
+                        (has_events && fixture.result.requests[i].status == TRACE_FAILED));
+        assert_true(fixture.result.kv_moves.requests <= 14);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tiny_set_up, fixture_tear_down)
 
 int main(void)
@@ -288,6 +413,11 @@ int main(void)
         TEST(room_is_looked_for_on_both_sides),
         TEST(a_cache_that_comes_to_a_dead_device_is_lost),
         TEST(any_pair_of_chains_keeps_its_books),
+        TEST(a_cache_is_pulled_when_there_are_blocks_for_it),
+        TEST(what_has_come_decodes_together),
+        TEST(who_is_preempted_is_computed_anew_where_it_is_decoded),
+        TEST(a_dead_device_takes_the_caches_of_both_sides),
+        TEST(any_pair_of_instances_keeps_its_books),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
