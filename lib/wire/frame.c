@@ -15,7 +15,7 @@ enum offset { /* of each field in the header */
               AT_MAGIC = 0,
               AT_VERSION = 4,
               AT_TYPE = 5,
-              AT_RESERVED = 6,
+              AT_ENTRIES = 6,
               AT_REQUEST = 8,
               AT_STAGE = 16,
               AT_STEP = 20,
@@ -73,7 +73,7 @@ void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYT
     memcpy(header + AT_MAGIC, magic, sizeof magic);
     header[AT_VERSION] = FRAME_VERSION;
     header[AT_TYPE] = (unsigned char)frame->type;
-    put_bits(header + AT_RESERVED, 0, 2);
+    put_bits(header + AT_ENTRIES, (uint64_t)frame->entries, 2);
     frame_put_int64(header + AT_REQUEST, frame->request);
     put_int32(header + AT_STAGE, frame->stage);
     put_int32(header + AT_STEP, frame->step);
@@ -109,8 +109,6 @@ static bool check_envelope(const unsigned char *header, size_t size_bytes, struc
     if (header[AT_TYPE] < FRAME_HELLO || header[AT_TYPE] >= FRAME_TYPE_END)
         return err_set(err, ERR_INPUT, "frame: type is %d: expected %d to %d", header[AT_TYPE],
                        FRAME_HELLO, FRAME_TYPE_END - 1);
-    if (get_bits(header + AT_RESERVED, 2) != 0)
-        return err_set(err, ERR_INPUT, "frame: reserved bytes are not 0");
     return true;
 }
 
@@ -127,6 +125,7 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
         .new_tokens = get_int32(header + AT_NEW),
         .past_tokens = get_int32(header + AT_PAST),
         .total_tokens = get_int32(header + AT_TOTAL),
+        .entries = (int32_t)get_bits(header + AT_ENTRIES, 2),
         .payload_bytes = (int64_t)get_bits(header + AT_PAYLOAD, 4),
         .start_ns = frame_get_int64(header + AT_START),
         .finish_ns = frame_get_int64(header + AT_FINISH),
@@ -138,6 +137,27 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
            within("past_tokens", frame->past_tokens, FRAME_MAX_TOKENS, err) &&
            within("total_tokens", frame->total_tokens, FRAME_MAX_TOKENS, err) &&
            within("payload_bytes", frame->payload_bytes, FRAME_MAX_PAYLOAD_BYTES, err);
+}
+
+/* 32-bit words, low half first: they travel as all others do. */
+void frame_put_entry(int32_t words[FRAME_ENTRY_WORDS], const struct frame_entry *entry)
+{
+    words[0] = (int32_t)(uint32_t)((uint64_t)entry->request & UINT32_MAX);
+    words[1] = (int32_t)(uint32_t)((uint64_t)entry->request >> 32);
+    words[2] = entry->tokens;
+    words[3] = entry->past_tokens;
+    words[4] = entry->total_tokens;
+    words[5] = 0;
+}
+
+void frame_get_entry(const int32_t words[FRAME_ENTRY_WORDS], struct frame_entry *entry)
+{
+    *entry = (struct frame_entry){
+        .request = (int64_t)((uint64_t)(uint32_t)words[0] | (uint64_t)(uint32_t)words[1] << 32),
+        .tokens = words[2],
+        .past_tokens = words[3],
+        .total_tokens = words[4],
+    };
 }
 
 bool frame_check_payload(const struct frame *frame, size_t got_bytes, int64_t max_bytes,

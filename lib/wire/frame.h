@@ -13,10 +13,12 @@
 struct err;
 
 #define FRAME_HEADER_BYTES 64
-#define FRAME_VERSION 2
+#define FRAME_VERSION 3
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)
+#define FRAME_MAX_ENTRIES 65535 /* requests of a batch */
+#define FRAME_ENTRY_WORDS 6
 
 enum frame_type {
     FRAME_HELLO = 1,    /* worker -> coordinator: its device, JSON text */
@@ -41,10 +43,11 @@ enum frame_type {
 struct frame {
     enum frame_type type;
     int32_t stage;   /* plan stage id */
-    int64_t request; /* index in the workload */
+    int64_t request; /* index in the workload; of a batch (entries > 0) its own number */
     int32_t step;
     int32_t new_tokens, past_tokens;
-    int32_t total_tokens;        /* prompt + output: the KV capacity to reserve */
+    int32_t total_tokens; /* prompt + output: the KV capacity to reserve */
+    int32_t entries;      /* of a STEP, RESULT or RECORD: requests of a batch; 0 = one request */
     int64_t start_ns, finish_ns; /* sender's clock; meaning depends on the type */
     int64_t payload_bytes;
 };
@@ -58,6 +61,16 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
 /* What came behind the header must be as long as it says, and no longer than the receiver takes. */
 bool frame_check_payload(const struct frame *frame, size_t got_bytes, int64_t max_bytes,
                          struct err *err);
+
+/* What a batch computes for one request. A STEP of a batch has one for each, in front of its words.
+ */
+struct frame_entry {
+    int64_t request;
+    int32_t tokens; /* 0: its cache goes, and nothing is computed */
+    int32_t past_tokens, total_tokens;
+};
+void frame_put_entry(int32_t words[FRAME_ENTRY_WORDS], const struct frame_entry *entry);
+void frame_get_entry(const int32_t words[FRAME_ENTRY_WORDS], struct frame_entry *entry);
 
 /* f32 and i32 payloads travel little-endian; these copy on such hosts and swap on others. */
 void frame_put_words(unsigned char *to, const void *words, size_t count);

@@ -92,13 +92,19 @@ static bool no_later_epochs(const struct placement *placement, struct err *err)
     return true;
 }
 
-/* Workers compute one request at a time. */
-static bool no_batches(const struct placement *placement, struct err *err)
+static const struct batching *batching_options(const struct coordinator *c)
+{
+    return c->options->batching.batch.kind == BATCH_CONTINUOUS ? &c->options->batching : NULL;
+}
+
+/* max_batch of rows takes the place of SEQS; without --batch it asks for fixed batches. */
+static bool no_fixed_batches(const struct placement *placement, struct err *err)
 {
     for (int i = 0; i < placement->count; i++)
         if (placement->rows[i].max_batch > 1)
-            return placement_bad(placement, &placement->rows[i], PLACEMENT_MAX_BATCH, err,
-                                 "this version runs one request of a model at a time");
+            return placement_bad(
+                placement, &placement->rows[i], PLACEMENT_MAX_BATCH, err,
+                "this version runs no fixed batches: give --batch continuous:SEQS");
     return true;
 }
 
@@ -114,7 +120,8 @@ static bool load(struct coordinator *c, struct err *err)
         return false;
     c->placement = placement_load(c->arena, options->placement, err);
     if (!c->placement || !no_executables(c->placement, err) ||
-        !no_later_epochs(c->placement, err) || !no_batches(c->placement, err))
+        !no_later_epochs(c->placement, err) ||
+        (!batching_options(c) && !no_fixed_batches(c->placement, err)))
         return false;
     if (options->cost_count > 0 &&
         !cost_set_load(c->arena, options->costs, options->cost_count, &c->costs, err))
@@ -141,6 +148,7 @@ static bool assign(struct coordinator *c, struct err *err)
         .pad_count = c->options->pad_count,
         .seed = c->options->seed,
         .session = c->session,
+        .batching = batching_options(c),
         .collective = c->options->collective,
         .tells_exchanges = c->options->transfers_out != NULL,
         .is_local = c->options->is_local,
@@ -301,6 +309,7 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .workload = c->workload,
                                  .service_of = c->service_of,
                                  .dispatch = options->dispatch,
+                                 .batching = batching_options(c),
                                  .seed = options->seed,
                                  .keep_transfers = options->transfers_out != NULL };
     struct fleet_address address = { options->listen, c->keys, options->keys };

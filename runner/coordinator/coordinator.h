@@ -4,6 +4,7 @@
 
 #include "lib/policy/dispatch.h"
 #include "runner/fleet/assign.h"
+#include "runner/setup/batching.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,9 +18,10 @@ struct coordinator_options {
     const char *listen;
     const char *keys; /* folder, NULL = none */
     const char *requests_out, *stages_out, *transfers_out;
-    bool is_local, is_json;
+    bool has_chunk_option, is_local, is_json;
     int64_t wait_ps;
     enum dispatch_kind dispatch;
+    struct batching batching;
     enum collective_algorithm collective; /* zero: ring */
     uint64_t seed;
     struct assign_pad pads[COORDINATOR_MAX_PADS];

@@ -20,6 +20,9 @@ enum key {
     KEY_DISPATCH,
     KEY_BATCH,
     KEY_COLLECTIVE,
+    KEY_KV_BLOCK,
+    KEY_KV_BLOCKS,
+    KEY_CHUNKS,
     KEY_SEED,
     KEY_PAD,
     KEY_REQUESTS_OUT,
@@ -60,7 +63,18 @@ static const struct argp_option option_list[] = {
       "least-idle, round-robin, least-outstanding, random, sticky or least-last-stage (default "
       "least-idle)",
       0 },
-    { "batch", KEY_BATCH, "RULE", 0, "none: one request at a time (default none)", 0 },
+    { "batch", KEY_BATCH, "RULE", 0,
+      "none: one request a step; continuous:SEQS[:TOKENS]: at every iteration up to SEQS requests "
+      "and TOKENS tokens (default none)",
+      0 },
+    { "kv-block", KEY_KV_BLOCK, "N", 0,
+      "Continuous batches: tokens in a block of the cache of keys and values (16)", 0 },
+    { "kv-blocks", KEY_KV_BLOCKS, "N", 0,
+      "Continuous batches: blocks of each replica (default: as many as SEQS of the longest "
+      "requests take)",
+      0 },
+    { "chunked-prefill", KEY_CHUNKS, "on|off", 0,
+      "Continuous batches: whether a prompt may take several steps (on)", 0 },
 
     { "collective", KEY_COLLECTIVE, "HOW", 0,
       "How devices of one stage broadcast, gather and reduce: ring, star or tree (default ring)",
@@ -77,11 +91,14 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
+static const char *const on_off[] = { "on", "off" };
+
 struct coordinator_options coordinator_defaults(void)
 {
     return (struct coordinator_options){
         .listen = "127.0.0.1:0",
         .dispatch = DISPATCH_LEAST_IDLE,
+        .batching = { .has_chunks = true },
         .seed = 1,
     };
 }
@@ -126,6 +143,10 @@ static void check(struct argp_state *state, struct coordinator_options *options)
         cli_error(state, "--requests-out is missing");
     else if (!options->stages_out)
         cli_error(state, "--stages-out is missing");
+    else if (options->batching.batch.kind != BATCH_CONTINUOUS &&
+             (options->batching.block_tokens > 0 || options->batching.block_count > 0 ||
+              options->has_chunk_option))
+        cli_error(state, "--kv-block, --kv-blocks and --chunked-prefill are of --batch continuous");
     else if (options->pad_count > 0 && options->cost_count == 0)
         cli_error(state, "--pad needs --costs");
 }
@@ -162,17 +183,44 @@ static bool parse_path(int key, const char *text, struct coordinator_options *op
     }
 }
 
-/* One request at a time is all that workers do. */
-static void check_batch(struct argp_state *state, const char *text)
+static void check_batch(struct argp_state *state, struct coordinator_options *options,
+                        const char *text)
 {
     struct err err = ERR_INIT;
-    struct batch_options batch;
+    struct batch_options *batch = &options->batching.batch;
 
-    if (!batch_parse(text, &batch, &err))
+    if (!batch_parse(text, batch, &err))
         cli_error(state, "%s", err.text);
-    else if (batch.kind != BATCH_NONE)
-        cli_error(state, "--batch is '%s': expected none: this version runs one request at a time",
-                  text);
+    else if (batch->kind == BATCH_FIXED)
+        cli_error(
+            state,
+            "--batch is '%s': expected none or continuous: this version runs no fixed batches",
+            text);
+}
+
+/* Options of batches. */
+static bool parse_batching(int key, char *text, struct argp_state *state)
+{
+    struct coordinator_options *options = state->input;
+
+    switch (key) {
+    case KEY_BATCH:
+        check_batch(state, options, text);
+        return true;
+    case KEY_KV_BLOCK:
+        options->batching.block_tokens =
+            (int32_t)cli_int(state, "--kv-block", text, 1, CONTINUOUS_MAX_BLOCK_TOKENS);
+        return true;
+    case KEY_KV_BLOCKS:
+        options->batching.block_count = (int32_t)cli_int(state, "--kv-blocks", text, 1, 1 << 26);
+        return true;
+    case KEY_CHUNKS:
+        options->batching.has_chunks = cli_choice(state, "--chunked-prefill", text, on_off, 2) == 0;
+        options->has_chunk_option = true;
+        return true;
+    default:
+        return false;
+    }
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -180,7 +228,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     struct coordinator_options *options = state->input;
     struct err err = ERR_INIT;
 
-    if (parse_path(key, text, options))
+    if (parse_path(key, text, options) || parse_batching(key, text, state))
         return 0;
     switch (key) {
     case KEY_LISTEN:
@@ -197,9 +245,6 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_DISPATCH:
         options->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text,
                                                            dispatch_names, DISPATCH_COUNT);
-        return 0;
-    case KEY_BATCH:
-        check_batch(state, text);
         return 0;
     case KEY_COLLECTIVE:
         options->collective = (enum collective_algorithm)cli_choice(

@@ -12,6 +12,7 @@
 #include "lib/kernels/kernels.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
+#include "runner/setup/batching.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/pad.h"
 #include "runner/worker/shard.h"
@@ -78,7 +79,7 @@ static void size_model(const struct assign_input *input, const struct model *mod
                        struct setup_model *setup)
 {
     setup->model = *model;
-    setup->max_tokens = setup->max_total_tokens = 1;
+    setup->max_tokens = setup->max_seqs = setup->max_total_tokens = 1;
     for (size_t i = 0; i < input->workload->count; i++) {
         const struct workload_request request = workload_at(input->workload, i);
         int32_t service = input->service_of[request.service], total;
@@ -199,6 +200,26 @@ static bool set_pads(struct arena *arena, const struct assign_input *input,
 
 /* ---- workers ---- */
 
+/* Room for the batches of a replica. */
+static bool size_batches(const struct assign_input *input, const struct plan_replica *replica,
+                         struct setup_model *setup, struct err *err)
+{
+    struct continuous_options options;
+    int64_t most;
+
+    if (!batching_of(input->batching, replica, &setup->model, batching_longest(input->workload),
+                     &options, err))
+        return false;
+    most = (int64_t)options.max_seqs * setup->max_total_tokens;
+    if (options.token_budget < most)
+        most = options.token_budget;
+    if (options.max_seqs > setup->max_seqs)
+        setup->max_seqs = options.max_seqs;
+    if (most > setup->max_tokens)
+        setup->max_tokens = (int32_t)most;
+    return true;
+}
+
 static int32_t model_index(const struct assign_input *input, const struct model *model,
                            struct setup *setup)
 {
@@ -283,6 +304,13 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     added->has_embed = stage->has_embed;
     added->has_lm_head = stage->has_lm_head;
     added->is_last = stage->number == replica->stage_count - 1;
+    if (input->batching && !size_batches(input, replica, &setup->models[added->model], err))
+        return false;
+    if (input->batching && stage->device_count > 1)
+        return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
+                             "this version of orrery-run batches on stages of one device, and "
+                             "stage %d is placed on %d",
+                             stage->number, stage->device_count);
     if (!added->is_last) {
         const struct plan_stage *next = &replica->stages[stage->number + 1];
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct arena;
+struct batching;
 struct cost_set;
 struct err;
 struct placement;
@@ -30,6 +31,7 @@ struct assign_input {
     int pad_count;
     uint64_t seed;
     int64_t session;
+    const struct batching *batching; /* continuous batches; NULL: none */
     enum collective_algorithm collective;
     bool tells_exchanges;
     bool is_local; /* every worker on this machine: addresses of the cluster do not apply */

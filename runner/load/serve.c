@@ -16,6 +16,8 @@
 #include "lib/policy/source.h"
 #include "runner/fleet/assign.h"
 #include "runner/fleet/fleet.h"
+#include "runner/load/batches.h"
+#include "runner/load/internal.h"
 #include "runner/load/records.h"
 #include "runner/load/table.h"
 #include <stdio.h>
@@ -27,45 +29,11 @@
     INT64_C(120000000000)         /* nothing computes and nothing arrives: a message is lost       \
                                    */
 #define LOOK_NS INT64_C(50000000) /* between two looks at the workers */
-#define RECORD_BYTES 24           /* of a RECORD, in front of what it tells of exchanges */
-#define RECORD_TOLD_BYTES 32      /* of each of these */
 #define MAX_MESSAGES 64           /* between two looks at the arrivals */
 
-struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
-    size_t *requests;
-    size_t head, count, capacity; /* a ring */
-};
-
-struct serve {
-    struct arena *arena;
-    const struct serve_input *input;
-    struct fleet *fleet;
-    struct table *table;
-    struct source *source;
-    struct dispatch *dispatch;
-    struct dispatch_replica *choices; /* scratch: replicas of a service */
-    struct queue *queues;             /* one a worker */
-    int32_t *tokens;                  /* scratch: a prompt */
-    struct serve_run *run;
-    size_t expected_count; /* records of steps whose results have come */
-    int64_t t0_ns;
-    int64_t progress_ns; /* when a message about a request last came */
-};
-
-static int64_t now_ps(const struct serve *serve)
+int64_t serve_now_ps(const struct serve *serve)
 {
     return (clock_now_ns() - serve->t0_ns) * UNITS_PS_PER_NS;
-}
-
-/* A stamp of a worker's clock, on the run's time line. */
-static int64_t stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns)
-{
-    int64_t since_ns = stamp_ns - offset_ns - serve->t0_ns;
-    const int64_t limit_ns = UNITS_MAX_PS / UNITS_PS_PER_NS;
-
-    if (since_ns > limit_ns || since_ns < -limit_ns)
-        return 0; /* no clock of ours: a broken worker must not overflow anything */
-    return since_ns * UNITS_PS_PER_NS;
 }
 
 static const struct plan_service *service_of(const struct serve *serve, size_t request)
@@ -75,8 +43,12 @@ static const struct plan_service *service_of(const struct serve *serve, size_t r
     return &serve->input->plan->services[serve->input->service_of[service]];
 }
 
-/* Of its first device, by which steps come and go. */
-static int worker_of(const struct serve *serve, const struct plan_stage *stage)
+const struct model *serve_model(const struct serve *serve, size_t request)
+{
+    return service_of(serve, request)->model;
+}
+
+int serve_worker_of(const struct serve *serve, const struct plan_stage *stage)
 {
     return serve->fleet->assignment->worker_of[stage->devices[0]];
 }
@@ -87,7 +59,7 @@ static void enqueue(struct serve *serve, size_t request)
 {
     const struct plan_replica *replica =
         &serve->input->plan->replicas[serve->table->requests[request].replica];
-    struct queue *queue = &serve->queues[worker_of(serve, &replica->stages[0])];
+    struct queue *queue = &serve->queues[serve_worker_of(serve, &replica->stages[0])];
 
     if (queue->count == queue->capacity) {
         size_t capacity = queue->capacity ? 2 * queue->capacity : 64;
@@ -104,7 +76,7 @@ static void enqueue(struct serve *serve, size_t request)
 }
 
 /* Prompts are drawn from a stream of the request's own, so that they do not depend on order. */
-static void fill_tokens(struct serve *serve, size_t request, int32_t count)
+void serve_fill_prompt(struct serve *serve, size_t request, int32_t count)
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct model *model = service_of(serve, request)->model;
@@ -127,7 +99,7 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
 
     admit_step_tokens(row.prompt_tokens, state->step, &frame.new_tokens, &frame.past_tokens);
     if (state->step == 0)
-        fill_tokens(serve, request, frame.new_tokens);
+        serve_fill_prompt(serve, request, frame.new_tokens);
     else
         serve->tokens[0] = state->token;
     frame.payload_bytes = 4 * (int64_t)frame.new_tokens;
@@ -162,8 +134,7 @@ static bool flush_queue(struct serve *serve, int worker, struct err *err)
 /* ---- requests ---- */
 
 /* No longer anybody's: its caches go, and its client may send the next one. */
-static void end_request(struct serve *serve, size_t request, enum trace_status status,
-                        int64_t at_ps)
+void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps)
 {
     const struct table_request *state = &serve->table->requests[request];
     int64_t ended_ps = at_ps > state->arrival_ps ? at_ps : state->arrival_ps;
@@ -199,10 +170,27 @@ static int32_t choose_replica(struct serve *serve, size_t request)
             replica->outstanding, table_last_backlog_ps(serve->table, service->replicas[i]),
             serve->input->plan->replicas[service->replicas[i]].number
         };
+        if (serve->batches) { /* every token takes time, and only its order counts */
+            serve->choices[i].is_up =
+                replica->is_up && batches_fit(serve->batches, service->replicas[i], request);
+            serve->choices[i].backlog_ps = serve->choices[i].last_backlog_ps =
+                batches_work_tokens(serve->batches, service->replicas[i]);
+        }
     }
     chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], &asked,
                              serve->choices, service->replica_count);
     return chosen < 0 ? -1 : service->replicas[chosen];
+}
+
+/* Why no replica takes it: one that is up cannot compute it, or none is up. */
+static enum trace_status why_not(const struct serve *serve, size_t request)
+{
+    const struct plan_service *service = service_of(serve, request);
+
+    for (int i = 0; i < service->replica_count; i++)
+        if (serve->batches && serve->table->replicas[service->replicas[i]].is_up)
+            return TRACE_REFUSED;
+    return TRACE_FAILED;
 }
 
 static void arrive(struct serve *serve)
@@ -215,27 +203,32 @@ static void arrive(struct serve *serve)
 
     table_arrive(serve->table, request, arrival_ps);
     if (!admit_context_ok(model, row.prompt_tokens, row.output_tokens)) {
-        end_request(serve, request, TRACE_REFUSED, arrival_ps);
+        serve_end(serve, request, TRACE_REFUSED, arrival_ps);
         return;
     }
     replica = choose_replica(serve, request);
     if (replica < 0) {
-        end_request(serve, request, TRACE_FAILED, arrival_ps);
+        serve_end(serve, request, why_not(serve, request), arrival_ps);
         return;
     }
     table_start(serve->table, request, replica, admit_step_count(model, row.output_tokens));
-    enqueue(serve, request);
+    if (serve->batches)
+        batches_join(serve->batches, request);
+    else
+        enqueue(serve, request);
 }
 
 /* Nothing can go on: what runs has failed now, and what has not arrived fails as it would have. */
 static void give_up(struct serve *serve)
 {
-    int64_t at_ps = now_ps(serve), span_ps;
+    int64_t at_ps = serve_now_ps(serve), span_ps;
 
     for (int i = 0; i < serve->table->replica_count; i++) {
         serve->table->replicas[i].is_up = false;
+        if (serve->batches)
+            batches_lose(serve->batches, i);
         while (serve->table->replicas[i].running != TABLE_NOBODY)
-            end_request(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
+            serve_end(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
     }
     span_ps = serve->run->span_ps; /* what never happened takes no time */
     while (source_peek_ps(serve->source) != SOURCE_NEVER) {
@@ -243,7 +236,7 @@ static void give_up(struct serve *serve)
         size_t request = source_take(serve->source, &arrival_ps);
 
         table_arrive(serve->table, request, arrival_ps);
-        end_request(serve, request, TRACE_FAILED, arrival_ps);
+        serve_end(serve, request, TRACE_FAILED, arrival_ps);
     }
     serve->run->span_ps = span_ps;
 }
@@ -261,7 +254,7 @@ static void bury(struct serve *serve, int worker)
 {
     const struct fleet_worker *dead = &serve->fleet->workers[worker];
     const struct plan *plan = serve->input->plan;
-    int64_t at_ps = now_ps(serve);
+    int64_t at_ps = serve_now_ps(serve);
     int up_count = 0;
 
     serve->run->dead_count++;
@@ -271,9 +264,11 @@ static void bury(struct serve *serve, int worker)
             serve->table->replicas[plan->stages[i]->replica].is_up = false;
     for (int i = 0; i < plan->replica_count; i++) {
         up_count += serve->table->replicas[i].is_up;
+        if (serve->batches && !serve->table->replicas[i].is_up)
+            batches_lose(serve->batches, i);
         while (!serve->table->replicas[i].is_up &&
                serve->table->replicas[i].running != TABLE_NOBODY)
-            end_request(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
+            serve_end(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
     }
     if (up_count == 0)
         give_up(serve);
@@ -281,27 +276,49 @@ static void bury(struct serve *serve, int worker)
 
 /* ---- messages in ---- */
 
-/* The plan's stage that a frame names, when it is one of the worker's and the request is known. */
+/* The plan's stage that a frame names, when it is one of the worker's and the request is known: of
+ * a batch batches.c knows it. */
 static const struct plan_stage *stage_of(const struct serve *serve, int worker,
                                          const struct frame *frame)
 {
     const struct plan *plan = serve->input->plan;
 
-    if (frame->stage >= plan->stage_count || (uint64_t)frame->request >= serve->table->count ||
+    if (frame->stage >= plan->stage_count ||
         position_of(serve, plan->stages[frame->stage], worker) < 0 ||
-        serve->table->requests[frame->request].replica != plan->stages[frame->stage]->replica)
+        (frame->entries > 0) != (serve->batches != NULL))
+        return NULL;
+    if (!serve->batches &&
+        ((uint64_t)frame->request >= serve->table->count ||
+         serve->table->requests[frame->request].replica != plan->stages[frame->stage]->replica))
         return NULL;
     return plan->stages[frame->stage];
+}
+
+/* Each of its devices will have told of the step. */
+static void expect_records(struct serve *serve, const struct plan_stage *stage)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
+
+    for (int i = 0; i < replica->stage_count; i++)
+        serve->expected_count += (size_t)replica->stages[i].device_count;
 }
 
 static void on_result(struct serve *serve, int worker, const struct channel_message *message)
 {
     const struct frame *frame = &message->frame;
     const struct plan_stage *stage = stage_of(serve, worker, frame);
-    int64_t at_ps = now_ps(serve), offset_ns = serve->fleet->workers[worker].offset_ns;
+    int64_t at_ps = serve_now_ps(serve), offset_ns = serve->fleet->workers[worker].offset_ns;
     int32_t token;
 
-    if (!stage || frame->payload_bytes != 4 || worker_of(serve, stage) != worker)
+    if (!stage || serve_worker_of(serve, stage) != worker)
+        return;
+    if (serve->batches) {
+        expect_records(serve, stage);
+        batches_result(serve->batches, stage, message,
+                       serve_stamp_ps(serve, frame->start_ns, offset_ns));
+        return;
+    }
+    if (frame->payload_bytes != 4)
         return;
     frame_get_words(&token, message->payload, 1);
     switch (table_result(serve->table, (size_t)frame->request, frame->step, token, at_ps)) {
@@ -311,58 +328,20 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
         enqueue(serve, (size_t)frame->request);
         break;
     case TABLE_FINISHED:
-        end_request(serve, (size_t)frame->request, TRACE_OK, at_ps);
+        serve_end(serve, (size_t)frame->request, TRACE_OK, at_ps);
         break;
     }
-    for (int i = 0; i < serve->input->plan->replicas[stage->replica].stage_count; i++)
-        serve->expected_count +=
-            (size_t)serve->input->plan->replicas[stage->replica].stages[i].device_count;
+    expect_records(serve, stage);
     if (serve->input->keep_transfers)
         records_keep_result(
             serve->arena, serve->run,
             &(struct serve_record){ .request = (size_t)frame->request,
                                     .step = frame->step,
+                                    .batch = SERVE_NO_BATCH,
                                     .stage = stage->number + 1,
                                     .stage_id = stage->id,
-                                    .send_ps = stamp_ps(serve, frame->start_ns, offset_ns),
+                                    .send_ps = serve_stamp_ps(serve, frame->start_ns, offset_ns),
                                     .receive_ps = at_ps });
-}
-
-static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
-{
-    return &serve->input->plan->replicas[stage->replica].stages[stage->number - 1];
-}
-
-/* The messages that a device of the stage has taken in the step. */
-static void on_exchanges(struct serve *serve, const struct plan_stage *stage, int32_t position,
-                         const struct channel_message *message)
-{
-    const struct fleet *fleet = serve->fleet;
-    const int32_t *workers = fleet->assignment->worker_of;
-    int64_t offset_ns = fleet->workers[workers[stage->devices[position]]].offset_ns;
-
-    for (int64_t at = RECORD_BYTES; at < message->frame.payload_bytes; at += RECORD_TOLD_BYTES) {
-        const unsigned char *told = message->payload + at;
-        int64_t from = frame_get_int64(told), bytes = frame_get_int64(told + 8);
-
-        if (from < 0 || from >= stage->device_count || from == position || bytes < 0 ||
-            bytes > FRAME_MAX_PAYLOAD_BYTES)
-            continue;
-        records_keep_exchange(
-            serve->arena, serve->run,
-            &(struct serve_exchange){
-                .request = (size_t)message->frame.request,
-                .step = message->frame.step,
-                .stage = stage->number,
-                .stage_id = stage->id,
-                .from = (int32_t)from,
-                .to = position,
-                .bytes = bytes,
-                .send_ps = stamp_ps(serve, frame_get_int64(told + 16),
-                                    fleet->workers[workers[stage->devices[from]]].offset_ns),
-                .receive_ps = stamp_ps(serve, frame_get_int64(told + 24), offset_ns),
-            });
-    }
 }
 
 /* The facts that replicas are chosen by, from the first device of a stage. */
@@ -383,47 +362,37 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
 {
     const struct frame *frame = &message->frame;
     const struct plan_stage *stage = stage_of(serve, worker, frame);
-    int64_t offset_ns = serve->fleet->workers[worker].offset_ns, sender_ns = 0;
     struct table_request *request;
     struct serve_record record;
 
     if (!stage || frame->payload_bytes < RECORD_BYTES ||
         (frame->payload_bytes - RECORD_BYTES) % RECORD_TOLD_BYTES != 0)
         return;
-    if (stage->number > 0) /* the sender's clock is that of the stage before */
-        sender_ns = serve->fleet->workers[worker_of(serve, before(serve, stage))].offset_ns;
-    request = &serve->table->requests[frame->request];
-    record = (struct serve_record){
-        .request = (size_t)frame->request,
-        .step = frame->step,
-        .stage = stage->number,
-        .stage_id = stage->id,
-        .position = position_of(serve, stage, worker),
-        .has_computed = frame->start_ns > 0,
-        .is_late = frame_get_int64(message->payload + 16) != 0,
-        .start_ps = stamp_ps(serve, frame->start_ns, offset_ns),
-        .finish_ps = stamp_ps(serve, frame->finish_ns, offset_ns),
-        .send_ps = stamp_ps(serve, frame_get_int64(message->payload), sender_ns),
-        .receive_ps = stamp_ps(serve, frame_get_int64(message->payload + 8), offset_ns),
-    };
+    serve->told_count++;
+    record = serve_record_of(serve, stage, position_of(serve, stage, worker), message);
     count_record(serve, stage, &record);
+    if (serve->batches) {
+        batches_record(serve->batches, stage, record.position, message);
+        return;
+    }
+    request = &serve->table->requests[frame->request];
     if (stage->number == 0 && frame->step == 0 && record.has_computed &&
         (request->start_ps == TRACE_NONE || record.start_ps < request->start_ps))
         request->start_ps = record.start_ps;
     records_keep(serve->arena, serve->run, &record);
     if (serve->input->keep_transfers)
-        on_exchanges(serve, stage, record.position, message);
+        serve_keep_exchanges(serve, stage, record.position, message);
 }
 
 static void on_refusal(struct serve *serve, int worker, const struct frame *frame)
 {
     const struct plan_stage *stage = stage_of(serve, worker, frame);
 
-    if (!stage || serve->table->requests[frame->request].state != TABLE_RUNNING)
+    if (!stage || serve->batches || serve->table->requests[frame->request].state != TABLE_RUNNING)
         return;
     if (stage->number == 0)
         table_dropped(serve->table, stage->replica);
-    end_request(serve, (size_t)frame->request, TRACE_REFUSED, now_ps(serve));
+    serve_end(serve, (size_t)frame->request, TRACE_REFUSED, serve_now_ps(serve));
 }
 
 static void on_message(struct serve *serve, int worker, const struct channel_message *message)
@@ -460,7 +429,9 @@ static bool wait_for_news(struct serve *serve, int64_t until_ns, struct err *err
     int count = 1;
 
     for (int i = 0; i < serve->fleet->count && count < CHANNEL_MAX_WAITS; i++)
-        if (serve->queues[i].count > 0 && serve->fleet->workers[i].state == FLEET_UP)
+        if ((serve->queues[i].count > 0 ||
+             (serve->batches && batches_wait_for(serve->batches, i))) &&
+            serve->fleet->workers[i].state == FLEET_UP)
             waits[count++] = (struct channel_wait){ serve->fleet->workers[i].push, true, false };
     return channel_wait(serve->fleet->hub, waits, count, until_ns, err);
 }
@@ -495,11 +466,13 @@ static bool serve_load(struct serve *serve, struct err *err)
         int64_t until_ns = clock_now_ns() + TICK_NS, arrival_ps;
 
         while ((arrival_ps = source_peek_ps(serve->source)) != SOURCE_NEVER &&
-               arrival_ps <= now_ps(serve))
+               arrival_ps <= serve_now_ps(serve))
             arrive(serve);
         for (int i = 0; i < serve->fleet->count; i++)
             if (serve->fleet->workers[i].state == FLEET_UP && !flush_queue(serve, i, err))
                 return false;
+        if (serve->batches && !batches_advance(serve->batches, err))
+            return false;
         if (serve->table->ended_count == serve->table->count)
             break;
         if (arrival_ps != SOURCE_NEVER &&
@@ -519,7 +492,7 @@ static bool serve_load(struct serve *serve, struct err *err)
 static bool is_settled(const struct serve *serve)
 {
     return serve->run->dead_count > 0 || serve->table->by_status[TRACE_FAILED] > 0 ||
-           serve->run->record_count >= serve->expected_count;
+           serve->told_count >= serve->expected_count;
 }
 
 /* Workers send what they still have, and then their last word. */
@@ -561,6 +534,8 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.choices = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.choices);
     serve.queues = arena_array(arena, (size_t)input->fleet->count, sizeof *serve.queues);
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
+    if (input->batching && !(serve.batches = batches_create(&serve, err)))
+        return false;
     serve.t0_ns = serve.progress_ns = clock_now_ns();
     if (!serve_load(&serve, err) || !serve_stop(&serve, err))
         return false;

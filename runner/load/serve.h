@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct arena;
+struct batching;
 struct err;
 struct fleet;
 struct plan;
@@ -22,9 +23,12 @@ struct serve_input {
     const int32_t *service_of;
     struct fleet *fleet; /* assembled */
     enum dispatch_kind dispatch;
+    const struct batching *batching; /* continuous batches; NULL: one request a step */
     uint64_t seed;
     bool keep_transfers;
 };
+
+#define SERVE_NO_BATCH (-1)
 
 /* One interval of one stage, or (stage_count of its replica) the way of a result to the source. */
 struct serve_record {
@@ -32,6 +36,9 @@ struct serve_record {
     int32_t step, stage; /* number within the replica */
     int32_t stage_id;    /* of the plan; that of the last stage for a result */
     int32_t position;    /* of the device in the stage; what is received comes to the first */
+    int64_t batch;       /* SERVE_NO_BATCH; else a row for each of its requests */
+    int32_t batch_count, batch_tokens, share; /* share: place of the request in it */
+    bool is_chunk;                            /* more than one token of the request */
     bool is_late;
     bool has_computed; /* else start and finish say nothing */
     int64_t start_ps, finish_ps;

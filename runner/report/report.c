@@ -4,7 +4,6 @@
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
-#include "lib/format/model.h"
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
@@ -51,14 +50,9 @@ static const char *device_at(const struct report_input *input, const struct plan
     return input->plan->cluster->devices[stage->devices[position]].name;
 }
 
-static enum op_phase phase_of(const struct report_input *input, const struct serve_record *record)
+static enum op_phase phase_of(const struct serve_record *record)
 {
-    const struct plan_stage *stage = input->plan->stages[record->stage_id];
-    int32_t service = input->plan->replicas[stage->replica].service;
-
-    if (input->plan->services[service].model->kind != MODEL_DECODER)
-        return OP_ANY;
-    return record->step == 0 ? OP_PREFILL : OP_DECODE;
+    return record->step == 0 || record->is_chunk ? OP_PREFILL : OP_DECODE;
 }
 
 void report_stages(const struct report_input *input, struct out *out)
@@ -77,8 +71,8 @@ void report_stages(const struct report_input *input, struct out *out)
             .start_ps = record->start_ps,
             .finish_ps = record->finish_ps,
             .step = record->step,
-            .batch_id = -1,
-            .phase = phase_of(input, record),
+            .batch_id = record->batch,
+            .phase = phase_of(record),
         };
 
         if (record->has_computed)
@@ -96,6 +90,7 @@ static const char *node_of(const struct report_input *input, const char *device)
 struct way { /* of a message */
     size_t request;
     int32_t step;
+    int64_t batch;
     int64_t bytes, send_ps, receive_ps;
 };
 
@@ -108,7 +103,7 @@ static void put_transfer(const struct report_input *input, const struct way *way
     struct trace_transfer line = {
         .request_id = workload_at(input->workload, way->request).request_id,
         .step = way->step,
-        .batch_id = -1,
+        .batch_id = way->batch,
         .from_device = from,
         .to_device = to,
         .medium = medium ? medium->name : "",
@@ -131,8 +126,10 @@ static void put_input(const struct report_input *input, const struct serve_recor
 
     admit_step_tokens(workload_at(input->workload, record->request).prompt_tokens, record->step,
                       &new_tokens, &past_tokens);
+    if (record->batch != SERVE_NO_BATCH)
+        new_tokens = record->batch_tokens;
     put_transfer(input,
-                 &(struct way){ record->request, record->step,
+                 &(struct way){ record->request, record->step, record->batch,
                                 plan_input_bytes(input->plan, stage, new_tokens), record->send_ps,
                                 record->receive_ps },
                  from, device_of(input, stage), out);
@@ -150,11 +147,20 @@ static void put_exchanges(const struct report_input *input, const struct serve_r
             exchange->stage != record->stage)
             break;
         put_transfer(input,
-                     &(struct way){ exchange->request, exchange->step, exchange->bytes,
-                                    exchange->send_ps, exchange->receive_ps },
+                     &(struct way){ exchange->request, exchange->step, SERVE_NO_BATCH,
+                                    exchange->bytes, exchange->send_ps, exchange->receive_ps },
                      device_at(input, stage, exchange->from), device_at(input, stage, exchange->to),
                      out);
     }
+}
+
+/* A token, of a batch one for each request. */
+static int64_t result_bytes(const struct report_input *input, const struct serve_record *result,
+                            const struct plan_stage *stage)
+{
+    int64_t bytes = plan_result_bytes(input->plan, &input->plan->replicas[stage->replica]);
+
+    return result->batch != SERVE_NO_BATCH ? bytes * result->batch_count : bytes;
 }
 
 /* Records and results are sorted alike; a result comes behind the stages of its step. */
@@ -175,10 +181,9 @@ void report_transfers(const struct report_input *input, struct out *out)
                            (record->request == result->request && record->step <= result->step)))
                 break;
             put_transfer(input,
-                         &(struct way){
-                             result->request, result->step,
-                             plan_result_bytes(input->plan, &input->plan->replicas[stage->replica]),
-                             result->send_ps, result->receive_ps },
+                         &(struct way){ result->request, result->step, result->batch,
+                                        result_bytes(input, result, stage), result->send_ps,
+                                        result->receive_ps },
                          device_of(input, stage), CLUSTER_SOURCE, out);
         }
         if (record && record->position == 0)

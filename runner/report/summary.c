@@ -76,7 +76,7 @@ static int64_t busy_ps(const struct report_input *input, int worker, int64_t *st
         const struct serve_record *record = &input->run->records[i];
         const struct plan_stage *stage = input->plan->stages[record->stage_id];
 
-        if (!record->has_computed ||
+        if (!record->has_computed || record->share > 0 ||
             input->fleet->assignment->worker_of[stage->devices[record->position]] != worker)
             continue;
         busy += inside_ps(record->finish_ps, input->run->span_ps) -

@@ -78,6 +78,7 @@ static const struct model_field model_fields[] = {
     FIELD(model.kv_bits, 1, 64),
     FIELD(model.max_context, 0, FRAME_MAX_TOKENS),
     FIELD(max_tokens, 1, FRAME_MAX_TOKENS),
+    FIELD(max_seqs, 1, FRAME_MAX_ENTRIES),
     FIELD(max_total_tokens, 1, FRAME_MAX_TOKENS),
 };
 #undef FIELD
@@ -321,7 +322,7 @@ static bool get_model(const struct json *object, struct setup_model *model, stru
     if (model->model.heads % model->model.kv_heads != 0 ||
         (int64_t)(model->model.heads + 2 * model->model.kv_heads) * model->model.head_dim >
             INT64_C(4) * MAX_WIDTH ||
-        model->max_tokens > model->max_total_tokens)
+        model->max_tokens / model->max_seqs > model->max_total_tokens)
         return err_set(err, ERR_INPUT, "setup: the shape of model '%s' is impossible",
                        model->model.name);
     return true;

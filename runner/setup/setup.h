@@ -21,6 +21,7 @@ struct pass_owners;
 struct setup_model {
     struct model model;       /* its name is information only */
     int32_t max_tokens;       /* most new tokens of one step in this workload */
+    int32_t max_seqs;         /* requests of one step; 1: steps are no batches */
     int32_t max_total_tokens; /* longest prompt + output */
 };
 

@@ -69,7 +69,8 @@ static bool is_released(void *arg, int32_t number)
     const struct release *release = arg;
     struct job *job = release->worker->jobs[number];
 
-    if (job->piece != WORKER_NO_PIECE || job->message.frame.request != release->request)
+    if (job->piece != WORKER_NO_PIECE || job->message.frame.entries > 0 ||
+        job->message.frame.request != release->request)
         return false;
     channel_message_close(&job->message);
     worker_free_job(release->worker, number);

@@ -18,6 +18,7 @@ struct sliced;
 
 #define WORKER_TICK_NS INT64_C(500000000)
 #define WORKER_NO_PIECE (-1)
+#define WORKER_NO_REQUEST INT64_MAX /* none that could be released */
 
 struct job { /* something that waits for the processor: a step, or a piece of one */
     struct channel_message message; /* of a step */

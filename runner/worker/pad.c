@@ -3,17 +3,22 @@
 
 #include "lib/base/arena.h"
 #include "lib/format/cost.h"
+#include "lib/policy/continuous.h"
 #include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/price.h"
+#include "lib/policy/step_price.h"
+#include "lib/wire/frame.h"
 #include "runner/setup/setup.h"
 
 struct pad {
     const struct setup *setup;
     const struct cost_table *table;
     struct price *price;
-    struct plan_stage *stages;  /* as price_step wants them */
-    const struct pass **passes; /* of stages on several devices; else NULL */
+    struct plan_stage *stages;        /* as price_step wants them */
+    const struct pass **passes;       /* of stages on several devices; else NULL */
+    struct step_price **batches;      /* of stages whose steps are batches; else NULL */
+    struct continuous_entry *entries; /* of one */
 };
 
 static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t layer_last)
@@ -50,6 +55,30 @@ static struct plan_stage stage_of(struct arena *arena, const struct setup_stage 
     return stage;
 }
 
+static void create_batches(struct arena *arena, struct pad *pad)
+{
+    const struct setup *setup = pad->setup;
+    int32_t most = 1;
+
+    pad->batches = arena_array(arena, (size_t)setup->stage_count, sizeof(struct step_price *));
+    for (int i = 0; i < setup->stage_count; i++) {
+        const struct setup_model *model = &setup->models[setup->stages[i].model];
+
+        if (model->max_seqs == 1)
+            continue;
+        most = model->max_seqs > most ? model->max_seqs : most;
+        pad->batches[i] =
+            step_price_create(arena, &(struct step_price_of){ .stage = &pad->stages[i],
+                                                              .model = &model->model,
+                                                              .table = pad->table,
+                                                              .threads = setup->threads,
+                                                              .speed_ratio = 1.0 / setup->pad_ratio,
+                                                              .max_seqs = model->max_seqs,
+                                                              .token_budget = model->max_tokens });
+    }
+    pad->entries = arena_array(arena, (size_t)most, sizeof *pad->entries);
+}
+
 struct pad *pad_create(struct arena *arena, const struct setup *setup, struct err *err)
 {
     struct pad *pad = arena_alloc(arena, sizeof *pad);
@@ -68,6 +97,7 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
         if (setup->stages[i].id >= next_id) /* pieces are numbered behind stages */
             next_id = setup->stages[i].id + 1;
     }
+    create_batches(arena, pad);
     for (int i = 0; i < setup->stage_count; i++)
         if (setup->stages[i].position_count > 0)
             pad->passes[i] = setup_compile(arena, setup, i, &next_id);
@@ -86,6 +116,30 @@ bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_toke
         return false;
     *price_ps = price_scale(*price_ps, 1.0 / setup->pad_ratio);
     return true;
+}
+
+bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entries, int count,
+                     int64_t *price_ps, struct err *err)
+{
+    struct continuous_batch batch = { .count = count,
+                                      .entry_count = count,
+                                      .entries = pad->entries };
+    int32_t extrapolated;
+
+    for (int i = 0; i < count; i++) {
+        pad->entries[i] = (struct continuous_entry){ .tag = entries[i].request,
+                                                     .tokens = entries[i].tokens,
+                                                     .past_tokens = entries[i].past_tokens };
+        batch.tokens += entries[i].tokens;
+        if (entries[i].tokens > 1) {
+            batch.chunk_tokens += entries[i].tokens;
+            batch.chunk_past_tokens += entries[i].past_tokens;
+        } else {
+            batch.decodes++;
+            batch.decode_past_tokens += entries[i].past_tokens;
+        }
+    }
+    return step_price_batch(pad->batches[index], &batch, price_ps, &extrapolated, err);
 }
 
 bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,
@@ -107,6 +161,11 @@ bool pad_check(struct pad *pad, int index, int32_t new_tokens, int32_t past_toke
     const struct pass *pass = pad->passes[index];
     int64_t price_ps;
 
+    if (pad->batches[index]) {
+        struct frame_entry alone = { .tokens = new_tokens, .past_tokens = past_tokens };
+
+        return pad_price_batch(pad, index, &alone, 1, &price_ps, err);
+    }
     if (!pass)
         return pad_price(pad, index, new_tokens, past_tokens, &price_ps, err);
     for (int32_t i = 0; i < pass->piece_count; i++)

@@ -11,6 +11,7 @@
 
 struct arena;
 struct err;
+struct frame_entry;
 struct pad;
 struct setup;
 
@@ -18,6 +19,9 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
 /* What this step of stage `index` of the setup takes on the padded device: ratio x its price. */
 bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
                int64_t *price_ps, struct err *err);
+/* The same for a batch, of those of its entries that compute. */
+bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entries, int count,
+                     int64_t *price_ps, struct err *err);
 /* Of a stage on several devices: a piece of its pass (setup_compile), by its number. */
 bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,
                      int32_t past_tokens, int64_t *price_ps, struct err *err);

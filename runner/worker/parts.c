@@ -136,13 +136,14 @@ static void compute_lm_head(struct parts *parts, const struct parts_step *step)
         parts->token = best->token;
 }
 
+/* Parts of a layer; what is of no layer has none of these blocks. */
 static void compute_term(struct parts *parts, const struct pass_term *term, int32_t repeat,
                          const struct pass_range *range, const struct parts_step *step)
 {
     const struct forward_shape *shape = &parts->shape;
     const struct forward_step all = { 1, step->tokens, &step->past, NULL };
     int32_t number = term->layer + repeat - parts->stage->layer_first, m = step->tokens;
-    struct parts_layer *layer = term->layer < 0 ? NULL : &parts->layers[number];
+    const struct parts_layer *layer = &parts->layers[term->layer < 0 ? 0 : number];
 
     switch (term->block) {
     case BLOCK_EMBED:

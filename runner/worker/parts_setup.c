@@ -282,7 +282,8 @@ static void bias_copy(const float *whole, int from, const struct parts_spans *sp
     for (int i = 0; i < spans->count; i++) {
         int count = spans->spans[i].count * times;
 
-        memcpy(*to, whole + from + spans->spans[i].first * times, (size_t)count * sizeof(float));
+        memcpy(*to, whole + from + (ptrdiff_t)spans->spans[i].first * times,
+               (size_t)count * sizeof(float));
         *to += count;
     }
 }

@@ -12,36 +12,11 @@
 #include "runner/setup/setup.h"
 #include "runner/worker/kv.h"
 #include "runner/worker/parts.h"
+#include "runner/worker/shard_internal.h"
 #include "runner/worker/weights.h"
 #include <inttypes.h>
 
 #define PREPARED_RATIO 0.25 /* of the budget, for caches before the run */
-
-struct shard_model {
-    struct forward_shape shape;
-    struct forward *forward;
-    float *x;        /* [max_tokens][hidden] */
-    int32_t *tokens; /* [max_tokens] */
-    float *patches;  /* vision: the same picture for every request */
-};
-
-struct shard_stage {
-    struct shard_model *model;
-    struct forward_layer *layers;
-    struct forward_ends ends;
-    struct kv_pool *kv;  /* NULL without layers */
-    struct parts *parts; /* of a stage on several devices; else NULL */
-};
-
-struct shard {
-    struct arena *arena;
-    const struct setup *setup;
-    struct shard_model *models;
-    struct shard_stage *stages;
-    int64_t kv_budget_bytes; /* for the slabs of all stages */
-    int32_t token;           /* of the last step */
-    struct team *team;       /* of products that the BLAS does not do; NULL: one thread */
-};
 
 /* ---- how much memory ---- */
 
@@ -95,10 +70,14 @@ static int64_t scratch_bytes(const struct setup_model *model)
     struct forward_shape shape = weights_shape(model);
     int64_t m = model->max_tokens, up = (int64_t)shape.ffn_hidden * (shape.is_swiglu ? 3 : 1);
     int64_t wide = (int64_t)(2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim;
-    int64_t floats = m * (INT64_C(2) * shape.hidden + wide + up) + shape.vocab +
+    int64_t seqs = model->max_seqs, past = model->max_total_tokens - model->max_tokens;
+    int64_t floats = m * (INT64_C(2) * shape.hidden + wide + up) + seqs * shape.vocab +
                      (shape.is_patches ? m * WEIGHTS_PATCH_VALUES : 0) +
                      kernel_attention_scratch(model->max_tokens, shape.heads, shape.kv_heads,
-                                              model->max_total_tokens - model->max_tokens);
+                                              past > 0 ? (int)past : 0);
+
+    if (seqs > 1) /* what goes on is copied behind its entries */
+        floats += m * shape.hidden + FRAME_ENTRY_WORDS * (int64_t)shard_max_entries((int)seqs);
 
     return floats * (int64_t)sizeof(float);
 }
@@ -224,17 +203,37 @@ static bool fill_ends(struct shard *shard, int index, struct err *err)
     return err->kind == ERR_NONE;
 }
 
+/* What a step knows of each of its requests. */
+static void create_lists(struct shard *shard, struct shard_model *model,
+                         const struct setup_model *setup)
+{
+    size_t seqs = (size_t)setup->max_seqs;
+    size_t words = (size_t)FRAME_ENTRY_WORDS * (size_t)shard_max_entries(setup->max_seqs) +
+                   (size_t)setup->max_tokens * (size_t)model->shape.hidden;
+
+    model->entries = arena_array(shard->arena, seqs, sizeof *model->entries);
+    model->caches = arena_array(shard->arena, seqs, sizeof(const struct forward_kv *));
+    model->layer_caches = arena_array(shard->arena, seqs, sizeof *model->layer_caches);
+    model->past = arena_array(shard->arena, seqs, sizeof *model->past);
+    model->counts = arena_array(shard->arena, seqs, sizeof *model->counts);
+    model->best = arena_array(shard->arena, seqs, sizeof *model->best);
+    if (seqs > 1)
+        model->words = arena_array(shard->arena, words, sizeof *model->words);
+}
+
 static bool create_model(struct shard *shard, int index, struct err *err)
 {
     const struct setup_model *setup = &shard->setup->models[index];
     struct shard_model *model = &shard->models[index];
     size_t tokens = (size_t)setup->max_tokens;
-    const struct forward_limits limits = { setup->max_tokens, setup->max_total_tokens, 1 };
+    const struct forward_limits limits = { setup->max_tokens, setup->max_total_tokens,
+                                           setup->max_seqs };
 
     model->shape = weights_shape(setup);
     model->forward = forward_create(shard->arena, &model->shape, &limits, shard->team);
     model->x = arena_try_alloc(shard->arena, tokens * (size_t)model->shape.hidden * sizeof(float));
     model->tokens = arena_array(shard->arena, tokens, sizeof *model->tokens);
+    create_lists(shard, model, setup);
     if (!model->forward || !model->x)
         return err_set(err, ERR_SYSTEM, "no memory for the activations of %d tokens",
                        setup->max_tokens);
@@ -261,7 +260,8 @@ static void prepare_kv(struct shard *shard, int index)
     int64_t slab_bytes = largest_slab_bytes(shard, index);
     double share_bytes =
         PREPARED_RATIO * (double)shard->kv_budget_bytes / shard->setup->stage_count;
-    int count = shard->setup->kv_slots;
+    int seqs = shard->setup->models[shard->setup->stages[index].model].max_seqs;
+    int count = seqs > 1 ? seqs : shard->setup->kv_slots;
 
     if ((double)count * (double)slab_bytes > share_bytes)
         count = (int)(share_bytes / (double)slab_bytes);
@@ -306,96 +306,7 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
     return true;
 }
 
-/* ---- steps ---- */
-
-static void compute(struct shard *shard, int index, const struct forward_kv *kv, int m, int past)
-{
-    const struct forward_step step = { 1, m, &past, NULL };
-    const struct setup_stage *setup = &shard->setup->stages[index];
-    struct shard_stage *stage = &shard->stages[index];
-    struct shard_model *model = stage->model;
-    const struct forward_stamp none = { NULL, NULL };
-
-    if (setup->has_embed)
-        forward_embed(model->forward, &stage->ends, model->tokens, model->patches, model->x, &step,
-                      none);
-    for (int i = 0; i < setup->layer_count; i++)
-        forward_layer(model->forward, &stage->layers[i], &kv[i], model->x, &step, none);
-    if (setup->has_lm_head)
-        forward_lm_head(model->forward, &stage->ends, model->x, &step, &shard->token, none);
-}
-
-bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame, struct err *err)
-{
-    const struct setup_model *model = &shard->setup->models[shard->setup->stages[index].model];
-
-    return (frame->new_tokens >= 1 && frame->new_tokens <= model->max_tokens &&
-            frame->total_tokens <= model->max_total_tokens &&
-            frame->past_tokens + frame->new_tokens <= frame->total_tokens) ||
-           err_set(err, ERR_INPUT,
-                   "stage %d: a step of %d tokens on %d of %d: expected at most %d on %d",
-                   frame->stage, frame->new_tokens, frame->past_tokens, frame->total_tokens,
-                   model->max_tokens, model->max_total_tokens);
-}
-
-static bool tokens_ok(const struct shard_model *model, const int32_t *tokens, int count,
-                      struct err *err)
-{
-    for (int i = 0; i < count && !model->shape.is_patches; i++)
-        if (tokens[i] < 0 || tokens[i] >= model->shape.vocab)
-            return err_set(err, ERR_INPUT, "token %d: expected 0 to %d", tokens[i],
-                           model->shape.vocab - 1);
-    return true;
-}
-
-bool shard_input(const struct shard *shard, int index, const struct frame *frame,
-                 const unsigned char *payload, void *words, struct err *err)
-{
-    const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct shard_model *model = shard->stages[index].model;
-    int64_t bytes = 4 * (int64_t)frame->new_tokens * (stage->has_embed ? 1 : model->shape.hidden);
-
-    if (frame->payload_bytes != bytes)
-        return err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
-                       frame->stage, frame->payload_bytes, bytes);
-    frame_get_words(words, payload, (size_t)bytes / 4);
-    return !stage->has_embed || tokens_ok(model, words, frame->new_tokens, err);
-}
-
-enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
-                             const unsigned char *payload, struct shard_output *output,
-                             struct err *err)
-{
-    const struct setup_stage *setup = &shard->setup->stages[index];
-    struct shard_stage *stage = &shard->stages[index];
-    struct shard_model *model = stage->model;
-    const struct forward_kv *kv = NULL;
-
-    if (!shard_step_ok(shard, index, frame, err) ||
-        !shard_input(shard, index, frame, payload,
-                     setup->has_embed ? (void *)model->tokens : model->x, err))
-        return SHARD_BAD;
-    if (stage->kv) {
-        kv = kv_pool_find(stage->kv, frame->request);
-        if (!kv && frame->past_tokens > 0)
-            return SHARD_STALE;
-        if (!kv)
-            kv = kv_pool_take(stage->kv, frame->request, frame->total_tokens);
-        if (!kv)
-            return SHARD_REFUSED;
-        if (kv->capacity < frame->past_tokens + frame->new_tokens) {
-            err_set(err, ERR_INPUT, "stage %d: request %" PRId64 " outgrew its cache of %d tokens",
-                    frame->stage, frame->request, kv->capacity);
-            return SHARD_BAD;
-        }
-    }
-    compute(shard, index, kv, frame->new_tokens, frame->past_tokens);
-    output->words = setup->is_last ? (const void *)&shard->token : model->x;
-    output->bytes = setup->is_last
-                        ? sizeof shard->token
-                        : (size_t)frame->new_tokens * (size_t)model->shape.hidden * sizeof(float);
-    return SHARD_DONE;
-}
+/* ---- what others ask ---- */
 
 void shard_release_stage(struct shard *shard, int index, int64_t request)
 {
@@ -407,6 +318,11 @@ void shard_release(struct shard *shard, int64_t request)
 {
     for (int i = 0; i < shard->setup->stage_count; i++)
         shard_release_stage(shard, i, request);
+}
+
+const struct frame_entry *shard_entries(const struct shard *shard, int index)
+{
+    return shard->stages[index].model->entries;
 }
 
 struct parts *shard_parts(const struct shard *shard, int index)
@@ -427,6 +343,8 @@ int shard_find_stage(const struct shard *shard, int32_t stage_id)
     return -1;
 }
 
+/* ---- before the run ---- */
+
 /* All that this device computes in a pass, without the others. */
 static void compute_parts(struct shard *shard, int index, const struct forward_kv *kv, int m,
                           int past)
@@ -442,10 +360,15 @@ static void compute_parts(struct shard *shard, int index, const struct forward_k
 
 static void warm(struct shard *shard, int index, const struct forward_kv *kv, int m, int past)
 {
-    if (shard->stages[index].parts)
+    struct shard_model *model = shard->stages[index].model;
+
+    if (shard->stages[index].parts) {
         compute_parts(shard, index, kv, m, past);
-    else
-        compute(shard, index, kv, m, past);
+        return;
+    }
+    model->entries[0] = (struct frame_entry){ .tokens = m, .past_tokens = past };
+    model->caches[0] = kv;
+    shard_compute(shard, index, 1, m);
 }
 
 /* The longest prefill of the workload, then one decode step where there is room for it. */
@@ -455,7 +378,9 @@ static bool warm_up(struct shard *shard, int index, struct err *err)
     const struct setup_model *sizes = &shard->setup->models[setup->model];
     struct shard_stage *stage = &shard->stages[index];
     const struct forward_kv *kv = NULL;
-    int past = sizes->max_tokens;
+    int longest =
+        sizes->max_tokens < sizes->max_total_tokens ? sizes->max_tokens : sizes->max_total_tokens;
+    int past = longest;
 
     if (stage->kv) {
         kv = kv_pool_take(stage->kv, SHARD_SPARE_REQUEST, sizes->max_total_tokens);
@@ -464,7 +389,7 @@ static bool warm_up(struct shard *shard, int index, struct err *err)
     }
     forward_fill(stage->parts ? parts_state(stage->parts) : stage->model->x,
                  (int64_t)sizes->max_tokens * stage->model->shape.hidden, 1);
-    warm(shard, index, kv, sizes->max_tokens, 0);
+    warm(shard, index, kv, longest, 0);
     if (past + 1 > sizes->max_total_tokens)
         past = sizes->max_total_tokens - 1;
     warm(shard, index, kv, 1, past);

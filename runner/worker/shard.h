@@ -13,6 +13,7 @@
 struct arena;
 struct err;
 struct frame;
+struct frame_entry;
 struct kv_pool;
 struct parts;
 struct setup;
@@ -44,9 +45,13 @@ enum shard_result {
     SHARD_BAD,     /* the frame asks what this stage cannot do; err says what */
 };
 
+/* The requests of the last step that compute. */
+const struct frame_entry *shard_entries(const struct shard *shard, int index);
+
 struct shard_output {  /* of the last step, until the next */
     const void *words; /* activations for the next stage, or the token */
     size_t bytes;
+    int sequences; /* requests that it has computed */
 };
 
 /* One step of stage `index` on the payload of a STEP frame. */

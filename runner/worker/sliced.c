@@ -267,9 +267,12 @@ static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
     void *to =
         sliced->setup->has_embed ? (void *)parts_tokens(sliced->parts) : parts_state(sliced->parts);
     bool is_dropped = false;
-    bool ok = begin(sliced, &message->frame, &is_dropped, err) &&
-              (is_dropped || shard_input(sliced->worker->shard, sliced->index, &message->frame,
-                                         message->payload, to, err));
+    bool ok =
+        (message->frame.entries == 0 ||
+         err_set(err, ERR_INPUT, "stage %d: a batch for several devices", sliced->setup->id)) &&
+        begin(sliced, &message->frame, &is_dropped, err) &&
+        (is_dropped || shard_input(sliced->worker->shard, sliced->index, &message->frame,
+                                   message->payload, to, err));
 
     sliced->sent_ns = message->frame.start_ns;
     sliced->received_ns = sliced->worker->jobs[job]->receive_ns;

@@ -23,7 +23,9 @@ bool worker_send(struct worker *worker, struct channel *out, const struct frame 
 {
     enum channel_result result;
 
-    worker->waiting = frame->request;
+    /* messages of exchanges and batches are of nobody's alone */
+    worker->waiting =
+        frame->type == FRAME_PART || frame->entries > 0 ? WORKER_NO_REQUEST : frame->request;
     for (;;) {
         result = is_words ? channel_send_words(out, NULL, frame, payload, err)
                           : channel_send(out, NULL, frame, payload, err);
@@ -106,11 +108,17 @@ bool worker_wait_for(struct worker *worker, int64_t request, int64_t deadline_ns
     return true;
 }
 
-static bool pad_step(struct worker *worker, const struct job *job, int64_t start_ns,
+static bool pad_step(struct worker *worker, const struct job *job, int sequences, int64_t start_ns,
                      bool *is_wanted, bool *is_late, struct err *err)
 {
     const struct frame *frame = &job->message.frame;
     int64_t price_ps;
+
+    if (frame->entries > 0)
+        return pad_price_batch(worker->pad, job->stage, shard_entries(worker->shard, job->stage),
+                               sequences, &price_ps, err) &&
+               worker_wait_for(worker, WORKER_NO_REQUEST, start_ns + price_ps / UNITS_PS_PER_NS,
+                               is_wanted, is_late, err);
 
     return pad_price(worker->pad, job->stage, frame->new_tokens, frame->past_tokens, &price_ps,
                      err) &&
@@ -133,7 +141,7 @@ static bool run_job(struct worker *worker, int32_t number, struct err *err)
     beat_set_busy(worker->beat, true);
     result = shard_step(worker->shard, job->stage, frame, job->message.payload, &output, err);
     if (result == SHARD_DONE && worker->pad)
-        ok = pad_step(worker, job, start_ns, &is_wanted, &is_late, err);
+        ok = pad_step(worker, job, output.sequences, start_ns, &is_wanted, &is_late, err);
     finish_ns = clock_now_ns();
     beat_set_busy(worker->beat, false);
     if (result == SHARD_BAD)

@@ -115,6 +115,9 @@ static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYT
         const struct setup_model *model = &worker->setup->models[i];
         int64_t bytes = 4 * (int64_t)model->max_tokens * model->model.hidden;
 
+        if (model->max_seqs > 1) /* as many may lose their caches as compute */
+            bytes += 8 * FRAME_ENTRY_WORDS * (int64_t)model->max_seqs;
+
         max_bytes = bytes > max_bytes ? bytes : max_bytes;
     }
     for (int i = 0; i < worker->setup->stage_count; i++)

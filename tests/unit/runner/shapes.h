@@ -39,7 +39,7 @@ static inline struct setup tiny_setup(struct arena *arena, const struct model *m
 
     setup.models = arena_array(arena, 1, sizeof *setup.models);
     setup.stages = arena_array(arena, 1, sizeof *setup.stages);
-    setup.models[0] = (struct setup_model){ *model, 12, 32 };
+    setup.models[0] = (struct setup_model){ *model, 12, 1, 32 };
     setup.stages[0] = (struct setup_stage){ .id = stage,
                                             .layer_first = first,
                                             .layer_count = count,

@@ -20,6 +20,7 @@ static const struct frame example = {
     .new_tokens = 1,
     .past_tokens = 70,
     .total_tokens = 96,
+    .entries = 261,
     .start_ns = -5,
     .finish_ns = INT64_MAX,
     .payload_bytes = 3072,
@@ -34,6 +35,7 @@ static void assert_frames_equal(const struct frame *a, const struct frame *b)
     assert_int_equal(a->new_tokens, b->new_tokens);
     assert_int_equal(a->past_tokens, b->past_tokens);
     assert_int_equal(a->total_tokens, b->total_tokens);
+    assert_int_equal(a->entries, b->entries);
     assert_true(a->start_ns == b->start_ns);
     assert_true(a->finish_ns == b->finish_ns);
     assert_true(a->payload_bytes == b->payload_bytes);
@@ -98,10 +100,25 @@ static void the_bytes_are_little_endian_at_the_documented_offsets(void **state)
 
     (void)state;
     frame_pack(&example, header);
-    assert_memory_equal(header, "ORRY\2\6\0\0", 8);
+    assert_memory_equal(header, "ORRY\3\6\5\1", 8);
     assert_memory_equal(header + 8, "\xcb\x04\xfb\x71\x1f\x01\0\0", 8); /* 1234567890123 */
     assert_memory_equal(header + 16, "\3\0\0\0\7\0\0\0\1\0\0\0\x46\0\0\0\x60\0\0\0\0\x0c\0\0", 24);
     assert_memory_equal(header + 40, "\xfb\xff\xff\xff\xff\xff\xff\xff", 8); /* -5 */
+}
+
+static void an_entry_survives_the_round_trip(void **state)
+{
+    const struct frame_entry entry = { INT64_MAX - 1, 3, 1 << 24, 7 };
+    int32_t words[FRAME_ENTRY_WORDS];
+    struct frame_entry back;
+
+    (void)state;
+    frame_put_entry(words, &entry);
+    frame_get_entry(words, &back);
+    assert_true(back.request == entry.request);
+    assert_int_equal(back.tokens, 3);
+    assert_int_equal(back.past_tokens, 1 << 24);
+    assert_int_equal(back.total_tokens, 7);
 }
 
 static void expect_refused(const unsigned char *header, size_t size, const char *words)
@@ -142,11 +159,10 @@ static void every_bad_field_is_refused_by_name(void **state)
         const char *bytes, *words;
     } cases[] = {
         { 0, 1, "X", "magic" },
-        { 4, 1, "\3", "version is 3: expected 2" },
+        { 4, 1, "\2", "version is 2: expected 3" },
         { 5, 1, "\0", "type is 0" },
         { 5, 1, "\x11", "type is 17: expected 1 to 16" },
         { 5, 1, "\xff", "type is 255" },
-        { 6, 1, "\1", "reserved" },
         { 15, 1, "\x80", "request is -" },
         { 19, 1, "\x80", "stage is -" },
         { 16, 4, "\1\0\x10\0", "stage is 1048577: expected 0 to 1048576" },
@@ -196,7 +212,7 @@ static void random_bytes_are_never_taken(void **state)
         for (size_t at = 0; at < sizeof header; at++)
             header[at] = (unsigned char)rng_next(&rng);
         if (i % 2 == 0) /* half of them get past the first check */
-            memcpy(header, "ORRY\2\6\0\0", 8);
+            memcpy(header, "ORRY\3\6\5\1", 8);
         assert_false(frame_unpack(header, sizeof header, &frame, &err));
         assert_int_not_equal(err.text[0], '\0');
     }
@@ -242,6 +258,7 @@ int main(void)
         cmocka_unit_test(every_type_survives_the_round_trip),
         cmocka_unit_test(random_frames_survive_the_round_trip),
         cmocka_unit_test(the_bytes_are_little_endian_at_the_documented_offsets),
+        cmocka_unit_test(an_entry_survives_the_round_trip),
         cmocka_unit_test(a_wrong_length_is_refused),
         cmocka_unit_test(every_bad_field_is_refused_by_name),
         cmocka_unit_test(a_flip_of_any_bit_is_noticed),

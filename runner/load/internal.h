@@ -1,0 +1,58 @@
+/* internal.h - what serve.c and batches.c share. For nobody else. */
+#ifndef ORRERY_RUNNER_LOAD_INTERNAL_H
+#define ORRERY_RUNNER_LOAD_INTERNAL_H
+
+#include "lib/format/trace.h"
+#include "lib/wire/channel.h"
+#include "runner/load/serve.h"
+#include "runner/setup/batching.h"
+
+struct batches;
+struct dispatch;
+struct source;
+
+struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
+    size_t *requests;
+    size_t head, count, capacity; /* a ring */
+};
+
+struct serve {
+    struct arena *arena;
+    const struct serve_input *input;
+    struct fleet *fleet;
+    struct table *table;
+    struct source *source;
+    struct dispatch *dispatch;
+    struct dispatch_replica *choices; /* scratch: replicas of a service */
+    struct queue *queues;             /* one a worker */
+    int32_t *tokens;                  /* scratch: a prompt */
+    struct serve_run *run;
+    struct batches *batches;           /* NULL: each request is a step of its own */
+    size_t told_count, expected_count; /* RECORD frames: that have come; of results that have */
+    int64_t t0_ns;
+    int64_t progress_ns; /* when a message about a request last came */
+};
+
+int64_t serve_now_ps(const struct serve *serve);
+const struct model *serve_model(const struct serve *serve, size_t request);
+/* Of a stage's first device, by which steps come and go. */
+int serve_worker_of(const struct serve *serve, const struct plan_stage *stage);
+/* The first tokens of the request's prompt, into serve->tokens. */
+void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
+/* The request is no longer anybody's. */
+void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps);
+/* ---- told.c ---- */
+
+#define RECORD_BYTES 24      /* of a RECORD, in front of what it tells of exchanges */
+#define RECORD_TOLD_BYTES 32 /* of each of these */
+
+/* A stamp of a worker's clock, on the run's time line. */
+int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns);
+/* The messages that the device at the position has taken in the step. */
+void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, int32_t position,
+                          const struct channel_message *message);
+/* When it computed, by its RECORD. */
+struct serve_record serve_record_of(const struct serve *serve, const struct plan_stage *stage,
+                                    int32_t position, const struct channel_message *message);
+
+#endif

@@ -1,0 +1,80 @@
+/* told.c - what RECORD frames say: times of workers' clocks, steps and messages of exchanges. */
+#include "lib/base/units.h"
+#include "lib/policy/plan.h"
+#include "runner/fleet/assign.h"
+#include "runner/fleet/fleet.h"
+#include "runner/load/internal.h"
+#include "runner/load/records.h"
+
+int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns)
+{
+    int64_t since_ns = stamp_ns - offset_ns - serve->t0_ns;
+    const int64_t limit_ns = UNITS_MAX_PS / UNITS_PS_PER_NS;
+
+    if (since_ns > limit_ns || since_ns < -limit_ns)
+        return 0; /* no clock of ours: a broken worker must not overflow anything */
+    return since_ns * UNITS_PS_PER_NS;
+}
+
+static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
+{
+    return &serve->input->plan->replicas[stage->replica].stages[stage->number - 1];
+}
+
+struct serve_record serve_record_of(const struct serve *serve, const struct plan_stage *stage,
+                                    int32_t position, const struct channel_message *message)
+{
+    const struct frame *frame = &message->frame;
+    const struct fleet *fleet = serve->fleet;
+    int64_t offset_ns =
+        fleet->workers[fleet->assignment->worker_of[stage->devices[position]]].offset_ns;
+    int64_t sender_ns = 0;
+
+    if (stage->number > 0) /* the sender's clock is that of the stage before */
+        sender_ns = fleet->workers[serve_worker_of(serve, before(serve, stage))].offset_ns;
+    return (struct serve_record){
+        .request = (size_t)frame->request,
+        .step = frame->step,
+        .batch = SERVE_NO_BATCH,
+        .stage = stage->number,
+        .stage_id = stage->id,
+        .position = position,
+        .has_computed = frame->start_ns > 0,
+        .is_late = frame_get_int64(message->payload + 16) != 0,
+        .start_ps = serve_stamp_ps(serve, frame->start_ns, offset_ns),
+        .finish_ps = serve_stamp_ps(serve, frame->finish_ns, offset_ns),
+        .send_ps = serve_stamp_ps(serve, frame_get_int64(message->payload), sender_ns),
+        .receive_ps = serve_stamp_ps(serve, frame_get_int64(message->payload + 8), offset_ns),
+    };
+}
+
+void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, int32_t position,
+                          const struct channel_message *message)
+{
+    const struct fleet *fleet = serve->fleet;
+    const int32_t *workers = fleet->assignment->worker_of;
+    int64_t offset_ns = fleet->workers[workers[stage->devices[position]]].offset_ns;
+
+    for (int64_t at = RECORD_BYTES; at < message->frame.payload_bytes; at += RECORD_TOLD_BYTES) {
+        const unsigned char *told = message->payload + at;
+        int64_t from = frame_get_int64(told), bytes = frame_get_int64(told + 8);
+
+        if (from < 0 || from >= stage->device_count || from == position || bytes < 0 ||
+            bytes > FRAME_MAX_PAYLOAD_BYTES)
+            continue;
+        records_keep_exchange(
+            serve->arena, serve->run,
+            &(struct serve_exchange){
+                .request = (size_t)message->frame.request,
+                .step = message->frame.step,
+                .stage = stage->number,
+                .stage_id = stage->id,
+                .from = (int32_t)from,
+                .to = position,
+                .bytes = bytes,
+                .send_ps = serve_stamp_ps(serve, frame_get_int64(told + 16),
+                                          fleet->workers[workers[stage->devices[from]]].offset_ns),
+                .receive_ps = serve_stamp_ps(serve, frame_get_int64(told + 24), offset_ns),
+            });
+    }
+}

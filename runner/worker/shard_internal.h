@@ -1,0 +1,54 @@
+/* shard_internal.h - what shard.c and shard_step.c share. For nobody else. */
+#ifndef ORRERY_RUNNER_SHARD_INTERNAL_H
+#define ORRERY_RUNNER_SHARD_INTERNAL_H
+
+#include "lib/kernels/forward.h"
+#include "lib/wire/frame.h"
+#include "runner/worker/shard.h"
+
+struct kv_pool;
+struct parts;
+struct team;
+
+struct shard_model {
+    struct forward_shape shape;
+    struct forward *forward;
+    float *x;        /* [max_tokens][hidden] */
+    int32_t *tokens; /* [max_tokens] */
+    float *patches;  /* vision: the same picture for every request */
+    /* of a step, by request: */
+    struct frame_entry *entries;
+    const struct forward_kv **caches; /* by layer of the stage */
+    struct forward_kv *layer_caches;  /* of one layer */
+    int *past, *counts;
+    int32_t *best;  /* tokens that come of it */
+    int32_t *words; /* of batches: entries and activations, for the next stage */
+};
+
+struct shard_stage {
+    struct shard_model *model;
+    struct forward_layer *layers;
+    struct forward_ends ends;
+    struct kv_pool *kv;  /* NULL without layers */
+    struct parts *parts; /* of a stage on several devices; else NULL */
+};
+
+struct shard {
+    struct arena *arena;
+    const struct setup *setup;
+    struct shard_model *models;
+    struct shard_stage *stages;
+    int64_t kv_budget_bytes; /* for the slabs of all stages */
+    struct team *team;       /* of products that the BLAS does not do; NULL: one thread */
+};
+
+/* Entries that a STEP of the model may have: as many may lose their caches as compute. */
+static inline int shard_max_entries(int max_seqs)
+{
+    return 2 * max_seqs;
+}
+
+/* A step of a stage of whole layers: the entries, caches and input of its model are set. */
+void shard_compute(struct shard *shard, int index, int sequences, int rows);
+
+#endif

@@ -1,0 +1,207 @@
+/* shard_step.c - a step through a stage of whole layers, checked before memory or a kernel depends
+ * on it: of one request, or of a batch, whose products are done at once. */
+#include "lib/base/err.h"
+#include "lib/kernels/forward.h"
+#include "runner/setup/setup.h"
+#include "runner/worker/kv.h"
+#include "runner/worker/shard_internal.h"
+#include <inttypes.h>
+#include <string.h>
+
+void shard_compute(struct shard *shard, int index, int sequences, int rows)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    struct shard_stage *stage = &shard->stages[index];
+    struct shard_model *model = stage->model;
+    const struct forward_step step = { sequences, rows, model->past, model->counts };
+    const struct forward_stamp none = { NULL, NULL };
+
+    for (int b = 0; b < sequences; b++) {
+        model->past[b] = model->entries[b].past_tokens;
+        model->counts[b] = model->entries[b].tokens;
+    }
+    if (setup->has_embed)
+        forward_embed(model->forward, &stage->ends, model->tokens, model->patches, model->x, &step,
+                      none);
+    for (int i = 0; i < setup->layer_count; i++) {
+        for (int b = 0; b < sequences; b++)
+            model->layer_caches[b] = model->caches[b][i];
+        forward_layer(model->forward, &stage->layers[i], model->layer_caches, model->x, &step,
+                      none);
+    }
+    if (setup->has_lm_head)
+        forward_lm_head(model->forward, &stage->ends, model->x, &step, model->best, none);
+}
+
+bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame, struct err *err)
+{
+    const struct setup_model *model = &shard->setup->models[shard->setup->stages[index].model];
+
+    return (frame->new_tokens >= 1 && frame->new_tokens <= model->max_tokens &&
+            frame->total_tokens <= model->max_total_tokens &&
+            frame->past_tokens + frame->new_tokens <= frame->total_tokens) ||
+           err_set(err, ERR_INPUT,
+                   "stage %d: a step of %d tokens on %d of %d: expected at most %d on %d",
+                   frame->stage, frame->new_tokens, frame->past_tokens, frame->total_tokens,
+                   model->max_tokens, model->max_total_tokens);
+}
+
+static bool tokens_ok(const struct shard_model *model, const int32_t *tokens, int count,
+                      struct err *err)
+{
+    for (int i = 0; i < count && !model->shape.is_patches; i++)
+        if (tokens[i] < 0 || tokens[i] >= model->shape.vocab)
+            return err_set(err, ERR_INPUT, "token %d: expected 0 to %d", tokens[i],
+                           model->shape.vocab - 1);
+    return true;
+}
+
+bool shard_input(const struct shard *shard, int index, const struct frame *frame,
+                 const unsigned char *payload, void *words, struct err *err)
+{
+    const struct setup_stage *stage = &shard->setup->stages[index];
+    const struct shard_model *model = shard->stages[index].model;
+    int64_t bytes = 4 * (int64_t)frame->new_tokens * (stage->has_embed ? 1 : model->shape.hidden);
+    int64_t head_bytes = INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
+
+    if (frame->payload_bytes != head_bytes + bytes)
+        return err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
+                       frame->stage, frame->payload_bytes, head_bytes + bytes);
+    frame_get_words(words, payload + head_bytes, (size_t)bytes / 4);
+    return !stage->has_embed || tokens_ok(model, words, frame->new_tokens, err);
+}
+
+/* ---- steps of one request and of many ---- */
+
+static bool entry_ok(const struct setup_model *model, const struct frame_entry *entry,
+                     struct err *err)
+{
+    return (entry->request >= 0 && entry->tokens >= 0 && entry->past_tokens >= 0 &&
+            entry->total_tokens >= 0 && entry->total_tokens <= model->max_total_tokens &&
+            entry->tokens <= entry->total_tokens - entry->past_tokens) ||
+           err_set(err, ERR_INPUT,
+                   "a batch asks for %d tokens on %d of %d: expected at most %d in all",
+                   entry->tokens, entry->past_tokens, entry->total_tokens, model->max_total_tokens);
+}
+
+/* Those that compute go into the model's list; the others lose their caches. */
+static bool read_entries(struct shard *shard, int index, const struct frame *frame,
+                         const unsigned char *payload, int *sequences, struct err *err)
+{
+    const struct setup_model *setup = &shard->setup->models[shard->setup->stages[index].model];
+    struct shard_model *model = shard->stages[index].model;
+    int64_t tokens = 0;
+
+    *sequences = 0;
+    if (setup->max_seqs == 1 || frame->entries > shard_max_entries(setup->max_seqs) ||
+        frame->payload_bytes < INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries)
+        return err_set(err, ERR_INPUT, "stage %d: a batch of %d in %" PRId64 " bytes", frame->stage,
+                       frame->entries, frame->payload_bytes);
+    for (int i = 0; i < frame->entries; i++) {
+        int32_t words[FRAME_ENTRY_WORDS];
+        struct frame_entry entry;
+
+        frame_get_words(words, payload + (ptrdiff_t)i * (ptrdiff_t)sizeof words, FRAME_ENTRY_WORDS);
+        frame_get_entry(words, &entry);
+        if (!entry_ok(setup, &entry, err))
+            return false;
+        if (entry.tokens == 0) {
+            shard_release_stage(shard, index, entry.request);
+            continue;
+        }
+        if (*sequences == setup->max_seqs)
+            return err_set(err, ERR_INPUT, "a batch of more than %d requests", setup->max_seqs);
+        model->entries[(*sequences)++] = entry;
+        tokens += entry.tokens;
+    }
+    return (*sequences > 0 && tokens == frame->new_tokens && tokens <= setup->max_tokens) ||
+           err_set(err, ERR_INPUT, "a batch of %" PRId64 " tokens: expected 1 to %d", tokens,
+                   setup->max_tokens);
+}
+
+static bool read_step(struct shard *shard, int index, const struct frame *frame,
+                      const unsigned char *payload, int *sequences, struct err *err)
+{
+    if (frame->entries > 0)
+        return read_entries(shard, index, frame, payload, sequences, err);
+    *sequences = 1;
+    shard->stages[index].model->entries[0] =
+        (struct frame_entry){ frame->request, frame->new_tokens, frame->past_tokens,
+                              frame->total_tokens };
+    return shard_step_ok(shard, index, frame, err);
+}
+
+/* The caches of a step's requests. Of a batch all are as large as the largest, so that as many as
+ * fit are always enough. */
+static enum shard_result find_caches(struct shard *shard, int index, const struct frame *frame,
+                                     int sequences, struct err *err)
+{
+    const struct setup_model *setup = &shard->setup->models[shard->setup->stages[index].model];
+    struct shard_stage *stage = &shard->stages[index];
+
+    for (int b = 0; b < sequences && stage->kv; b++) {
+        const struct frame_entry *entry = &stage->model->entries[b];
+        const struct forward_kv *kv = kv_pool_find(stage->kv, entry->request);
+
+        if (!kv && entry->past_tokens > 0)
+            return SHARD_STALE;
+        if (!kv)
+            kv = kv_pool_take(stage->kv, entry->request,
+                              frame->entries > 0 ? setup->max_total_tokens : entry->total_tokens);
+        if (!kv && frame->entries > 0) {
+            err_set(err, ERR_SYSTEM, "stage %d: no memory for the caches of a batch", frame->stage);
+            return SHARD_BAD;
+        }
+        if (!kv)
+            return SHARD_REFUSED;
+        if (kv->capacity < entry->past_tokens + entry->tokens) {
+            err_set(err, ERR_INPUT, "stage %d: request %" PRId64 " outgrew its cache of %d tokens",
+                    frame->stage, entry->request, kv->capacity);
+            return SHARD_BAD;
+        }
+        stage->model->caches[b] = kv;
+    }
+    return SHARD_DONE;
+}
+
+/* Activations of a batch follow its entries, those that only lose their caches included. */
+static void set_output(struct shard *shard, int index, const struct frame *frame,
+                       const unsigned char *payload, int sequences, struct shard_output *output)
+{
+    struct shard_model *model = shard->stages[index].model;
+    size_t head = (size_t)FRAME_ENTRY_WORDS * (size_t)frame->entries;
+    size_t values = (size_t)frame->new_tokens * (size_t)model->shape.hidden;
+
+    if (shard->setup->stages[index].is_last) {
+        *output = (struct shard_output){ model->best, (size_t)sequences * sizeof *model->best,
+                                         sequences };
+        return;
+    }
+    *output = (struct shard_output){ model->x, (head + values) * sizeof(float), sequences };
+    if (frame->entries == 0)
+        return;
+    frame_get_words(model->words, payload, head);
+    memcpy(model->words + head, model->x, values * sizeof(float));
+    output->words = model->words;
+}
+
+enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
+                             const unsigned char *payload, struct shard_output *output,
+                             struct err *err)
+{
+    const struct setup_stage *setup = &shard->setup->stages[index];
+    struct shard_model *model = shard->stages[index].model;
+    enum shard_result found;
+    int sequences;
+
+    if (!read_step(shard, index, frame, payload, &sequences, err) ||
+        !shard_input(shard, index, frame, payload,
+                     setup->has_embed ? (void *)model->tokens : model->x, err))
+        return SHARD_BAD;
+    found = find_caches(shard, index, frame, sequences, err);
+    if (found != SHARD_DONE)
+        return found;
+    shard_compute(shard, index, sequences, frame->new_tokens);
+    set_output(shard, index, frame, payload, sequences, output);
+    return SHARD_DONE;
+}

@@ -1,0 +1,139 @@
+#!/bin/bash
+# orrery-run with continuous batches: real workers on loopback, and the same files in orrery-sim. Which
+# requests compute how much in which batch, and every message, must agree; times need not.
+. "$(dirname "$0")/lib.sh"
+need orrery-run
+need orrery-sim
+cd "$tmp" || exit 2
+
+cat > models.csv << 'END'
+model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
+tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
+tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64
+END
+cat > one.csv << 'END'
+service,replica,stage,device,model
+chat,0,0,d0,tiny
+END
+cat > two.csv << 'END'
+service,replica,stage,device,model,layers,block
+chat,0,0,d0,tiny,,embed
+chat,0,0,d0,tiny,0-1,layer
+chat,0,1,d1,tiny,2-3,layer
+chat,0,1,d1,tiny,,lm_head
+END
+sed 's/^service.*/&,max_batch/; s/^chat.*/&,2/' one.csv > least.csv
+cat > load.csv << 'END'
+request_id,arrival_s,service,prompt_tokens,output_tokens
+1,0,chat,16,8
+2,0,chat,32,4
+3,0,chat,8,1
+4,0,chat,20,9
+5,0,chat,12,9
+6,0,chat,40,3
+7,0,chat,200,100
+END
+mkdir -p cluster costs/pc
+printf 'device,type\nd0,pc\nd1,pc\n' > cluster/devices.csv
+printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
+{ # 20 us each, whatever the size
+    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
+    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
+        for m in 1 64; do
+            case $1 in
+            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
+            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
+            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
+            esac
+        done
+    }
+    for impl in gemv gemm; do
+        row qkv,any $impl 192,64,0,0,0
+        row oproj,any $impl 64,64,0,0,0
+        row ffn_up,any $impl 256,64,0,0,0
+        row ffn_down,any $impl 64,256,0,0,0
+        row lmhead,any $impl 512,64,0,0,0
+        row lmhead,any $impl 64,64,0,0,0
+    done
+    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
+    row act,any c 256,0,0,0,0
+    row kvappend,any c 0,0,4,4,16
+    row attn,decode c 0,0,4,4,16
+    row attn,prefill c 0,0,4,4,16
+} > costs/pc/kernels.csv
+
+run() { timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"; }
+stages() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-5,8- | sort; }
+transfers() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-7 | sort; }
+statuses() { grep -v '^#' "$1" | cut -d, -f 1,11; }
+outs=(--requests-out r.csv --stages-out s.csv --transfers-out t.csv)
+agrees() { # NAME PLACEMENT LOAD OPTION...
+    local name=$1 placement=$2 load=$3
+    shift 3
+    exit_is 0 "$name" run -p "$placement" -w "$load" "$@" "${outs[@]}"
+    exit_is 0 "$name, predicted" orrery-sim run --models models.csv --cluster cluster --costs costs -p "$placement" \
+        -w "$load" "$@" --requests-out sim-r.csv --stages-out sim-s.csv --transfers-out sim-t.csv
+    is "$name: the same batches" "$(stages s.csv)" "$(stages sim-s.csv)"
+    is "$name: the same messages" "$(transfers t.csv)" "$(transfers sim-t.csv)"
+    is "$name: the same requests end well" "$(statuses r.csv)" "$(statuses sim-r.csv)"
+}
+agrees "batches on one device" one.csv load.csv --batch continuous:4:24
+agrees "batches in a pipeline" two.csv load.csv --batch continuous:3:24
+agrees "whole prompts" one.csv load.csv --batch continuous:4:64 --chunked-prefill off
+agrees "blocks that run out" one.csv load.csv --batch continuous:4 --kv-block 4 --kv-blocks 13
+like "the simulator says that somebody was preempted" "$out" "preempted  [1-9]"
+agrees "blocks that run out in a pipeline" two.csv load.csv --batch continuous:3 --kv-block 4 --kv-blocks 14
+like "there too" "$out" "preempted  [1-9]"
+agrees "max_batch of a row takes the place of SEQS" least.csv load.csv --batch continuous:8:24
+is "no batch is larger" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 9 | sort | uniq -c | awk '$1 > 2' | wc -l)" 0
+printf 'service,replica,stage,device,model\ntext,0,0,d0,tiny-bert\n' > bert.csv
+printf 'request_id,arrival_s,service,prompt_tokens\n0,0,text,20\n1,0,text,17\n2,0,text,5\n3,0,text,60\n' > text.csv
+agrees "encoders" bert.csv text.csv --batch continuous:3:64
+exit_is 0 "few blocks" run -p one.csv -w load.csv --batch continuous:4 --kv-block 4 --kv-blocks 8 "${outs[@]}"
+is "requests that no replica could compute alone are refused" "$(grep ',refused,' r.csv | cut -d, -f 1 | xargs)" "2 6 7"
+
+cat > replicas.csv << 'END'
+service,replica,stage,device,model
+chat,0,0,d0,tiny
+chat,1,0,d1,tiny
+END
+exit_is 0 "two replicas" run -p replicas.csv -w load.csv --batch continuous:2 --dispatch round-robin "${outs[@]}"
+is "each has its requests" "$(grep -v '^#' r.csv | tail -n +2 | cut -d, -f 3 | xargs)" "0 1 0 1 0 1"
+
+# A step lasts as long as the table says: 47 operators of 20 us, and attention once more for the other.
+printf 'request_id,arrival_s,service,prompt_tokens,output_tokens\n0,0,chat,16,20\n1,0,chat,16,20\n' > pair.csv
+exit_is 0 "padded batches" run -p one.csv -w pair.csv --batch continuous:2 --costs costs --pad d0=5 "${outs[@]}"
+shortest=$(grep -v '^#' s.csv | awk -F, 'NR > 1 { print $7 - $6 }' | sort -g | head -n 1)
+like "a step lasts ratio x price" "$shortest" "^0.0051"
+is "and is one for both" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 6 | sort -u | wc -l)" 20
+
+{
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
+    for ((i = 0; i < 4000; i++)); do echo "$i,,chat,16,8,c$((i % 3)),0.005"; done
+} > long.csv
+timeout 30 orrery-run --models models.csv --local -p two.csv -w long.csv --batch continuous:4 "${outs[@]}" > long.out 2> long.err &
+runner=$!
+sleep 1
+kill -9 "$(pgrep -P "$(pgrep -P $runner)" | tail -n 1)"
+wait $runner
+is "a worker dies: exit 1" "$? $(grep -c 'worker lost' long.err)" "1 1"
+is "all requests have ended" "$(grep -cE ',(ok|failed),' r.csv)" 4000
+ok "some of them well" test "$(grep -c ',ok,' r.csv)" -gt 10
+
+usage() { # NAME EXPECTED ARGUMENT...
+    local name=$1 expected=$2
+    shift 2
+    exit_is 2 "$name" run -p one.csv -w load.csv "$@" "${outs[@]}"
+    like "$name: is explained" "$err" "$expected"
+}
+usage "fixed batches" "expected none or continuous" --batch fixed:4:1ms
+usage "blocks without batches" "are of --batch continuous" --kv-blocks 4
+usage "a budget below SEQS" "TOKEN_BUDGET is 2: expected at least MAX_SEQS, 4" --batch continuous:4:2
+usage "more requests than a frame names" "at most 65535" --batch continuous:70000
+exit_is 2 "max_batch without --batch" run -p least.csv -w load.csv "${outs[@]}"
+like "it is explained" "$err" "least.csv:2:6: max_batch is '2': this version runs no fixed batches"
+printf 'service,replica,stage,device,model,layers,block,parts\nchat,0,0,d0,tiny,,embed,\nchat,0,0,d0,tiny,0-3,layer,0/2\nchat,0,0,d1,tiny,0-3,layer,1/2\nchat,0,0,d0,tiny,,lm_head,\n' > parts.csv
+exit_is 2 "batches on stages of several devices" run -p parts.csv -w load.csv --batch continuous:4 "${outs[@]}"
+like "are refused by name" "$err" "parts.csv:2:4: .*batches on stages of one device"
+
+done_testing
