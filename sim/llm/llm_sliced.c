@@ -97,6 +97,7 @@ static bool end(void *arg, const struct sliced *sliced, int32_t who, struct err 
         note_first(run, task, sliced);
     if (run->observer.on_span)
         pipeline_tell_spans(run, task, false);
+    llm_count_compute(run, sliced_compute_ps(sliced), task->batch->count);
     return pipeline_leave(run, who, err);
 }
 
@@ -337,5 +338,6 @@ void llm_sliced_begin(struct run *run)
 
     for (int i = 0; i < run->plan->cluster->device_count; i++)
         slots[i] = run->devices[i].slot;
-    sliced_attach(run->input->sliced, run->engine, run->sliced_slot, slots, &host);
+    sliced_attach(run->input->sliced, run->plan->cluster, run->engine, run->sliced_slot, slots,
+                  &host);
 }

@@ -275,6 +275,14 @@ void network_account(struct network *network, int index, int64_t count, int64_t 
     link->bytes = network_add_bytes(link->bytes, network_times_bytes(count, bytes));
 }
 
+void network_beside(struct network *network, int index, int64_t count, int64_t bytes)
+{
+    if (!network->beside)
+        network->beside =
+            arena_array(network->arena, (size_t)network->route_count, sizeof(*network->beside));
+    traffic_add(&network->beside[index], count, bytes);
+}
+
 void network_carry(struct network *network, int index, int64_t count, int64_t bytes)
 {
     if (!network->carried)

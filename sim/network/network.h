@@ -165,6 +165,9 @@ struct network_traffic network_carried(const struct network *network, int route)
 /* Of all routes together with their ends, in the order of its routes. */
 const struct topology *network_topology(const struct network *network);
 struct network_pair network_pair(const struct network *network, int route);
+/* So many messages of so many bytes went over the route in a closed form that keeps its links
+ * itself: for share.h alone. */
+void network_beside(struct network *network, int route, int64_t count, int64_t bytes);
 /* For what share.h says of the time of requests: a message that carries several requests counts
  * once for each (count: one less than they are); one that travels beside another that takes longer
  * counts for nothing (count: -1). */

@@ -42,6 +42,7 @@ struct network {
     struct network_link *links;
     struct route *routes;
     struct network_traffic *carried; /* by route; NULL until network_carry */
+    struct network_traffic *beside;  /* by route; NULL until network_beside */
     struct network_pair *pairs;      /* of the routes */
     int32_t *table;                  /* hash of (from, to) to route, -1 = empty */
     uint32_t table_mask;

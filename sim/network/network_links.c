@@ -55,7 +55,12 @@ const struct topology *network_topology(const struct network *network)
 
 struct network_traffic network_traffic(const struct network *network, int route)
 {
-    return network->routes[route].sent;
+    struct network_traffic sent = network->routes[route].sent;
+
+    if (!network->beside)
+        return sent;
+    return (struct network_traffic){ sent.count + network->beside[route].count,
+                                     network_add_bytes(sent.bytes, network->beside[route].bytes) };
 }
 
 struct network_traffic network_carried(const struct network *network, int route)

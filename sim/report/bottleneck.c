@@ -239,19 +239,23 @@ static const char *limit_text(const struct finder *finder, int index)
 static const char *compute_detail(const struct finder *finder)
 {
     const struct cluster *cluster = finder->cluster;
+    double all_ps = 0;
     int most = 0;
     char part[NUMBER_BYTES];
 
-    for (int i = 1; i < cluster->device_count; i++)
+    for (int i = 0; i < cluster->device_count; i++) {
+        all_ps += (double)finder->result->devices[i].busy_ps;
         if (finder->result->devices[i].busy_ps > finder->result->devices[most].busy_ps)
             most = i;
+    }
+    if (all_ps < finder->result->parts.compute_ps) /* a job of several requests counts for each */
+        all_ps = finder->result->parts.compute_ps;
     if (cluster->device_count < 2)
         return "compute";
-    return arena_printf(finder->arena, "compute, on device %s above all (%s of all compute)",
-                        cluster->devices[most].name,
-                        percent(ratio((double)finder->result->devices[most].busy_ps,
-                                      finder->result->parts.compute_ps),
-                                part));
+    return arena_printf(
+        finder->arena, "compute, on device %s above all (%s of all compute)",
+        cluster->devices[most].name,
+        percent(ratio((double)finder->result->devices[most].busy_ps, all_ps), part));
 }
 
 /* Of all media: the one whose cost of messages, latency or bytes took most. */

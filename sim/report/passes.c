@@ -7,7 +7,6 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
-#include "sim/report/wrap.h"
 #include "sim/serve/serve.h"
 #include <inttypes.h>
 
@@ -63,6 +62,14 @@ static double percent(int64_t part, int64_t whole)
 
 /* ---- words ---- */
 
+#define OF_MESSAGES (1u << PART_PER_MESSAGE | 1u << PART_BYTES | 1u << PART_LATENCY)
+#define ALL_PARTS ((1u << PART_COUNT) - 1)
+
+static int64_t messages_ps(const struct sliced_sums *pass)
+{
+    return pass->per_message_ps + pass->bytes_ps + pass->latency_ps;
+}
+
 static enum part largest(const struct sliced_sums *pass, unsigned among)
 {
     enum part best = PART_COUNT;
@@ -83,29 +90,39 @@ static const char *share_text(struct arena *arena, const struct sliced_sums *pas
                         percent(part_ps(pass, part), pass->time_ps));
 }
 
+/* Where devices talk for longer than they compute, each part of that may be shorter. */
+static const char *talk_sentence(struct arena *arena, const struct sliced_sums *pass)
+{
+    enum part first = largest(pass, OF_MESSAGES);
+    enum part rest = largest(pass, ALL_PARTS & ~OF_MESSAGES);
+    char time[UNITS_TEXT_BYTES], talk[UNITS_TEXT_BYTES];
+    const char *more = "";
+
+    if (part_ps(pass, rest) > 0)
+        more = arena_printf(arena, "; %s takes %s", part_name(rest), share_text(arena, pass, rest));
+    return arena_printf(arena,
+                        "a step takes %s: its devices talk for longer than they compute (%s, in "
+                        "%" PRId64 " messages), and more devices would talk more: %s of that go "
+                        "into %s%s.",
+                        units_format_human(mean(pass->time_ps, pass->count), time),
+                        units_format_human(mean(messages_ps(pass), pass->count), talk),
+                        mean(pass->messages, pass->count), share_text(arena, pass, first),
+                        part_name(first), more);
+}
+
 const char *passes_sentence(struct arena *arena, const struct sliced_sums *pass)
 {
-    const unsigned of_messages = 1u << PART_PER_MESSAGE | 1u << PART_BYTES | 1u << PART_LATENCY;
-    const unsigned all = (1u << PART_COUNT) - 1;
-    int64_t messages_ps = pass->per_message_ps + pass->bytes_ps + pass->latency_ps;
-    bool are_messages = messages_ps > pass->compute_ps && messages_ps > pass->wait_ps;
-    enum part first = largest(pass, are_messages ? of_messages : all);
-    enum part next = largest(pass, all & ~(1u << first));
-    char time[UNITS_TEXT_BYTES], count[UNITS_TEXT_BYTES];
-    const char *limit = "", *more = "";
+    enum part first = largest(pass, ALL_PARTS), next = largest(pass, ALL_PARTS & ~(1u << first));
+    char time[UNITS_TEXT_BYTES];
+    const char *more = "";
 
-    if (are_messages) {
-        units_format_human(mean(messages_ps, pass->count), count);
-        limit = arena_printf(arena,
-                             "its devices talk for longer than they compute (%s, in %" PRId64
-                             " messages), and more devices would talk more: ",
-                             count, mean(pass->messages, pass->count));
-    }
+    if (messages_ps(pass) > pass->compute_ps && messages_ps(pass) > pass->wait_ps)
+        return talk_sentence(arena, pass);
     if (part_ps(pass, next) > 0)
         more = arena_printf(arena, "; next, %s into %s", share_text(arena, pass, next),
                             part_name(next));
-    units_format_human(mean(pass->time_ps, pass->count), time);
-    return arena_printf(arena, "a step takes %s: %s%s go into %s%s.", time, limit,
+    return arena_printf(arena, "a step takes %s: %s go into %s%s.",
+                        units_format_human(mean(pass->time_ps, pass->count), time),
                         share_text(arena, pass, first), part_name(first), more);
 }
 
@@ -149,17 +166,6 @@ void passes_text(struct arena *arena, const struct serve_input *input,
             put_line(arena, name, "prefill", &passes->prefill, out);
         if (passes->decode.count > 0)
             put_line(arena, name, "decode", &passes->decode, out);
-    }
-    for (int i = 0; i < result->passes_count; i++) {
-        const struct sliced_stage *passes = &result->passes[i];
-        bool has_decodes = passes->decode.count > 0;
-        const struct sliced_sums *pass = has_decodes ? &passes->decode : &passes->prefill;
-
-        if (pass->count > 0)
-            wrap_text(out,
-                      arena_printf(arena, "%s %s: ", stage_name(arena, input->plan, passes->stage),
-                                   has_decodes ? "decode" : "prefill"),
-                      passes_sentence(arena, pass));
     }
 }
 

@@ -10,9 +10,10 @@ struct serve_input;
 struct sliced_sums;
 struct serve_result;
 
-/* One sentence: what limits such steps most, by how much of their time, and what comes next. */
+/* One sentence: what such steps take their time for most, by how much of it, and what comes next,
+ * which is never more. What limits the run: bottleneck.h. */
 const char *passes_sentence(struct arena *arena, const struct sliced_sums *pass);
-/* A table and a sentence a stage and phase; nothing where no stage is sliced. */
+/* A table; nothing where no stage is sliced. */
 void passes_text(struct arena *arena, const struct serve_input *input,
                  const struct serve_result *result, struct out *out);
 /* The member "sliced_stages" of the report. */

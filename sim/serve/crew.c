@@ -118,6 +118,7 @@ bool crew_part_done(struct serve *serve, int32_t index, struct err *err)
 
     if (serve->observer.on_span)
         crew_tell_piece(serve, SERVE_SPAN_PIECE, index, flight->job_ps);
+    parts_add(serve, engine_now_ps(serve->engine) - flight->job_ps, -1); /* the pass has it */
     flight->site = NULL;
     return sliced_computed(part->crew->sliced, part->position, flight->job_ps, err);
 }
@@ -181,6 +182,7 @@ static bool end(void *arg, const struct sliced *sliced, int32_t who, struct err 
             serve->flights[i].start_ps = start_ps;
     if (serve->observer.on_span)
         tell_pass(serve, crew, who);
+    parts_add(serve, sliced_compute_ps(sliced), flight_padded(serve, who).count);
     if (serve->has_rooms && !crew->site->is_last && !room_take(serve, who, crew->site + 1)) {
         crew->kept = who;
         sliced_hold(crew->sliced);
@@ -233,6 +235,7 @@ static void account(void *arg, const struct sliced *sliced, int32_t position, in
 
     station->busy_ps += busy_ps;
     station->offered_ps += (uint64_t)busy_ps;
+    parts_add(serve, busy_ps, -1);
     station->free_ps = station->booked_ps = end_ps;
     if (serve->wakes)
         serve->wakes[crew_of(serve, sliced)->site->devices[position]].awake_ps = end_ps;
@@ -293,7 +296,8 @@ void crew_begin(struct serve *serve)
                         sizeof(*slots));
     for (int i = 0; i < serve->input->plan->cluster->device_count; i++)
         slots[i] = serve->stations[i].slot;
-    sliced_attach(serve->sliced, serve->engine, serve->sliced_slot, slots, &host);
+    sliced_attach(serve->sliced, serve->input->plan->cluster, serve->engine, serve->sliced_slot,
+                  slots, &host);
     for (int i = 0; i < serve->crew_count; i++)
         for (int32_t k = 0; k < serve->crews[i]->site->device_count; k++)
             part_reserve(serve, serve->crews[i], k, slots);

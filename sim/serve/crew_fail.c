@@ -21,6 +21,7 @@ bool crew_has_strays(const struct serve *serve)
 
 void crew_stray_done(struct serve *serve, int32_t index)
 {
+    parts_add(serve, engine_now_ps(serve->engine) - serve->flights[index].job_ps, -1);
     serve->stray_count--;
     flight_drop(serve, index);
 }
@@ -37,7 +38,10 @@ static void part_cut(struct serve *serve, struct crew *crew, int32_t position, b
         queue_form_forget(serve, index);
         serve->flights[index].site = NULL;
     } else if (is_down) {
+        int64_t start_ps = serve->flights[index].job_ps;
+
         queue_form_cancel(serve, index);
+        parts_add(serve, engine_now_ps(serve->engine) - start_ps, -1);
         serve->flights[index].site = NULL;
     } else {
         crew->strays[position].job = crew->parts[position].job;

@@ -261,6 +261,8 @@ bool flight_go(struct serve *serve, int32_t index, struct err *err);
 bool flight_enter(struct serve *serve, int32_t index, struct err *err);
 /* Its stage is done: on to the next one, or to the source. */
 bool flight_leave(struct serve *serve, int32_t index, struct err *err);
+/* parts.c: so much of requests was computed, or of devices that nobody waited for: -1. */
+void parts_add(struct serve *serve, int64_t time_ps, int64_t times);
 struct padded { /* what is computed of a batch of a model, each as the longest of them */
     int32_t count, new_tokens, past_tokens;
 };

@@ -3,8 +3,10 @@
  *
  * Jobs of one request on one device need no counting of their own: their sum is the busy time of
  * the devices. What else there is (requests that are computed together, devices that compute one
- * request together) is added or taken off as it ends. Messages are counted by the network. */
-#include "sim/serve/internal.h"
+ * request together) is added or taken off as it ends: of a pass through a sliced stage what was
+ * computed along the chain of what waited for what counts for each of its requests, and what its
+ * devices computed beside it for nobody. Messages are counted by the network. */
+#include "sim/serve/crew.h"
 
 #include "lib/format/cluster.h"
 #include "sim/network/network.h"
@@ -58,15 +60,20 @@ void parts_begin(struct serve *serve)
 
 /* ---- while it runs ---- */
 
+void parts_add(struct serve *serve, int64_t time_ps, int64_t times)
+{
+    struct wide extra = wide_mul((uint64_t)(times < 0 ? -times : times), (uint64_t)time_ps);
+
+    serve->extra_ps = wide_add(serve->extra_ps, times < 0 ? wide_negate(extra) : extra);
+}
+
 void parts_job(struct serve *serve, int32_t index, int64_t time_ps)
 {
     int64_t more = -serve->flights[index].site->device_count;
-    struct wide extra;
 
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate)
         more++;
-    extra = wide_mul((uint64_t)(more < 0 ? -more : more), (uint64_t)time_ps);
-    serve->extra_ps = wide_add(serve->extra_ps, more < 0 ? wide_negate(extra) : extra);
+    parts_add(serve, time_ps, more);
 }
 
 void parts_block(struct serve *serve, const int32_t *services, const int64_t *arrivals_ps,
@@ -111,8 +118,15 @@ static void messages_fill(struct serve *serve)
     for (int i = 0; i < cluster->device_count; i++)
         result->devices[i].sent_ps = shares.devices[i].per_message_ps + shares.devices[i].bytes_ps;
     result->parts.media = shares.media;
-    /* Sliced stages account for some of their messages themselves. */
-    result->has_shares = serve->crew_count == 0;
+    for (int i = 0; i < cluster->medium_count && serve->crew_count > 0; i++) {
+        struct share share = sliced_share(serve->sliced, i), *sum = &shares.media[i];
+
+        sum->message_count += share.message_count;
+        sum->per_message_ps += share.per_message_ps;
+        sum->latency_ps += share.latency_ps;
+        sum->bytes_ps += share.bytes_ps;
+    }
+    result->has_shares = true;
 }
 
 /* One that is the same in several epochs has all the devices of these. */
@@ -171,8 +185,7 @@ void parts_fill(struct serve *serve)
     if (!serve->options->has_parts || serve->options->rules == SERVE_ALPASERVE)
         return;
     replicas_fill(serve);
-    if (serve->crew_count > 0 ||
-        serve->handoffs) /* what their devices do side by side is told by report/passes */
+    if (serve->handoffs)
         return;
     parts->is_known = true;
     parts->active_ps = serve->everyone.active_ps;

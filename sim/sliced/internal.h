@@ -5,6 +5,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/ring.h"
+#include "lib/base/wide.h"
 #include "lib/policy/exchange.h"
 #include "lib/policy/plan.h"
 #include "sim/engine/engine.h"
@@ -23,6 +24,17 @@ struct edge {                       /* a message of an operation */
     const struct exchange_message *message;
 };
 
+struct passed {     /* a message that something waited for */
+    int32_t before; /* the one that it had waited for itself; 0 = none */
+    int32_t route;  /* < 0: all that an operation waits for, in closed form, see passed_op */
+    int64_t per_message_ps, bytes_ps, latency_ps; /* with what it waited for links */
+};
+
+struct chain { /* messages of a pass, as they arrive, from number 1 on */
+    int32_t count, room;
+    struct passed *list;
+};
+
 /* What the time since the beginning of a pass went by with, along the chain of what waited for
  * what. */
 struct trail {
@@ -30,6 +42,12 @@ struct trail {
     int64_t per_message_ps, bytes_ps, latency_ps; /* waiting for a link counts as what the message
                                                    * itself is made of */
     int64_t wait_ps;                              /* for a device that computed something else */
+    int32_t passed;                               /* the last message on it; 0 = none */
+};
+
+struct crossed { /* what requests waited for messages over a medium */
+    int64_t count;
+    struct wide per_message_ps, bytes_ps, latency_ps;
 };
 
 struct taken { /* what messages took of a link */
@@ -43,6 +61,8 @@ struct alone {    /* what an operation takes on idle links; see sliced_alone.c *
     int64_t time_ps, messages, bytes, events;
     struct trail trail;
     struct taken *links;
+    int32_t passed_count; /* messages one after the other, as many as edges at most */
+    struct passed *passed;
 };
 
 struct own_network { /* for operations alone: the links of the run, in a time of their own */
@@ -52,6 +72,7 @@ struct own_network { /* for operations alone: the links of the run, in a time of
     int32_t *deps_left, *ready; /* scratch, by edge */
     int64_t *sent_ps, *bytes;
     struct trail *trails;
+    struct chain chain;
 };
 
 struct sliced_op { /* what the devices of a stage send each other in one step of a pass */
@@ -107,6 +128,7 @@ struct sliced {
     int64_t begin_ps;
     int64_t message_count, message_bytes;
     struct trail last; /* of the device that came through last */
+    struct chain chain;
     struct cursor *cursors;
     int64_t *piece_ps; /* by piece: in the closed form, and what the pass adds to the run's sums */
     int *piece_extrapolated;
@@ -142,6 +164,7 @@ struct sliced_set {
     int32_t message_count, first_free_message, stray_count;
     struct own_network *own; /* NULL: no closed form */
     struct taken *taken;     /* by link: what the closed form did */
+    struct crossed *crossed; /* by medium of the cluster */
     int64_t extrapolated_costs, closed_count, alone_events, alone_bytes;
 };
 
@@ -161,8 +184,16 @@ static inline int64_t sliced_lead_ps(const struct sliced *sliced, int32_t positi
 }
 
 /* What a message that took so long adds to the time since the pass began. */
-void sliced_trail_extend(const struct sliced_set *set, struct trail *trail, const struct edge *edge,
-                         int64_t bytes, int64_t took_ps);
+void sliced_trail_extend(const struct sliced_set *set, struct chain *chain, struct trail *trail,
+                         const struct edge *edge, int64_t bytes, int64_t took_ps);
+/* One more behind `before`; its number. */
+int32_t chain_add(struct arena *arena, struct chain *chain, struct passed passed);
+/* Messages that the pass which ends waited for: each of its requests did. */
+void chain_cross(struct sliced *sliced);
+static inline int32_t passed_op(int32_t step)
+{
+    return -1 - step; /* its own inverse */
+}
 /* Bytes of a message in such a pass. */
 int64_t sliced_edge_bytes(const struct sliced *sliced, const struct sliced_op *op,
                           const struct edge *edge, const struct sliced_load *load);
@@ -177,5 +208,7 @@ static inline int32_t op_rows(const struct sliced_op *op, const struct sliced_lo
 bool alone_begin(struct sliced *sliced);
 /* It ends: its devices and links have done their part. */
 void alone_end(struct sliced *sliced);
+/* What an operation of the pass that runs takes alone. */
+const struct alone *alone_of(const struct sliced *sliced, struct sliced_op *op);
 
 #endif

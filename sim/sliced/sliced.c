@@ -1,7 +1,6 @@
 /* sliced.c - a pass of a sliced stage: devices compute, send and wait, each at its own pace. */
 #include "sim/sliced/sliced.h"
 
-#include "lib/base/units.h"
 #include "sim/sliced/internal.h"
 
 #define SENT (-1) /* of op_run.deps_left */
@@ -131,32 +130,6 @@ static void members_check(struct sliced *sliced, int32_t index, const struct tra
 
 /* ---- messages ---- */
 
-/* What the message adds to the time since the pass began. Waiting for links, its own or another's
- * messages', counts as what the message is made of. */
-void sliced_trail_extend(const struct sliced_set *set, struct trail *trail, const struct edge *edge,
-                         int64_t bytes, int64_t took_ps)
-{
-    struct network_hop hop;
-    int64_t bytes_ps, wait_ps;
-
-    if (network_route_is_free(set->network, edge->route))
-        return;
-    hop = network_hop(set->network, edge->route, bytes);
-    bytes_ps = hop.occupy_ps - edge->per_message_ps;
-    wait_ps = took_ps - hop.occupy_ps - hop.latency_ps;
-    if (hop.occupy_ps > 0) {
-        int64_t of_messages_ps = edge->per_message_ps > 0
-                                     ? units_mul_div(wait_ps, edge->per_message_ps, hop.occupy_ps)
-                                     : 0;
-
-        trail->per_message_ps += edge->per_message_ps + of_messages_ps;
-        trail->bytes_ps += bytes_ps + wait_ps - of_messages_ps;
-        trail->latency_ps += hop.latency_ps;
-    } else {
-        trail->latency_ps += took_ps;
-    }
-}
-
 static void message_tell(const struct sliced *sliced, int32_t number, const struct sliced_op *op,
                          const struct edge *edge, int64_t bytes, int64_t send_ps, bool is_late,
                          const struct network_sent *sent)
@@ -197,6 +170,7 @@ static void edge_send(struct sliced *sliced, int32_t index, int32_t number,
     }
     sliced->message_count++;
     sliced->message_bytes = network_add_bytes(sliced->message_bytes, bytes);
+    network_carry(set->network, edge->route, -1, bytes); /* see sliced_share */
     message = message_create(set);
     set->messages[message] = (struct message){ .sliced = sliced->number,
                                                .run = index,
@@ -347,6 +321,7 @@ static bool pass_begin(struct sliced *sliced, int32_t who, struct err *err)
     sliced->through = 0;
     sliced->begin_ps = engine_now_ps(set->engine);
     sliced->message_count = sliced->message_bytes = 0;
+    sliced->chain.count = 0;
     cursors_reset(sliced);
     if (alone_begin(sliced))
         return true;
@@ -372,12 +347,18 @@ static void pass_count(const struct sliced *sliced)
     sum->bytes = network_add_bytes(sum->bytes, sliced->message_bytes);
 }
 
+int64_t sliced_compute_ps(const struct sliced *sliced)
+{
+    return sliced->last.compute_ps;
+}
+
 static bool pass_end(struct sliced *sliced, struct err *err)
 {
     const struct sliced_host *host = &sliced->set->host;
     int32_t who = sliced->running;
 
     pass_count(sliced);
+    chain_cross(sliced);
     sliced->running = SLICED_NOBODY;
     return host->end(host->arg, sliced, who, err);
 }
@@ -516,8 +497,8 @@ bool sliced_arrive(struct sliced_set *set, int32_t number, bool is_told, struct 
     }
     sliced = set->stages[message.sliced];
     op = &sliced->ops[sliced->runs[message.run].op];
-    sliced_trail_extend(set, &message.trail, &op->edges[message.edge], message.bytes,
-                        engine_now_ps(set->engine) - message.send_ps);
+    sliced_trail_extend(set, &sliced->chain, &message.trail, &op->edges[message.edge],
+                        message.bytes, engine_now_ps(set->engine) - message.send_ps);
     if (is_told && set->host.on_message)
         message_tell_received(sliced, index, op, &op->edges[message.edge]);
     edge_arrive(sliced, message.run, message.edge, &message.trail);

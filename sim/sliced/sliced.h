@@ -14,6 +14,7 @@
 
 #include "lib/policy/collective.h"
 #include "lib/policy/pass.h"
+#include "sim/network/share.h"
 #include "sim/sliced/sliced_sums.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -89,8 +90,8 @@ void sliced_routes(struct sliced_set *set, struct network *network);
 /* Slots of the engine that the set needs: one a stage. */
 int sliced_slot_count(const struct sliced_set *set);
 /* device_slots: by device of the cluster, who goes first at one instant. */
-void sliced_attach(struct sliced_set *set, struct engine *engine, int first_slot,
-                   const int32_t *device_slots, const struct sliced_host *host);
+void sliced_attach(struct sliced_set *set, const struct cluster *cluster, struct engine *engine,
+                   int first_slot, const int32_t *device_slots, const struct sliced_host *host);
 /* sliced_alone.c. From now on passes that meet nobody are sums. The network as the run opens it;
  * without overlap, circuits and events, and nobody may be told of messages. */
 bool sliced_alone_setup(struct sliced_set *set, const struct cluster *cluster,
@@ -131,6 +132,8 @@ void sliced_cut(struct sliced *sliced);
 /* From the first piece of the device in the pass that ends to its last; begin_ps = end_ps: it
  * computed nothing, and that is when the pass began. */
 void sliced_span(const struct sliced *sliced, int32_t position, int64_t *begin_ps, int64_t *end_ps);
+/* How long the pass that ends was computed, along the chain of what waited for what. */
+int64_t sliced_compute_ps(const struct sliced *sliced);
 /* Whose message that is; SLICED_NOBODY: of a pass that was cut. */
 int32_t sliced_message_of(const struct sliced_set *set, int32_t message);
 /* Messages of passes that were cut are under way. */
@@ -155,6 +158,10 @@ struct sliced_totals {
     const struct sliced_stage *stages;
 };
 struct sliced_totals sliced_totals(const struct sliced_set *set);
+/* What requests waited for messages of passes over a medium of the cluster, links that others used
+ * included: for each request in a pass the chain of what waited for what. Such messages are not
+ * among the media of share_out. */
+struct share sliced_share(const struct sliced_set *set, int medium);
 /* What passes in closed form took of a link, which its network does not know. */
 void sliced_link(const struct sliced_set *set, int link, int64_t *busy_ps, int64_t *bytes);
 

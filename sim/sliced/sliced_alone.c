@@ -85,6 +85,18 @@ static void links_note(struct sliced_set *set, struct alone *alone)
     }
 }
 
+/* The messages that its end waited for. */
+static void passed_note(struct sliced_set *set, struct alone *alone, const struct sliced_op *op)
+{
+    const struct chain *chain = &set->own->chain;
+
+    if (!alone->passed)
+        alone->passed = arena_array(set->arena, (size_t)op->edge_count + 1, sizeof(*alone->passed));
+    alone->passed_count = 0;
+    for (int32_t i = alone->trail.passed; i > 0; i = chain->list[i].before)
+        alone->passed[alone->passed_count++] = chain->list[i];
+}
+
 static void wave_run(struct wave *wave, struct alone *alone)
 {
     struct own_network *own = wave->sliced->set->own;
@@ -99,7 +111,7 @@ static void wave_run(struct wave *wave, struct alone *alone)
         if (number == NETWORK_NOTHING)
             continue;
         trail = wave->trails[number];
-        sliced_trail_extend(wave->sliced->set, &trail, &wave->op->edges[number],
+        sliced_trail_extend(wave->sliced->set, &own->chain, &trail, &wave->op->edges[number],
                             wave->bytes[number],
                             engine_now_ps(own->engine) - wave->sent_ps[number]);
         wave_arrive(wave, number, &trail);
@@ -108,6 +120,7 @@ static void wave_run(struct wave *wave, struct alone *alone)
     alone->time_ps = engine_now_ps(own->engine) - begin_ps;
     alone->events = engine_event_count(own->engine) - begin_count;
     alone->trail = wave->last;
+    passed_note(wave->sliced->set, alone, wave->op);
     links_note(wave->sliced->set, alone);
 }
 
@@ -117,6 +130,7 @@ static void alone_measure(const struct sliced *sliced, const struct sliced_op *o
     struct own_network *own = sliced->set->own;
     struct wave wave = { .sliced = sliced, .op = op, .load = &sliced->load };
 
+    own->chain.count = 0;
     wave.left = op->edge_count;
     wave.deps_left = own->deps_left;
     wave.sent_ps = own->sent_ps;
@@ -135,7 +149,7 @@ static void alone_measure(const struct sliced *sliced, const struct sliced_op *o
 }
 
 /* What one row takes is kept for ever, and what the last other number of them took. */
-static const struct alone *alone_of(const struct sliced *sliced, struct sliced_op *op)
+const struct alone *alone_of(const struct sliced *sliced, struct sliced_op *op)
 {
     int32_t rows = op_rows(op, &sliced->load);
     struct alone *alone = &op->alone[rows > 1];
@@ -198,8 +212,9 @@ static struct cursor *last_member(const struct sliced *sliced, const struct pass
 }
 
 /* False: another exchange of the pass is not over. */
-static bool exchange_add(struct sliced *sliced, struct sliced_op *op, int64_t *over_ps)
+static bool exchange_add(struct sliced *sliced, int32_t step, int64_t *over_ps)
 {
+    struct sliced_op *op = &sliced->ops[step];
     const struct alone *alone = alone_of(sliced, op);
     const struct cursor *last = last_member(sliced, op->step);
     struct trail trail = last->trail;
@@ -211,6 +226,8 @@ static bool exchange_add(struct sliced *sliced, struct sliced_op *op, int64_t *o
     trail.per_message_ps += alone->trail.per_message_ps;
     trail.bytes_ps += alone->trail.bytes_ps;
     trail.latency_ps += alone->trail.latency_ps;
+    trail.passed = chain_add(sliced->set->arena, &sliced->chain,
+                             (struct passed){ .before = trail.passed, .route = passed_op(step) });
     for (int32_t i = op->step->first; i < op->step->first + op->step->count; i++) {
         struct cursor *cursor = &sliced->cursors[sliced->pass->members[i].position];
 
@@ -234,7 +251,7 @@ static bool pass_add(struct sliced *sliced, int64_t *end_ps)
 
         if (op->step->kind == PASS_COMPUTE)
             computes_add(sliced, op->step);
-        else if (!exchange_add(sliced, op, &over_ps))
+        else if (!exchange_add(sliced, sliced->steps[i], &over_ps))
             return false;
     }
     for (int32_t i = 0; i < sliced->count; i++)
@@ -257,10 +274,28 @@ bool alone_begin(struct sliced *sliced)
     if (!pass_add(sliced, &end_ps) || end_ps == sliced->begin_ps ||
         engine_peek_ps(set->engine) <= end_ps || next_ps <= end_ps) {
         sliced->message_count = sliced->message_bytes = 0;
+        sliced->chain.count = 0;
         return false;
     }
     engine_set(set->engine, set->first_slot + sliced->number, end_ps, ENGINE_COMPLETION);
     return true;
+}
+
+/* Messages that the network of the run has not seen, as it counts those that it has. */
+static void traffic_note(const struct sliced *sliced, const struct sliced_op *op, int32_t repeats)
+{
+    struct network *network = sliced->set->network;
+
+    for (int32_t i = 0; i < op->edge_count; i++) {
+        const struct edge *edge = &op->edges[i];
+        int64_t bytes;
+
+        if (network_route_is_free(network, edge->route))
+            continue;
+        bytes = sliced_edge_bytes(sliced, op, edge, &sliced->load);
+        network_beside(network, edge->route, repeats, bytes);
+        network_carry(network, edge->route, -repeats, bytes);
+    }
 }
 
 /* Every exchange as often as the pass has it. */
@@ -280,6 +315,7 @@ static void links_account(const struct sliced *sliced)
             alone = alone_of(sliced, op);
             set->alone_bytes = network_add_bytes(
                 set->alone_bytes, network_times_bytes(segment->repeats, alone->bytes));
+            traffic_note(sliced, op, segment->repeats);
             for (int32_t k = 0; k < alone->link_count; k++) {
                 struct taken *sum = &set->taken[alone->links[k].link];
 

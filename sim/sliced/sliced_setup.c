@@ -1,5 +1,6 @@
 /* sliced_setup.c - before time starts: passes of sliced stages, their messages, who talks to whom.
  */
+#include "lib/format/cluster.h"
 #include "sim/sliced/internal.h"
 
 /* ---- messages of an operation ---- */
@@ -257,14 +258,16 @@ int sliced_slot_count(const struct sliced_set *set)
     return set->count;
 }
 
-void sliced_attach(struct sliced_set *set, struct engine *engine, int first_slot,
-                   const int32_t *device_slots, const struct sliced_host *host)
+void sliced_attach(struct sliced_set *set, const struct cluster *cluster, struct engine *engine,
+                   int first_slot, const int32_t *device_slots, const struct sliced_host *host)
 {
     set->engine = engine;
     set->first_slot = first_slot;
     set->device_slots = device_slots;
     set->host = *host;
     set->sums = arena_array(set->arena, (size_t)set->count + 1, sizeof(*set->sums));
+    set->crossed =
+        arena_array(set->arena, (size_t)cluster->medium_count + 1, sizeof(*set->crossed));
     for (int32_t i = 0; i < set->count; i++) {
         set->sums[i].stage = set->stages[i]->stage->id;
         set->stages[i]->sums = &set->sums[i];

@@ -9,6 +9,7 @@
 #include "lib/base/csv.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
+#include "sim/report/bottleneck.h"
 #include "sim/report/passes.h"
 
 #define DATA "../shared/data/raspberry-pi/tensor_parallel_pi4b.csv"
@@ -164,6 +165,7 @@ static const struct sliced_sums *run(int boards, double per_message_s)
     fixture_write("w.csv", "request_id,arrival_s,service,prompt_tokens,output_tokens\n"
                            "0,0,chat,1,2\n");
     fixture.options.collective = COLLECTIVE_STAR;
+    fixture.options.has_parts = true;
     fixture_must_run();
     assert_int_equal(fixture.result.passes->decode.count, 1);
     return &fixture.result.passes->decode;
@@ -177,7 +179,7 @@ static double to_ms(int64_t time_ps)
 static void eight_boards_are_slower_than_four_and_the_run_says_why(void **state)
 {
     double free_ms, dear_ms, per_message_s, step_ms[4];
-    const char *sentences[4];
+    const char *sentences[4], *limits[4];
 
     (void)state;
     if (!read_boards()) {
@@ -200,8 +202,11 @@ static void eight_boards_are_slower_than_four_and_the_run_says_why(void **state)
 
         step_ms[i] = to_ms(pass->time_ps);
         sentences[i] = passes_sentence(fixture.arena, pass);
-        print_message("%d boards: predicted %.1f ms, measured %.1f ms\n  %s\n", measured[i].count,
-                      step_ms[i], measured[i].total_ms, sentences[i]);
+        limits[i] = bottleneck_find(fixture.arena, fixture.scenario.input.plan->cluster,
+                                    &fixture.result, 1, 2)
+                        .text;
+        print_message("%d boards: predicted %.1f ms, measured %.1f ms\n  %s\n  %s\n",
+                      measured[i].count, step_ms[i], measured[i].total_ms, sentences[i], limits[i]);
         assert_true(to_ms(pass->compute_ps) < measured[i].compute_ms + 0.001 &&
                     to_ms(pass->compute_ps) > measured[i].compute_ms - 0.001);
     }
@@ -209,6 +214,8 @@ static void eight_boards_are_slower_than_four_and_the_run_says_why(void **state)
     assert_true(step_ms[3] > step_ms[2]);
     assert_non_null(strstr(sentences[2], " go into computing; next, "));
     assert_non_null(strstr(sentences[2], " into the cost of each message (per_message_s)."));
+    assert_non_null(
+        strstr(limits[3], "; the largest part is the per-message cost of hub lan, 38 % (130 "));
     assert_non_null(strstr(sentences[3], "its devices talk for longer than they compute ("));
     assert_non_null(strstr(sentences[3], " go into the cost of each message (per_message_s); "));
 }

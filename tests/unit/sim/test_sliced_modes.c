@@ -3,6 +3,7 @@
 #include "tests/unit/sim/sliced_rules.h"
 
 #include "lib/base/rng.h"
+#include "lib/format/cluster.h"
 
 #define EVENTS "time_s,target,event,value\n"
 #define SPEEDS "device,type,speed_ratio\na,t,1\nb,t,0.7\nc,t,1.3\nd,t,0.9\n"
@@ -308,6 +309,58 @@ static void a_full_queue_keeps_the_stage_before_it(void **state)
     }
 }
 
+/* ---- what the time of requests is made of ---- */
+
+static double known_ps(const struct serve_result *result)
+{
+    double sum_ps = result->parts.compute_ps + result->parts.delay_ps;
+
+    for (int i = 0; i < fixture.scenario.input.plan->cluster->medium_count; i++)
+        sum_ps += result->parts.media[i].per_message_ps + result->parts.media[i].latency_ps +
+                  result->parts.media[i].bytes_ps;
+    return sum_ps;
+}
+
+static void assert_same_parts(const struct serve_result *a, const struct serve_result *b)
+{
+    assert_true(a->parts.is_known && b->parts.is_known && a->has_shares && b->has_shares);
+    assert_memory_equal(&a->parts.compute_ps, &b->parts.compute_ps, sizeof(double));
+    assert_memory_equal(&a->parts.all_ps, &b->parts.all_ps, sizeof(double));
+    for (int i = 0; i < fixture.scenario.input.plan->cluster->medium_count; i++)
+        assert_memory_equal(&a->parts.media[i], &b->parts.media[i], sizeof a->parts.media[i]);
+    for (int i = 0; i < 4; i++)
+        assert_memory_equal(&a->devices[i].sent_ps, &b->devices[i].sent_ps, sizeof(double));
+    for (int i = 0; i < a->link_count; i++)
+        assert_memory_equal(&a->links[i].share, &b->links[i].share, sizeof a->links[i].share);
+}
+
+/* A request alone waits for nothing but what it computes and sends; a batch of two for each. */
+static void a_request_alone_never_waits(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 3; mode++) {
+        double all_ps;
+
+        fixture_cluster(SPEEDS, NO_SOURCE);
+        place(two_stages());
+        fixture_write("w.csv", mode ? W "0,0,chat,2,4\n1,0,chat,2,4\n" : W "0,0,chat,4,6\n");
+        fixture.options.network = SERVE_NETWORK_FIFO;
+        fixture.options.has_parts = true;
+        fixture.options.batch = (struct batch_options){ .kind = BATCH_NONE };
+        if (mode == 1)
+            fixed(2, UNITS_PS_PER_S);
+        if (mode == 2)
+            continuous(2, 4);
+        fixture_must_run();
+        assert_true(fixture.result.parts.is_known);
+        all_ps = fixture.result.parts.all_ps;
+        assert_true(known_ps(&fixture.result) > all_ps * (1 - 1e-9) &&
+                    known_ps(&fixture.result) < all_ps * (1 + 1e-9));
+        assert_true(fixture.result.parts.compute_ps > 0.3 * all_ps &&
+                    fixture.result.parts.media[0].latency_ps > 0.1 * all_ps);
+    }
+}
+
 /* ---- any of it together ---- */
 
 static int draw(struct rng *rng, int low, int high)
@@ -355,6 +408,7 @@ static void draw_case(struct rng *rng)
     fixture.options.switch_cost_ps = draw(rng, 0, 1) * 3 * UNITS_PS_PER_MS;
     fixture.options.network = SERVE_NETWORK_FIFO;
     fixture.options.has_overlap = false;
+    fixture.options.has_parts = true;
     fixture.options.dispatch = draw(rng, 0, 1) ? DISPATCH_LEAST_IDLE : DISPATCH_ROUND_ROBIN;
     fixture.files.events = NULL;
 }
@@ -381,6 +435,8 @@ static void all_of_it_goes_together(void **state)
             assert_int_equal(fast.devices[i].gap_ps, slow.devices[i].gap_ps);
             assert_int_equal(fast.devices[i].offered_ps, slow.devices[i].offered_ps);
         }
+        assert_same_parts(&fast, &slow);
+        assert_true(known_ps(&slow) < slow.parts.all_ps * (1 + 1e-9));
         closed += fast.closed_count;
         for (int i = 0; i < 4; i++) {
             int device = draw(&rng, 0, 3), other = draw(&rng, 0, 3), speed = draw(&rng, 2, 9);
@@ -398,6 +454,8 @@ static void all_of_it_goes_together(void **state)
         fixture.options.network = (enum serve_network)draw(&rng, 0, 2);
         fixture.options.has_overlap = draw(&rng, 0, 1) > 0;
         fixture_must_run();
+        assert_true(known_ps(&fixture.result) < fixture.result.parts.all_ps * (1 + 1e-9));
+        assert_true(fixture.result.parts.compute_ps >= 0);
         for (int i = 0; i < 24; i++) {
             assert_true(fixture.result.requests[i].status == TRACE_OK ||
                         fixture.result.requests[i].status == TRACE_FAILED);
@@ -421,6 +479,7 @@ int main(void)
         sliced_test(a_slower_link_slows_exchanges_under_way),
         sliced_test(a_new_part_takes_its_device_for_the_switch_cost),
         sliced_test(a_full_queue_keeps_the_stage_before_it),
+        sliced_test(a_request_alone_never_waits),
         sliced_test(all_of_it_goes_together),
     };
 
