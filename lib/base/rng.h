@@ -22,6 +22,7 @@ enum rng_purpose {
     RNG_TEST = 11,
     RNG_TURNS = 12,
     RNG_BATCH_ITEMS = 13,
+    RNG_PLACEMENT = 14,
 };
 
 struct rng {

@@ -10,4 +10,10 @@ static inline int64_t saturate_add(int64_t a, int64_t b)
     return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
+/* a x b of two that are >= 0, INT64_MAX at most. */
+static inline int64_t saturate_mul(int64_t a, int64_t b)
+{
+    return b > 0 && a > INT64_MAX / b ? INT64_MAX : a * b;
+}
+
 #endif

@@ -117,6 +117,9 @@ const struct cost_stage *cost_stage_find_batch(const struct cost_table *table,
 /* That of the smallest profiled batch. */
 const struct cost_stage *cost_stage_first(const struct cost_table *table, const char *executable,
                                           int32_t stage);
+/* Rows of stages.csv, by executable, stage and batch. */
+int cost_stage_row_count(const struct cost_table *table);
+const struct cost_stage *cost_stage_row_at(const struct cost_table *table, int index);
 /* Number of stages of an executable (0: unknown executable). */
 int cost_stage_count(const struct cost_table *table, const char *executable);
 /* How many batch sizes an executable was profiled with (0: unknown executable), and these sizes,

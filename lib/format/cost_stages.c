@@ -227,6 +227,16 @@ const struct cost_stage *cost_stage_first(const struct cost_table *table, const 
                : NULL;
 }
 
+int cost_stage_row_count(const struct cost_table *table)
+{
+    return table->stage_count;
+}
+
+const struct cost_stage *cost_stage_row_at(const struct cost_table *table, int index)
+{
+    return &table->stages[index];
+}
+
 int cost_stage_count(const struct cost_table *table, const char *executable)
 {
     const struct cost_stage *first = cost_stage_first(table, executable, 0);

@@ -1,0 +1,152 @@
+/* chain_beam.c - a good cut of a chain where there are too many kinds of devices to know the best:
+ * at each border the cheapest ways to get there are kept, whatever devices they used. */
+#include "sim/place/chain.h"
+
+#include "lib/base/arena.h"
+#include <math.h>
+#include <stdlib.h>
+
+#define NOBODY (-1)
+
+struct way { /* up to a border: the stage that ends there, behind another way */
+    double cost;
+    int64_t order; /* of finding it: ties */
+    int32_t kind, first;
+    int32_t level, number; /* of the way before it; NOBODY */
+};
+
+struct level { /* units placed: twice as many as are kept, sorted when they are full */
+    struct way *ways;
+    int32_t count;
+};
+
+struct search {
+    const struct chain *chain;
+    enum chain_objective objective;
+    struct level *levels; /* by units placed */
+    int64_t order;
+};
+
+static int compare(const void *a, const void *b)
+{
+    const struct way *one = a, *two = b;
+
+    if (one->cost < two->cost || one->cost > two->cost)
+        return one->cost < two->cost ? -1 : 1;
+    return one->order < two->order ? -1 : one->order > two->order;
+}
+
+static void cut(struct level *level)
+{
+    qsort(level->ways, (size_t)level->count, sizeof *level->ways, compare);
+    level->count = level->count < CHAIN_BEAM ? level->count : CHAIN_BEAM;
+}
+
+static void keep(struct search *search, int32_t units, struct way way)
+{
+    struct level *level = &search->levels[units];
+
+    if (isinf(way.cost))
+        return;
+    if (level->count == 2 * CHAIN_BEAM)
+        cut(level);
+    way.order = search->order++;
+    level->ways[level->count++] = way;
+}
+
+static int32_t used_of(const struct search *search, const struct way *way, int32_t kind)
+{
+    int32_t used = 0;
+
+    for (;;) {
+        used += way->kind == kind;
+        if (way->level == NOBODY)
+            return used;
+        way = &search->levels[way->level].ways[way->number];
+    }
+}
+
+static double join(const struct search *search, double a, double b)
+{
+    if (search->objective == CHAIN_LATENCY)
+        return a + b;
+    return a > b ? a : b;
+}
+
+/* Stages on a device of the kind that begin behind the way (NULL: at the source). */
+static void extend(struct search *search, int32_t first, int32_t number, int32_t kind)
+{
+    const struct chain *chain = search->chain;
+    const struct way *before = first > 0 ? &search->levels[first].ways[number] : NULL;
+    double cost, stage = 0;
+
+    if ((before ? used_of(search, before, kind) : 0) >= chain->device_counts[kind])
+        return;
+    if (before)
+        cost = join(search, before->cost,
+                    chain->border_cost(chain->arg, before->kind, kind, first - 1));
+    else
+        cost = chain->entry_cost ? chain->entry_cost(chain->arg, kind) : 0;
+    for (int32_t last = first; last < chain->unit_count; last++) {
+        double with;
+
+        stage += chain->unit_costs[(size_t)kind * (size_t)chain->unit_count + (size_t)last];
+        if (!chain->has_room(chain->arg, kind, first, last))
+            continue;
+        with = join(search, cost, stage);
+        if (last + 1 == chain->unit_count && chain->exit_cost)
+            with = join(search, with, chain->exit_cost(chain->arg, kind));
+        keep(search, last + 1,
+             (struct way){ .cost = with,
+                           .kind = kind,
+                           .first = first,
+                           .level = before ? first : NOBODY,
+                           .number = before ? number : NOBODY });
+    }
+}
+
+static struct chain_answer answer_of(struct arena *arena, const struct search *search)
+{
+    const struct level *end = &search->levels[search->chain->unit_count];
+    struct chain_answer answer = { .cost = INFINITY };
+    const struct way *way = end->ways;
+    int32_t last = search->chain->unit_count - 1;
+
+    if (end->count == 0)
+        return answer;
+    answer.is_feasible = true;
+    answer.cost = way->cost;
+    for (const struct way *at = way;; at = &search->levels[at->level].ways[at->number]) {
+        answer.stage_count++;
+        if (at->level == NOBODY)
+            break;
+    }
+    answer.stages = arena_array(arena, (size_t)answer.stage_count, sizeof *answer.stages);
+    for (int32_t s = answer.stage_count - 1; s >= 0; s--) {
+        answer.stages[s] = (struct chain_stage){ way->kind, way->first, last };
+        last = way->first - 1;
+        way = s > 0 ? &search->levels[way->level].ways[way->number] : way;
+    }
+    return answer;
+}
+
+struct chain_answer chain_search(struct arena *arena, const struct chain *chain,
+                                 enum chain_objective objective)
+{
+    struct search search = { .chain = chain, .objective = objective };
+
+    search.levels = arena_array(arena, (size_t)chain->unit_count + 1, sizeof *search.levels);
+    for (int32_t units = 1; units <= chain->unit_count; units++)
+        search.levels[units].ways =
+            arena_array(arena, 2 * (size_t)CHAIN_BEAM, sizeof *search.levels[units].ways);
+    for (int32_t k = 0; k < chain->kind_count; k++)
+        extend(&search, 0, NOBODY, k);
+    for (int32_t units = 1; units < chain->unit_count; units++) {
+        cut(&search.levels[units]);
+        for (int32_t w = 0; w < search.levels[units].count; w++)
+            for (int32_t k = 0; k < chain->kind_count; k++)
+                extend(&search, units, w, k);
+    }
+    cut(&search.levels[chain->unit_count]);
+    return answer_of(arena, &search);
+}

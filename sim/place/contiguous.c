@@ -1,0 +1,73 @@
+/* contiguous.c - the best pipelines of consecutive units, one stage a device (chain.h). */
+#include "sim/place/place.h"
+
+#include "lib/base/arena.h"
+
+static const char *why_not(struct arena *arena, const struct problem *problem)
+{
+    int64_t missing_bytes = problem_missing_bytes(problem);
+
+    if (missing_bytes == 0)
+        return "no cut into consecutive stages, one a device, fits";
+    return arena_printf(arena, "all devices together lack %lld bytes", (long long)missing_bytes);
+}
+
+/* Stages on kinds to stages on devices, each kind's in file order. */
+static struct place_answer answer_of(struct arena *arena, const struct problem *problem,
+                                     const struct chain_answer *chain)
+{
+    struct place_answer answer = { .why = "" };
+    size_t kinds = (size_t)problem_kind_count(problem);
+    int32_t *next = arena_array(arena, kinds, sizeof *next), count;
+
+    if (!chain->is_feasible) {
+        answer.why = why_not(arena, problem);
+        return answer;
+    }
+    answer.is_feasible = true;
+    answer.stage_count = chain->stage_count;
+    answer.stages = arena_array(arena, (size_t)chain->stage_count, sizeof *answer.stages);
+    for (int32_t s = 0; s < chain->stage_count; s++) {
+        const struct chain_stage *stage = &chain->stages[s];
+        const int32_t *devices = problem_devices(problem, stage->kind, &count);
+
+        answer.stages[s] =
+            (struct problem_stage){ devices[next[stage->kind]++], stage->first, stage->last };
+    }
+    return answer;
+}
+
+static struct place_answer solve(struct arena *arena, const struct problem *problem,
+                                 enum chain_objective objective)
+{
+    const struct chain *chain = problem_chain(arena, problem, objective);
+    struct chain_answer answer;
+    struct place_answer found;
+
+    if (chain->kind_count <= CHAIN_MAX_KINDS && chain_state_count(chain) <= CHAIN_MAX_STATES) {
+        answer = chain_solve(arena, chain, objective);
+        return answer_of(arena, problem, &answer);
+    }
+    answer = chain_search(arena, chain, objective);
+    found = answer_of(arena, problem, &answer);
+    found.why = arena_printf(arena,
+                             "%d kinds of devices are more than %lld states: a beam of %d ways was "
+                             "searched%s",
+                             (int)chain->kind_count, (long long)CHAIN_MAX_STATES, CHAIN_BEAM,
+                             found.is_feasible ? ", the best may be another"
+                                               : " and found none that fits; there may be one");
+    return found;
+}
+
+struct place_answer place_pipeedge(struct arena *arena, const struct problem *problem,
+                                   const struct place_options *options)
+{
+    (void)options;
+    return solve(arena, problem, CHAIN_PERIOD);
+}
+
+struct place_answer place_exact(struct arena *arena, const struct problem *problem,
+                                const struct place_options *options)
+{
+    return solve(arena, problem, options->objective);
+}

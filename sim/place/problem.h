@@ -1,0 +1,96 @@
+/* problem.h - what a planner is asked: one service, the devices of a cluster, and what each part
+ * of the service costs where.
+ *
+ * A service is a chain of units: of a model its embedding, each of its layers and its LM head; of
+ * an executable its profiled stages. What a unit costs is what a typical request needs of it: the
+ * prefill of its prompt and all its decode steps, from the cost tables as the simulator prices
+ * them; so sums over a lone request are the simulator's to the picosecond. What is sent is the same
+ * for messages. Planners see devices of one kind as alike: same type, speed, threads and memory,
+ * alone on its node, and attached to the same media in the same way. */
+#ifndef ORRERY_SIM_PLACE_PROBLEM_H
+#define ORRERY_SIM_PLACE_PROBLEM_H
+
+#include "lib/format/cost.h"
+#include "sim/place/chain.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cluster;
+struct err;
+struct model;
+struct out;
+struct problem;
+
+struct problem_input {
+    const struct cluster *cluster;
+    const struct cost_set *costs;
+    const char *service;
+    const struct model *model; /* NULL: an executable */
+    const char *executable;
+    /* A typical request of a model: tokens of its prompt, and that it makes (a decoder's; 1 of all
+     * others). Sequences whose caches a device holds at once. */
+    int32_t prompt_tokens, output_tokens, sequences;
+};
+
+/* A device that nothing can be placed on (no cost table of its type, no way to the others) is an
+ * error that names it; so is a request longer than the model's context. */
+struct problem *problem_create(struct arena *arena, const struct problem_input *input,
+                               struct err *err);
+const struct problem_input *problem_input(const struct problem *problem);
+int32_t problem_unit_count(const struct problem *problem);
+/* Devices of a kind in file order; kinds in order of their first device. */
+int32_t problem_kind_count(const struct problem *problem);
+int32_t problem_kind_of(const struct problem *problem, int32_t device);
+const int32_t *problem_devices(const struct problem *problem, int32_t kind, int32_t *count);
+
+/* Costs in ps. The two of messages: until the last byte is there, or how long the port is taken. */
+int64_t problem_units_ps(const struct problem *problem, int32_t device, int32_t first,
+                         int32_t last);
+struct problem_way {
+    int64_t time_ps, occupy_ps;
+};
+/* From a device to another behind a unit; from the source to a device; and back. */
+struct problem_way problem_border(const struct problem *problem, int32_t from, int32_t to,
+                                  int32_t unit);
+struct problem_way problem_entry(const struct problem *problem, int32_t device);
+struct problem_way problem_exit(const struct problem *problem, int32_t device);
+
+/* Bytes that a device holds of units first to last: weights, caches, the largest activations, and
+ * what is reserved. */
+int64_t problem_bytes(const struct problem *problem, int32_t device, int32_t first, int32_t last);
+/* They fit into its memory_bytes; always where none is stated. */
+bool problem_has_room(const struct problem *problem, int32_t device, int32_t first, int32_t last);
+
+/* Bytes that all units need beyond what the memory of all devices leaves, when every byte of it
+ * could be used; 0: memory might do, or some of it is not known. */
+int64_t problem_missing_bytes(const struct problem *problem);
+
+/* The chain for chain_solve over the kinds: times of messages for the latency, how long they take
+ * their port for the period. In arena, with the problem behind it. */
+const struct chain *problem_chain(struct arena *arena, const struct problem *problem,
+                                  enum chain_objective objective);
+
+struct problem_stage {
+    int32_t device, first, last; /* units */
+};
+
+/* What is predicted of a placement without simulation. */
+struct problem_score {
+    int64_t latency_ps; /* of a lone request */
+    int64_t period_ps;  /* of requests that follow each other without a gap: the longest that one
+                           device or port is taken by a request */
+    bool is_link;       /* a message's port is what limits the period; else a device */
+    int32_t limit;      /* the stage that limits it, or that sends; stage_count: the source */
+    int64_t room_bytes; /* least of memory_bytes less what is held; INT64_MAX: none is stated */
+    int32_t room_device;
+};
+/* Several stages may stand on one device: they share its memory, and their work adds up. */
+struct problem_score problem_score(const struct problem *problem,
+                                   const struct problem_stage *stages, int32_t count);
+
+/* Writes the stages as one replica's rows of placement.csv. */
+void problem_write(const struct problem *problem, const struct problem_stage *stages, int32_t count,
+                   struct out *out);
+
+#endif

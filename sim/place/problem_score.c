@@ -1,0 +1,159 @@
+/* problem_score.c - what is predicted of a placement without simulation, and its rows. */
+#include "sim/place/problem.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/saturate.h"
+#include "lib/format/cluster.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+
+static void limit(struct problem_score *score, int64_t taken_ps, int32_t stage, bool is_link)
+{
+    if (taken_ps <= score->period_ps)
+        return;
+    score->period_ps = taken_ps;
+    score->limit = stage;
+    score->is_link = is_link;
+}
+
+/* What one request takes of the device of a stage, and of its port: all its stages count, at the
+ * first of them. */
+static void device_score(const struct problem *problem, const struct problem_stage *stages,
+                         int32_t count, int32_t at, struct problem_score *score)
+{
+    const struct cluster_device *device =
+        &problem_input(problem)->cluster->devices[stages[at].device];
+    int64_t busy_ps = 0, sent_ps = 0, bytes = 0;
+
+    for (int32_t s = 0; s < count; s++) {
+        const struct problem_stage *stage = &stages[s];
+        struct problem_way way;
+
+        if (stage->device != stages[at].device)
+            continue;
+        if (s < at)
+            return;
+        busy_ps = saturate_add(busy_ps,
+                               problem_units_ps(problem, stage->device, stage->first, stage->last));
+        way = s + 1 < count
+                  ? problem_border(problem, stage->device, stages[s + 1].device, stage->last)
+                  : problem_exit(problem, stage->device);
+        sent_ps = saturate_add(sent_ps, way.occupy_ps);
+        bytes =
+            saturate_add(bytes, problem_bytes(problem, stage->device, stage->first, stage->last) -
+                                    device->reserved_bytes);
+    }
+    limit(score, busy_ps, at, false);
+    limit(score, sent_ps, at, true);
+    bytes = saturate_add(bytes, device->reserved_bytes);
+    if (device->memory_bytes > 0 && device->memory_bytes - bytes < score->room_bytes) {
+        score->room_bytes = device->memory_bytes - bytes;
+        score->room_device = stages[at].device;
+    }
+}
+
+struct problem_score problem_score(const struct problem *problem,
+                                   const struct problem_stage *stages, int32_t count)
+{
+    struct problem_score score = { .room_bytes = INT64_MAX };
+    struct problem_way entry = problem_entry(problem, stages[0].device);
+
+    score.latency_ps = entry.time_ps;
+    for (int32_t s = 0; s < count; s++) {
+        const struct problem_stage *stage = &stages[s];
+        struct problem_way way = s + 1 < count ? problem_border(problem, stage->device,
+                                                                stages[s + 1].device, stage->last)
+                                               : problem_exit(problem, stage->device);
+
+        score.latency_ps = saturate_add(
+            score.latency_ps, problem_units_ps(problem, stage->device, stage->first, stage->last));
+        score.latency_ps = saturate_add(score.latency_ps, way.time_ps);
+        device_score(problem, stages, count, s, &score);
+    }
+    limit(&score, entry.occupy_ps, count, true);
+    return score;
+}
+
+int64_t problem_missing_bytes(const struct problem *problem)
+{
+    const struct cluster *cluster = problem_input(problem)->cluster;
+    int64_t free_bytes = 0;
+    int64_t need_bytes = problem_bytes(problem, 0, 0, problem_unit_count(problem) - 1) -
+                         cluster->devices[0].reserved_bytes;
+
+    for (int d = 0; d < cluster->device_count; d++) {
+        const struct cluster_device *device = &cluster->devices[d];
+
+        if (device->memory_bytes == 0)
+            return 0;
+        if (device->memory_bytes > device->reserved_bytes)
+            free_bytes = saturate_add(free_bytes, device->memory_bytes - device->reserved_bytes);
+    }
+    return need_bytes > free_bytes ? need_bytes - free_bytes : 0;
+}
+
+/* ---- rows ---- */
+
+static void add_row(const struct problem *problem, const struct problem_stage *stage,
+                    int32_t number, struct placement_row *rows, int *count)
+{
+    const struct problem_input *input = problem_input(problem);
+
+    rows[(*count)++] =
+        (struct placement_row){ .service = input->service,
+                                .device = input->cluster->devices[stage->device].name,
+                                .model = input->model ? input->model->name : "",
+                                .executable = input->model ? "" : input->executable,
+                                .stage = number,
+                                .layer_first = -1,
+                                .layer_last = -1,
+                                .part_of = 1 };
+}
+
+#define LAYER_BLOCKS                                                                               \
+    (1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN |             \
+     1u << BLOCK_CONN)
+
+/* Of a model: its ends in rows of their own, for they have no layers. */
+static void stage_rows(const struct problem *problem, const struct problem_stage *stage,
+                       int32_t number, struct placement_row *rows, int *count)
+{
+    int32_t end = problem_unit_count(problem) - 1;
+    struct placement_row *row;
+
+    if (!problem_input(problem)->model) {
+        add_row(problem, stage, number, rows, count);
+        row = &rows[*count - 1];
+        row->layer_first = stage->first;
+        row->layer_last = stage->last;
+        return;
+    }
+    if (stage->first == 0) {
+        add_row(problem, stage, number, rows, count);
+        rows[*count - 1].blocks = 1u << BLOCK_EMBED;
+    }
+    if (stage->last > 0 && stage->first < end) {
+        add_row(problem, stage, number, rows, count);
+        row = &rows[*count - 1];
+        row->blocks = LAYER_BLOCKS;
+        row->layer_first = (stage->first > 1 ? stage->first : 1) - 1;
+        row->layer_last = (stage->last < end ? stage->last : end - 1) - 1;
+    }
+    if (stage->last == end) {
+        add_row(problem, stage, number, rows, count);
+        rows[*count - 1].blocks = 1u << BLOCK_LM_HEAD;
+    }
+}
+
+void problem_write(const struct problem *problem, const struct problem_stage *stages, int32_t count,
+                   struct out *out)
+{
+    struct arena *arena = arena_create();
+    struct placement_row *rows = arena_array(arena, 3 * (size_t)count, sizeof *rows);
+    int row_count = 0;
+
+    for (int32_t s = 0; s < count; s++)
+        stage_rows(problem, &stages[s], s, rows, &row_count);
+    placement_write(out, rows, row_count);
+    arena_destroy(arena);
+}

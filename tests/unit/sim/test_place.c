@@ -1,0 +1,254 @@
+/* test_place.c - planners on random clusters: what they predict of a lone request is what the
+ * simulator finds, what they place fits, and the exact one is beaten by none. */
+#include "tests/unit/sim/llm_fixture.h"
+
+#include "lib/base/rng.h"
+#include "lib/format/cluster.h"
+#include "sim/place/place.h"
+#include <math.h>
+
+#define ROUNDS 60
+#define MOST_DEVICES 6
+
+static int draw(struct rng *rng, int low, int high)
+{
+    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
+}
+
+static void draw_cluster(struct rng *rng, bool has_speeds)
+{
+    static const char *const links[] = {
+        NULL,
+        "lan,switch,*,1e6,0.0001,0.00002\n",
+        "lan,switch,*,1e5,0.001,0\nback,switch,d0,1e6,0,0\nback,switch,d1,1e6,0,0\n",
+        "ring,ring,d0,1e6,0.001,0\nring,ring,d1,1e6,0.001,0\nring,ring,d2,1e6,0.001,0\n"
+        "ring,ring,d3,1e6,0.001,0\nring,ring,d4,1e6,0.001,0\nring,ring,d5,1e6,0.001,0\n"
+        "ring,ring,source,1e6,0.001,0\n",
+    };
+    int kind = draw(rng, 0, 3), count = kind == 3 ? MOST_DEVICES : draw(rng, 2, MOST_DEVICES);
+    const char *text = "device,type,speed_ratio,memory_bytes,reserved_bytes\n";
+
+    for (int d = 0; d < count; d++) {
+        int speed = has_speeds ? draw(rng, 0, 1) : 0, memory = draw(rng, 0, 3);
+
+        text = arena_printf(fixture.arena, "%sd%d,t,%s,%s,%d\n", text, d, speed > 0 ? "0.5" : "",
+                            memory == 0   ? ""
+                            : memory == 1 ? "4000"
+                                          : "60000",
+                            draw(rng, 0, 500));
+    }
+    fixture_cluster(text, arena_printf(fixture.arena,
+                                       "medium,kind,node,bits_per_s,latency_s,per_message_s\n%s",
+                                       links[kind] ? links[kind] : "x,switch,nobody,1,0,0\n"));
+    if (!links[kind])
+        assert_int_equal(remove(fixture_path("cluster/links.csv")), 0);
+}
+
+struct case_of {
+    struct problem_input input;
+    struct cost_set costs;
+    struct problem *problem;
+};
+
+static void case_begin(struct case_of *of, int prompt, int output)
+{
+    const char *costs = fixture_path("costs");
+    struct model_catalogue *catalogue =
+        model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
+
+    assert_non_null(catalogue);
+    assert_true(cost_set_load(fixture.arena, &costs, 1, &of->costs, &fixture.err));
+    of->input = (struct problem_input){ .cluster = cluster_load(
+                                            fixture.arena, fixture_path("cluster"), &fixture.err),
+                                        .costs = &of->costs,
+                                        .service = "s",
+                                        .model = model_find(catalogue, "quad", &fixture.err),
+                                        .prompt_tokens = prompt,
+                                        .output_tokens = output,
+                                        .sequences = 1 };
+    assert_non_null(of->input.cluster);
+    of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
+    if (!of->problem)
+        fail_msg("%s", fixture.err.text);
+}
+
+static void write_placement(const struct case_of *of, const struct place_answer *answer)
+{
+    struct out *out = out_open(fixture.arena, fixture_path("p.csv"), &fixture.err);
+
+    assert_non_null(out);
+    problem_write(of->problem, answer->stages, answer->stage_count, out);
+    assert_true(out_commit(out, &fixture.err));
+}
+
+/* One request alone, by the simulator: it must fit, and take as long as was predicted. */
+static int64_t simulate(const struct case_of *of, const struct place_answer *answer)
+{
+    write_placement(of, answer);
+    fixture_write("w.csv", arena_printf(fixture.arena, W "0,0,s,%d,%d\n", of->input.prompt_tokens,
+                                        of->input.output_tokens));
+    if (!llm_run_files())
+        fail_msg("%s", fixture.err.text);
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    return fixture.result.requests[0].finish_ps;
+}
+
+static void set_up_files(void)
+{
+    llm_setup_files(1, 1, 0);
+    fixture.options.kv = (struct serve_kv){ 0 };
+    fixture.options.batch = (struct batch_options){ .kind = BATCH_NONE };
+}
+
+static void predictions_are_those_of_the_simulator(void **state)
+{
+    struct rng rng = rng_stream(7, RNG_TEST, 0);
+    int feasible = 0, infeasible = 0, cut = 0;
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        bool has_speeds = draw(&rng, 0, 1) > 0;
+        int prompt = draw(&rng, 1, 20), output = draw(&rng, 1, 12);
+        struct case_of of;
+
+        if (round > 0) {
+            fixture_tear_down(NULL);
+            fixture_set_up(NULL);
+        }
+        set_up_files();
+        draw_cluster(&rng, has_speeds);
+        case_begin(&of, prompt, output);
+        for (int a = 0; a < place_algorithm_count; a++) {
+            const struct place_options options = { draw(&rng, 0, 1) > 0 ? CHAIN_LATENCY
+                                                                        : CHAIN_PERIOD,
+                                                   (uint64_t)round };
+            struct place_answer answer =
+                place_algorithms[a].plan(fixture.arena, of.problem, &options);
+            struct problem_score score;
+            int64_t off_ps;
+
+            if (!answer.is_feasible) {
+                assert_int_not_equal(answer.why[0], '\0');
+                infeasible++;
+                continue;
+            }
+            feasible++;
+            cut += answer.stage_count > 1;
+            score = problem_score(of.problem, answer.stages, answer.stage_count);
+            assert_true(score.room_bytes >= 0);
+            off_ps = simulate(&of, &answer) - score.latency_ps;
+            /* a speed ratio is applied step by step there, once here */
+            if (has_speeds ? off_ps > 1000 || off_ps < -1000 : off_ps != 0)
+                fail_msg("%s is off by %lld ps", place_algorithms[a].name, (long long)off_ps);
+        }
+    }
+    assert_in_range(feasible, ROUNDS * 2, ROUNDS * 7);
+    assert_in_range(infeasible, ROUNDS / 2, ROUNDS * 5);
+    assert_in_range(cut, ROUNDS, INT32_MAX);
+}
+
+/* By either objective; a placement with several stages on one device is none of its kind. */
+static void nobody_is_better_than_exact(void **state)
+{
+    struct rng rng = rng_stream(8, RNG_TEST, 0);
+    int compared = 0;
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        enum chain_objective objective = round % 2 ? CHAIN_LATENCY : CHAIN_PERIOD;
+        const struct place_options options = { objective, (uint64_t)round };
+        struct place_answer best;
+        struct problem_score score = { 0 };
+        struct case_of of;
+
+        if (round > 0) {
+            fixture_tear_down(NULL);
+            fixture_set_up(NULL);
+        }
+        set_up_files();
+        draw_cluster(&rng, false);
+        case_begin(&of, draw(&rng, 1, 20), draw(&rng, 1, 12));
+        best = place_exact(fixture.arena, of.problem, &options);
+        if (best.is_feasible)
+            score = problem_score(of.problem, best.stages, best.stage_count);
+        for (int a = 0; a < place_algorithm_count; a++) {
+            struct place_answer answer =
+                place_algorithms[a].plan(fixture.arena, of.problem, &options);
+            struct problem_score other;
+
+            if (!answer.is_feasible || place_algorithms[a].plan == place_round_robin)
+                continue;
+            assert_true(best.is_feasible);
+            other = problem_score(of.problem, answer.stages, answer.stage_count);
+            assert_true(objective == CHAIN_LATENCY ? score.latency_ps <= other.latency_ps
+                                                   : score.period_ps <= other.period_ps);
+            compared++;
+        }
+    }
+    assert_in_range(compared, ROUNDS * 2, INT32_MAX);
+}
+
+/* The beam finds the optimum where it keeps all ways, and something that fits where it does not. */
+static void a_beam_finds_what_fits(void **state)
+{
+    struct rng rng = rng_stream(9, RNG_TEST, 0);
+    int found = 0;
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        enum chain_objective objective = round % 2 ? CHAIN_LATENCY : CHAIN_PERIOD;
+        const struct chain *chain;
+        struct chain_answer best, beam;
+        struct case_of of;
+
+        if (round > 0) {
+            fixture_tear_down(NULL);
+            fixture_set_up(NULL);
+        }
+        set_up_files();
+        draw_cluster(&rng, true);
+        case_begin(&of, 4, 4);
+        chain = problem_chain(fixture.arena, of.problem, objective);
+        best = chain_solve(fixture.arena, chain, objective);
+        beam = chain_search(fixture.arena, chain, objective);
+        assert_int_equal(beam.is_feasible, best.is_feasible);
+        if (!best.is_feasible)
+            continue;
+        found++;
+        assert_true(!(beam.cost < best.cost) && !(best.cost < beam.cost)); /* few units */
+    }
+    assert_in_range(found, ROUNDS / 2, ROUNDS);
+}
+
+static void same_seed_same_placement(void **state)
+{
+    const struct place_options one = { CHAIN_LATENCY, 1 }, two = { CHAIN_LATENCY, 2 };
+    struct place_answer a, b, c;
+    struct case_of of;
+
+    (void)state;
+    set_up_files();
+    fixture_cluster("device,type\nd0,t\nd1,t\nd2,t\nd3,t\nd4,t\nd5,t\n", NULL);
+    case_begin(&of, 4, 4);
+    a = place_random(fixture.arena, of.problem, &one);
+    b = place_random(fixture.arena, of.problem, &one);
+    c = place_random(fixture.arena, of.problem, &two);
+    assert_int_equal(a.stage_count, b.stage_count);
+    assert_memory_equal(a.stages, b.stages, (size_t)a.stage_count * sizeof *a.stages);
+    assert_true(a.stage_count != c.stage_count ||
+                memcmp(a.stages, c.stages, (size_t)a.stage_count * sizeof *a.stages) != 0);
+}
+
+#define RULE(f) cmocka_unit_test_setup_teardown(f, fixture_set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RULE(predictions_are_those_of_the_simulator),
+        RULE(nobody_is_better_than_exact),
+        RULE(a_beam_finds_what_fits),
+        RULE(same_seed_same_placement),
+    };
+
+    return cmocka_run_group_tests_name("place", tests, NULL, NULL);
+}

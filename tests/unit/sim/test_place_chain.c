@@ -1,0 +1,485 @@
+/* test_place_chain.c - the best contiguous pipeline: against enumeration on random chains, and
+ * against PipeEdge's corrected scheduler on its 300 problems. */
+#include "sim/place/chain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "lib/base/arena.h"
+#include "lib/base/csv.h"
+#include "lib/base/err.h"
+#include "lib/base/rng.h"
+#include "tests/unit/scratch.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REAL "../shared/data/pipeedge/sweep"
+#define MIB 1048576.0
+
+/* ---- against enumeration ---- */
+
+#define MOST_UNITS 6
+#define MOST_KINDS 3
+
+struct small { /* a chain with drawn tables */
+    struct chain chain;
+    int32_t counts[MOST_KINDS];
+    double units[MOST_KINDS * MOST_UNITS];
+    double borders[MOST_KINDS][MOST_KINDS][MOST_UNITS];
+    double ends[2][MOST_KINDS];
+    double sizes[MOST_UNITS], rooms[MOST_KINDS];
+};
+
+static double border_of(const void *arg, int32_t from, int32_t to, int32_t unit)
+{
+    return ((const struct small *)arg)->borders[from][to][unit];
+}
+
+static bool room_of(const void *arg, int32_t kind, int32_t first, int32_t last)
+{
+    const struct small *small = arg;
+    double size = 0;
+
+    for (int32_t u = first; u <= last; u++)
+        size += small->sizes[u];
+    return size <= small->rooms[kind];
+}
+
+static double entry_of(const void *arg, int32_t kind)
+{
+    return ((const struct small *)arg)->ends[0][kind];
+}
+
+static double exit_of(const void *arg, int32_t kind)
+{
+    return ((const struct small *)arg)->ends[1][kind];
+}
+
+static int draw(struct rng *rng, int low, int high)
+{
+    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
+}
+
+static void draw_small(struct rng *rng, struct small *small)
+{
+    struct chain *chain = &small->chain;
+    bool has_ends = draw(rng, 0, 1) > 0;
+
+    *chain = (struct chain){ .unit_count = draw(rng, 1, MOST_UNITS),
+                             .kind_count = draw(rng, 1, MOST_KINDS),
+                             .device_counts = small->counts,
+                             .unit_costs = small->units,
+                             .border_cost = border_of,
+                             .has_room = room_of,
+                             .entry_cost = has_ends ? entry_of : NULL,
+                             .exit_cost = has_ends ? exit_of : NULL,
+                             .arg = small };
+    for (int k = 0; k < chain->kind_count; k++) {
+        small->counts[k] = draw(rng, 0, 2);
+        small->rooms[k] = draw(rng, 2, 14);
+        small->ends[0][k] = draw(rng, 0, 5);
+        small->ends[1][k] = draw(rng, 0, 5);
+        for (int u = 0; u < chain->unit_count; u++)
+            small->units[k * chain->unit_count + u] = draw(rng, 0, 20);
+        for (int other = 0; other < chain->kind_count; other++)
+            for (int u = 0; u < MOST_UNITS; u++)
+                small->borders[k][other][u] = draw(rng, 0, 30) == 0 ? HUGE_VAL : draw(rng, 0, 15);
+    }
+    for (int u = 0; u < MOST_UNITS; u++)
+        small->sizes[u] = draw(rng, 1, 4);
+}
+
+/* Every way to go on from a unit with the devices that are left. */
+static double enumerate(const struct small *small, enum chain_objective objective,
+                        struct chain_stage *stages, int32_t count, int32_t first, int32_t *left)
+{
+    const struct chain *chain = &small->chain;
+    double best = INFINITY;
+
+    if (first == chain->unit_count)
+        return objective == CHAIN_LATENCY ? chain_latency(chain, stages, count)
+                                          : chain_period(chain, stages, count);
+    for (int32_t k = 0; k < chain->kind_count; k++) {
+        if (left[k] == 0)
+            continue;
+        left[k]--;
+        for (int32_t last = first; last < chain->unit_count; last++) {
+            double cost;
+
+            if (!room_of(small, k, first, last))
+                continue;
+            stages[count] = (struct chain_stage){ k, first, last };
+            cost = enumerate(small, objective, stages, count + 1, last + 1, left);
+            best = cost < best ? cost : best;
+        }
+        left[k]++;
+    }
+    return best;
+}
+
+static void it_is_the_best_of_all(void **state)
+{
+    struct rng rng = rng_stream(1, RNG_TEST, 0);
+    int feasible = 0, cut = 0;
+
+    (void)state;
+    for (int round = 0; round < 4000; round++) {
+        enum chain_objective objective = round % 2 ? CHAIN_LATENCY : CHAIN_PERIOD;
+        struct arena *arena = arena_create();
+        struct chain_stage stages[MOST_UNITS];
+        struct small small;
+        struct chain_answer answer;
+        int32_t left[MOST_KINDS], used[MOST_KINDS] = { 0 };
+        double best;
+
+        draw_small(&rng, &small);
+        memcpy(left, small.counts, sizeof left);
+        best = enumerate(&small, objective, stages, 0, 0, left);
+        answer = chain_solve(arena, &small.chain, objective);
+        assert_int_equal(answer.is_feasible, !isinf(best));
+        if (answer.is_feasible) {
+            const struct chain *chain = &small.chain;
+            double cost = objective == CHAIN_LATENCY
+                              ? chain_latency(chain, answer.stages, answer.stage_count)
+                              : chain_period(chain, answer.stages, answer.stage_count);
+
+            assert_true(!(answer.cost < best) && !(best < answer.cost));
+            assert_true(!(answer.cost < cost) && !(cost < answer.cost));
+            for (int32_t s = 0; s < answer.stage_count; s++) {
+                const struct chain_stage *stage = &answer.stages[s];
+
+                assert_int_equal(stage->first, s > 0 ? answer.stages[s - 1].last + 1 : 0);
+                assert_true(room_of(&small, stage->kind, stage->first, stage->last));
+                assert_true(++used[stage->kind] <= small.counts[stage->kind]);
+            }
+            assert_int_equal(answer.stages[answer.stage_count - 1].last, chain->unit_count - 1);
+            feasible++;
+            cut += answer.stage_count > 1;
+        }
+        arena_destroy(arena);
+    }
+    assert_in_range(feasible, 1000, 3900);
+    assert_in_range(cut, 500, feasible);
+}
+
+/* ---- against PipeEdge ---- */
+
+#define MOST_LAYERS 240
+#define MOST_TYPES 6
+
+struct model {
+    char name[64];
+    int32_t layers;
+    double values_in[MOST_LAYERS], values_out[MOST_LAYERS], mem_mib[MOST_LAYERS];
+};
+
+struct type { /* of a variant */
+    char variant[8], name[32];
+    double bandwidth_mibit, mem_mib;
+};
+
+struct times {
+    char type[32], model[64];
+    double seconds[2][MOST_LAYERS]; /* batch 1, batch 8 */
+};
+
+struct sweep {
+    struct model models[64];
+    struct type types[64];
+    struct times times[512];
+    int model_count, type_count, times_count;
+};
+
+static void sweep_models(struct arena *arena, struct sweep *sweep)
+{
+    enum { MODEL, LAYER, IN, OUT, MEM, COUNT };
+    static const struct csv_column columns[] = { { "model", true },
+                                                 { "sublayer", true },
+                                                 { "values_in", true },
+                                                 { "values_out", true },
+                                                 { "mem_mib", true } };
+    struct err err = ERR_INIT;
+    struct csv *csv = csv_open(arena, REAL "/models.csv", "models", columns, COUNT, &err);
+
+    assert_non_null(csv);
+    while (csv_next(csv, &err)) {
+        struct model *model = &sweep->models[sweep->model_count - 1];
+        int32_t layer;
+
+        if (sweep->model_count == 0 || strcmp(model->name, csv_text(csv, MODEL)) != 0) {
+            model = &sweep->models[sweep->model_count++];
+            assert_true(snprintf(model->name, sizeof model->name, "%s", csv_text(csv, MODEL)) > 0);
+        }
+        assert_true(csv_int32(csv, LAYER, 1, MOST_LAYERS, &layer, &err));
+        model->layers = layer;
+        assert_true(csv_double(csv, IN, 0, 1e12, &model->values_in[layer - 1], &err));
+        assert_true(csv_double(csv, OUT, 0, 1e12, &model->values_out[layer - 1], &err));
+        assert_true(csv_double(csv, MEM, 0, 1e12, &model->mem_mib[layer - 1], &err));
+    }
+    assert_int_equal(err.kind, ERR_NONE);
+    csv_close(csv);
+}
+
+static void sweep_types(struct arena *arena, struct sweep *sweep)
+{
+    enum { VARIANT, TYPE, BANDWIDTH, MEM, COUNT };
+    static const struct csv_column columns[] = { { "variant", true },
+                                                 { "type", true },
+                                                 { "bandwidth_mibit_per_s", true },
+                                                 { "mem_mib", true } };
+    struct err err = ERR_INIT;
+    struct csv *csv = csv_open(arena, REAL "/types.csv", "types", columns, COUNT, &err);
+
+    assert_non_null(csv);
+    while (csv_next(csv, &err)) {
+        struct type *type = &sweep->types[sweep->type_count++];
+
+        assert_true(snprintf(type->variant, sizeof type->variant, "%s", csv_text(csv, VARIANT)) >
+                    0);
+        assert_true(snprintf(type->name, sizeof type->name, "%s", csv_text(csv, TYPE)) > 0);
+        assert_true(csv_double(csv, BANDWIDTH, 0, 1e12, &type->bandwidth_mibit, &err));
+        assert_true(csv_double(csv, MEM, 0, 1e12, &type->mem_mib, &err));
+    }
+    assert_int_equal(err.kind, ERR_NONE);
+    csv_close(csv);
+}
+
+static void sweep_times(struct arena *arena, struct sweep *sweep)
+{
+    enum { TYPE, MODEL, LAYER, ONE, EIGHT, COUNT };
+    static const struct csv_column columns[] = { { "type", true },
+                                                 { "model", true },
+                                                 { "sublayer", true },
+                                                 { "batch1_time_s", true },
+                                                 { "batch8_time_s", true } };
+    struct err err = ERR_INIT;
+    struct csv *csv = csv_open(arena, REAL "/times.csv", "times", columns, COUNT, &err);
+
+    assert_non_null(csv);
+    while (csv_next(csv, &err)) {
+        struct times *times = &sweep->times[sweep->times_count - 1];
+        int32_t layer;
+
+        if (sweep->times_count == 0 || strcmp(times->model, csv_text(csv, MODEL)) != 0 ||
+            strcmp(times->type, csv_text(csv, TYPE)) != 0) {
+            times = &sweep->times[sweep->times_count++];
+            assert_true(snprintf(times->model, sizeof times->model, "%s", csv_text(csv, MODEL)) >
+                        0);
+            assert_true(snprintf(times->type, sizeof times->type, "%s", csv_text(csv, TYPE)) > 0);
+        }
+        assert_true(csv_int32(csv, LAYER, 1, MOST_LAYERS, &layer, &err));
+        assert_true(csv_double(csv, ONE, 0, 1e12, &times->seconds[0][layer - 1], &err));
+        assert_true(csv_double(csv, EIGHT, 0, 1e12, &times->seconds[1][layer - 1], &err));
+    }
+    assert_int_equal(err.kind, ERR_NONE);
+    csv_close(csv);
+}
+
+struct problem { /* a row of cases.csv in PipeEdge's terms */
+    const struct model *model;
+    const struct type *types[MOST_TYPES];
+    int32_t counts[MOST_TYPES];
+    double units[MOST_TYPES * MOST_LAYERS];
+    double batch, buffers_in, buffers_out;
+    int32_t type_count;
+};
+
+/* 4 batch values over the lower of two bandwidths, in 2^20 bits a second. */
+static double pipeedge_border(const void *arg, int32_t from, int32_t to, int32_t unit)
+{
+    const struct problem *problem = arg;
+    double a = problem->types[from]->bandwidth_mibit, b = problem->types[to]->bandwidth_mibit;
+
+    return 4 * problem->batch * problem->model->values_out[unit] / ((a < b ? a : b) * MIB / 8);
+}
+
+static bool pipeedge_room(const void *arg, int32_t kind, int32_t first, int32_t last)
+{
+    const struct problem *problem = arg;
+    const struct model *model = problem->model;
+    double in = 4 * problem->batch * model->values_in[first];
+    double out = 4 * problem->batch * model->values_out[last], mib = 0;
+
+    for (int32_t u = first; u <= last; u++)
+        mib += model->mem_mib[u];
+    return problem->types[kind]->mem_mib * MIB > mib * MIB +
+                                                     (first > 0 ? in * problem->buffers_in : 0) +
+                                                     out * problem->buffers_out + in + out;
+}
+
+static const struct type *find_type(const struct sweep *sweep, const char *variant,
+                                    const char *name)
+{
+    for (int i = 0; i < sweep->type_count; i++)
+        if (strcmp(sweep->types[i].variant, variant) == 0 &&
+            strcmp(sweep->types[i].name, name) == 0)
+            return &sweep->types[i];
+    fail_msg("no type %s in variant %s", name, variant);
+    return NULL;
+}
+
+static void problem_times(const struct sweep *sweep, struct problem *problem, int32_t kind)
+{
+    for (int i = 0; i < sweep->times_count; i++) {
+        const struct times *times = &sweep->times[i];
+
+        if (strcmp(times->model, problem->model->name) != 0 ||
+            strcmp(times->type, problem->types[kind]->name) != 0)
+            continue;
+        for (int32_t u = 0; u < problem->model->layers; u++)
+            problem->units[kind * problem->model->layers + u] =
+                times->seconds[problem->batch > 1][u];
+        return;
+    }
+    fail_msg("no times");
+}
+
+/* "b-mb:2 c-rcc:1", in byte order of the names. */
+static void problem_hosts(const struct sweep *sweep, struct problem *problem, const char *variant,
+                          const char *text)
+{
+    while (*text) {
+        size_t length = strcspn(text, ":");
+        char name[32];
+
+        assert_true(length < sizeof name);
+        memcpy(name, text, length);
+        name[length] = '\0';
+        problem->types[problem->type_count] = find_type(sweep, variant, name);
+        problem->counts[problem->type_count] = (int32_t)strtol(text + length + 1, NULL, 10);
+        problem_times(sweep, problem, problem->type_count++);
+        text += strcspn(text, " ");
+        text += *text == ' ';
+    }
+}
+
+/* Stages as PipeEdge prints them: hosts of a type in order, units from 1. */
+static const char *partition_of(struct arena *arena, const struct problem *problem,
+                                const struct chain_answer *answer)
+{
+    int32_t next[MOST_TYPES] = { 0 };
+    const char *text = "";
+
+    for (int32_t s = 0; s < answer->stage_count; s++) {
+        const struct chain_stage *stage = &answer->stages[s];
+
+        text = arena_printf(arena, "%s%s%s-%d:%d-%d", text, s > 0 ? " " : "",
+                            problem->types[stage->kind]->name + 2, next[stage->kind]++,
+                            stage->first + 1, stage->last + 1);
+    }
+    return text;
+}
+
+enum {
+    CASE,
+    MODEL,
+    VARIANT,
+    BATCH,
+    IN,
+    OUT,
+    HOSTS,
+    FEASIBLE,
+    PERIOD,
+    LATENCY,
+    PARTITION,
+    LAYERS,
+    NUMBER,
+    STAGES,
+    BOTTLENECK,
+    COLUMN_COUNT
+};
+static const struct csv_column case_columns[] = {
+    { "case", true },           { "model", true },      { "variant", true },
+    { "batch", true },          { "buffers_in", true }, { "buffers_out", true },
+    { "hosts_per_type", true }, { "feasible", true },   { "period_s", true },
+    { "latency_s", true },      { "partition", true },  { "sublayers", false },
+    { "hosts", false },         { "stages", false },    { "bottleneck", false },
+};
+
+static void assert_near(const struct csv *csv, int column, double seen)
+{
+    struct err err = ERR_INIT;
+    double expected;
+
+    assert_true(csv_double(csv, column, 0, 1e12, &expected, &err));
+    if (fabs(seen - expected) > 1e-12 * expected)
+        fail_msg("%s: %.17g is not %.17g", csv_text(csv, CASE), seen, expected);
+}
+
+static void one_case(struct arena *arena, const struct sweep *sweep, const struct csv *csv)
+{
+    struct problem *problem = arena_alloc(arena, sizeof *problem);
+    struct err err = ERR_INIT;
+    struct chain chain;
+    struct chain_answer answer;
+
+    for (int m = 0; m < sweep->model_count; m++)
+        if (strcmp(sweep->models[m].name, csv_text(csv, MODEL)) == 0)
+            problem->model = &sweep->models[m];
+    assert_non_null(problem->model);
+    assert_true(csv_double(csv, BATCH, 1, 8, &problem->batch, &err));
+    assert_true(csv_double(csv, IN, 0, 8, &problem->buffers_in, &err));
+    assert_true(csv_double(csv, OUT, 0, 8, &problem->buffers_out, &err));
+    problem_hosts(sweep, problem, csv_text(csv, VARIANT), csv_text(csv, HOSTS));
+    chain = (struct chain){ .unit_count = problem->model->layers,
+                            .kind_count = problem->type_count,
+                            .device_counts = problem->counts,
+                            .unit_costs = problem->units,
+                            .border_cost = pipeedge_border,
+                            .has_room = pipeedge_room,
+                            .arg = problem };
+    assert_true(chain_state_count(&chain) <= CHAIN_MAX_STATES);
+    answer = chain_solve(arena, &chain, CHAIN_PERIOD);
+    assert_int_equal(answer.is_feasible, strcmp(csv_text(csv, FEASIBLE), "1") == 0);
+    if (!answer.is_feasible)
+        return;
+    assert_near(csv, PERIOD, answer.cost);
+    assert_near(csv, LATENCY, chain_latency(&chain, answer.stages, answer.stage_count));
+    assert_string_equal(partition_of(arena, problem, &answer), csv_text(csv, PARTITION));
+}
+
+static void it_is_what_pipeedge_finds(void **state)
+{
+    struct arena *scratch = ((struct scratch *)*state)->arena;
+    struct err err = ERR_INIT;
+    struct sweep *sweep;
+    struct csv *csv;
+    int cases = 0;
+
+    if (access(REAL, R_OK) != 0) {
+        print_message("skipped: no %s beside this checkout\n", REAL);
+        skip();
+    }
+    sweep = arena_alloc(scratch, sizeof *sweep);
+    sweep_models(scratch, sweep);
+    sweep_types(scratch, sweep);
+    sweep_times(scratch, sweep);
+    csv = csv_open(scratch, REAL "/cases.csv", "cases", case_columns, COLUMN_COUNT, &err);
+    assert_non_null(csv);
+    for (; csv_next(csv, &err); cases++) {
+        struct arena *arena = arena_create();
+
+        one_case(arena, sweep, csv);
+        arena_destroy(arena);
+    }
+    assert_int_equal(err.kind, ERR_NONE);
+    csv_close(csv);
+    assert_in_range(cases, 300, INT32_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_is_the_best_of_all),
+        cmocka_unit_test_setup_teardown(it_is_what_pipeedge_finds, scratch_begin, scratch_end),
+    };
+
+    return cmocka_run_group_tests_name("place_chain", tests, NULL, NULL);
+}
