@@ -9,6 +9,7 @@
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/quantise.h"
+#include "lib/policy/standstill.h"
 #include "sim/llm/llm.h"
 #include "sim/report/refused.h"
 #include "sim/serve/serve.h"
@@ -291,6 +292,17 @@ static void warn_of_kv(struct report *report)
                      "what requests share: nothing is found");
 }
 
+/* This run has come to its end. */
+static void warn_of_standstill(struct arena *arena, struct report *report)
+{
+    const char *text = standstill_possible(arena, report->input->plan);
+
+    if (text)
+        warn_loudly(
+            report,
+            arena_printf(arena, "another load may bring this placement to a standstill: %s", text));
+}
+
 static void warn_of_trim(struct report *report)
 {
     if (report->all.total == 0 && report->all.trimmed > 0)
@@ -319,7 +331,7 @@ int64_t report_left_out(const struct report *report)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 8 + SERVE_REFUSAL_COUNT + 3 * input->plan->cluster->device_count +
+    int most = 9 + SERVE_REFUSAL_COUNT + 3 * input->plan->cluster->device_count +
                input->plan->replica_count;
 
     report->arena = arena;
@@ -348,6 +360,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                                   (long long)result->extrapolated_costs,
                                   result->extrapolated_costs == 1 ? " lies" : "s lie"));
     warn_of_codec(arena, report);
+    warn_of_standstill(arena, report);
     warn_of_trim(report);
     warn_of_kv(report);
     warn_of_overload(arena, report);

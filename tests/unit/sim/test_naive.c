@@ -2,6 +2,8 @@
 #include "tests/unit/sim/case_files.h"
 #include "tests/unit/sim/naive_loop.h"
 
+#include "lib/policy/standstill.h"
+
 #include <stdlib.h>
 
 /* Both, request by request: for whoever looks into a case. */
@@ -61,6 +63,7 @@ static void run_case(uint64_t seed, const struct case_may *may)
             fail_msg("case %llu: %s", (unsigned long long)seed, fixture.err.text);
         if (naive.is_stuck) {
             assert_non_null(strstr(fixture.err.text, "blocked: "));
+            assert_non_null(standstill_possible(fixture.arena, fixture.scenario.input.plan));
             stuck_count++;
             continue;
         }
