@@ -67,6 +67,13 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
 struct chain_answer chain_search(struct arena *arena, const struct chain *chain,
                                  enum chain_objective objective);
 
+/* The best cut where stages stand in order of the kinds, each of which is one device
+ * (device_counts is not read): PipeEdge's reverse auction (FMEC 2023), whose bids are stages that
+ * fit, over a fixed order of devices. Devices may be left out, unless is_strict: then all have a
+ * stage. Ties: the earlier device and the earlier unit before. */
+struct chain_answer chain_order(struct arena *arena, const struct chain *chain,
+                                enum chain_objective objective, bool is_strict);
+
 /* The cost of given stages, by both objectives. */
 double chain_latency(const struct chain *chain, const struct chain_stage *stages, int32_t count);
 double chain_period(const struct chain *chain, const struct chain_stage *stages, int32_t count);

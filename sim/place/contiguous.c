@@ -71,3 +71,23 @@ struct place_answer place_exact(struct arena *arena, const struct problem *probl
 {
     return solve(arena, problem, options->objective);
 }
+
+struct place_answer place_auction(struct arena *arena, const struct problem *problem,
+                                  const struct place_options *options)
+{
+    const struct chain *chain = problem_device_chain(arena, problem, options->objective);
+    struct chain_answer found = chain_order(arena, chain, options->objective, false);
+    struct place_answer answer = { .is_feasible = found.is_feasible,
+                                   .stage_count = found.stage_count,
+                                   .why = "" };
+
+    if (!found.is_feasible) {
+        answer.why = why_not(arena, problem);
+        return answer;
+    }
+    answer.stages = arena_array(arena, (size_t)found.stage_count, sizeof *answer.stages);
+    for (int32_t s = 0; s < found.stage_count; s++)
+        answer.stages[s] = (struct problem_stage){ found.stages[s].kind, found.stages[s].first,
+                                                   found.stages[s].last };
+    return answer;
+}

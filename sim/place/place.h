@@ -50,6 +50,8 @@ struct place_answer place_random(struct arena *arena, const struct problem *prob
 /* contiguous.c */
 struct place_answer place_pipeedge(struct arena *arena, const struct problem *problem,
                                    const struct place_options *options);
+struct place_answer place_auction(struct arena *arena, const struct problem *problem,
+                                  const struct place_options *options);
 struct place_answer place_exact(struct arena *arena, const struct problem *problem,
                                 const struct place_options *options);
 

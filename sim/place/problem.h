@@ -66,10 +66,13 @@ bool problem_has_room(const struct problem *problem, int32_t device, int32_t fir
  * could be used; 0: memory might do, or some of it is not known. */
 int64_t problem_missing_bytes(const struct problem *problem);
 
-/* The chain for chain_solve over the kinds: times of messages for the latency, how long they take
- * their port for the period. In arena, with the problem behind it. */
+/* The chain over the kinds, for chain_solve and chain_search, or over the devices in file order:
+ * times of messages for the latency, how long they take their port for the period. In arena, with
+ * the problem behind it. */
 const struct chain *problem_chain(struct arena *arena, const struct problem *problem,
                                   enum chain_objective objective);
+const struct chain *problem_device_chain(struct arena *arena, const struct problem *problem,
+                                         enum chain_objective objective);
 
 struct problem_stage {
     int32_t device, first, last; /* units */

@@ -12,8 +12,8 @@
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
-#include "lib/base/rng.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/sim/small_chain.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,77 +24,6 @@
 #define MIB 1048576.0
 
 /* ---- against enumeration ---- */
-
-#define MOST_UNITS 6
-#define MOST_KINDS 3
-
-struct small { /* a chain with drawn tables */
-    struct chain chain;
-    int32_t counts[MOST_KINDS];
-    double units[MOST_KINDS * MOST_UNITS];
-    double borders[MOST_KINDS][MOST_KINDS][MOST_UNITS];
-    double ends[2][MOST_KINDS];
-    double sizes[MOST_UNITS], rooms[MOST_KINDS];
-};
-
-static double border_of(const void *arg, int32_t from, int32_t to, int32_t unit)
-{
-    return ((const struct small *)arg)->borders[from][to][unit];
-}
-
-static bool room_of(const void *arg, int32_t kind, int32_t first, int32_t last)
-{
-    const struct small *small = arg;
-    double size = 0;
-
-    for (int32_t u = first; u <= last; u++)
-        size += small->sizes[u];
-    return size <= small->rooms[kind];
-}
-
-static double entry_of(const void *arg, int32_t kind)
-{
-    return ((const struct small *)arg)->ends[0][kind];
-}
-
-static double exit_of(const void *arg, int32_t kind)
-{
-    return ((const struct small *)arg)->ends[1][kind];
-}
-
-static int draw(struct rng *rng, int low, int high)
-{
-    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
-}
-
-static void draw_small(struct rng *rng, struct small *small)
-{
-    struct chain *chain = &small->chain;
-    bool has_ends = draw(rng, 0, 1) > 0;
-
-    *chain = (struct chain){ .unit_count = draw(rng, 1, MOST_UNITS),
-                             .kind_count = draw(rng, 1, MOST_KINDS),
-                             .device_counts = small->counts,
-                             .unit_costs = small->units,
-                             .border_cost = border_of,
-                             .has_room = room_of,
-                             .entry_cost = has_ends ? entry_of : NULL,
-                             .exit_cost = has_ends ? exit_of : NULL,
-                             .arg = small };
-    for (int k = 0; k < chain->kind_count; k++) {
-        small->counts[k] = draw(rng, 0, 2);
-        small->rooms[k] = draw(rng, 2, 14);
-        small->ends[0][k] = draw(rng, 0, 5);
-        small->ends[1][k] = draw(rng, 0, 5);
-        for (int u = 0; u < chain->unit_count; u++)
-            small->units[k * chain->unit_count + u] = draw(rng, 0, 20);
-        for (int other = 0; other < chain->kind_count; other++)
-            for (int u = 0; u < MOST_UNITS; u++)
-                small->borders[k][other][u] = draw(rng, 0, 30) == 0 ? HUGE_VAL : draw(rng, 0, 15);
-    }
-    for (int u = 0; u < MOST_UNITS; u++)
-        small->sizes[u] = draw(rng, 1, 4);
-}
 
 /* Every way to go on from a unit with the devices that are left. */
 static double enumerate(const struct small *small, enum chain_objective objective,
@@ -113,7 +42,7 @@ static double enumerate(const struct small *small, enum chain_objective objectiv
         for (int32_t last = first; last < chain->unit_count; last++) {
             double cost;
 
-            if (!room_of(small, k, first, last))
+            if (!small_room(small, k, first, last))
                 continue;
             stages[count] = (struct chain_stage){ k, first, last };
             cost = enumerate(small, objective, stages, count + 1, last + 1, left);
@@ -139,7 +68,7 @@ static void it_is_the_best_of_all(void **state)
         int32_t left[MOST_KINDS], used[MOST_KINDS] = { 0 };
         double best;
 
-        draw_small(&rng, &small);
+        small_draw(&rng, &small);
         memcpy(left, small.counts, sizeof left);
         best = enumerate(&small, objective, stages, 0, 0, left);
         answer = chain_solve(arena, &small.chain, objective);
@@ -156,7 +85,7 @@ static void it_is_the_best_of_all(void **state)
                 const struct chain_stage *stage = &answer.stages[s];
 
                 assert_int_equal(stage->first, s > 0 ? answer.stages[s - 1].last + 1 : 0);
-                assert_true(room_of(&small, stage->kind, stage->first, stage->last));
+                assert_true(small_room(&small, stage->kind, stage->first, stage->last));
                 assert_true(++used[stage->kind] <= small.counts[stage->kind]);
             }
             assert_int_equal(answer.stages[answer.stage_count - 1].last, chain->unit_count - 1);
