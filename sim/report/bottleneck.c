@@ -7,6 +7,8 @@
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
+#include "lib/policy/plan.h"
+#include "sim/report/passes.h"
 #include "sim/report/wrap.h"
 #include "sim/serve/serve.h"
 #include <stdio.h>
@@ -15,6 +17,7 @@
 struct finder {
     struct arena *arena;
     const struct cluster *cluster;
+    const struct plan *plan;
     const struct serve_result *result;
     int64_t per_count; /* of what "a token" or "a request" is said of */
     const char *per;
@@ -71,7 +74,7 @@ static const char *link_name(struct arena *arena, const struct cluster *cluster,
 
 /* ---- who is taken longest ---- */
 
-struct taken { /* a device, or behind them a link */
+struct taken { /* a device, behind them a link, behind those a stage on several devices */
     int index;
     int64_t time_ps;
 };
@@ -83,16 +86,37 @@ static int64_t taken_ps(const struct finder *finder, int index)
 
     if (index < device_count)
         return result->devices[index].busy_ps + result->devices[index].gap_ps;
-    return result->links[index - device_count].busy_ps;
+    if (index < device_count + result->link_count)
+        return result->links[index - device_count].busy_ps;
+    return passes_time_ps(&result->passes[index - device_count - result->link_count]);
+}
+
+/* NULL: it is none. */
+static const struct sliced_stage *sliced_of(const struct finder *finder, int index)
+{
+    int first = finder->cluster->device_count + finder->result->link_count;
+
+    return index < first ? NULL : &finder->result->passes[index - first];
+}
+
+/* A device is a part of the stage: who limits both is the same. */
+static bool is_part_of(const struct finder *finder, int device, int stage)
+{
+    const struct sliced_stage *sliced = stage < 0 ? NULL : sliced_of(finder, stage);
+
+    return sliced && device < finder->cluster->device_count &&
+           plan_stage_has(finder->plan->stages[sliced->stage], device);
 }
 
 static struct taken longest(const struct finder *finder, int but)
 {
-    int count = finder->cluster->device_count + finder->result->link_count;
+    int count =
+        finder->cluster->device_count + finder->result->link_count + finder->result->passes_count;
     struct taken most = { -1, 0 };
 
     for (int i = 0; i < count; i++)
-        if (i != but && taken_ps(finder, i) > most.time_ps)
+        if (i != but && !is_part_of(finder, i, but) && !(but >= 0 && is_part_of(finder, but, i)) &&
+            taken_ps(finder, i) > most.time_ps)
             most = (struct taken){ i, taken_ps(finder, i) };
     return most;
 }
@@ -105,6 +129,13 @@ static const char *name_of(const struct finder *finder, int index)
         return NULL;
     if (index < cluster->device_count)
         return arena_printf(finder->arena, "device %s", cluster->devices[index].name);
+    if (sliced_of(finder, index)) {
+        int32_t id = sliced_of(finder, index)->stage;
+
+        return arena_printf(finder->arena, "stage %s on %d devices",
+                            passes_stage_name(finder->arena, finder->plan, id),
+                            (int)finder->plan->stages[id]->device_count);
+    }
     return link_name(finder->arena, cluster, &finder->result->links[index - cluster->device_count]);
 }
 
@@ -203,17 +234,36 @@ static const char *gap_detail(const struct finder *finder, const struct serve_de
         percent((double)device->gap_ps / (double)(device->busy_ps + device->gap_ps), gap));
 }
 
+static const char *stage_limit_text(const struct finder *finder, const struct sliced_stage *stage)
+{
+    const struct bottleneck *found = &finder->found;
+    char busy[NUMBER_BYTES], next[NUMBER_BYTES];
+    const char *second = "; nothing else is busy", *rise = "";
+
+    if (found->next)
+        second = arena_printf(finder->arena, "; next is %s, busy %s", found->next,
+                              percent(found->next_busy_ratio, next));
+    if (found->rise_ratio >= 1.05)
+        rise =
+            arena_printf(finder->arena, "; if these messages were free the rate could rise %.1fx",
+                         found->rise_ratio);
+    return arena_printf(finder->arena, "%s limits: a step runs %s of the time, %s%s%s", found->name,
+                        percent(found->busy_ratio, busy), passes_made_of(finder->arena, stage),
+                        second, rise);
+}
+
 static const char *limit_text(const struct finder *finder, int index)
 {
     const struct bottleneck *found = &finder->found;
     int device_count = finder->cluster->device_count;
     bool is_device = index < device_count;
-    const char *detail =
-        is_device ? gap_detail(finder, &finder->result->devices[index])
-                  : link_detail(finder, &finder->result->links[index - device_count].share);
     char busy[NUMBER_BYTES], next[NUMBER_BYTES], rise[NUMBER_BYTES];
-    const char *what;
+    const char *detail, *what;
 
+    if (sliced_of(finder, index))
+        return stage_limit_text(finder, sliced_of(finder, index));
+    detail = is_device ? gap_detail(finder, &finder->result->devices[index])
+                       : link_detail(finder, &finder->result->links[index - device_count].share);
     (void)percent(found->busy_ratio, busy);
     if (!found->next)
         return arena_printf(finder->arena, "%s limits: busy %s of the time%s; nothing else is busy",
@@ -327,11 +377,25 @@ static const char *free_text(const struct finder *finder, double whole_ratio, do
                         percent(whole_ratio, busy), second, made_of(finder));
 }
 
-struct bottleneck bottleneck_find(struct arena *arena, const struct cluster *cluster,
-                                  const struct serve_result *result, int64_t requests,
-                                  int64_t tokens)
+/* 0: not known. */
+static double rise_of(const struct finder *finder, struct taken first, struct taken next)
+{
+    const struct sliced_stage *stage = first.index < 0 ? NULL : sliced_of(finder, first.index);
+
+    if (stage) {
+        int64_t silent_ps = passes_silent_ps(stage);
+
+        return silent_ps > 0 ? (double)first.time_ps / (double)silent_ps : 0;
+    }
+    return next.time_ps > 0 ? (double)first.time_ps / (double)next.time_ps : 0;
+}
+
+struct bottleneck bottleneck_find(struct arena *arena, const struct plan *plan,
+                                  const struct cluster *cluster, const struct serve_result *result,
+                                  int64_t requests, int64_t tokens)
 {
     struct finder finder = { .arena = arena,
+                             .plan = plan,
                              .cluster = cluster,
                              .result = result,
                              .per_count = tokens > 0 ? tokens : requests,
@@ -346,7 +410,7 @@ struct bottleneck bottleneck_find(struct arena *arena, const struct cluster *clu
     found->next = name_of(&finder, next.index);
     found->busy_ratio = ratio((double)first.time_ps, window_ps);
     found->next_busy_ratio = ratio((double)next.time_ps, window_ps);
-    found->rise_ratio = next.time_ps > 0 ? (double)first.time_ps / (double)next.time_ps : 0;
+    found->rise_ratio = rise_of(&finder, first, next);
     found->is_limit = found->busy_ratio >= BOTTLENECK_BUSY &&
                       (ratio((double)first.time_ps, end_ps) >= BOTTLENECK_BUSY ||
                        found->parts.waiting >= BOTTLENECK_WAITING);

@@ -1,9 +1,11 @@
-/* bottleneck.h - what limits a run, in words: the device or link that is taken for most of the time
- * in which requests are in flight, and the next one; or that nothing limits, and what latency is
- * made of. README of sim/ says when which.
+/* bottleneck.h - what limits a run, in words: the device, the link or the stage on several devices
+ * that is taken for most of the time in which requests are in flight, and the next one; or that
+ * nothing limits, and what latency is made of. README of sim/ says when which.
  *
  * Derived from the run alone: busy times and gaps, links' busy times, and serve_parts. Of several
- * that are taken for equally long the first counts: devices in order of the cluster, then links. */
+ * that are taken for equally long the first counts: devices in order of the cluster, then links,
+ * then such stages, which are taken while a step runs in them. Of a stage and its devices one alone
+ * is told. */
 #ifndef ORRERY_SIM_REPORT_BOTTLENECK_H
 #define ORRERY_SIM_REPORT_BOTTLENECK_H
 
@@ -14,6 +16,7 @@ struct arena;
 struct cluster;
 struct json_writer;
 struct out;
+struct plan;
 struct serve_result;
 
 /* It limits when it is taken for so much of the time with requests in flight, and either for as
@@ -32,16 +35,18 @@ struct bottleneck {
     const char *next;  /* NULL: nothing else did */
     double busy_ratio; /* of the time with requests in flight */
     double next_busy_ratio; /* of it */
-    double rise_ratio;      /* by which the rate could rise without it: busy / next; 0 = no next */
+    double rise_ratio;      /* by which the rate could rise without it: busy / next; of a stage, if
+                             * what its devices send each other were free; 0 = not known */
     bool has_parts;
     struct bottleneck_parts parts;
     const char *text; /* the sentence, without a full stop */
 };
 
-/* requests and tokens: ended ok, of the whole run; what "a token" and "a request" count by. */
-struct bottleneck bottleneck_find(struct arena *arena, const struct cluster *cluster,
-                                  const struct serve_result *result, int64_t requests,
-                                  int64_t tokens);
+/* plan: for stages on several devices, NULL without any. requests and tokens: ended ok, of the
+ * whole run; what "a token" and "a request" count by. */
+struct bottleneck bottleneck_find(struct arena *arena, const struct plan *plan,
+                                  const struct cluster *cluster, const struct serve_result *result,
+                                  int64_t requests, int64_t tokens);
 void bottleneck_write_text(const struct bottleneck *bottleneck, struct out *out);
 /* Keys bottleneck, limit and time_in_system. */
 void bottleneck_write_json(const struct bottleneck *bottleneck, const struct serve_result *result,

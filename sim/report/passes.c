@@ -126,9 +126,56 @@ const char *passes_sentence(struct arena *arena, const struct sliced_sums *pass)
                         share_text(arena, pass, first), part_name(first), more);
 }
 
+/* ---- of a whole stage ---- */
+
+static struct sliced_sums both(const struct sliced_stage *stage)
+{
+    const struct sliced_sums *a = &stage->prefill, *b = &stage->decode;
+
+    return (struct sliced_sums){ .count = a->count + b->count,
+                                 .time_ps = a->time_ps + b->time_ps,
+                                 .compute_ps = a->compute_ps + b->compute_ps,
+                                 .per_message_ps = a->per_message_ps + b->per_message_ps,
+                                 .bytes_ps = a->bytes_ps + b->bytes_ps,
+                                 .latency_ps = a->latency_ps + b->latency_ps,
+                                 .wait_ps = a->wait_ps + b->wait_ps,
+                                 .messages = a->messages + b->messages };
+}
+
+int64_t passes_time_ps(const struct sliced_stage *stage)
+{
+    return both(stage).time_ps;
+}
+
+int64_t passes_silent_ps(const struct sliced_stage *stage)
+{
+    struct sliced_sums sums = both(stage);
+
+    return sums.time_ps - messages_ps(&sums);
+}
+
+const char *passes_made_of(struct arena *arena, const struct sliced_stage *stage)
+{
+    struct sliced_sums sums = both(stage);
+    enum part most = largest(&sums, OF_MESSAGES);
+    const char *sent = "", *wait = "";
+
+    if (messages_ps(&sums) > 0)
+        sent = arena_printf(
+            arena,
+            " and %.0f %% messages between its devices (%" PRId64 " a step), above all %s, %.0f %%",
+            percent(messages_ps(&sums), sums.time_ps), mean(sums.messages, sums.count),
+            part_name(most), percent(part_ps(&sums, most), sums.time_ps));
+    if (sums.wait_ps > 0)
+        wait = arena_printf(arena, ", %.0f %% %s", percent(sums.wait_ps, sums.time_ps),
+                            part_name(PART_WAIT));
+    return arena_printf(arena, "%.0f %% of it %s%s%s", percent(sums.compute_ps, sums.time_ps),
+                        part_name(PART_COMPUTE), sent, wait);
+}
+
 /* ---- figures ---- */
 
-static const char *stage_name(struct arena *arena, const struct plan *plan, int32_t id)
+const char *passes_stage_name(struct arena *arena, const struct plan *plan, int32_t id)
 {
     const struct plan_stage *stage = plan->stages[id];
     const struct plan_replica *replica = &plan->replicas[stage->replica];
@@ -160,7 +207,7 @@ void passes_text(struct arena *arena, const struct serve_input *input,
                "per message", "bytes", "latency");
     for (int i = 0; i < result->passes_count; i++) {
         const struct sliced_stage *passes = &result->passes[i];
-        const char *name = stage_name(arena, input->plan, passes->stage);
+        const char *name = passes_stage_name(arena, input->plan, passes->stage);
 
         if (passes->prefill.count > 0)
             put_line(arena, name, "prefill", &passes->prefill, out);

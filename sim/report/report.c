@@ -340,8 +340,8 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
     for (int i = 0; i < input->costs->count; i++)
         most += 1 + cost_anchor_count(input->costs->tables[i]);
     report->all = metrics_end(meter, result->end_ps, &report->services);
-    report->bottleneck = bottleneck_find(arena, input->plan->cluster, result, report->all.run_ok,
-                                         report->all.run_tokens);
+    report->bottleneck = bottleneck_find(arena, input->plan, input->plan->cluster, result,
+                                         report->all.run_ok, report->all.run_tokens);
     report->warnings = arena_array(arena, (size_t)most, sizeof(char *));
     report->loud_warnings = arena_array(arena, (size_t)most, sizeof(char *));
     report->warning_count = report->loud_count = 0;

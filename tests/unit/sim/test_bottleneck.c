@@ -52,7 +52,7 @@ static int tear_down(void **state)
 
 static struct bottleneck find(void **state, int64_t requests, int64_t tokens)
 {
-    return bottleneck_find(*state, &cluster, &result, requests, tokens);
+    return bottleneck_find(*state, NULL, &cluster, &result, requests, tokens);
 }
 
 static void near(double actual, double expected)

@@ -4,6 +4,8 @@
 
 #include "lib/base/rng.h"
 #include "lib/format/cluster.h"
+#include "sim/report/bottleneck.h"
+#include "sim/report/passes.h"
 
 #define EVENTS "time_s,target,event,value\n"
 #define SPEEDS "device,type,speed_ratio\na,t,1\nb,t,0.7\nc,t,1.3\nd,t,0.9\n"
@@ -321,6 +323,19 @@ static double known_ps(const struct serve_result *result)
     return sum_ps;
 }
 
+/* Neither the time in which steps run in a stage, nor what comes next to what limits. */
+static void assert_next_is_no_more(const struct serve_result *result)
+{
+    const struct plan *plan = fixture.scenario.input.plan;
+    struct bottleneck found = bottleneck_find(fixture.arena, plan, plan->cluster, result, 24, 24);
+
+    assert_true(found.next_busy_ratio <= found.busy_ratio && found.busy_ratio <= 1);
+    assert_true(!strstr(found.name, "stage ") || found.rise_ratio >= 1);
+    for (int i = 0; i < result->passes_count; i++)
+        assert_true(passes_time_ps(&result->passes[i]) <= result->end_ps &&
+                    passes_silent_ps(&result->passes[i]) <= passes_time_ps(&result->passes[i]));
+}
+
 static void assert_same_parts(const struct serve_result *a, const struct serve_result *b)
 {
     assert_true(a->parts.is_known && b->parts.is_known && a->has_shares && b->has_shares);
@@ -437,6 +452,7 @@ static void all_of_it_goes_together(void **state)
         }
         assert_same_parts(&fast, &slow);
         assert_true(known_ps(&slow) < slow.parts.all_ps * (1 + 1e-9));
+        assert_next_is_no_more(&slow);
         closed += fast.closed_count;
         for (int i = 0; i < 4; i++) {
             int device = draw(&rng, 0, 3), other = draw(&rng, 0, 3), speed = draw(&rng, 2, 9);
