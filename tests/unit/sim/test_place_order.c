@@ -26,7 +26,7 @@
 #define BUFFERS 2
 
 struct host {
-    char name[16], device[32];
+    const char *name, *device;
     double mem_mib;
 };
 
@@ -195,7 +195,7 @@ static void read_times(struct arena *arena)
 
 static int32_t find_host(const struct network *network, const char *name)
 {
-    for (int32_t h = 0; h < MOST_HOSTS; h++)
+    for (int32_t h = 0; h < network->host_count; h++)
         if (strcmp(network->hosts[h].name, name) == 0)
             return h;
     fail_msg("no host %s", name);
@@ -223,10 +223,8 @@ static void read_hosts(struct arena *arena)
         assert_true(csv_int32(csv, POSITION, 1, MOST_HOSTS, &position, &err));
         network = &networks[number];
         host = &network->hosts[position - 1];
-        assert_in_range(strlen(csv_text(csv, HOST)), 1, sizeof host->name - 1);
-        assert_in_range(strlen(csv_text(csv, DEVICE)), 1, sizeof host->device - 1);
-        strcpy(host->name, csv_text(csv, HOST));
-        strcpy(host->device, csv_text(csv, DEVICE));
+        host->name = arena_strdup(arena, csv_text(csv, HOST));
+        host->device = arena_strdup(arena, csv_text(csv, DEVICE));
         assert_true(csv_double(csv, MEM, 0, 1e12, &host->mem_mib, &err));
         network->host_count++;
         if (strcmp(host->name, "h0") == 0)
