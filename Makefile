@@ -121,6 +121,8 @@ $(LIB_A):
 	$(call say,AR,$@)mkdir -p $(@D) && rm -f $@ && $(AR_) rcs $@ $^
 
 $(O)/lib/kernels/%.o: ALL_CFLAGS += $(KERNEL_CFLAGS)
+# What is coded on one board is restored on another: to the bit.
+$(O)/lib/kernels/codec.o: KERNEL_CFLAGS = $(if $(filter release,$(BUILD)),-O3)
 $(O)/profiler/counters/counters_papi.o: ALL_CPPFLAGS += $(if $(HAVE_PAPI),-DHAVE_PAPI)
 $(O)/sim/import/yaml_tree.o: ALL_CPPFLAGS += $(if $(HAVE_YAML),-DHAVE_YAML)
 $(O)/profiler/%.o: ALL_CPPFLAGS += $(if $(HAVE_ZMQ),-DHAVE_ZMQ) \

@@ -10,6 +10,7 @@ int profiler_diff(int argc, char **argv);
 int profiler_merge(int argc, char **argv);
 int profiler_counters(int argc, char **argv);
 int profiler_roofline(int argc, char **argv);
+int profiler_codec(int argc, char **argv);
 int profiler_link(int argc, char **argv); /* without ZeroMQ it says so and fails */
 
 #endif

@@ -14,6 +14,7 @@ int main(int argc, char **argv)
         { "counters", "print which hardware counters can be read here, or why not",
           profiler_counters },
         { "roofline", "measure what this device reaches at most", profiler_roofline },
+        { "codec", "measure what values of few bits take to code and restore", profiler_codec },
 #ifdef HAVE_ZMQ
         { "link", "measure the link to another board and write links.csv", profiler_link },
 #else

@@ -150,6 +150,7 @@ static bool assign(struct coordinator *c, struct err *err)
         .session = c->session,
         .batching = batching_options(c),
         .collective = c->options->collective,
+        .has_clamp = c->options->has_clamp,
         .tells_exchanges = c->options->transfers_out != NULL,
         .is_local = c->options->is_local,
     };

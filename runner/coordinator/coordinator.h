@@ -18,7 +18,7 @@ struct coordinator_options {
     const char *listen;
     const char *keys; /* folder, NULL = none */
     const char *requests_out, *stages_out, *transfers_out;
-    bool has_chunk_option, is_local, is_json;
+    bool has_chunk_option, has_clamp, is_local, is_json;
     int64_t wait_ps;
     enum dispatch_kind dispatch;
     struct batching batching;

@@ -23,6 +23,7 @@ enum key {
     KEY_KV_BLOCK,
     KEY_KV_BLOCKS,
     KEY_CHUNKS,
+    KEY_CLAMP,
     KEY_SEED,
     KEY_PAD,
     KEY_REQUESTS_OUT,
@@ -78,6 +79,11 @@ static const struct argp_option option_list[] = {
 
     { "collective", KEY_COLLECTIVE, "HOW", 0,
       "How devices of one stage broadcast, gather and reduce: ring, star or tree (default ring)",
+      0 },
+
+    { "wire-clamp", KEY_CLAMP, NULL, 0,
+      "Clamp values that stages send in few bits (wire_bits), as PipeEdge does for values that are "
+      "mostly small",
       0 },
 
     { NULL, 0, NULL, 0, "Results:", 4 },
@@ -245,6 +251,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_DISPATCH:
         options->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text,
                                                            dispatch_names, DISPATCH_COUNT);
+        return 0;
+    case KEY_CLAMP:
+        options->has_clamp = true;
         return 0;
     case KEY_COLLECTIVE:
         options->collective = (enum collective_algorithm)cli_choice(

@@ -12,6 +12,7 @@
 #include "lib/kernels/kernels.h"
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
+#include "lib/policy/quantise.h"
 #include "runner/setup/batching.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/pad.h"
@@ -311,6 +312,10 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
                              "this version of orrery-run batches on stages of one device, and "
                              "stage %d is placed on %d",
                              stage->number, stage->device_count);
+    added->wire_bits = quantise_applies(stage->wire_bits) && !added->is_last ? stage->wire_bits : 0;
+    added->wire_bits_in = quantise_applies(stage->wire_bits_in) ? stage->wire_bits_in : 0;
+    added->encode_value_ps = (int32_t)stage->encode_value_ps;
+    added->decode_value_ps = (int32_t)stage->decode_value_ps;
     if (!added->is_last) {
         const struct plan_stage *next = &replica->stages[stage->number + 1];
 
@@ -335,6 +340,7 @@ static void set_worker(struct arena *arena, const struct assign_input *input, in
     setup->session = input->session;
     setup->seed = input->seed;
     setup->collective = input->collective;
+    setup->has_clamp = input->has_clamp;
     setup->tells_exchanges = input->tells_exchanges;
     setup->threads = facts->threads > 0 ? facts->threads : 1;
     setup->kv_slots = kv_slots(input->workload);

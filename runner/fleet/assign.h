@@ -33,7 +33,7 @@ struct assign_input {
     int64_t session;
     const struct batching *batching; /* continuous batches; NULL: none */
     enum collective_algorithm collective;
-    bool tells_exchanges;
+    bool has_clamp, tells_exchanges;
     bool is_local; /* every worker on this machine: addresses of the cluster do not apply */
 };
 

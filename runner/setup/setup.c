@@ -7,6 +7,7 @@
 #include "lib/base/json.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
+#include "lib/kernels/codec.h"
 #include "lib/policy/pass.h"
 #include "lib/wire/channel.h"
 #include "lib/wire/frame.h"
@@ -155,6 +156,10 @@ static void put_stage(struct json_writer *json, const struct setup_stage *stage)
     json_put_bool(json, "has_embed", stage->has_embed);
     json_put_bool(json, "has_lm_head", stage->has_lm_head);
     json_put_bool(json, "is_last", stage->is_last);
+    json_put_int(json, "wire_bits", stage->wire_bits);
+    json_put_int(json, "wire_bits_in", stage->wire_bits_in);
+    json_put_int(json, "encode_value_ps", stage->encode_value_ps);
+    json_put_int(json, "decode_value_ps", stage->decode_value_ps);
     json_put_int(json, "next", stage->next);
     json_put_int(json, "next_worker", stage->next_worker);
     json_put_int(json, "position", stage->position);
@@ -176,6 +181,7 @@ const char *setup_encode(struct arena *arena, const struct setup *setup)
     json_put_text(json, "memory_bytes", arena_printf(arena, "%" PRId64, setup->memory_bytes));
     json_put_text(json, "bind", setup->bind);
     json_put_int(json, "collective", setup->collective);
+    json_put_bool(json, "has_clamp", setup->has_clamp);
     json_put_bool(json, "tells_exchanges", setup->tells_exchanges);
     json_put_double(json, "pad_ratio", setup->pad_ratio);
     if (setup->pad_ratio > 0) {
@@ -386,6 +392,10 @@ static bool get_stage(struct arena *arena, const struct json *object, const stru
         !get_bool(object, "has_embed", &stage->has_embed, err) ||
         !get_bool(object, "has_lm_head", &stage->has_lm_head, err) ||
         !get_bool(object, "is_last", &stage->is_last, err) ||
+        !get_int(object, "wire_bits", 0, CODEC_MAX_BITS, &stage->wire_bits, err) ||
+        !get_int(object, "wire_bits_in", 0, CODEC_MAX_BITS, &stage->wire_bits_in, err) ||
+        !get_int(object, "encode_value_ps", 0, INT32_MAX, &stage->encode_value_ps, err) ||
+        !get_int(object, "decode_value_ps", 0, INT32_MAX, &stage->decode_value_ps, err) ||
         !get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
         !get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
         !get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))
@@ -446,6 +456,7 @@ struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_
         !get_int64(object, "memory_bytes", &setup->memory_bytes, err) ||
         !get_text(object, "bind", &setup->bind, err) ||
         !get_int(object, "collective", 0, COLLECTIVE_ALGORITHM_COUNT - 1, &collective, err) ||
+        !get_bool(object, "has_clamp", &setup->has_clamp, err) ||
         !get_bool(object, "tells_exchanges", &setup->tells_exchanges, err) ||
         !get_pad(object, setup, err) || !get_lists(arena, object, setup, err))
         return NULL;

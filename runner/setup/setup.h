@@ -38,7 +38,9 @@ struct setup_stage {                  /* one stage that the worker executes */
     int32_t model;                    /* index into setup.models */
     int32_t layer_first, layer_count; /* layer_count 0: embed or lm_head alone */
     bool has_embed, has_lm_head;
-    bool is_last;              /* sends RESULT to the coordinator; else STEP to the next stage */
+    bool is_last; /* sends RESULT to the coordinator; else STEP to the next stage */
+    /* bits of a value that it sends, and that it receives; 0 = as it is; and what that takes */
+    int32_t wire_bits, wire_bits_in, encode_value_ps, decode_value_ps;
     int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
     /* of a stage on several devices; 0: it is this worker's alone */
     int32_t position_count, position;
@@ -55,6 +57,7 @@ struct setup {
     int32_t kv_slots;     /* caches to prepare before the run */
     int64_t memory_bytes; /* that the worker may use in all; 0 = it asks its own machine */
     enum collective_algorithm collective;
+    bool has_clamp;       /* values that are sent in few bits are clamped first (codec.h) */
     bool tells_exchanges; /* RECORD frames say when each message of an exchange came */
     const char *bind;     /* data address; "" = a free port on the way to the coordinator */
     double pad_ratio;     /* 0 = no padding */

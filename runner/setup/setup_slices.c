@@ -8,8 +8,11 @@
 #include "lib/policy/plan.h"
 
 /* As lib/policy wants it; devices are positions. */
-static struct plan_stage plan_of(struct arena *arena, const struct setup_stage *stage)
+static struct plan_stage plan_of(struct arena *arena, const struct setup_stage *stage,
+                                 const struct model *model)
 {
+    struct plan_border in = { stage->has_embed ? 0 : model->hidden, 0 };
+    struct plan_border out = { stage->is_last ? 0 : model->hidden, 0 };
     struct plan_slice *slices = arena_array(arena, (size_t)stage->slice_count + 1, sizeof *slices);
     int32_t *devices = arena_array(arena, (size_t)stage->position_count + 1, sizeof *devices);
 
@@ -34,13 +37,19 @@ static struct plan_stage plan_of(struct arena *arena, const struct setup_stage *
                                 .slices = slices,
                                 .has_embed = stage->has_embed,
                                 .has_lm_head = stage->has_lm_head,
-                                .layer_count = stage->layer_count };
+                                .layer_count = stage->layer_count,
+                                .in = in,
+                                .out = out,
+                                .wire_bits = stage->wire_bits,
+                                .wire_bits_in = stage->wire_bits_in,
+                                .encode_value_ps = stage->encode_value_ps,
+                                .decode_value_ps = stage->decode_value_ps };
 }
 
 void setup_owners(struct arena *arena, const struct setup_stage *stage, const struct model *model,
                   int32_t layer, struct pass_owners *owners)
 {
-    struct plan_stage plan = plan_of(arena, stage);
+    struct plan_stage plan = plan_of(arena, stage, model);
 
     pass_owners_find(arena, &plan, model, layer, owners);
 }
@@ -110,7 +119,7 @@ static bool ends_ok(struct arena *arena, const struct plan_stage *plan, const st
 bool setup_check_slices(struct arena *arena, const struct setup_stage *stage,
                         const struct model *model, struct err *err)
 {
-    struct plan_stage plan = plan_of(arena, stage);
+    struct plan_stage plan = plan_of(arena, stage, model);
 
     for (int i = 0; i < stage->slice_count; i++)
         if (!slice_ok(stage, &stage->slices[i], model))
@@ -133,7 +142,7 @@ const struct pass *setup_compile(struct arena *arena, const struct setup *setup,
     struct pass_options options = { setup->collective == COLLECTIVE_RING, *next_id };
     const struct pass *pass;
 
-    *plan = plan_of(arena, stage);
+    *plan = plan_of(arena, stage, &setup->models[stage->model].model);
     pass = pass_compile(arena, plan, &setup->models[stage->model].model, &options);
     *next_id = options.next_id;
     return pass;

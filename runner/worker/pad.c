@@ -34,14 +34,19 @@ static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t lay
 }
 
 /* The slices of a plan that the setup's stage was made from. */
-static struct plan_stage stage_of(struct arena *arena, const struct setup_stage *setup)
+static struct plan_stage stage_of(struct arena *arena, const struct setup_stage *setup,
+                                  const struct model *model)
 {
     struct plan_slice *slices = arena_array(arena, 3, sizeof *slices);
     struct plan_stage stage = { .id = setup->id,
                                 .slices = slices,
                                 .has_embed = setup->has_embed,
                                 .has_lm_head = setup->has_lm_head,
-                                .layer_count = setup->layer_count };
+                                .layer_count = setup->layer_count,
+                                .in = { setup->has_embed ? 0 : model->hidden, 0 },
+                                .out = { setup->is_last ? 0 : model->hidden, 0 },
+                                .encode_value_ps = setup->encode_value_ps,
+                                .decode_value_ps = setup->decode_value_ps };
 
     if (setup->has_embed)
         slices[stage.slice_count++] = whole(1u << BLOCK_EMBED, -1, -1);
@@ -93,7 +98,8 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
     pad->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *pad->stages);
     pad->passes = arena_array(arena, (size_t)setup->stage_count, sizeof(const struct pass *));
     for (int i = 0; i < setup->stage_count; i++) {
-        pad->stages[i] = stage_of(arena, &setup->stages[i]);
+        pad->stages[i] =
+            stage_of(arena, &setup->stages[i], &setup->models[setup->stages[i].model].model);
         if (setup->stages[i].id >= next_id) /* pieces are numbered behind stages */
             next_id = setup->stages[i].id + 1;
     }

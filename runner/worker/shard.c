@@ -7,6 +7,7 @@
 #include "lib/kernels/forward.h"
 #include "lib/kernels/kernels.h"
 #include "lib/kernels/team.h"
+#include "lib/policy/quantise.h"
 #include "lib/wire/frame.h"
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
@@ -65,8 +66,27 @@ int64_t shard_weight_bytes(const struct setup *setup)
     return bytes;
 }
 
-static int64_t scratch_bytes(const struct setup_model *model)
+/* Whether its steps are packed for the wire: batches, and values of few bits. */
+static bool packs_words(const struct setup *setup, int model)
 {
+    bool packs = setup->models[model].max_seqs > 1;
+
+    for (int i = 0; i < setup->stage_count; i++)
+        packs = packs || (setup->stages[i].model == model &&
+                          (setup->stages[i].wire_bits > 0 || setup->stages[i].wire_bits_in > 0));
+    return packs;
+}
+
+/* Entries, and behind them the range of values and as many words as there are values. */
+static int64_t most_words(const struct setup_model *model)
+{
+    return FRAME_ENTRY_WORDS * (int64_t)shard_max_entries(model->max_seqs) +
+           (int64_t)model->max_tokens * model->model.hidden + QUANTISE_SCALE_BYTES / 4;
+}
+
+static int64_t scratch_bytes(const struct setup *setup, int index)
+{
+    const struct setup_model *model = &setup->models[index];
     struct forward_shape shape = weights_shape(model);
     int64_t m = model->max_tokens, up = (int64_t)shape.ffn_hidden * (shape.is_swiglu ? 3 : 1);
     int64_t wide = (int64_t)(2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim;
@@ -76,9 +96,8 @@ static int64_t scratch_bytes(const struct setup_model *model)
                      kernel_attention_scratch(model->max_tokens, shape.heads, shape.kv_heads,
                                               past > 0 ? (int)past : 0);
 
-    if (seqs > 1) /* what goes on is copied behind its entries */
-        floats += m * shape.hidden + FRAME_ENTRY_WORDS * (int64_t)shard_max_entries((int)seqs);
-
+    if (packs_words(setup, index))
+        floats += most_words(model);
     return floats * (int64_t)sizeof(float);
 }
 
@@ -88,7 +107,7 @@ static int64_t fixed_bytes(const struct setup *setup)
     int64_t bytes = shard_weight_bytes(setup);
 
     for (int i = 0; i < setup->model_count; i++)
-        bytes += scratch_bytes(&setup->models[i]);
+        bytes += scratch_bytes(setup, i);
     for (int i = 0; i < setup->stage_count; i++)
         if (setup->stages[i].position_count > 0)
             bytes += parts_other_bytes(setup, i);
@@ -204,12 +223,10 @@ static bool fill_ends(struct shard *shard, int index, struct err *err)
 }
 
 /* What a step knows of each of its requests. */
-static void create_lists(struct shard *shard, struct shard_model *model,
-                         const struct setup_model *setup)
+static void create_lists(struct shard *shard, struct shard_model *model, int index)
 {
+    const struct setup_model *setup = &shard->setup->models[index];
     size_t seqs = (size_t)setup->max_seqs;
-    size_t words = (size_t)FRAME_ENTRY_WORDS * (size_t)shard_max_entries(setup->max_seqs) +
-                   (size_t)setup->max_tokens * (size_t)model->shape.hidden;
 
     model->entries = arena_array(shard->arena, seqs, sizeof *model->entries);
     model->caches = arena_array(shard->arena, seqs, sizeof(const struct forward_kv *));
@@ -217,8 +234,8 @@ static void create_lists(struct shard *shard, struct shard_model *model,
     model->past = arena_array(shard->arena, seqs, sizeof *model->past);
     model->counts = arena_array(shard->arena, seqs, sizeof *model->counts);
     model->best = arena_array(shard->arena, seqs, sizeof *model->best);
-    if (seqs > 1)
-        model->words = arena_array(shard->arena, words, sizeof *model->words);
+    if (packs_words(shard->setup, index))
+        model->words = arena_array(shard->arena, (size_t)most_words(setup), sizeof *model->words);
 }
 
 static bool create_model(struct shard *shard, int index, struct err *err)
@@ -233,7 +250,7 @@ static bool create_model(struct shard *shard, int index, struct err *err)
     model->forward = forward_create(shard->arena, &model->shape, &limits, shard->team);
     model->x = arena_try_alloc(shard->arena, tokens * (size_t)model->shape.hidden * sizeof(float));
     model->tokens = arena_array(shard->arena, tokens, sizeof *model->tokens);
-    create_lists(shard, model, setup);
+    create_lists(shard, model, index);
     if (!model->forward || !model->x)
         return err_set(err, ERR_SYSTEM, "no memory for the activations of %d tokens",
                        setup->max_tokens);

@@ -69,8 +69,11 @@ struct kv_pool *shard_caches(const struct shard *shard, int index); /* NULL: it 
 /* Tokens of a step frame are within the workload's bounds. */
 bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame,
                    struct err *err);
+/* Activations for the next stage, in its bits: words that live until the next call of a stage of
+ * the same model. May clamp x. */
+struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values);
 /* The payload of a STEP, checked, into token ids or activations. */
-bool shard_input(const struct shard *shard, int index, const struct frame *frame,
+bool shard_input(struct shard *shard, int index, const struct frame *frame,
                  const unsigned char *payload, void *words, struct err *err);
 
 #endif

@@ -1,7 +1,9 @@
 /* shard_step.c - a step through a stage of whole layers, checked before memory or a kernel depends
  * on it: of one request, or of a batch, whose products are done at once. */
 #include "lib/base/err.h"
+#include "lib/kernels/codec.h"
 #include "lib/kernels/forward.h"
+#include "lib/policy/quantise.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/kv.h"
 #include "runner/worker/shard_internal.h"
@@ -56,19 +58,67 @@ static bool tokens_ok(const struct shard_model *model, const int32_t *tokens, in
     return true;
 }
 
-bool shard_input(const struct shard *shard, int index, const struct frame *frame,
+/* What stands in front of the packed words. */
+#define RANGE_WORDS (QUANTISE_SCALE_BYTES / 4)
+
+static int64_t input_bytes(const struct setup_stage *stage, const struct frame *frame, int hidden)
+{
+    int64_t values = (int64_t)frame->new_tokens * hidden;
+
+    return stage->has_embed ? 4 * (int64_t)frame->new_tokens
+                            : quantise_bytes(values, stage->wire_bits_in);
+}
+
+bool shard_input(struct shard *shard, int index, const struct frame *frame,
                  const unsigned char *payload, void *words, struct err *err)
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
     const struct shard_model *model = shard->stages[index].model;
-    int64_t bytes = 4 * (int64_t)frame->new_tokens * (stage->has_embed ? 1 : model->shape.hidden);
+    int64_t bytes = input_bytes(stage, frame, model->shape.hidden);
     int64_t head_bytes = INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
+    struct codec_range range;
 
     if (frame->payload_bytes != head_bytes + bytes)
         return err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
                        frame->stage, frame->payload_bytes, head_bytes + bytes);
-    frame_get_words(words, payload + head_bytes, (size_t)bytes / 4);
-    return !stage->has_embed || tokens_ok(model, words, frame->new_tokens, err);
+    payload += head_bytes;
+    if (stage->has_embed || stage->wire_bits_in == 0) {
+        frame_get_words(words, payload, (size_t)bytes / 4);
+        return !stage->has_embed || tokens_ok(model, words, frame->new_tokens, err);
+    }
+    frame_get_words(&range, payload, RANGE_WORDS);
+    frame_get_words(model->words, payload + QUANTISE_SCALE_BYTES,
+                    (size_t)(bytes - QUANTISE_SCALE_BYTES) / 4);
+    codec_decode((const uint32_t *)model->words, (int64_t)frame->new_tokens * model->shape.hidden,
+                 stage->wire_bits_in, range, words);
+    return true;
+}
+
+/* Behind so many words that are there already. */
+static struct shard_output pack_behind(struct shard *shard, int index, float *x, int64_t values,
+                                       size_t head)
+{
+    const struct setup_stage *stage = &shard->setup->stages[index];
+    int32_t *words = shard->stages[index].model->words;
+    struct codec_range range;
+
+    if (stage->wire_bits == 0) {
+        memcpy(words + head, x, (size_t)values * sizeof *x);
+        return (struct shard_output){ words, 4 * (head + (size_t)values), 1 };
+    }
+    if (shard->setup->has_clamp)
+        codec_clamp(x, values, stage->wire_bits);
+    range = codec_encode(x, values, stage->wire_bits, (uint32_t *)words + head + RANGE_WORDS);
+    memcpy(words + head, &range, sizeof range);
+    return (struct shard_output){ words,
+                                  4 * head + (size_t)quantise_bytes(values, stage->wire_bits), 1 };
+}
+
+struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values)
+{
+    if (shard->setup->stages[index].wire_bits == 0)
+        return (struct shard_output){ x, 4 * (size_t)values, 1 };
+    return pack_behind(shard, index, x, values, 0);
 }
 
 /* ---- steps of one request and of many ---- */
@@ -170,19 +220,20 @@ static void set_output(struct shard *shard, int index, const struct frame *frame
 {
     struct shard_model *model = shard->stages[index].model;
     size_t head = (size_t)FRAME_ENTRY_WORDS * (size_t)frame->entries;
-    size_t values = (size_t)frame->new_tokens * (size_t)model->shape.hidden;
+    int64_t values = (int64_t)frame->new_tokens * model->shape.hidden;
 
     if (shard->setup->stages[index].is_last) {
         *output = (struct shard_output){ model->best, (size_t)sequences * sizeof *model->best,
                                          sequences };
         return;
     }
-    *output = (struct shard_output){ model->x, (head + values) * sizeof(float), sequences };
-    if (frame->entries == 0)
+    if (frame->entries == 0) {
+        *output = shard_pack(shard, index, model->x, values);
         return;
+    }
     frame_get_words(model->words, payload, head);
-    memcpy(model->words + head, model->x, values * sizeof(float));
-    output->words = model->words;
+    *output = pack_behind(shard, index, model->x, values, head);
+    output->sequences = sequences;
 }
 
 enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,

@@ -266,6 +266,7 @@ static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
     const struct channel_message *message = message_of(sliced, job);
     void *to =
         sliced->setup->has_embed ? (void *)parts_tokens(sliced->parts) : parts_state(sliced->parts);
+    int64_t begun_ns = clock_now_ns();
     bool is_dropped = false;
     bool ok =
         (message->frame.entries == 0 ||
@@ -274,6 +275,8 @@ static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
         (is_dropped || shard_input(sliced->worker->shard, sliced->index, &message->frame,
                                    message->payload, to, err));
 
+    if (sliced->setup->wire_bits_in > 0) /* restoring values is part of what it computes */
+        sliced->start_ns = begun_ns;
     sliced->sent_ns = message->frame.start_ns;
     sliced->received_ns = sliced->worker->jobs[job]->receive_ns;
     job_drop(sliced, job);
@@ -314,17 +317,27 @@ static bool send_record(struct sliced *sliced, struct err *err)
     return worker_send(sliced->worker, sliced->worker->control, &frame, sliced->told, false, err);
 }
 
+/* The last device's token, or activations; coding them is part of what the first device computes.
+ */
+static bool send_output(struct sliced *sliced, struct err *err)
+{
+    struct worker *worker = sliced->worker;
+    const struct setup_model *model = &worker->setup->models[sliced->setup->model];
+    int32_t token = parts_token(sliced->parts);
+    struct shard_output output = { &token, sizeof token, 1 };
+
+    if (!sliced->setup->is_last)
+        output = shard_pack(worker->shard, sliced->index, parts_state(sliced->parts),
+                            (int64_t)sliced->step.new_tokens * model->model.hidden);
+    if (sliced->setup->wire_bits > 0)
+        sliced->finish_ns = clock_now_ns();
+    return worker_send_output(worker, sliced->index, &sliced->step, output.words,
+                              (int64_t)output.bytes, err);
+}
+
 static bool end(struct sliced *sliced, struct err *err)
 {
-    int32_t token = parts_token(sliced->parts);
-    bool is_last = sliced->setup->is_last;
-    const struct setup_model *model = &sliced->worker->setup->models[sliced->setup->model];
-    int64_t bytes = is_last ? 4 : 4 * (int64_t)sliced->step.new_tokens * model->model.hidden;
-
-    if (sliced->setup->position == 0 && !sliced->is_released &&
-        !worker_send_output(sliced->worker, sliced->index, &sliced->step,
-                            is_last ? (const void *)&token : parts_state(sliced->parts), bytes,
-                            err))
+    if (sliced->setup->position == 0 && !sliced->is_released && !send_output(sliced, err))
         return false;
     if (!send_record(sliced, err))
         return false;

@@ -12,6 +12,7 @@
 #include "lib/base/units.h"
 #include "lib/kernels/kernels.h"
 #include "lib/policy/batch.h"
+#include "lib/policy/quantise.h"
 #include "lib/wire/channel.h"
 #include "lib/wire/keys.h"
 #include "runner/setup/machine.h"
@@ -115,6 +116,7 @@ static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYT
         const struct setup_model *model = &worker->setup->models[i];
         int64_t bytes = 4 * (int64_t)model->max_tokens * model->model.hidden;
 
+        bytes += QUANTISE_SCALE_BYTES;
         if (model->max_seqs > 1) /* as many may lose their caches as compute */
             bytes += 8 * FRAME_ENTRY_WORDS * (int64_t)model->max_seqs;
 

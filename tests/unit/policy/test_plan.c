@@ -68,7 +68,6 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
     } cases[] = {
         { "phase", "decode", "this can be simulated, not run: expected both" },
         { "copy", "1", "this version knows no alternatives of a stage, only copy 0" },
-        { "wire_bits", "8", "this can be simulated, not run: expected 32" },
     };
     struct scratch *scratch = *state;
 
