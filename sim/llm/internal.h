@@ -144,6 +144,7 @@ struct device {         /* one has it at a time */
     int32_t slot;
     double speed_ratio;
     bool is_down;
+    int64_t held_ps; /* an epoch takes it for so long behind its job */
 };
 
 struct held { /* a request, or a batch, that an overhead holds */
@@ -200,6 +201,7 @@ struct run {
     int32_t held_count, held_room;
     int64_t next_held;
     size_t next_event;
+    int32_t switch_epoch;          /* whose devices have been taken */
     int64_t sent_bytes, due_bytes; /* due: of all messages of batches that were planned */
     bool is_watched;               /* somebody is told of spans or transfers */
     int64_t ok_tokens;             /* output of requests that ended ok */
@@ -353,6 +355,8 @@ const char *pipeline_blocked(const struct run *run);
 bool llm_events_change_devices(const struct run *run);
 void llm_events_plan(struct run *run);
 bool llm_events_next(struct run *run, struct err *err);
+/* The device has done its job: an epoch may take it now. */
+void llm_events_settle(struct run *run, int32_t device);
 
 /* llm_delays.c: overheads. */
 /* False when nothing holds the request, before dispatch (instance -1) or behind. */

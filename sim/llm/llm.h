@@ -73,6 +73,10 @@ struct llm_input {
                         int32_t requests);
     void *delay_arg;
     const struct overheads *overheads; /* of steps; NULL = none */
+    /* How long an epoch takes devices that it brings new slices to, and, by epoch and device, which
+     * these are; 0 and NULL: it takes none. */
+    int64_t switch_cost_ps;
+    const bool *is_switched;
     struct wake *wakes; /* by device, counted there; NULL: no device costs anything to wake */
 };
 
@@ -196,6 +200,8 @@ struct llm_observer { /* functions may be NULL */
     void (*on_line)(void *arg, const struct llm_line *line); /* when all of them are done */
     void (*on_gap)(void *end_arg, const struct llm_gap *gap);
     bool wants_arrivals; /* in on_gap: told of each request by itself */
+    /* An epoch takes a device; it may outlast the run. When on_span is there, too. */
+    void (*on_switch)(void *arg, int32_t device, int64_t from_ps, int64_t to_ps);
     /* What network_watch tells of a message, with the first request that it carries; told of with
      * on_transfer alone. */
     void (*on_use)(void *arg, const struct llm_use *use);
@@ -223,6 +229,8 @@ struct llm_result {
     int64_t active_ps;      /* with requests in the system */
     struct wide compute_ps; /* of requests, with presences: a job counts for each in it */
     int64_t *busy_ps;       /* by device of the cluster */
+    int64_t *gap_ps;        /* by device: taken by epochs, */
+    int64_t *free_ps;       /* until then */
     int64_t *kv_bytes;      /* by device: largest use of the KV cache */
     int64_t *wait_peak_ps;  /* by device: longest from an arrival to its first iteration, and that a
                                batch waited before a later stage */

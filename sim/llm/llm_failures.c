@@ -20,6 +20,7 @@ static bool task_cut(struct run *run, int32_t index, int32_t device, struct err 
     if (task->state == TASK_RUNNING && stage->device == device) {
         run->result->busy_ps[device] += run->now_ps - task->begin_ps;
         llm_worked(run, device, run->now_ps);
+        llm_events_settle(run, device);
         engine_clear(run->engine, run->devices[device].slot);
         return pipeline_leave(run, index, err);
     }

@@ -395,7 +395,13 @@ static bool job_begin(struct run *run, int32_t index, struct err *err)
 bool pipeline_device_start(struct run *run, int32_t number, struct err *err)
 {
     struct device *device = &run->devices[number];
+    int64_t free_ps = run->result->free_ps[number];
 
+    if (free_ps > run->now_ps) { /* an epoch has it */
+        if (device->owner < 0 && device->waiting.count > 0)
+            engine_set(run->engine, device->slot, free_ps, ENGINE_COMPLETION);
+        return true;
+    }
     while (device->owner < 0 && device->waiting.count > 0 && !device->is_down) {
         int32_t index = ring_take(&device->waiting);
         struct task task;
@@ -420,10 +426,13 @@ static bool job_done(struct run *run, int32_t number, struct err *err)
     int32_t index = run->devices[number].owner;
     const struct task *task = &run->tasks[index];
 
+    if (index < 0)
+        return pipeline_device_start(run, number, err);
     if (index >= LLM_STRAY)
         return llm_part_done(run, number, err);
     run->result->busy_ps[number] += run->now_ps - task->begin_ps;
     llm_worked(run, number, run->now_ps);
+    llm_events_settle(run, number);
     run->result->extrapolated_costs += task->extrapolated;
     if (!task->is_lost)
         llm_count_compute(run, run->now_ps - task->begin_ps, task->batch->count);

@@ -43,7 +43,7 @@ static bool has_lonely_links(const struct run *run)
 /* Several stages, links that are shared, bounded queues and failures need events of their own. */
 static bool needs_tasks(const struct run *run)
 {
-    if (llm_events_change_devices(run) || run->input->delay_ps)
+    if (llm_events_change_devices(run) || run->input->delay_ps || run->input->is_switched)
         return true;
     for (int32_t r = 0; r < run->plan->replica_count; r++)
         if (plan_replica_is_split(&run->plan->replicas[r]) ||
@@ -285,6 +285,8 @@ static void result_reserve(struct run *run)
                                         .are_blocks_given = run->options->block_count > 0,
                                         .is_memory_known = true };
     run->result->busy_ps = arena_array(run->arena, device_count, sizeof(int64_t));
+    run->result->gap_ps = arena_array(run->arena, device_count, sizeof(int64_t));
+    run->result->free_ps = arena_array(run->arena, device_count, sizeof(int64_t));
     run->result->kv_bytes = arena_array(run->arena, device_count, sizeof(int64_t));
     run->result->wait_peak_ps = arena_array(run->arena, device_count, sizeof(int64_t));
 }

@@ -176,6 +176,7 @@ void llm_stray_end(struct run *run, int32_t device)
 {
     run->result->busy_ps[device] += run->now_ps - run->devices[device].stray_ps;
     llm_worked(run, device, run->now_ps);
+    llm_events_settle(run, device);
     run->devices[device].owner = -1;
     run->live_tasks--;
 }
@@ -194,6 +195,7 @@ bool llm_part_done(struct run *run, int32_t device, struct err *err)
     stage = stage_of_part(run, part);
     run->result->busy_ps[device] += run->now_ps - part->begin_ps;
     llm_worked(run, device, run->now_ps);
+    llm_events_settle(run, device);
     run->devices[device].owner = -1;
     if (run->observer.on_span)
         tell_piece(run, part, &run->tasks[sliced_running(stage->sliced)]);
@@ -225,7 +227,7 @@ static bool is_quiet(void *arg, const struct sliced *sliced, int64_t *next_ps)
     for (int32_t i = 0; i < stage->plan->device_count; i++) {
         int32_t device = stage->plan->devices[i];
 
-        if (run->devices[device].owner >= 0)
+        if (run->devices[device].owner >= 0 || run->result->free_ps[device] > run->now_ps)
             return false;
         if (run->input->wakes && wake_could_ps(&run->input->wakes[device]) < *next_ps)
             *next_ps = wake_could_ps(&run->input->wakes[device]); /* no closed form of waking */

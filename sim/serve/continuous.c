@@ -282,8 +282,6 @@ static bool check(const struct serve *serve, struct err *err)
     if (options->rules != SERVE_DEFAULT)
         return err_set(err, ERR_USAGE, "--batch continuous: not with --rules %s",
                        serve_rules_names[options->rules]);
-    if (options->switch_cost_ps > 0)
-        return err_set(err, ERR_USAGE, "--batch continuous: not with --switch-cost");
     return true;
 }
 
@@ -316,6 +314,9 @@ static void stations_fill(struct serve *serve, const struct llm_result *done)
         serve->extra_ps =
             wide_add(serve->extra_ps, wide_negate((struct wide){ 0, (uint64_t)done->busy_ps[i] }));
         station->offered_ps = (uint64_t)done->busy_ps[i];
+        station->gap_ps = done->gap_ps[i];
+        station->switched_ps = (uint64_t)done->gap_ps[i];
+        station->free_ps = done->free_ps[i];
         station->wait_peak_ps = done->wait_peak_ps[i];
         serve->memories[i].peak_bytes = serve->memories[i].base_bytes + done->kv_bytes[i];
         serve->memories[i].kv_peak_bytes = done->kv_bytes[i];
@@ -401,6 +402,37 @@ static int64_t delay_ps(void *arg, enum llm_delay where, size_t index, int32_t s
     return drawn_ps;
 }
 
+static void on_switch(void *arg, int32_t device, int64_t from_ps, int64_t to_ps)
+{
+    station_tell_switch(arg, device, from_ps, to_ps);
+}
+
+/* By epoch and device: what each epoch brings new slices to. */
+static bool *switches(const struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+    size_t count = (size_t)plan->cluster->device_count;
+    bool *is_switched =
+        arena_array(serve->arena, (size_t)plan->epoch_count * count, sizeof(*is_switched));
+
+    for (int32_t e = 1; e < plan->epoch_count; e++)
+        control_switched(serve, e, &is_switched[(size_t)e * count]);
+    return is_switched;
+}
+
+/* Of epochs that have begun before the run was over. */
+static int64_t migrations(const struct serve *serve, const bool *is_switched, int64_t end_ps)
+{
+    const struct plan *plan = serve->input->plan;
+    size_t count = (size_t)plan->cluster->device_count;
+    int64_t sum = 0;
+
+    for (int32_t e = 1; e < plan->epoch_count; e++)
+        for (size_t i = 0; i < count && plan->epochs[e].from_ps < end_ps; i++)
+            sum += is_switched[(size_t)e * count + i];
+    return sum;
+}
+
 static void *input_fill(struct serve *serve, struct llm_input *input)
 {
     const struct plan *plan = serve->input->plan;
@@ -458,6 +490,7 @@ bool continuous_run(struct serve *serve, struct err *err)
                                .seed = options->seed,
                                .longest_tokens = longest_tokens(serve->input->workload) };
     struct llm_input input;
+    bool *is_switched;
 
     if (!check(serve, err) || (serve->input->prefix_blocks &&
                                !prefix_blocks_fit(serve->input->prefix_blocks,
@@ -469,8 +502,15 @@ bool continuous_run(struct serve *serve, struct err *err)
         source.peek_ps = peek;
         source.ended = ended;
     }
-    if (serve->observer.on_span)
+    if (serve->observer.on_span) {
         observer.on_span = on_span;
+        observer.on_switch = on_switch;
+    }
+    is_switched = switches(serve);
+    if (options->switch_cost_ps > 0 && serve->input->plan->epoch_count > 1) {
+        input.is_switched = is_switched;
+        input.switch_cost_ps = options->switch_cost_ps;
+    }
     if (serve->observer.on_transfer)
         observer.on_transfer = on_transfer;
     if (serve->observer.on_use)
@@ -491,6 +531,7 @@ bool continuous_run(struct serve *serve, struct err *err)
     if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))
         return false;
     serve->result->continuous = done;
+    serve->result->migrations = migrations(serve, is_switched, done->end_ps);
     serve->result->kv_moves =
         (struct serve_kv_moves){ done->pull_requests, done->pull_messages, done->pull_bytes };
     stations_fill(serve, done);
