@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stddef.h>
 
+#define BOUND_BEAM 16 /* finds something near the best in no time */
+
 struct state {     /* of units placed, devices used, kind of the next stage: how it was come by */
     int32_t first; /* unit of the stage before */
     int32_t kind;  /* of that stage */
@@ -21,6 +23,7 @@ struct solver {
     double *borders;    /* [kind][kind][unit] */
     bool *has_room;     /* [kind][first][last] */
     uint64_t *are_left; /* by devices used: kinds that have another one */
+    double bound;       /* no answer is worth more: known from a search */
     double best;
     struct state best_end; /* the last stage */
     int32_t best_set;
@@ -101,7 +104,7 @@ static void end_here(struct solver *solver, int32_t first, int32_t set, int32_t 
 {
     if (!(cost < solver->best))
         return;
-    solver->best = cost;
+    solver->best = solver->bound = cost;
     solver->best_end = (struct state){ first, kind };
     solver->best_set = set;
 }
@@ -125,15 +128,15 @@ static void go_on(struct solver *solver, int32_t first, int32_t last, int32_t se
         with = join(solver->objective, cost, borders[(size_t)next * units + (size_t)last]);
         at = index_of(solver, last + 1, next_set, next);
         known = &solver->costs[at];
-        if (!(with < *known) || with > solver->best)
+        if (!(with < *known) || with > solver->bound)
             continue;
         *known = with;
         solver->states[at] = (struct state){ first, kind };
     }
 }
 
-/* All stages that begin at a unit in a state. What cannot be better than the best so far is left
- * out: costs only grow. */
+/* All stages that begin at a unit in a state. What is worse than the bound is left out: costs only
+ * grow, and no way to the best one passes there. */
 static void expand(struct solver *solver, int32_t first, int32_t set, int32_t kind, double before)
 {
     const struct chain *chain = solver->chain;
@@ -146,7 +149,7 @@ static void expand(struct solver *solver, int32_t first, int32_t set, int32_t ki
 
         stage += units[last];
         cost = join(solver->objective, before, stage);
-        if (cost > solver->best)
+        if (cost > solver->bound)
             return;
         if (!has_room[last])
             continue;
@@ -199,6 +202,7 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
         solver.set_count *= chain->device_counts[k] + 1;
     }
     solver.best = INFINITY;
+    solver.bound = chain_search(arena, chain, objective, BOUND_BEAM).cost;
     solver.costs = arena_array(arena, count, sizeof *solver.costs);
     solver.states = arena_array(arena, count, sizeof *solver.states);
     for (size_t i = 0; i < count; i++)
@@ -214,7 +218,7 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
             for (int32_t k = 0; k < chain->kind_count; k++) {
                 double before = solver.costs[index_of(&solver, units, set, k)];
 
-                if (!isinf(before) && !(before > solver.best))
+                if (!isinf(before) && !(before > solver.bound))
                     expand(&solver, units, set, k, before);
             }
     return answer_of(arena, &solver);

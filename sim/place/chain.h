@@ -61,11 +61,11 @@ int64_t chain_state_count(const struct chain *chain);
 struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
                                 enum chain_objective objective);
 
-/* For what is beyond that: the best of what a beam finds, which keeps so many ways at each border.
- * Not the optimum in general; kind_count may be anything. */
+/* For what is beyond that: the best of what a beam finds, which keeps the cheapest `width` ways at
+ * each border. Not the optimum in general; kind_count may be anything. */
 #define CHAIN_BEAM 256
 struct chain_answer chain_search(struct arena *arena, const struct chain *chain,
-                                 enum chain_objective objective);
+                                 enum chain_objective objective, int32_t width);
 
 /* The best cut where stages stand in order of the kinds, each of which is one device
  * (device_counts is not read): PipeEdge's reverse auction (FMEC 2023), whose bids are stages that

@@ -48,7 +48,7 @@ static struct place_answer solve(struct arena *arena, const struct problem *prob
         answer = chain_solve(arena, chain, objective);
         return answer_of(arena, problem, &answer);
     }
-    answer = chain_search(arena, chain, objective);
+    answer = chain_search(arena, chain, objective, CHAIN_BEAM);
     found = answer_of(arena, problem, &answer);
     found.why = arena_printf(arena,
                              "%d kinds of devices are more than %lld states: a beam of %d ways was "

@@ -54,6 +54,18 @@ canned() {
     rows_of stream "stream M=1000" ns 5 60 61 62
     rows_of stream "stream M=50 merged" ns 5 30 31 32
     rows_of alpaserve "alpaserve S=4 M=50 D=200" ns 400 100 100 100
+    for kind in "1000 0.5" "1000 0.9" "128 0.5" "128 0.9"; do
+        rows_of llm "llm $kind" ns 18 2 2 3
+    done
+    rows_of llm "llm 32 0.9" ns 60 70 70 70 # slower at once: missed
+    rows_of llm "llm plain 12" ns 1800 150 140 160
+    rows_of llm "llm rtx4090" ms 20 3 2 4
+    rows_of llm "llm azure" ms 10 250 240 260 # missed
+    for kind in "star64 moderate" "ring64 moderate" "mesh64 moderate" "star16 overload"; do
+        rows_of flows "flows $kind" ns 0 500 600 700
+    done
+    rows_of place "place exact period" ms 0 40 41 42
+    rows_of place "place exact latency" ms 0 50 51 52
 }
 of() { # REGEX: the lines of the table that match
     "$score" "$rows" | grep -E "$1"
@@ -103,7 +115,7 @@ exit_is 2 "an empty folder is refused" "$score" "$tmp/empty"
 rm -rf "$rows"
 mkdir "$rows"
 printf '\xff,,"\n,,,\n"\nlindley S=4 M=2 D=8,x,1,2,ns\n' > "$rows/lindley.csv"
-like "rows that are none hold no bar" "$("$score" "$rows")" '0 of 25 bars held, 0 missed, 25 not measured'
+like "rows that are none hold no bar" "$("$score" "$rows")" '0 of 41 bars held, 0 missed, 41 not measured'
 
 # ---- the bench itself, with programs that only write down how they were called
 fake() { # PROGRAM TEXT
@@ -112,7 +124,7 @@ fake() { # PROGRAM TEXT
 }
 programs=$tmp/out/tests/bench
 mkdir -p "$programs" "$tmp/bin" "$tmp/scratch"
-for name in simulation queue lindley ingest trace quantiles stream alpaserve; do
+for name in simulation queue lindley ingest trace quantiles stream alpaserve llm flows place; do
     # shellcheck disable=SC2016  # for the fake
     fake "$programs/bench_$name" 'echo "${0##*/bench_} $*" >> "$FAKE_LOG"
 [ "${0##*/bench_}" != "${FAKE_FAIL:-}" ] || { echo "figure,repeat,ours,yardstick,unit"; exit "${FAKE_STATUS:-1}"; }
@@ -136,7 +148,7 @@ like "and says where its time goes" "$out" 'bench: +[0-9]+ s  lindley 1000000 3'
 like "it names the machine" "$out" 'cc 1, -O9; load'
 like "and judges what was measured" "$out" 'bimodal, n = 10 +>= 2 +2.50 .*held'
 like "the table is kept" "$(cat "$tmp/out/bench/simulator.txt")" 'bimodal, n = 10 +>= 2 +2.50 .*held'
-is "a program is run once for all repeats" "$(seen '^(simulation|queue|lindley|ingest|trace|quantiles|stream|alpaserve) ')" 8
+is "a program is run once for all repeats" "$(seen '^(simulation|queue|lindley|ingest|trace|quantiles|stream|alpaserve|llm|flows|place) ')" 11
 is "whole runs of two sizes take turns" "$(grep -oE 'process run exact 1(0{7}|0{8}) [1-3]' "$tmp/log" | tr -dc '0-9 \n' | tr '\n' ,)" \
     '   10000000 1,   100000000 1,   10000000 2,   100000000 2,   10000000 3,   100000000 3,'
 is "on the requests of the files" "$(seen 'process run exact .* run --placement .*/placement.csv .* --rate 5 --service s0:1 --requests')" 7
@@ -172,13 +184,13 @@ if [ ! -x "$programs/bench_lindley" ]; then
 fi
 export TMPDIR=$tmp/scratch
 for call in "queue 2000 1" "simulation 500 1" "lindley 3000 1" "ingest 2000 3 1" "trace 2000 1" "quantiles 5000 1" \
-    "stream 2000 1" "alpaserve 500 1"; do
+    "stream 2000 1" "alpaserve 500 1" "llm 20 1 $tmp" "flows 200 1" "place 1"; do
     # shellcheck disable=SC2086  # words
     exit_is 0 "bench_$call" "$programs"/bench_$call
     is "its rows have five fields" "$(printf '%s\n' "$out" | grep -v '^#' | awk -F, 'NF != 5')" ''
 done
 for call in "queue 0" "simulation 1x" "lindley 1 0" "ingest 10 99" "trace -1" "quantiles 1 2 3" "stream 1 100" "alpaserve 0" \
-    "process" "process x 0 true" "files a b" "files $tmp/scratch 3 2 4 0.7"; do
+    "llm 0" "flows 0" "place 0" "process" "process x 0 true" "files a b" "files $tmp/scratch 3 2 4 0.7"; do
     # shellcheck disable=SC2086  # words
     exit_is 2 "bench_$call is refused" "$programs"/bench_$call
 done

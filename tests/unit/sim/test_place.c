@@ -188,11 +188,11 @@ static void nobody_is_better_than_exact(void **state)
     assert_in_range(compared, ROUNDS * 2, INT32_MAX);
 }
 
-/* The beam finds the optimum where it keeps all ways, and something that fits where it does not. */
+/* The beam finds something that fits where there is anything, mostly the best. */
 static void a_beam_finds_what_fits(void **state)
 {
     struct rng rng = rng_stream(9, RNG_TEST, 0);
-    int found = 0;
+    int found = 0, same = 0;
 
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
@@ -210,14 +210,17 @@ static void a_beam_finds_what_fits(void **state)
         case_begin(&of, 4, 4);
         chain = problem_chain(fixture.arena, of.problem, objective);
         best = chain_solve(fixture.arena, chain, objective);
-        beam = chain_search(fixture.arena, chain, objective);
+        beam = chain_search(fixture.arena, chain, objective, CHAIN_BEAM);
         assert_int_equal(beam.is_feasible, best.is_feasible);
         if (!best.is_feasible)
             continue;
         found++;
-        assert_true(!(beam.cost < best.cost) && !(best.cost < beam.cost)); /* few units */
+        assert_false(beam.cost < best.cost);
+        assert_false(beam.cost > 1.5 * best.cost);
+        same += !(beam.cost > best.cost);
     }
     assert_in_range(found, ROUNDS / 2, ROUNDS);
+    assert_in_range(same, found - found / 3, found);
 }
 
 static void same_seed_same_placement(void **state)
