@@ -6,6 +6,7 @@
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
+#include "lib/format/placement.h"
 #include "lib/policy/plan.h"
 #include "sim/serve/serve.h"
 #include <inttypes.h>
@@ -175,13 +176,23 @@ const char *passes_made_of(struct arena *arena, const struct sliced_stage *stage
 
 /* ---- figures ---- */
 
-const char *passes_stage_name(struct arena *arena, const struct plan *plan, int32_t id)
+static const char *plain_name(struct arena *arena, const struct plan *plan, int32_t id)
 {
     const struct plan_stage *stage = plan->stages[id];
     const struct plan_replica *replica = &plan->replicas[stage->replica];
 
     return arena_printf(arena, "%s/%d/%d", plan->services[replica->service].name,
                         (int)replica->number, (int)stage->number);
+}
+
+const char *passes_stage_name(struct arena *arena, const struct plan *plan, int32_t id)
+{
+    enum placement_phase phase = plan->stages[id]->phase;
+
+    if (phase == PLACEMENT_BOTH)
+        return plain_name(arena, plan, id);
+    return arena_printf(arena, "%s of %s", plain_name(arena, plan, id),
+                        placement_phase_names[phase]);
 }
 
 static void put_line(struct arena *arena, const char *name, const char *phase,
@@ -207,7 +218,7 @@ void passes_text(struct arena *arena, const struct serve_input *input,
                "per message", "bytes", "latency");
     for (int i = 0; i < result->passes_count; i++) {
         const struct sliced_stage *passes = &result->passes[i];
-        const char *name = passes_stage_name(arena, input->plan, passes->stage);
+        const char *name = plain_name(arena, input->plan, passes->stage);
 
         if (passes->prefill.count > 0)
             put_line(arena, name, "prefill", &passes->prefill, out);

@@ -17,7 +17,7 @@ struct serve_result;
 /* One sentence: what such steps take their time for most, by how much of it, and what comes next,
  * which is never more. What limits the run: bottleneck.h. */
 const char *passes_sentence(struct arena *arena, const struct sliced_sums *pass);
-/* "chat/0/1": of the stage with that id in the plan. */
+/* "chat/0/1", or "chat/0/1 of decode": of the stage with that id in the plan. */
 const char *passes_stage_name(struct arena *arena, const struct plan *plan, int32_t id);
 /* Of all steps of a stage together: how long, and how long they would be if messages were free. */
 int64_t passes_time_ps(const struct sliced_stage *stage);

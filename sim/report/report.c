@@ -11,6 +11,7 @@
 #include "lib/policy/quantise.h"
 #include "lib/policy/standstill.h"
 #include "sim/llm/llm.h"
+#include "sim/report/passes.h"
 #include "sim/report/refused.h"
 #include "sim/serve/serve.h"
 #include <stdio.h>
@@ -256,23 +257,54 @@ static void warn_of_cache(struct arena *arena, struct report *report)
  * than three standard deviations of as many Poisson arrivals with exponential costs. Then waits
  * grow for as long as requests come, and means and quantiles tell of the length of the run alone.
  */
+static bool is_overload(const struct serve_result *result, double load)
+{
+    return load > 1 + 3 * dmath_sqrt(2 / (double)result->taken_count);
+}
+
+/* A stage on several devices, which are idle while they talk. */
+static bool warn_of_stage(struct arena *arena, struct report *report,
+                          const struct sliced_stage *stage)
+{
+    double load = (double)passes_time_ps(stage) / (double)report->result->arrival_span_ps;
+    const struct plan *plan = report->input->plan;
+
+    if (!is_overload(report->result, load))
+        return false;
+    warn(report,
+         arena_printf(arena,
+                      "requests arrive faster than stage %s on %d devices can serve: offered load "
+                      "%.2f; waits grow with the run",
+                      passes_stage_name(arena, plan, stage->stage),
+                      (int)plan->stages[stage->stage]->device_count, load));
+    return true;
+}
+
+/* Of a stage and its devices the stage alone is told of: it is what they wait for. */
 static void warn_of_overload(struct arena *arena, struct report *report)
 {
-    const struct cluster *cluster = report->input->plan->cluster;
+    const struct plan *plan = report->input->plan;
     const struct serve_result *result = report->result;
-    double span_ps = (double)result->arrival_span_ps, count = (double)result->taken_count;
+    bool *is_told = arena_array(arena, (size_t)plan->cluster->device_count, sizeof *is_told);
 
     if (result->arrival_span_ps <= 0)
         return;
-    for (int i = 0; i < cluster->device_count; i++) {
-        double load = (double)result->devices[i].offered_ps / span_ps;
+    for (int i = 0; i < result->passes_count; i++) {
+        const struct plan_stage *stage = plan->stages[result->passes[i].stage];
+        bool has_told = warn_of_stage(arena, report, &result->passes[i]);
+
+        for (int k = 0; k < stage->device_count && has_told; k++)
+            is_told[stage->devices[k]] = true;
+    }
+    for (int i = 0; i < plan->cluster->device_count; i++) {
+        double load = (double)result->devices[i].offered_ps / (double)result->arrival_span_ps;
         char wait[UNITS_TEXT_BYTES];
 
-        if (load > 1 + 3 * dmath_sqrt(2 / count))
+        if (!is_told[i] && is_overload(result, load))
             warn(report, arena_printf(arena,
                                       "requests arrive faster than device '%s' can serve: offered "
                                       "load %.2f; waits grow with the run, here up to %s",
-                                      cluster->devices[i].name, load,
+                                      plan->cluster->devices[i].name, load,
                                       units_format_human(result->devices[i].wait_peak_ps, wait)));
     }
 }
@@ -332,7 +364,7 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
                  const struct serve_result *result, struct meter *meter)
 {
     int most = 9 + SERVE_REFUSAL_COUNT + 3 * input->plan->cluster->device_count +
-               input->plan->replica_count;
+               input->plan->replica_count + result->passes_count;
 
     report->arena = arena;
     report->input = input;
