@@ -51,6 +51,7 @@ static size_t index_of(const struct solver *solver, int32_t units, int32_t set, 
 /* Devices of the kind that a set has used. */
 static int32_t used_of(const struct solver *solver, int32_t set, int32_t kind)
 {
+    assert(solver->steps[kind] > 0);
     return set / solver->steps[kind] % (solver->chain->device_counts[kind] + 1);
 }
 
