@@ -37,6 +37,7 @@ enum frame_type {
     FRAME_PONG = 14,
     FRAME_REFUSE = 15, /* worker -> coordinator: no memory for the KV cache of this request */
     FRAME_PART = 16, /* worker -> worker: a message of an exchange in a stage on several devices */
+    FRAME_CREDIT = 17, /* of a stage with a bounded queue, to whom its steps come from: room */
     FRAME_TYPE_END
 };
 

@@ -316,10 +316,15 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     added->wire_bits_in = quantise_applies(stage->wire_bits_in) ? stage->wire_bits_in : 0;
     added->encode_value_ps = (int32_t)stage->encode_value_ps;
     added->decode_value_ps = (int32_t)stage->decode_value_ps;
+    added->depth = stage->queue_depth;
+    added->previous_worker = stage->number > 0
+                                 ? worker_of[replica->stages[stage->number - 1].devices[0]]
+                                 : SETUP_COORDINATOR;
     if (!added->is_last) {
         const struct plan_stage *next = &replica->stages[stage->number + 1];
 
         added->next = next->id;
+        added->next_depth = next->queue_depth;
         added->next_worker = worker_of[next->devices[0]];
     }
     if (stage->has_embed != (stage->number == 0) || stage->has_lm_head != added->is_last)
@@ -384,6 +389,8 @@ int assign_peers(const struct assignment *assignment, int worker, int32_t *numbe
 
         if (!stage->is_last && stage->position == 0)
             count = add_peer(stage->next_worker, numbers, count);
+        if (stage->depth > 0 && stage->position == 0 && stage->previous_worker != SETUP_COORDINATOR)
+            count = add_peer(stage->previous_worker, numbers, count);
         for (int32_t k = 0; k < stage->position_count; k++)
             if (k != stage->position)
                 count = add_peer(stage->workers[k], numbers, count);

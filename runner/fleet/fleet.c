@@ -236,6 +236,7 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_RESULT:
     case FRAME_RECORD:
     case FRAME_REFUSE:
+    case FRAME_CREDIT:
         return worker->state == FLEET_UP;
     case FRAME_HELLO:
     case FRAME_SETUP:

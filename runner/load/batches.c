@@ -187,8 +187,9 @@ static void plan_all(struct batches *batches, int32_t replica)
     const struct instance *instance = &batches->instances[replica];
 
     while (batches->serve->table->replicas[replica].is_up &&
-           instance->flying_count < instance->options.max_in_flight && plan_next(batches, replica))
-        continue;
+           instance->flying_count < instance->options.max_in_flight &&
+           serve_has_room(batches->serve, replica) && plan_next(batches, replica))
+        serve_take_room(batches->serve, replica);
 }
 
 /* ---- sending ---- */

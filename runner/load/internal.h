@@ -14,6 +14,7 @@ struct source;
 struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
     size_t *requests;
     size_t head, count, capacity; /* a ring */
+    bool is_blocked;              /* the first of them could not be sent */
 };
 
 struct serve {
@@ -26,6 +27,7 @@ struct serve {
     struct dispatch_replica *choices; /* scratch: replicas of a service */
     struct queue *queues;             /* one a worker */
     int32_t *tokens;                  /* scratch: a prompt */
+    int32_t *room; /* by replica: steps that stage 0, whose queue is bounded, still takes */
     struct serve_run *run;
     struct batches *batches;           /* NULL: each request is a step of its own */
     size_t told_count, expected_count; /* RECORD frames: that have come; of results that have */
@@ -41,6 +43,10 @@ int serve_worker_of(const struct serve *serve, const struct plan_stage *stage);
 void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
 /* The request is no longer anybody's. */
 void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps);
+/* Whether another step may be sent to stage 0 of the replica, and that one has been. */
+bool serve_has_room(const struct serve *serve, int32_t replica);
+void serve_take_room(struct serve *serve, int32_t replica);
+
 /* ---- told.c ---- */
 
 #define RECORD_BYTES 24      /* of a RECORD, in front of what it tells of exchanges */

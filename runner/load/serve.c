@@ -107,26 +107,52 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
     return channel_send_words(push, NULL, &frame, serve->tokens, err);
 }
 
+bool serve_has_room(const struct serve *serve, int32_t replica)
+{
+    return serve->input->plan->replicas[replica].stages[0].queue_depth == 0 ||
+           serve->room[replica] > 0;
+}
+
+void serve_take_room(struct serve *serve, int32_t replica)
+{
+    if (serve->input->plan->replicas[replica].stages[0].queue_depth > 0)
+        serve->room[replica]--;
+}
+
+/* Steps leave in order, but for those whose stage 0 has no room. */
 static bool flush_queue(struct serve *serve, int worker, struct err *err)
 {
     struct queue *queue = &serve->queues[worker];
+    bool is_open = true;
 
-    while (queue->count > 0) {
+    queue->is_blocked = false;
+    for (size_t left = queue->count; left > 0; left--) {
         size_t request = queue->requests[queue->head];
+        int32_t replica = serve->table->requests[request].replica;
+        bool is_kept = false;
 
         if (serve->table->requests[request].state == TABLE_RUNNING) {
-            switch (send_step(serve, serve->fleet->workers[worker].push, request, err)) {
-            case CHANNEL_DONE:
-            case CHANNEL_GONE:
-                break;
-            case CHANNEL_LATER:
-                return true;
-            case CHANNEL_BAD:
-                return false;
+            is_kept = !is_open || !serve_has_room(serve, replica);
+            if (!is_kept) {
+                switch (send_step(serve, serve->fleet->workers[worker].push, request, err)) {
+                case CHANNEL_DONE:
+                case CHANNEL_GONE:
+                    serve_take_room(serve, replica);
+                    break;
+                case CHANNEL_LATER:
+                    is_open = false;
+                    is_kept = queue->is_blocked = true;
+                    break;
+                case CHANNEL_BAD:
+                    return false;
+                }
             }
         }
         queue->head = (queue->head + 1) % queue->capacity;
-        queue->count--;
+        if (is_kept)
+            queue->requests[(queue->head + queue->count - 1) % queue->capacity] = request;
+        else
+            queue->count--;
     }
     return true;
 }
@@ -395,6 +421,23 @@ static void on_refusal(struct serve *serve, int worker, const struct frame *fram
     serve_end(serve, (size_t)frame->request, TRACE_REFUSED, serve_now_ps(serve));
 }
 
+/* Stage 0 of a replica has room again, for no more steps than its queue holds. */
+static void on_credit(struct serve *serve, int worker, const struct frame *frame)
+{
+    const struct plan *plan = serve->input->plan;
+    const struct plan_stage *stage;
+
+    if (frame->stage >= plan->stage_count)
+        return;
+    stage = plan->stages[frame->stage];
+    if (stage->number > 0 || serve_worker_of(serve, stage) != worker)
+        return;
+    serve->room[stage->replica] =
+        frame->new_tokens < stage->queue_depth - serve->room[stage->replica]
+            ? serve->room[stage->replica] + frame->new_tokens
+            : stage->queue_depth;
+}
+
 static void on_message(struct serve *serve, int worker, const struct channel_message *message)
 {
     serve->progress_ns = clock_now_ns();
@@ -402,6 +445,8 @@ static void on_message(struct serve *serve, int worker, const struct channel_mes
         on_result(serve, worker, message);
     else if (message->frame.type == FRAME_RECORD)
         on_record(serve, worker, message);
+    else if (message->frame.type == FRAME_CREDIT)
+        on_credit(serve, worker, &message->frame);
     else if (message->frame.type == FRAME_REFUSE)
         on_refusal(serve, worker, &message->frame);
 }
@@ -429,7 +474,7 @@ static bool wait_for_news(struct serve *serve, int64_t until_ns, struct err *err
     int count = 1;
 
     for (int i = 0; i < serve->fleet->count && count < CHANNEL_MAX_WAITS; i++)
-        if ((serve->queues[i].count > 0 ||
+        if ((serve->queues[i].is_blocked ||
              (serve->batches && batches_wait_for(serve->batches, i))) &&
             serve->fleet->workers[i].state == FLEET_UP)
             waits[count++] = (struct channel_wait){ serve->fleet->workers[i].push, true, false };
@@ -533,6 +578,9 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.dispatch = dispatch_create(arena, input->dispatch, plan->service_count, input->seed);
     serve.choices = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.choices);
     serve.queues = arena_array(arena, (size_t)input->fleet->count, sizeof *serve.queues);
+    serve.room = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.room);
+    for (int i = 0; i < plan->replica_count; i++)
+        serve.room[i] = plan->replicas[i].stages[0].queue_depth;
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;

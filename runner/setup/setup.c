@@ -160,6 +160,9 @@ static void put_stage(struct json_writer *json, const struct setup_stage *stage)
     json_put_int(json, "wire_bits_in", stage->wire_bits_in);
     json_put_int(json, "encode_value_ps", stage->encode_value_ps);
     json_put_int(json, "decode_value_ps", stage->decode_value_ps);
+    json_put_int(json, "depth", stage->depth);
+    json_put_int(json, "next_depth", stage->next_depth);
+    json_put_int(json, "previous_worker", stage->previous_worker);
     json_put_int(json, "next", stage->next);
     json_put_int(json, "next_worker", stage->next_worker);
     json_put_int(json, "position", stage->position);
@@ -396,6 +399,10 @@ static bool get_stage(struct arena *arena, const struct json *object, const stru
         !get_int(object, "wire_bits_in", 0, CODEC_MAX_BITS, &stage->wire_bits_in, err) ||
         !get_int(object, "encode_value_ps", 0, INT32_MAX, &stage->encode_value_ps, err) ||
         !get_int(object, "decode_value_ps", 0, INT32_MAX, &stage->decode_value_ps, err) ||
+        !get_int(object, "depth", 0, INT32_MAX, &stage->depth, err) ||
+        !get_int(object, "next_depth", 0, INT32_MAX, &stage->next_depth, err) ||
+        !get_int(object, "previous_worker", SETUP_COORDINATOR, INT32_MAX, &stage->previous_worker,
+                 err) ||
         !get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
         !get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
         !get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))

@@ -16,6 +16,7 @@ struct err;
 struct pass;
 struct pass_owners;
 
+#define SETUP_COORDINATOR (-1)
 #define SETUP_MAX_TEXT_BYTES (INT64_C(64) << 20)
 
 struct setup_model {
@@ -41,6 +42,10 @@ struct setup_stage {                  /* one stage that the worker executes */
     bool is_last; /* sends RESULT to the coordinator; else STEP to the next stage */
     /* bits of a value that it sends, and that it receives; 0 = as it is; and what that takes */
     int32_t wire_bits, wire_bits_in, encode_value_ps, decode_value_ps;
+    /* steps that may be on their way to this stage, or wait for it: it grants them to whom they
+     * come from; 0 = no bound. next_depth: of the next stage */
+    int32_t depth, next_depth;
+    int32_t previous_worker;   /* SETUP_COORDINATOR: stage 0 */
     int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
     /* of a stage on several devices; 0: it is this worker's alone */
     int32_t position_count, position;

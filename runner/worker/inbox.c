@@ -31,6 +31,53 @@ void worker_free_job(struct worker *worker, int32_t number)
     worker->free_jobs[worker->free_count++] = number;
 }
 
+void worker_owe(struct worker *worker, int stage)
+{
+    if (worker->setup->stages[stage].depth > 0)
+        worker->owed[stage]++;
+}
+
+bool worker_grant(struct worker *worker, struct err *err)
+{
+    for (int i = 0; i < worker->setup->stage_count; i++) {
+        const struct setup_stage *stage = &worker->setup->stages[i];
+        struct frame frame = { .type = FRAME_CREDIT,
+                               .stage = stage->id,
+                               .new_tokens = worker->owed[i] };
+        struct channel *out = stage->previous_worker == SETUP_COORDINATOR
+                                  ? worker->control
+                                  : worker_find_peer(worker, stage->previous_worker);
+
+        if (worker->owed[i] == 0)
+            continue;
+        switch (channel_send(out, NULL, &frame, NULL, err)) {
+        case CHANNEL_DONE:
+        case CHANNEL_GONE:
+            worker->owed[i] = 0;
+            break;
+        case CHANNEL_LATER:
+            break;
+        case CHANNEL_BAD:
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The stage after one of ours has room again, for no more steps than its queue holds. */
+static void take_credit(struct worker *worker, const struct frame *frame)
+{
+    for (int i = 0; i < worker->setup->stage_count; i++) {
+        const struct setup_stage *stage = &worker->setup->stages[i];
+
+        if (stage->is_last || stage->next != frame->stage || stage->next_depth == 0)
+            continue;
+        worker->room[i] = frame->new_tokens < stage->next_depth - worker->room[i]
+                              ? worker->room[i] + frame->new_tokens
+                              : stage->next_depth;
+    }
+}
+
 /* A stray frame is dropped: one that is no frame, and one for a stage that is not here. */
 void worker_receive_steps(struct worker *worker)
 {
@@ -44,7 +91,9 @@ void worker_receive_steps(struct worker *worker)
             job->receive_ns = clock_now_ns();
             job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
             job->piece = WORKER_NO_PIECE;
-            if (job->stage >= 0 && worker->sliced && worker->sliced[job->stage]) {
+            if (job->message.frame.type == FRAME_CREDIT)
+                take_credit(worker, &job->message.frame);
+            else if (job->stage >= 0 && worker->sliced && worker->sliced[job->stage]) {
                 if (sliced_receive(worker->sliced[job->stage], number))
                     continue;
             } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0) {
@@ -72,6 +121,7 @@ static bool is_released(void *arg, int32_t number)
     if (job->piece != WORKER_NO_PIECE || job->message.frame.entries > 0 ||
         job->message.frame.request != release->request)
         return false;
+    worker_owe(release->worker, job->stage);
     channel_message_close(&job->message);
     worker_free_job(release->worker, number);
     return true;

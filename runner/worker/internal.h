@@ -43,6 +43,8 @@ struct worker {
     struct job **jobs;
     int32_t *free_jobs;
     int job_count, free_count, job_capacity;
+    int32_t *room; /* by stage: steps that the next stage, whose queue is bounded, still takes */
+    int32_t *owed; /* by stage: steps that have left its bounded queue, and were not told of yet */
     struct sliced **sliced; /* by stage of the setup; NULL: a stage of one device */
     int64_t waiting;        /* request whose step waits for its deadline or to be sent, -1 = none */
     bool is_stopped;
@@ -53,6 +55,10 @@ struct worker {
 int32_t worker_new_job(struct worker *worker);
 /* Its message has been closed, or it had none. */
 void worker_free_job(struct worker *worker, int32_t number);
+/* A step has left the queue of the stage: whoever sent it may send another. */
+void worker_owe(struct worker *worker, int stage);
+/* Tells of what is owed, as far as it can be sent now. */
+bool worker_grant(struct worker *worker, struct err *err);
 /* All that is there now. */
 void worker_receive_steps(struct worker *worker);
 bool worker_receive_control(struct worker *worker, struct err *err);

@@ -280,6 +280,7 @@ static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
     sliced->sent_ns = message->frame.start_ns;
     sliced->received_ns = sliced->worker->jobs[job]->receive_ns;
     job_drop(sliced, job);
+    worker_owe(sliced->worker, sliced->index);
     return ok;
 }
 
@@ -517,10 +518,12 @@ bool sliced_keeps(struct sliced *sliced, int64_t request)
     for (uint32_t left = sliced->waiting.count; left > 0; left--) { /* what has not begun goes */
         int32_t job = ring_take(&sliced->waiting);
 
-        if (message_of(sliced, job)->frame.request == request)
+        if (message_of(sliced, job)->frame.request == request) {
             job_drop(sliced, job);
-        else
+            worker_owe(sliced->worker, sliced->index);
+        } else {
             ring_push(&sliced->waiting, sliced->worker->arena, job);
+        }
     }
     if (sliced->is_running && sliced->step.request == request) {
         sliced->is_released = true;

@@ -54,6 +54,26 @@ struct channel *worker_find_peer(const struct worker *worker, int32_t number)
     return NULL;
 }
 
+/* A step that is done and finds no room behind it keeps its device. */
+static bool wait_for_room(struct worker *worker, int stage, const struct frame *step,
+                          bool *is_wanted, struct err *err)
+{
+    *is_wanted = true;
+    if (worker->setup->stages[stage].is_last || worker->setup->stages[stage].next_depth == 0)
+        return true;
+    worker->waiting = step->entries > 0 ? WORKER_NO_REQUEST : step->request;
+    while (worker->room[stage] == 0 && *is_wanted) {
+        if (!worker_receive_until(worker, clock_now_ns() + WORKER_TICK_NS, err) ||
+            !worker_grant(worker, err))
+            return false;
+        *is_wanted = !worker->is_stopped && worker->waiting >= 0;
+    }
+    worker->waiting = -1;
+    if (*is_wanted)
+        worker->room[stage]--;
+    return true;
+}
+
 bool worker_send_output(struct worker *worker, int stage, const struct frame *step,
                         const void *words, int64_t bytes, struct err *err)
 {
@@ -61,7 +81,12 @@ bool worker_send_output(struct worker *worker, int stage, const struct frame *st
     struct channel *out =
         setup->is_last ? worker->control : worker_find_peer(worker, setup->next_worker);
     struct frame frame = *step;
+    bool is_wanted;
 
+    if (!wait_for_room(worker, stage, step, &is_wanted, err))
+        return false;
+    if (!is_wanted)
+        return true;
     frame.payload_bytes = bytes;
     frame.type = setup->is_last ? FRAME_RESULT : FRAME_STEP;
     frame.stage = setup->is_last ? setup->id : setup->next;
@@ -126,7 +151,7 @@ static bool pad_step(struct worker *worker, const struct job *job, int sequences
                            is_late, err);
 }
 
-static bool run_job(struct worker *worker, int32_t number, struct err *err)
+static bool run_job(struct worker *worker, int32_t number, int64_t start_ns, struct err *err)
 {
     struct job *job = worker->jobs[number];
     const struct frame *frame = &job->message.frame;
@@ -135,7 +160,7 @@ static bool run_job(struct worker *worker, int32_t number, struct err *err)
                              .request = frame->request };
     struct shard_output output;
     enum shard_result result;
-    int64_t start_ns = clock_now_ns(), finish_ns;
+    int64_t finish_ns;
     bool is_late = false, is_wanted = true, ok = true;
 
     beat_set_busy(worker->beat, true);
@@ -166,8 +191,12 @@ static bool run_next(struct worker *worker, struct err *err)
     int stage = job->stage;
     int32_t piece = job->piece;
 
-    if (piece == WORKER_NO_PIECE)
-        return run_job(worker, number, err);
+    if (piece == WORKER_NO_PIECE) {
+        int64_t start_ns = clock_now_ns(); /* the step has begun when there is room again */
+
+        worker_owe(worker, stage);
+        return worker_grant(worker, err) && run_job(worker, number, start_ns, err);
+    }
     worker_free_job(worker, number);
     return sliced_compute(worker->sliced[stage], piece, err);
 }
@@ -186,7 +215,7 @@ bool worker_serve(struct worker *worker, struct err *err)
     while (!worker->is_stopped) {
         int64_t until_ns = 0; /* only looks */
 
-        if (!advance(worker, err))
+        if (!advance(worker, err) || !worker_grant(worker, err))
             return false;
         if (batch_peek(worker->queue) < 0)
             until_ns = clock_now_ns() + WORKER_TICK_NS;

@@ -182,6 +182,10 @@ static bool set_up(struct worker *worker, struct err *err)
     worker->shard = shard_create(worker->arena, worker->setup, err);
     if (!worker->shard)
         return false;
+    worker->room = arena_array(worker->arena, (size_t)worker->setup->stage_count, sizeof(int32_t));
+    worker->owed = arena_array(worker->arena, (size_t)worker->setup->stage_count, sizeof(int32_t));
+    for (int i = 0; i < worker->setup->stage_count; i++)
+        worker->room[i] = worker->setup->stages[i].next_depth;
     worker->sliced =
         arena_array(worker->arena, (size_t)worker->setup->stage_count, sizeof(struct sliced *));
     for (int i = 0; i < worker->setup->stage_count; i++)
@@ -213,6 +217,9 @@ static bool check_peers(const struct worker *worker, const struct setup_stage *s
                         struct err *err)
 {
     bool ok = stage->is_last || stage->position > 0 || worker_find_peer(worker, stage->next_worker);
+
+    if (stage->depth > 0 && stage->position == 0 && stage->previous_worker != SETUP_COORDINATOR)
+        ok = ok && worker_find_peer(worker, stage->previous_worker);
 
     for (int32_t i = 0; ok && i < stage->position_count; i++)
         ok = i == stage->position || worker_find_peer(worker, stage->workers[i]);

@@ -41,6 +41,7 @@ static inline struct setup tiny_setup(struct arena *arena, const struct model *m
     setup.stages = arena_array(arena, 1, sizeof *setup.stages);
     setup.models[0] = (struct setup_model){ *model, 12, 1, 32 };
     setup.stages[0] = (struct setup_stage){ .id = stage,
+                                            .previous_worker = SETUP_COORDINATOR,
                                             .layer_first = first,
                                             .layer_count = count,
                                             .has_embed = first == 0,
