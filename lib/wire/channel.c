@@ -30,6 +30,7 @@ struct channel_hub {
 
 struct channel {
     void *socket;
+    char connected[CHANNEL_ADDRESS_BYTES + 8]; /* endpoint; empty where it has none */
     struct door_watch *watch;
     enum channel_kind kind;
     int64_t max_payload_bytes;
@@ -218,7 +219,19 @@ bool channel_connect(struct channel *channel, const char *address, struct err *e
         return false;
     snprintf(endpoint, sizeof endpoint, "tcp://%s", address);
     snprintf(what, sizeof what, "cannot connect to %s", address);
-    return zmq_connect(channel->socket, endpoint) == 0 || zmq_failed(err, what);
+    if (zmq_connect(channel->socket, endpoint) != 0)
+        return zmq_failed(err, what);
+    memcpy(channel->connected, endpoint, sizeof endpoint);
+    return true;
+}
+
+bool channel_move(struct channel *channel, const char *address, struct err *err)
+{
+    if (channel->connected[0] != '\0' && zmq_disconnect(channel->socket, channel->connected) != 0 &&
+        zmq_errno() != ENOENT)
+        return zmq_failed(err, "cannot disconnect");
+    channel->connected[0] = '\0';
+    return channel_connect(channel, address, err);
 }
 
 bool channel_same_peer(const struct channel_peer *a, const struct channel_peer *b)

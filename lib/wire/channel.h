@@ -98,6 +98,9 @@ struct channel_wait {
 bool channel_wait(struct channel_hub *hub, struct channel_wait *waits, int count,
                   int64_t deadline_ns, struct err *err);
 
+/* Leaves where it connects, because nobody is there any more, and connects elsewhere; what has not
+ * been sent is lost with the old connection. The channel stays the same for whoever holds it. */
+bool channel_move(struct channel *channel, const char *address, struct err *err);
 /* Until somebody listens where the channel connects, and has let it in. An error at once when a key
  * is wrong or missing; *is_open is false when the deadline has come first. */
 bool channel_wait_open(struct channel_hub *hub, struct channel *channel, int64_t deadline_ns,

@@ -12,6 +12,7 @@
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
+#include "lib/format/events.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
 #include "lib/format/trace.h"
@@ -24,6 +25,7 @@
 #include "runner/load/table.h"
 #include "runner/report/report.h"
 #include "runner/setup/machine.h"
+#include "runner/setup/setup.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +44,8 @@ struct coordinator {
     struct cost_set costs;
     struct assignment assignment;
     int64_t session;
-    const struct keys *keys; /* NULL = none */
+    const struct keys *keys;     /* NULL = none */
+    const struct events *events; /* NULL = none */
     struct out *outs[OUT_COUNT];
     struct fleet *fleet;
     struct serve_run run;
@@ -108,6 +111,25 @@ static bool no_fixed_batches(const struct placement *placement, struct err *err)
     return true;
 }
 
+/* A drill kills and starts processes; links and speeds are this machine's own. */
+static bool load_events(struct coordinator *c, struct err *err)
+{
+    const struct events *events;
+
+    if (!c->options->events)
+        return true;
+    c->events = events = events_load(c->arena, c->options->events, c->plan->cluster, err);
+    if (!events)
+        return false;
+    for (size_t i = 0; i < events->count; i++)
+        if (events->events[i].target != EVENT_DEVICE ||
+            (events->events[i].kind != EVENT_DOWN && events->events[i].kind != EVENT_UP))
+            return err_at(err, events->path, events->events[i].line, 0,
+                          "orrery-run performs down and up of devices: '%s' can only be simulated",
+                          events->events[i].name);
+    return true;
+}
+
 static bool load(struct coordinator *c, struct err *err)
 {
     const struct coordinator_options *options = c->options;
@@ -133,7 +155,27 @@ static bool load(struct coordinator *c, struct err *err)
     if (!c->plan)
         return false;
     c->workload = workload_load(c->arena, options->workload, err);
-    return c->workload && plan_match_workload(c->arena, c->plan, c->workload, &c->service_of, err);
+    return c->workload &&
+           plan_match_workload(c->arena, c->plan, c->workload, &c->service_of, err) &&
+           load_events(c, err);
+}
+
+/* What a drill raises again must be able to come back. */
+static bool check_events(struct coordinator *c, struct err *err)
+{
+    for (size_t i = 0; c->events && i < c->events->count; i++) {
+        const struct event *event = &c->events->events[i];
+        int worker = c->assignment.worker_of[event->device];
+        const struct setup *setup = worker < 0 ? NULL : &c->assignment.setups[worker];
+
+        for (int k = 0; setup && event->kind == EVENT_UP && k < setup->stage_count; k++)
+            if (setup->stages[k].position_count > 0)
+                return err_at(err, c->events->path, event->line, 0,
+                              "device '%s' has a part of a stage on several devices, which this "
+                              "version cannot join again",
+                              event->name);
+    }
+    return true;
 }
 
 static bool assign(struct coordinator *c, struct err *err)
@@ -155,7 +197,7 @@ static bool assign(struct coordinator *c, struct err *err)
         .is_local = c->options->is_local,
     };
 
-    return assign_build(c->arena, &input, &c->assignment, err) &&
+    return assign_build(c->arena, &input, &c->assignment, err) && check_events(c, err) &&
            (!c->options->is_local || assign_memory(&c->assignment, machine_available_bytes(), err));
 }
 
@@ -312,7 +354,10 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .dispatch = options->dispatch,
                                  .batching = batching_options(c),
                                  .seed = options->seed,
-                                 .keep_transfers = options->transfers_out != NULL };
+                                 .keep_transfers = options->transfers_out != NULL,
+                                 .replays = options->replays,
+                                 .rejoin_wait_ns = options->rejoin_wait_ps / UNITS_PS_PER_NS,
+                                 .events = c->events };
     struct fleet_address address = { options->listen, c->keys, options->keys };
 
     block_signals();

@@ -17,6 +17,9 @@ struct coordinator_options {
     const char *placement, *cluster, *workload, *models;
     const char *listen;
     const char *keys; /* folder, NULL = none */
+    const char *events;
+    bool replays;
+    int64_t rejoin_wait_ps;
     const char *requests_out, *stages_out, *transfers_out;
     bool has_chunk_option, has_clamp, is_local, is_json;
     int64_t wait_ps;

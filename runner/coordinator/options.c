@@ -26,6 +26,9 @@ enum key {
     KEY_CLAMP,
     KEY_SEED,
     KEY_PAD,
+    KEY_EVENTS,
+    KEY_ON_FAILURE,
+    KEY_REJOIN_WAIT,
     KEY_REQUESTS_OUT,
     KEY_STAGES_OUT,
     KEY_TRANSFERS_OUT,
@@ -58,6 +61,18 @@ static const struct argp_option option_list[] = {
       "Make every step of this device last RATIO times what its cost table says (with --costs)",
       0 },
     { "costs", 'c', "DIR", 0, "Cost table of a device type, or a folder of such", 0 },
+
+    { "on-failure", KEY_ON_FAILURE, "RULE", 0,
+      "What becomes of requests under way on a worker that is lost: fail, or replay from their "
+      "beginning on another replica (default fail)",
+      0 },
+    { "rejoin-wait", KEY_REJOIN_WAIT, "DURATION", 0,
+      "How long to go on without any replica, for a worker that comes back (default: not at all)",
+      0 },
+    { "events", KEY_EVENTS, "F.csv", 0,
+      "A drill, as orrery-sim run has it: kill the workers of devices that go down, and start them "
+      "again when they are up (with --local)",
+      0 },
 
     { NULL, 0, NULL, 0, "Decisions:", 3 },
     { "dispatch", KEY_DISPATCH, "RULE", 0,
@@ -98,6 +113,7 @@ static const struct argp_option option_list[] = {
 };
 
 static const char *const on_off[] = { "on", "off" };
+static const char *const failure_rules[] = { "fail", "replay" };
 
 struct coordinator_options coordinator_defaults(void)
 {
@@ -153,6 +169,8 @@ static void check(struct argp_state *state, struct coordinator_options *options)
              (options->batching.block_tokens > 0 || options->batching.block_count > 0 ||
               options->has_chunk_option))
         cli_error(state, "--kv-block, --kv-blocks and --chunked-prefill are of --batch continuous");
+    else if (options->events && !options->is_local)
+        cli_error(state, "--events needs --local: it kills workers of this machine alone");
     else if (options->pad_count > 0 && options->cost_count == 0)
         cli_error(state, "--pad needs --costs");
 }
@@ -183,6 +201,9 @@ static bool parse_path(int key, const char *text, struct coordinator_options *op
         return true;
     case KEY_KEYS:
         options->keys = text;
+        return true;
+    case KEY_EVENTS:
+        options->events = text;
         return true;
     default:
         return false;
@@ -258,6 +279,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_COLLECTIVE:
         options->collective = (enum collective_algorithm)cli_choice(
             state, "--collective", text, collective_algorithm_names, COLLECTIVE_ALGORITHM_COUNT);
+        return 0;
+    case KEY_ON_FAILURE:
+        options->replays = cli_choice(state, "--on-failure", text, failure_rules, 2) == 1;
+        return 0;
+    case KEY_REJOIN_WAIT:
+        options->rejoin_wait_ps = cli_duration_ps(state, "--rejoin-wait", text);
         return 0;
     case KEY_SEED:
         options->seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);

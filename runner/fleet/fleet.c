@@ -8,6 +8,7 @@
 #include "lib/format/placement.h"
 #include "lib/policy/plan.h"
 #include "runner/fleet/assign.h"
+#include "runner/fleet/internal.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/beat.h"
 #include <signal.h>
@@ -37,6 +38,8 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
     for (int i = 0; i < fleet->count; i++) {
         fleet->workers[i].device = plan->cluster->devices[assignment->devices[i]].name;
         fleet->workers[i].row = assignment->rows[i];
+        fleet->workers[i].session = session;
+        fleet->workers[i].best_ns = INT64_MAX;
     }
     fleet->keys_folder = address->keys_folder;
     fleet->hub = channel_hub_create(arena, address->keys, err);
@@ -72,7 +75,7 @@ int fleet_take_signal(void)
 
 /* ---- sending ---- */
 
-static void die(struct fleet_worker *worker, const char *trouble)
+void fleet_die(struct fleet_worker *worker, const char *trouble)
 {
     if (worker->state == FLEET_DEAD)
         return;
@@ -80,8 +83,8 @@ static void die(struct fleet_worker *worker, const char *trouble)
     snprintf(worker->trouble, sizeof worker->trouble, "%s", trouble);
 }
 
-static void tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
-                 int64_t request, const char *text)
+void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
+                int64_t request, const char *text)
 {
     struct err err = ERR_INIT;
     struct frame frame = { .type = type,
@@ -92,13 +95,13 @@ static void tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_ty
     case CHANNEL_DONE:
         break;
     case CHANNEL_LATER:
-        die(worker, "it does not read its messages");
+        fleet_die(worker, "it does not read its messages");
         break;
     case CHANNEL_GONE:
-        die(worker, "it has left");
+        fleet_die(worker, "it has left");
         break;
     case CHANNEL_BAD:
-        die(worker, err.text);
+        fleet_die(worker, err.text);
         break;
     }
 }
@@ -115,20 +118,55 @@ static void turn_away(struct fleet *fleet, const struct channel_peer *peer, cons
 void fleet_release(struct fleet *fleet, int worker, int64_t request)
 {
     if (fleet->workers[worker].state == FLEET_UP)
-        tell(fleet, &fleet->workers[worker], FRAME_RELEASE, request, "");
+        fleet_tell(fleet, &fleet->workers[worker], FRAME_RELEASE, request, "");
 }
 
 /* ---- receiving ---- */
 
-/* A worker that died before SETUP must not keep its device from another one. */
-static bool may_replace(struct fleet *fleet, const struct fleet_worker *worker)
+static bool is_alive(const struct fleet_worker *worker)
+{
+    return worker->state >= FLEET_JOINED && worker->state <= FLEET_UP;
+}
+
+/* Not there any more, as far as one can tell before its silence has lasted long enough: it must not
+ * keep its device from another one. */
+static bool seems_gone(struct fleet *fleet, const struct fleet_worker *worker)
 {
     const struct frame probe = { .type = FRAME_BEAT };
     struct err ignored = ERR_INIT;
 
-    return !fleet->has_started && worker->state == FLEET_JOINED &&
-           (clock_now_ns() - worker->beat_ns > REPLACE_NS ||
-            channel_send(fleet->router, &worker->peer, &probe, NULL, &ignored) != CHANNEL_DONE);
+    return clock_now_ns() - worker->beat_ns > REPLACE_NS ||
+           channel_send(fleet->router, &worker->peer, &probe, NULL, &ignored) != CHANNEL_DONE;
+}
+
+static void admit(struct fleet_worker *worker, const struct channel_peer *peer, int64_t number)
+{
+    worker->state = FLEET_JOINED;
+    worker->peer = *peer;
+    worker->number = number;
+    worker->beat_ns = clock_now_ns();
+}
+
+/* A worker of the device comes while the run goes on: when the one before it is lost, it takes its
+ * place as soon as that has been told. */
+static void on_comeback(struct fleet *fleet, struct fleet_worker *worker,
+                        const struct channel_peer *peer, int64_t number)
+{
+    const char *why_not = fleet_why_not_again(fleet, (int)(worker - fleet->workers));
+
+    if (why_not) {
+        turn_away(fleet, peer, why_not);
+        return;
+    }
+    if (is_alive(worker)) {
+        if (!seems_gone(fleet, worker)) {
+            turn_away(fleet, peer, "a worker of this device has joined already");
+            return;
+        }
+        fleet_die(worker, "another worker of its device has come");
+    }
+    worker->next_peer = *peer;
+    worker->next_number = number;
 }
 
 static void on_hello(struct fleet *fleet, const struct channel_message *message)
@@ -147,16 +185,17 @@ static void on_hello(struct fleet *fleet, const struct channel_message *message)
 
         if (strcmp(worker->device, device) != 0)
             continue;
-        if (may_replace(fleet, worker)) {
+        if (fleet->has_begun) {
+            on_comeback(fleet, worker, &message->from, number);
+            return;
+        }
+        if (!fleet->has_started && worker->state == FLEET_JOINED && seems_gone(fleet, worker)) {
             turn_away(fleet, &worker->peer, "another worker of this device has joined");
         } else if (worker->state != FLEET_ABSENT || fleet->has_started) {
             turn_away(fleet, &message->from, "a worker of this device has joined already");
             return;
         }
-        worker->state = FLEET_JOINED;
-        worker->peer = message->from;
-        worker->number = number;
-        worker->beat_ns = clock_now_ns();
+        admit(worker, &message->from, number);
         return;
     }
     turn_away(
@@ -164,20 +203,29 @@ static void on_hello(struct fleet *fleet, const struct channel_message *message)
         arena_printf(fleet->arena, "device '%.60s' is not in %s", device, fleet->placement->path));
 }
 
+/* Answered to those who are of this run, or may become so: whoever was given up must notice. */
 static void on_beat(struct fleet *fleet, const struct channel_message *message)
 {
     struct err ignored = ERR_INIT;
     const struct frame *frame = &message->frame;
     struct frame answer = { .type = FRAME_BEAT };
+    bool is_known = !fleet->has_begun;
 
-    channel_send(fleet->router, &message->from, &answer, NULL, &ignored);
-    if (frame->start_ns == fleet->session && frame->request < fleet->count) {
-        fleet->workers[frame->request].beat_ns = clock_now_ns();
-        fleet->workers[frame->request].is_busy = frame->new_tokens != 0;
+    for (int i = 0; i < fleet->count; i++) {
+        struct fleet_worker *worker = &fleet->workers[i];
+        bool is_its = worker->session == frame->start_ns && frame->request == i;
+
+        if (worker->next_peer.count > 0 && worker->next_number == frame->start_ns)
+            is_known = true;
+        if (!is_alive(worker) ||
+            (!is_its && (worker->state != FLEET_JOINED || worker->number != frame->start_ns)))
+            continue;
+        is_known = true;
+        worker->beat_ns = clock_now_ns();
+        worker->is_busy = is_its && frame->new_tokens != 0;
     }
-    for (int i = 0; i < fleet->count; i++)
-        if (fleet->workers[i].state == FLEET_JOINED && fleet->workers[i].number == frame->start_ns)
-            fleet->workers[i].beat_ns = clock_now_ns();
+    if (is_known)
+        channel_send(fleet->router, &message->from, &answer, NULL, &ignored);
 }
 
 static void on_ready(struct fleet *fleet, struct fleet_worker *worker,
@@ -189,7 +237,7 @@ static void on_ready(struct fleet *fleet, struct fleet_worker *worker,
     if (worker->state != FLEET_JOINED ||
         !setup_decode_ready(fleet->arena, message->payload, (size_t)message->frame.payload_bytes,
                             &ready, &err)) {
-        die(worker, err.kind == ERR_NONE ? "it said READY out of turn" : err.text);
+        fleet_die(worker, err.kind == ERR_NONE ? "it said READY out of turn" : err.text);
         return;
     }
     snprintf(worker->endpoint, sizeof worker->endpoint, "%s", ready.endpoint);
@@ -197,6 +245,8 @@ static void on_ready(struct fleet *fleet, struct fleet_worker *worker,
     worker->blas_core = ready.blas_core;
     worker->weight_bytes = ready.weight_bytes;
     worker->state = FLEET_READY;
+    if (fleet->has_begun)
+        fleet_reconnect(fleet, (int)(worker - fleet->workers));
 }
 
 static int find_peer(const struct fleet *fleet, const struct channel_peer *peer)
@@ -222,6 +272,8 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_UP:
         if (worker->state == FLEET_READY)
             worker->state = FLEET_UP;
+        if (fleet->has_begun && worker->state == FLEET_UP)
+            fleet_ping(fleet, worker);
         break;
     case FRAME_STOP:
         if (worker->state == FLEET_UP)
@@ -230,9 +282,11 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_ERROR: /* err_set makes one clean line of it */
         err_set(&text, ERR_SYSTEM, "%.*s", (int)frame->payload_bytes,
                 (const char *)message->payload);
-        die(worker, text.text);
+        fleet_die(worker, text.text);
         break;
     case FRAME_PONG:
+        fleet_on_pong(fleet, worker, frame);
+        break;
     case FRAME_RESULT:
     case FRAME_RECORD:
     case FRAME_REFUSE:
@@ -293,11 +347,6 @@ static void reap(struct fleet_worker *worker, int64_t now_ns)
                  WEXITSTATUS(status));
 }
 
-static bool is_alive(const struct fleet_worker *worker)
-{
-    return worker->state >= FLEET_JOINED && worker->state <= FLEET_UP;
-}
-
 /* Whoever has other keys, or none, can only try again: said once for each reason. */
 static void tell_refusal(struct fleet *fleet)
 {
@@ -307,6 +356,26 @@ static void tell_refusal(struct fleet *fleet)
         return;
     memcpy(fleet->refusal, reason, sizeof reason);
     fprintf(stderr, "orrery-run: somebody was turned away: %s\n", reason);
+}
+
+/* Who has waited for the place of a worker that is lost, and known to be, gets it. */
+static void let_in(struct fleet *fleet, int number)
+{
+    struct fleet_worker *worker = &fleet->workers[number];
+    struct setup *setup = &fleet->assignment->setups[number];
+
+    if (worker->next_peer.count == 0)
+        return;
+    admit(worker, &worker->next_peer, worker->next_number);
+    worker->next_peer.count = 0;
+    worker->exited_ns = 0;
+    worker->is_reported = worker->has_peers = worker->is_busy = false;
+    worker->is_returning = true;
+    worker->pongs = 0;
+    worker->best_ns = INT64_MAX;
+    /* beats of the one before it must not be taken for its own */
+    worker->session = setup->session = fleet->session += 2;
+    fleet_tell(fleet, worker, FRAME_SETUP, 0, setup_encode(fleet->arena, setup));
 }
 
 int fleet_find_dead(struct fleet *fleet)
@@ -322,6 +391,8 @@ int fleet_find_dead(struct fleet *fleet)
 
         if (worker->state == FLEET_STOPPED)
             continue;
+        if (worker->state == FLEET_DEAD && worker->is_reported)
+            let_in(fleet, i);
         if (was_away)
             worker->beat_ns = now_ns;
         if (worker->state != FLEET_DEAD)
@@ -329,11 +400,11 @@ int fleet_find_dead(struct fleet *fleet)
         if (worker->exited_ns > 0 && now_ns - worker->exited_ns > EXIT_GRACE_NS &&
             worker->state != FLEET_DEAD) {
             memcpy(exited, worker->trouble, sizeof exited);
-            die(worker, exited);
+            fleet_die(worker, exited);
         }
         /* before SETUP a worker's beats do not say whose they are */
         if (fleet->has_started && is_alive(worker) && now_ns - worker->beat_ns > BEAT_DEAD_NS)
-            die(worker, "no sign of life for 2.5 s");
+            fleet_die(worker, "no sign of life for 2.5 s");
     }
     for (int i = 0; i < fleet->count; i++)
         if (fleet->workers[i].state == FLEET_DEAD && !fleet->workers[i].is_reported) {
@@ -351,156 +422,13 @@ bool fleet_is_idle(const struct fleet *fleet)
     return true;
 }
 
-/* ---- the start of a run ---- */
-
-const char *fleet_reachable_address(struct fleet *fleet)
-{
-    if (strncmp(fleet->address, "0.0.0.0:", 8) == 0)
-        return arena_printf(fleet->arena, "127.0.0.1%s", strrchr(fleet->address, ':'));
-    return fleet->address;
-}
-
-static bool missing(struct fleet *fleet, int64_t wait_ns, struct err *err)
-{
-    for (int i = 0; i < fleet->count; i++)
-        if (fleet->workers[i].state == FLEET_ABSENT)
-            return placement_bad(fleet->placement, fleet->workers[i].row, PLACEMENT_DEVICE, err,
-                                 "no worker has joined within %g s: start it with `orrery-run "
-                                 "worker --device %s --connect %s`, or all of them with --local",
-                                 (double)wait_ns * 1e-9, fleet->workers[i].device,
-                                 fleet_reachable_address(fleet));
-    return true;
-}
-
-/* Until every worker is in the state; the first death ends the run. */
-static bool await(struct fleet *fleet, enum fleet_state state, int64_t wait_ns, struct err *err)
-{
-    int64_t deadline_ns = wait_ns > 0 ? clock_now_ns() + wait_ns : INT64_MAX;
-
-    for (;;) {
-        struct channel_wait wait = { fleet->router, false, false };
-        struct channel_message message;
-        int64_t until_ns = clock_now_ns() + TICK_NS;
-        int dead, signal_number, left = 0;
-
-        for (int i = 0; i < fleet->count; i++)
-            left += fleet->workers[i].state < state;
-        if (left == 0)
-            return true;
-        if (clock_now_ns() >= deadline_ns)
-            return missing(fleet, wait_ns, err);
-        if (!channel_wait(fleet->hub, &wait, 1, until_ns < deadline_ns ? until_ns : deadline_ns,
-                          err))
-            return false;
-        while (fleet_receive(fleet, &message) >= 0)
-            channel_message_close(&message);
-        dead = fleet_find_dead(fleet);
-        if (dead >= 0)
-            return placement_bad(fleet->placement, fleet->workers[dead].row, PLACEMENT_DEVICE, err,
-                                 "its worker cannot start: %s", fleet->workers[dead].trouble);
-        signal_number = fleet_take_signal();
-        if (signal_number != 0)
-            return err_set(err, ERR_SYSTEM, "interrupted by %s before the run began",
-                           fleet_signal_name(signal_number));
-    }
-}
-
-static void send_peers(struct fleet *fleet)
-{
-    struct setup_peer *peers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *peers);
-    int32_t *numbers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *numbers);
-
-    for (int w = 0; w < fleet->count; w++) {
-        int count = assign_peers(fleet->assignment, w, numbers);
-
-        for (int i = 0; i < count; i++)
-            peers[i] = (struct setup_peer){ numbers[i], fleet->workers[numbers[i]].endpoint };
-        tell(fleet, &fleet->workers[w], FRAME_PEERS, 0,
-             setup_encode_peers(fleet->arena, peers, count));
-    }
-}
-
-/* The offset of the exchange with the shortest way there and back, as NTP has it. Workers that we
- * started share our clock. */
-static bool compare_clocks(struct fleet *fleet, struct fleet_worker *worker, struct err *err)
-{
-    int64_t best_ns = INT64_MAX;
-
-    for (int i = 0; i < 20 && worker->state == FLEET_UP; i++) {
-        struct frame ping = { .type = FRAME_PING, .start_ns = clock_now_ns() };
-        struct channel_wait wait = { fleet->router, false, false };
-        struct channel_message message;
-        int from;
-
-        if (channel_send(fleet->router, &worker->peer, &ping, NULL, err) != CHANNEL_DONE)
-            return err_set(err, ERR_SYSTEM, "device '%s': its worker has left", worker->device);
-        if (!channel_wait(fleet->hub, &wait, 1, clock_now_ns() + TICK_NS, err))
-            return false;
-        while ((from = fleet_receive(fleet, &message)) >= 0) {
-            int64_t now_ns = clock_now_ns(), sent_ns = message.frame.start_ns;
-
-            if (&fleet->workers[from] == worker && message.frame.type == FRAME_PONG &&
-                now_ns - sent_ns < best_ns) {
-                best_ns = now_ns - sent_ns;
-                worker->offset_ns = message.frame.finish_ns - (sent_ns + best_ns / 2);
-            }
-            channel_message_close(&message);
-        }
-    }
-    return best_ns < INT64_MAX ||
-           err_set(err, ERR_SYSTEM, "device '%s': its worker does not answer", worker->device);
-}
-
-static bool connect_first_stages(struct fleet *fleet, const struct plan *plan, struct err *err)
-{
-    for (int i = 0; i < plan->stage_count; i++) {
-        const struct plan_stage *stage = plan->stages[i];
-        struct fleet_worker *worker =
-            &fleet->workers[fleet->assignment->worker_of[stage->devices[0]]];
-        bool is_open;
-
-        if (stage->number > 0 || worker->push)
-            continue;
-        worker->push = channel_open(fleet->arena, fleet->hub, CHANNEL_PUSH, 0, 0, err);
-        if (!worker->push || !channel_connect(worker->push, worker->endpoint, err) ||
-            !channel_wait_open(fleet->hub, worker->push, clock_now_ns() + 5000000000, &is_open,
-                               err))
-            return false;
-        if (!is_open)
-            return placement_bad(fleet->placement, worker->row, PLACEMENT_DEVICE, err,
-                                 "cannot reach its worker at %s within 5 s", worker->endpoint);
-    }
-    return true;
-}
-
-bool fleet_assemble(struct fleet *fleet, const struct plan *plan, int64_t wait_ns, struct err *err)
-{
-    if (!await(fleet, FLEET_JOINED, wait_ns, err))
-        return false;
-    fleet->has_started = true;
-    for (int i = 0; i < fleet->count; i++) {
-        fleet->workers[i].beat_ns = clock_now_ns();
-        tell(fleet, &fleet->workers[i], FRAME_SETUP, 0,
-             setup_encode(fleet->arena, &fleet->assignment->setups[i]));
-    }
-    if (!await(fleet, FLEET_READY, 0, err))
-        return false;
-    send_peers(fleet);
-    if (!await(fleet, FLEET_UP, 0, err))
-        return false;
-    for (int i = 0; i < fleet->count && !fleet->is_local; i++)
-        if (!compare_clocks(fleet, &fleet->workers[i], err))
-            return false;
-    return connect_first_stages(fleet, plan, err);
-}
-
 /* ---- the end of a run ---- */
 
 void fleet_stop(struct fleet *fleet)
 {
     for (int i = 0; i < fleet->count; i++)
         if (fleet->workers[i].state == FLEET_UP)
-            tell(fleet, &fleet->workers[i], FRAME_STOP, 0, "");
+            fleet_tell(fleet, &fleet->workers[i], FRAME_STOP, 0, "");
 }
 
 bool fleet_is_stopped(const struct fleet *fleet)
@@ -517,7 +445,7 @@ void fleet_end(struct fleet *fleet)
         return;
     for (int i = 0; i < fleet->count; i++) { /* those that wait for a run that will not come */
         if (is_alive(&fleet->workers[i]))
-            tell(fleet, &fleet->workers[i], FRAME_STOP, 0, "");
+            fleet_tell(fleet, &fleet->workers[i], FRAME_STOP, 0, "");
         channel_close(fleet->workers[i].push, 0);
     }
     channel_close(fleet->router, fleet->is_local ? 0 : 1000);

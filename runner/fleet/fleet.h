@@ -44,6 +44,15 @@ struct fleet_worker {
     struct channel *push; /* to its stage 0; NULL when it has none */
     char trouble[512];    /* why it is dead */
     bool is_reported;     /* fleet_find_dead has named it */
+    int64_t session;      /* in its beats since SETUP: of the run, and another when it comes back */
+    bool has_peers;       /* it knows where to send */
+    int pongs;            /* exchanges of clocks, and the shortest way there and back of them */
+    int64_t best_ns;
+    bool
+        is_returning; /* in the place of a lost one, and fleet_find_returned has not named it yet */
+    bool is_held;     /* nor may it, until a drill says that the device is up again */
+    struct channel_peer next_peer; /* waits for its place; count 0: nobody does */
+    int64_t next_number;
 };
 
 struct fleet_address { /* where the coordinator listens, and to whom */
@@ -64,6 +73,7 @@ struct fleet {
     char refusal[CHANNEL_REFUSAL_BYTES]; /* why somebody was turned away last, as it was told */
     bool is_local;
     bool has_started; /* nobody may join any more */
+    bool has_begun;   /* the load; but in the place of a lost worker */
     int count;
     struct fleet_worker *workers;
     int64_t looked_ns; /* when the dead were last looked for */
@@ -87,6 +97,13 @@ int fleet_receive(struct fleet *fleet, struct channel_message *message);
 /* A worker that has died since the last call: its number, -1 = none. Call after fleet_receive has
  * emptied the socket. */
 int fleet_find_dead(struct fleet *fleet);
+/* A worker that has taken the place of a lost one, and is up: its number, -1 = none. Its caches are
+ * empty, and nothing of before is on its way to it. */
+int fleet_find_returned(struct fleet *fleet);
+/* For drills, of workers on this machine: kills one, which is dead at once, for the reason given;
+ * and starts another process in its place. */
+void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble);
+bool fleet_respawn(struct fleet *fleet, int worker, struct err *err);
 /* Every worker that is up says that it is not computing. */
 bool fleet_is_idle(const struct fleet *fleet);
 void fleet_release(struct fleet *fleet, int worker, int64_t request);

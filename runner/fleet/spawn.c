@@ -2,7 +2,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
-#include "runner/fleet/fleet.h"
+#include "runner/fleet/internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -55,6 +55,24 @@ bool fleet_spawn(struct fleet *fleet, struct err *err)
         if (!spawn(fleet, &fleet->workers[i], err))
             return false;
     return true;
+}
+
+void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble)
+{
+    struct fleet_worker *victim = &fleet->workers[worker];
+
+    if (victim->pid > 0) {
+        kill(victim->pid, SIGKILL);
+        while (waitpid(victim->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+        victim->pid = 0;
+    }
+    fleet_die(victim, trouble);
+}
+
+bool fleet_respawn(struct fleet *fleet, int worker, struct err *err)
+{
+    return spawn(fleet, &fleet->workers[worker], err);
 }
 
 void fleet_kill(struct fleet *fleet)

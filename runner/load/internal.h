@@ -1,4 +1,4 @@
-/* internal.h - what serve.c and batches.c share. For nobody else. */
+/* internal.h - what the files of the load share. For nobody else. */
 #ifndef ORRERY_RUNNER_LOAD_INTERNAL_H
 #define ORRERY_RUNNER_LOAD_INTERNAL_H
 
@@ -9,6 +9,7 @@
 
 struct batches;
 struct dispatch;
+struct failures;
 struct source;
 
 struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
@@ -29,7 +30,8 @@ struct serve {
     int32_t *tokens;                  /* scratch: a prompt */
     int32_t *room; /* by replica: steps that stage 0, whose queue is bounded, still takes */
     struct serve_run *run;
-    struct batches *batches;           /* NULL: each request is a step of its own */
+    struct batches *batches; /* NULL: each request is a step of its own */
+    struct failures *failures;
     size_t told_count, expected_count; /* RECORD frames: that have come; of results that have */
     int64_t t0_ns;
     int64_t progress_ns; /* when a message about a request last came */
@@ -41,7 +43,15 @@ const struct model *serve_model(const struct serve *serve, size_t request);
 int serve_worker_of(const struct serve *serve, const struct plan_stage *stage);
 /* The first tokens of the request's prompt, into serve->tokens. */
 void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
-/* The request is no longer anybody's. */
+/* Of the worker in the stage; -1: it has no part in it. */
+int32_t serve_position_of(const struct serve *serve, const struct plan_stage *stage, int worker);
+/* Dispatches a request that waits; false: no replica takes it. */
+bool serve_place(struct serve *serve, size_t request);
+/* Why: one that is up cannot compute it (refused), or none is up (failed). */
+enum trace_status serve_why_not(const struct serve *serve, size_t request);
+/* Its replica need not keep anything of it any more. */
+void serve_release(struct serve *serve, size_t request);
+/* The request is no longer anybody's, and its client may send the next one. */
 void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps);
 /* Whether another step may be sent to stage 0 of the replica, and that one has been. */
 bool serve_has_room(const struct serve *serve, int32_t replica);

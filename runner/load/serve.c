@@ -17,6 +17,7 @@
 #include "runner/fleet/assign.h"
 #include "runner/fleet/fleet.h"
 #include "runner/load/batches.h"
+#include "runner/load/failures.h"
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
 #include "runner/load/table.h"
@@ -159,14 +160,10 @@ static bool flush_queue(struct serve *serve, int worker, struct err *err)
 
 /* ---- requests ---- */
 
-/* No longer anybody's: its caches go, and its client may send the next one. */
-void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps)
+void serve_release(struct serve *serve, size_t request)
 {
     const struct table_request *state = &serve->table->requests[request];
-    int64_t ended_ps = at_ps > state->arrival_ps ? at_ps : state->arrival_ps;
 
-    if (state->state != TABLE_ENDED)
-        table_end(serve->table, request, status, ended_ps);
     if (state->replica >= 0) {
         const struct plan_replica *replica = &serve->input->plan->replicas[state->replica];
 
@@ -176,6 +173,17 @@ void serve_end(struct serve *serve, size_t request, enum trace_status status, in
                               serve->fleet->assignment->worker_of[replica->stages[i].devices[k]],
                               (int64_t)request);
     }
+}
+
+/* No longer anybody's: its caches go, and its client may send the next one. */
+void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps)
+{
+    const struct table_request *state = &serve->table->requests[request];
+    int64_t ended_ps = at_ps > state->arrival_ps ? at_ps : state->arrival_ps;
+
+    if (state->state != TABLE_ENDED)
+        table_end(serve->table, request, status, ended_ps);
+    serve_release(serve, request);
     if (ended_ps > serve->run->span_ps)
         serve->run->span_ps = ended_ps;
     source_ended(serve->source, request, ended_ps);
@@ -208,8 +216,7 @@ static int32_t choose_replica(struct serve *serve, size_t request)
     return chosen < 0 ? -1 : service->replicas[chosen];
 }
 
-/* Why no replica takes it: one that is up cannot compute it, or none is up. */
-static enum trace_status why_not(const struct serve *serve, size_t request)
+enum trace_status serve_why_not(const struct serve *serve, size_t request)
 {
     const struct plan_service *service = service_of(serve, request);
 
@@ -219,85 +226,42 @@ static enum trace_status why_not(const struct serve *serve, size_t request)
     return TRACE_FAILED;
 }
 
+bool serve_place(struct serve *serve, size_t request)
+{
+    const struct workload_request row = workload_at(serve->input->workload, request);
+    int32_t replica = choose_replica(serve, request);
+
+    if (replica < 0)
+        return false;
+    table_start(serve->table, request, replica,
+                admit_step_count(serve_model(serve, request), row.output_tokens));
+    if (serve->batches)
+        batches_join(serve->batches, request);
+    else
+        enqueue(serve, request);
+    return true;
+}
+
 static void arrive(struct serve *serve)
 {
     int64_t arrival_ps;
     size_t request = source_take(serve->source, &arrival_ps);
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct model *model = service_of(serve, request)->model;
-    int32_t replica;
 
     table_arrive(serve->table, request, arrival_ps);
-    if (!admit_context_ok(model, row.prompt_tokens, row.output_tokens)) {
+    if (!admit_context_ok(model, row.prompt_tokens, row.output_tokens))
         serve_end(serve, request, TRACE_REFUSED, arrival_ps);
-        return;
-    }
-    replica = choose_replica(serve, request);
-    if (replica < 0) {
-        serve_end(serve, request, why_not(serve, request), arrival_ps);
-        return;
-    }
-    table_start(serve->table, request, replica, admit_step_count(model, row.output_tokens));
-    if (serve->batches)
-        batches_join(serve->batches, request);
-    else
-        enqueue(serve, request);
+    else if (!serve_place(serve, request))
+        failures_turn_away(serve, request, arrival_ps);
 }
 
-/* Nothing can go on: what runs has failed now, and what has not arrived fails as it would have. */
-static void give_up(struct serve *serve)
-{
-    int64_t at_ps = serve_now_ps(serve), span_ps;
-
-    for (int i = 0; i < serve->table->replica_count; i++) {
-        serve->table->replicas[i].is_up = false;
-        if (serve->batches)
-            batches_lose(serve->batches, i);
-        while (serve->table->replicas[i].running != TABLE_NOBODY)
-            serve_end(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
-    }
-    span_ps = serve->run->span_ps; /* what never happened takes no time */
-    while (source_peek_ps(serve->source) != SOURCE_NEVER) {
-        int64_t arrival_ps;
-        size_t request = source_take(serve->source, &arrival_ps);
-
-        table_arrive(serve->table, request, arrival_ps);
-        serve_end(serve, request, TRACE_FAILED, arrival_ps);
-    }
-    serve->run->span_ps = span_ps;
-}
-
-/* Of the worker in the stage; -1: it has no part in it. */
-static int32_t position_of(const struct serve *serve, const struct plan_stage *stage, int worker)
+int32_t serve_position_of(const struct serve *serve, const struct plan_stage *stage, int worker)
 {
     for (int i = 0; i < stage->device_count; i++)
         if (serve->fleet->assignment->worker_of[stage->devices[i]] == worker)
             return i;
     return -1;
-}
-
-static void bury(struct serve *serve, int worker)
-{
-    const struct fleet_worker *dead = &serve->fleet->workers[worker];
-    const struct plan *plan = serve->input->plan;
-    int64_t at_ps = serve_now_ps(serve);
-    int up_count = 0;
-
-    serve->run->dead_count++;
-    fprintf(stderr, "orrery-run: device '%s': worker lost: %s\n", dead->device, dead->trouble);
-    for (int i = 0; i < plan->stage_count; i++)
-        if (position_of(serve, plan->stages[i], worker) >= 0)
-            serve->table->replicas[plan->stages[i]->replica].is_up = false;
-    for (int i = 0; i < plan->replica_count; i++) {
-        up_count += serve->table->replicas[i].is_up;
-        if (serve->batches && !serve->table->replicas[i].is_up)
-            batches_lose(serve->batches, i);
-        while (!serve->table->replicas[i].is_up &&
-               serve->table->replicas[i].running != TABLE_NOBODY)
-            serve_end(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
-    }
-    if (up_count == 0)
-        give_up(serve);
 }
 
 /* ---- messages in ---- */
@@ -310,7 +274,7 @@ static const struct plan_stage *stage_of(const struct serve *serve, int worker,
     const struct plan *plan = serve->input->plan;
 
     if (frame->stage >= plan->stage_count ||
-        position_of(serve, plan->stages[frame->stage], worker) < 0 ||
+        serve_position_of(serve, plan->stages[frame->stage], worker) < 0 ||
         (frame->entries > 0) != (serve->batches != NULL))
         return NULL;
     if (!serve->batches &&
@@ -395,7 +359,7 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
         (frame->payload_bytes - RECORD_BYTES) % RECORD_TOLD_BYTES != 0)
         return;
     serve->told_count++;
-    record = serve_record_of(serve, stage, position_of(serve, stage, worker), message);
+    record = serve_record_of(serve, stage, serve_position_of(serve, stage, worker), message);
     count_record(serve, stage, &record);
     if (serve->batches) {
         batches_record(serve->batches, stage, record.position, message);
@@ -486,13 +450,14 @@ static void look_for_trouble(struct serve *serve)
     int dead, signal_number = fleet_take_signal();
 
     while ((dead = fleet_find_dead(serve->fleet)) >= 0)
-        bury(serve, dead);
+        failures_bury(serve, dead);
+    failures_look(serve);
     if (signal_number != 0) {
         serve->run->signal_number = signal_number;
         fprintf(stderr,
                 "orrery-run: interrupted by %s: requests that have not finished have failed\n",
                 fleet_signal_name(signal_number));
-        give_up(serve);
+        failures_give_up(serve);
     }
     if (serve->table->running_count == 0 || !fleet_is_idle(serve->fleet))
         serve->progress_ns = clock_now_ns();
@@ -501,7 +466,7 @@ static void look_for_trouble(struct serve *serve)
                 "orrery-run: %zu requests are under way, but no worker has had anything "
                 "to do for 2 min: the network has lost a message\n",
                 serve->table->running_count);
-        give_up(serve);
+        failures_give_up(serve);
     }
 }
 
@@ -510,6 +475,8 @@ static bool serve_load(struct serve *serve, struct err *err)
     while (serve->table->ended_count < serve->table->count) {
         int64_t until_ns = clock_now_ns() + TICK_NS, arrival_ps;
 
+        if (!failures_drill(serve, err))
+            return false;
         while ((arrival_ps = source_peek_ps(serve->source)) != SOURCE_NEVER &&
                arrival_ps <= serve_now_ps(serve))
             arrive(serve);
@@ -520,6 +487,8 @@ static bool serve_load(struct serve *serve, struct err *err)
             return false;
         if (serve->table->ended_count == serve->table->count)
             break;
+        if (failures_next_ns(serve) < until_ns)
+            until_ns = failures_next_ns(serve);
         if (arrival_ps != SOURCE_NEVER &&
             serve->t0_ns + arrival_ps / UNITS_PS_PER_NS + 1 < until_ns)
             until_ns = serve->t0_ns + arrival_ps / UNITS_PS_PER_NS + 1;
@@ -584,9 +553,11 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;
+    failures_create(&serve);
     serve.t0_ns = serve.progress_ns = clock_now_ns();
     if (!serve_load(&serve, err) || !serve_stop(&serve, err))
         return false;
+    failures_forget(&serve);
     records_sort(run);
     return true;
 }

@@ -12,6 +12,7 @@
 struct arena;
 struct batching;
 struct err;
+struct events;
 struct fleet;
 struct plan;
 struct table;
@@ -26,6 +27,9 @@ struct serve_input {
     const struct batching *batching; /* continuous batches; NULL: one request a step */
     uint64_t seed;
     bool keep_transfers;
+    bool replays;                /* what ran on a lost worker begins anew, else it has failed */
+    int64_t rejoin_wait_ns;      /* how long the run goes on without any replica up */
+    const struct events *events; /* a drill: devices that go down and up; NULL = none */
 };
 
 #define SERVE_NO_BATCH (-1)
@@ -61,9 +65,11 @@ struct serve_run {
     struct serve_exchange *exchanges; /* the same; by request, step, stage, when received */
     size_t record_room, result_room, exchange_room;
     int64_t late_count;
-    int64_t span_ps;   /* from the start to the last end of a request */
-    int signal_number; /* that ended the run early, 0 = none */
-    int dead_count;    /* workers lost */
+    int64_t span_ps;     /* from the start to the last end of a request */
+    int signal_number;   /* that ended the run early, 0 = none */
+    int dead_count;      /* workers lost, */
+    int return_count;    /* and that took the place of one */
+    size_t replay_count; /* requests begun anew, each time */
 };
 
 /* Runs the whole workload. False only when the machine itself fails; lost workers are results. */

@@ -65,6 +65,19 @@ static void unlink_running(struct table *table, size_t request)
     table->running_count--;
 }
 
+void table_restart(struct table *table, size_t request, int64_t now_ps)
+{
+    struct table_request *r = &table->requests[request];
+
+    assert(r->state == TABLE_RUNNING);
+    unlink_running(table, request);
+    r->state = TABLE_WAITING;
+    r->replica = -1;
+    r->step = 0;
+    r->begun_ps = now_ps;
+    r->start_ps = r->first_token_ps = TRACE_NONE;
+}
+
 void table_end(struct table *table, size_t request, enum trace_status status, int64_t now_ps)
 {
     struct table_request *r = &table->requests[request];

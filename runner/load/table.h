@@ -20,6 +20,7 @@ struct table_request {
     int32_t replica;          /* -1 = never dispatched */
     int32_t step, step_count; /* the iteration that is under way, of how many */
     int32_t token;            /* the last one made: input of a decode step */
+    int64_t begun_ps;         /* of the attempt that counts; 0 unless it has been replayed */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps; /* TRACE_NONE = not yet */
     size_t next, previous; /* among the running ones of its replica */
 };
@@ -49,6 +50,8 @@ struct table *table_create(struct arena *arena, size_t request_count, int replic
 void table_arrive(struct table *table, size_t request, int64_t arrival_ps);
 /* Dispatched. */
 void table_start(struct table *table, size_t request, int32_t replica, int32_t step_count);
+/* What was done for a running request is lost: it waits again, as if it had not been dispatched. */
+void table_restart(struct table *table, size_t request, int64_t now_ps);
 void table_end(struct table *table, size_t request, enum trace_status status, int64_t now_ps);
 
 enum table_next {

@@ -151,6 +151,8 @@ static void put_json(struct arena *arena, const struct report_input *input, stru
     put_numbers(json, &all, run->span_ps);
     json_put_int(json, "late_deadlines", run->late_count);
     json_put_int(json, "lost_workers", run->dead_count);
+    json_put_int(json, "returned_workers", run->return_count);
+    json_put_int(json, "replayed_requests", (int64_t)run->replay_count);
     json_begin_array(json, "services");
     for (int i = 0; i < input->workload->service_count; i++) {
         struct numbers one = collect(arena, input, i);
@@ -216,6 +218,9 @@ static void put_text(struct arena *arena, const struct report_input *input, stru
                    worker->state == FLEET_DEAD ? ", lost: " : "",
                    worker->state == FLEET_DEAD ? worker->trouble : "");
     }
+    if (run->return_count > 0 || run->replay_count > 0)
+        out_printf(out, "failures  %d workers lost, %d came back; %zu requests begun anew\n",
+                   run->dead_count, run->return_count, run->replay_count);
     if (run->late_count > 0)
         out_printf(out, "late      %lld steps missed their padded deadline\n",
                    (long long)run->late_count);

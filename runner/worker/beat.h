@@ -13,7 +13,7 @@ struct err;
 
 #define BEAT_EVERY_NS INT64_C(250000000)
 #define BEAT_DEAD_NS INT64_C(2500000000)   /* the coordinator gives a silent worker up */
-#define BEAT_ORPHAN_NS INT64_C(5000000000) /* a worker gives a silent coordinator up */
+#define BEAT_ORPHAN_NS INT64_C(2500000000) /* a worker gives a silent coordinator up */
 
 /* number: what the beats carry until beat_identify, as HELLO said. */
 struct beat *beat_start(struct arena *arena, struct channel_hub *hub, const char *address,

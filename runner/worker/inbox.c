@@ -136,6 +136,25 @@ static void answer_ping(struct worker *worker, const struct frame *ping)
     channel_send(worker->control, NULL, &pong, NULL, &ignored);
 }
 
+/* Workers that this one sends to listen elsewhere now: they have come back. */
+static bool move_peers(struct worker *worker, const struct channel_message *message,
+                       struct err *err)
+{
+    struct setup_peer *peers;
+    int count;
+
+    if (!setup_decode_peers(worker->arena, message->payload, (size_t)message->frame.payload_bytes,
+                            &peers, &count, err))
+        return false;
+    for (int i = 0; i < count; i++) {
+        struct channel *out = worker_find_peer(worker, peers[i].worker);
+
+        if (out && !channel_move(out, peers[i].endpoint, err))
+            return false;
+    }
+    return true;
+}
+
 bool worker_on_control(struct worker *worker, const struct channel_message *message,
                        struct err *err)
 {
@@ -154,6 +173,8 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
                 shard_release_stage(worker->shard, i, frame->request);
         if (worker->waiting == frame->request)
             worker->waiting = -1;
+    } else if (frame->type == FRAME_PEERS) {
+        return move_peers(worker, message, err);
     } else if (frame->type == FRAME_ERROR) {
         return err_set(err, ERR_SYSTEM, "the coordinator says: %.*s", (int)frame->payload_bytes,
                        (const char *)message->payload);
@@ -177,8 +198,8 @@ bool worker_receive_control(struct worker *worker, struct err *err)
         }
     } while (ok && result != CHANNEL_LATER);
     if (ok && beat_is_orphan(worker->beat))
-        ok = err_set(err, ERR_SYSTEM, "the coordinator at %s has not answered for %d s",
-                     worker->options->connect, (int)(BEAT_ORPHAN_NS / 1000000000));
+        ok = err_set(err, ERR_SYSTEM, "the coordinator at %s has not answered for %.1f s",
+                     worker->options->connect, (double)BEAT_ORPHAN_NS * 1e-9);
     return ok;
 }
 

@@ -70,8 +70,8 @@ static bool await(struct worker *worker, enum frame_type type, struct channel_me
         if (err->kind != ERR_NONE)
             return false;
     }
-    err_set(err, ERR_SYSTEM, "the coordinator at %s has not answered for %d s",
-            worker->options->connect, (int)(BEAT_ORPHAN_NS / 1000000000));
+    err_set(err, ERR_SYSTEM, "the coordinator at %s has not answered for %.1f s",
+            worker->options->connect, (double)BEAT_ORPHAN_NS * 1e-9);
     return false;
 }
 

@@ -126,6 +126,6 @@ like "the loss is said" "$(cat run.err)" "device 'd1': worker lost: no sign of l
 ok "what had finished is written" test "$(column r.csv status | grep -cx ok)" -gt 5
 # shellcheck disable=SC2086
 wait $workers
-like "the board behind the cable gives up too" "$(cat w1.err)" "has not answered for 5 s"
+like "the board behind the cable gives up too" "$(cat w1.err)" "has not answered for 2.5 s"
 
 done_testing

@@ -39,7 +39,11 @@ static int set_up(void **state)
     struct err err = ERR_INIT;
 
     plan->cluster = cluster_implied(arena, names, 1, "");
-    *assignment = (struct assignment){ .count = 1, .devices = devices, .rows = rows };
+    *assignment = (struct assignment){ .count = 1,
+                                       .devices = devices,
+                                       .rows = rows,
+                                       .setups = arena_array(arena, 1, sizeof(struct setup)) };
+    assignment->setups[0].bind = "";
     fixture->arena = arena;
     fixture->hub = channel_hub_create(arena, NULL, &err);
     fixture->fleet = fleet_create(arena, plan, NULL, assignment, &address, SESSION, &err);
@@ -168,6 +172,65 @@ static void a_worker_that_has_left_is_replaced_at_once(void **state)
     channel_close(second, 0);
 }
 
+/* While the run goes on: only when the worker before it is gone, and once that has been told. */
+static void a_worker_that_comes_back_takes_the_place_of_a_lost_one(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct fleet *fleet = fixture->fleet;
+    struct fleet_worker *worker = &fleet->workers[0];
+    struct channel *first = connect_worker(fixture), *second = connect_worker(fixture);
+    struct channel_wait wait = { second, false, false };
+    struct channel_message message;
+    struct err err = ERR_INIT;
+    int64_t session = worker->session;
+
+    say(fixture, first, FRAME_HELLO, 11);
+    worker->state = FLEET_UP;
+    fleet->has_started = fleet->has_begun = true;
+    say(fixture, second, FRAME_HELLO, 22);
+    hears(fixture, second, "has joined already");
+    worker->beat_ns -= 2000000000;
+    say(fixture, second, FRAME_HELLO, 22);
+    assert_int_equal(worker->state, FLEET_DEAD);
+    assert_int_equal(fleet_find_dead(fleet), 0);
+    assert_int_equal(worker->state, FLEET_DEAD); /* not before whoever asks has been told */
+    assert_int_equal(fleet_find_dead(fleet), -1);
+    assert_int_equal(worker->state, FLEET_JOINED);
+    assert_int_equal(worker->number, 22);
+    assert_true(worker->is_returning && worker->session != session);
+    assert_int_equal(fleet_find_returned(fleet), -1); /* not up yet */
+    assert_true(channel_wait(fixture->hub, &wait, 1, clock_now_ns() + 5000000000, &err));
+    assert_int_equal(channel_receive(second, &message, &err), CHANNEL_DONE);
+    assert_int_equal(message.frame.type, FRAME_SETUP);
+    channel_message_close(&message);
+    fleet->is_local = true; /* no clocks to compare */
+    worker->state = FLEET_UP;
+    worker->is_held = true;
+    assert_int_equal(fleet_find_returned(fleet), -1);
+    worker->is_held = false;
+    assert_int_equal(fleet_find_returned(fleet), 0);
+    assert_int_equal(fleet_find_returned(fleet), -1);
+    channel_close(first, 0);
+    channel_close(second, 0);
+}
+
+static void a_beat_counts_for_the_worker_whose_it_is_alone(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct fleet_worker *worker = &fixture->fleet->workers[0];
+    struct channel *channel = connect_worker(fixture);
+
+    say(fixture, channel, FRAME_HELLO, 11);
+    worker->state = FLEET_UP;
+    fixture->fleet->has_started = fixture->fleet->has_begun = true;
+    worker->beat_ns = 5;
+    say(fixture, channel, FRAME_BEAT, SESSION + 2); /* of one that was given up */
+    assert_int_equal(worker->beat_ns, 5);
+    say(fixture, channel, FRAME_BEAT, SESSION);
+    assert_true(worker->beat_ns > 5);
+    channel_close(channel, 0);
+}
+
 static void a_signal_that_waits_is_taken_once_and_has_a_name(void **state)
 {
     sigset_t signals;
@@ -212,6 +275,8 @@ int main(void)
         TEST(the_first_worker_of_a_device_keeps_it_while_it_beats),
         TEST(a_silent_worker_is_replaced_before_it_is_set_up_and_not_after),
         TEST(a_worker_that_has_left_is_replaced_at_once),
+        TEST(a_worker_that_comes_back_takes_the_place_of_a_lost_one),
+        TEST(a_beat_counts_for_the_worker_whose_it_is_alone),
         TEST(a_signal_that_waits_is_taken_once_and_has_a_name),
         TEST(a_channel_without_a_mark_takes_every_step_at_once),
     };

@@ -176,6 +176,30 @@ static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void *
     assert_int_equal(table_last_backlog_ps(table, 0), 0);
 }
 
+static void a_restarted_request_waits_as_if_never_dispatched(void **state)
+{
+    struct table *table = table_create(*state, 2, 2);
+
+    start(table, 0, 0, 3);
+    start(table, 1, 0, 3);
+    table->requests[0].start_ps = 60;
+    table_result(table, 0, 0, 7, 70);
+    table_restart(table, 0, 80);
+    assert_int_equal(table->requests[0].state, TABLE_WAITING);
+    assert_int_equal(table->requests[0].replica, -1);
+    assert_int_equal(table->requests[0].step, 0);
+    assert_int_equal(table->requests[0].begun_ps, 80);
+    assert_true(table->requests[0].start_ps == TRACE_NONE);
+    assert_true(table->requests[0].first_token_ps == TRACE_NONE);
+    assert_int_equal(table->replicas[0].outstanding, 1);
+    assert_int_equal(table->replicas[0].running, 1);
+    assert_int_equal(table->running_count, 1);
+    assert_int_equal(table_result(table, 0, 1, 7, 90), TABLE_STALE); /* of the first attempt */
+    table_start(table, 0, 1, 3);
+    assert_int_equal(table_result(table, 0, 0, 7, 95), TABLE_STEP);
+    assert_int_equal(table->requests[0].first_token_ps, 95);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -189,6 +213,7 @@ int main(void)
         TEST(the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in),
         TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
         TEST(backlog_of_the_last_stage_is_what_is_under_way_times_its_mean),
+        TEST(a_restarted_request_waits_as_if_never_dispatched),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

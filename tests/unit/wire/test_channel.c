@@ -161,6 +161,32 @@ static void a_push_without_a_listener_says_later(void **state)
     assert_int_equal(put(fixture, fixture->out, NULL, FRAME_STEP, 0, "x"), CHANNEL_LATER);
 }
 
+/* As when the worker behind it is lost and another one listens elsewhere. */
+static void a_channel_that_moves_sends_to_the_new_address(void **state)
+{
+    struct fixture *fixture = *state;
+    struct channel_message message;
+    char address[CHANNEL_ADDRESS_BYTES];
+    bool is_open = false;
+
+    join(fixture, CHANNEL_PULL, CHANNEL_PUSH, 8, 100);
+    assert_true(wait_for(fixture, fixture->out, true, PATIENCE_NS));
+    channel_close(fixture->in, 0);
+    fixture->in = channel_open(fixture->arena, fixture->hub, CHANNEL_PULL, 8, 100, &fixture->err);
+    assert_true(channel_bind(fixture->in, "127.0.0.1:0", address, &fixture->err));
+    for (int i = 0; i < 500 && wait_for(fixture, fixture->out, true, 0); i++)
+        clock_sleep_until_ns(clock_now_ns() + 10 * MS); /* until it knows that nobody is there */
+    assert_true(channel_move(fixture->out, address, &fixture->err));
+    assert_true(channel_wait_open(fixture->hub, fixture->out, clock_now_ns() + PATIENCE_NS,
+                                  &is_open, &fixture->err));
+    assert_true(is_open);
+    assert_int_equal(put(fixture, fixture->out, NULL, FRAME_STEP, 9, "x"), CHANNEL_DONE);
+    assert_true(wait_for(fixture, fixture->in, false, PATIENCE_NS));
+    assert_int_equal(channel_receive(fixture->in, &message, &fixture->err), CHANNEL_DONE);
+    assert_int_equal(message.frame.request, 9);
+    channel_message_close(&message);
+}
+
 static void a_router_answers_the_peer_that_spoke(void **state)
 {
     struct fixture *fixture = *state;
@@ -326,6 +352,7 @@ int main(void)
         TEST(an_empty_payload_and_a_large_one_arrive),
         TEST(a_full_push_says_later_and_drops_nothing),
         TEST(a_push_without_a_listener_says_later),
+        TEST(a_channel_that_moves_sends_to_the_new_address),
         TEST(a_router_answers_the_peer_that_spoke),
         TEST(a_router_says_gone_for_a_peer_that_is_not_there),
         TEST(a_malformed_frame_is_dropped_and_the_next_one_arrives),

@@ -1,0 +1,26 @@
+/* internal.h - what the files of the fleet share. */
+#ifndef ORRERY_RUNNER_FLEET_INTERNAL_H
+#define ORRERY_RUNNER_FLEET_INTERNAL_H
+
+#include "runner/fleet/fleet.h"
+
+struct frame;
+
+/* ---- fleet.c ---- */
+
+void fleet_die(struct fleet_worker *worker, const char *trouble);
+/* A worker that cannot be told is dead. */
+void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
+                int64_t request, const char *text);
+
+/* ---- assemble.c: the start of a run, and of a worker that comes back ---- */
+
+/* Why a worker may not take the place of a lost one; NULL: it may. */
+const char *fleet_why_not_again(const struct fleet *fleet, int number);
+/* Of a worker that has just become ready, while the run goes on. */
+void fleet_reconnect(struct fleet *fleet, int number);
+/* The next exchange of clocks with a worker that is up, and its answer. */
+void fleet_ping(struct fleet *fleet, struct fleet_worker *worker);
+void fleet_on_pong(struct fleet *fleet, struct fleet_worker *worker, const struct frame *pong);
+
+#endif

@@ -1,0 +1,299 @@
+/* failures.c - lost workers, replays, and drills. */
+#include "runner/load/failures.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/format/events.h"
+#include "lib/policy/plan.h"
+#include "lib/policy/source.h"
+#include "runner/fleet/assign.h"
+#include "runner/fleet/fleet.h"
+#include "runner/load/batches.h"
+#include "runner/load/internal.h"
+#include "runner/load/table.h"
+#include <stdio.h>
+
+struct failures {
+    size_t *held; /* requests that wait for a replica; in order */
+    size_t held_count;
+    size_t next_event;
+    int64_t none_up_ns; /* since when no replica is up; 0 = one is */
+};
+
+void failures_create(struct serve *serve)
+{
+    serve->failures = arena_alloc(serve->arena, sizeof *serve->failures);
+    serve->failures->held =
+        arena_array(serve->arena, serve->table->count, sizeof *serve->failures->held);
+}
+
+/* ---- who may still come back ---- */
+
+/* The device is up again later in the drill. */
+static bool rises_again(const struct serve *serve, int worker)
+{
+    const struct events *events = serve->input->events;
+
+    for (size_t i = serve->failures->next_event; events && i < events->count; i++)
+        if (events->events[i].kind == EVENT_UP &&
+            serve->fleet->assignment->worker_of[events->events[i].device] == worker)
+            return true;
+    return false;
+}
+
+/* Somebody is on the way back, will be by the drill, or may be within the time to wait. */
+static bool has_hope(const struct serve *serve)
+{
+    const struct fleet *fleet = serve->fleet;
+
+    for (int i = 0; i < fleet->count; i++)
+        if ((fleet->workers[i].is_returning && fleet->workers[i].state != FLEET_DEAD) ||
+            rises_again(serve, i))
+            return true;
+    return serve->input->rejoin_wait_ns > 0 &&
+           (serve->failures->none_up_ns == 0 ||
+            clock_now_ns() - serve->failures->none_up_ns < serve->input->rejoin_wait_ns);
+}
+
+/* ---- requests ---- */
+
+static void hold(struct serve *serve, size_t request)
+{
+    serve->failures->held[serve->failures->held_count++] = request;
+}
+
+void failures_turn_away(struct serve *serve, size_t request, int64_t at_ps)
+{
+    enum trace_status why = serve_why_not(serve, request);
+
+    if (why == TRACE_FAILED && serve->input->replays && has_hope(serve))
+        hold(serve, request);
+    else
+        serve_end(serve, request, why, at_ps);
+}
+
+/* What ran on a replica that is lost. A replay begins anew; it is placed when failures_look comes
+ * by next, so that the workers that are left have long heard that they may forget the first
+ * attempt. */
+static void lose_requests(struct serve *serve, int32_t replica, int64_t at_ps)
+{
+    struct table_replica *state = &serve->table->replicas[replica];
+
+    if (serve->batches)
+        batches_lose(serve->batches, replica);
+    while (state->running != TABLE_NOBODY) {
+        size_t request = state->running;
+
+        if (!serve->input->replays) {
+            serve_end(serve, request, TRACE_FAILED, at_ps);
+            continue;
+        }
+        serve_release(serve, request);
+        table_restart(serve->table, request, at_ps);
+        serve->run->replay_count++;
+        hold(serve, request);
+    }
+    state->steps_at_first = 0;
+}
+
+/* In the order in which they arrived, whatever made them wait. */
+static void sort_held(struct serve *serve)
+{
+    size_t *held = serve->failures->held;
+
+    for (size_t i = 1; i < serve->failures->held_count; i++) {
+        size_t request = held[i], at = i;
+
+        for (; at > 0 && held[at - 1] > request; at--)
+            held[at] = held[at - 1];
+        held[at] = request;
+    }
+}
+
+static void place_held(struct serve *serve)
+{
+    struct failures *failures = serve->failures;
+    size_t count = failures->held_count, kept = 0;
+    bool may_wait = has_hope(serve);
+
+    sort_held(serve);
+    failures->held_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t request = failures->held[i];
+
+        if (serve_place(serve, request))
+            continue;
+        if (may_wait && serve_why_not(serve, request) == TRACE_FAILED)
+            failures->held[kept++] = request;
+        else
+            serve_end(serve, request, serve_why_not(serve, request), serve_now_ps(serve));
+    }
+    failures->held_count = kept;
+}
+
+void failures_give_up(struct serve *serve)
+{
+    int64_t at_ps = serve_now_ps(serve), span_ps;
+
+    for (int i = 0; i < serve->table->replica_count; i++) {
+        serve->table->replicas[i].is_up = false;
+        if (serve->batches)
+            batches_lose(serve->batches, i);
+        while (serve->table->replicas[i].running != TABLE_NOBODY)
+            serve_end(serve, serve->table->replicas[i].running, TRACE_FAILED, at_ps);
+    }
+    while (serve->failures->held_count > 0)
+        serve_end(serve, serve->failures->held[--serve->failures->held_count], TRACE_FAILED, at_ps);
+    span_ps = serve->run->span_ps; /* what never happened takes no time */
+    while (source_peek_ps(serve->source) != SOURCE_NEVER) {
+        int64_t arrival_ps;
+        size_t request = source_take(serve->source, &arrival_ps);
+
+        table_arrive(serve->table, request, arrival_ps);
+        serve_end(serve, request, TRACE_FAILED, arrival_ps);
+    }
+    serve->run->span_ps = span_ps;
+}
+
+/* ---- replicas ---- */
+
+/* Every device of it has a worker that is up, and known to be. */
+static bool is_whole(const struct serve *serve, const struct plan_replica *replica)
+{
+    for (int i = 0; i < replica->stage_count; i++)
+        for (int k = 0; k < replica->stages[i].device_count; k++) {
+            const struct fleet *fleet = serve->fleet;
+            const struct fleet_worker *worker =
+                &fleet->workers[fleet->assignment->worker_of[replica->stages[i].devices[k]]];
+
+            if (worker->state != FLEET_UP || worker->is_returning)
+                return false;
+        }
+    return true;
+}
+
+static void count_up(struct serve *serve)
+{
+    for (int i = 0; i < serve->table->replica_count; i++)
+        if (serve->table->replicas[i].is_up) {
+            serve->failures->none_up_ns = 0;
+            return;
+        }
+    if (serve->failures->none_up_ns == 0)
+        serve->failures->none_up_ns = clock_now_ns();
+}
+
+void failures_bury(struct serve *serve, int worker)
+{
+    const struct fleet_worker *dead = &serve->fleet->workers[worker];
+    const struct plan *plan = serve->input->plan;
+    int64_t at_ps = serve_now_ps(serve);
+
+    serve->run->dead_count++;
+    fprintf(stderr, "orrery-run: device '%s': worker lost: %s\n", dead->device, dead->trouble);
+    serve->queues[worker].count = 0;
+    for (int i = 0; i < plan->stage_count; i++)
+        if (serve_position_of(serve, plan->stages[i], worker) >= 0)
+            serve->table->replicas[plan->stages[i]->replica].is_up = false;
+    for (int i = 0; i < plan->replica_count; i++)
+        if (!serve->table->replicas[i].is_up)
+            lose_requests(serve, i, at_ps);
+    count_up(serve);
+    if (serve->failures->none_up_ns > 0 && !has_hope(serve))
+        failures_give_up(serve);
+}
+
+void failures_look(struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+    int back;
+
+    while ((back = fleet_find_returned(serve->fleet)) >= 0) {
+        serve->run->return_count++;
+        fprintf(stderr, "orrery-run: device '%s': a worker is back\n",
+                serve->fleet->workers[back].device);
+        for (int i = 0; i < plan->replica_count; i++)
+            serve->table->replicas[i].is_up |= is_whole(serve, &plan->replicas[i]);
+        count_up(serve);
+    }
+    if (serve->failures->held_count > 0)
+        place_held(serve);
+    if (serve->failures->none_up_ns > 0 && !has_hope(serve))
+        failures_give_up(serve);
+}
+
+/* ---- the drill ---- */
+
+int64_t failures_next_ns(const struct serve *serve)
+{
+    const struct events *events = serve->input->events;
+    size_t next = serve->failures->next_event;
+
+    if (!events || next >= events->count)
+        return INT64_MAX;
+    return serve->t0_ns + events->events[next].time_ps / UNITS_PS_PER_NS + 1;
+}
+
+/* Whoever falls is replaced at once, out of sight, so that the replica is there at the instant at
+ * which its device is up again, as in the simulator. */
+static bool fall(struct serve *serve, int worker, const struct event *event, struct err *err)
+{
+    char when[UNITS_TEXT_BYTES], why[UNITS_TEXT_BYTES + 64];
+    int dead;
+
+    snprintf(why, sizeof why, "killed by --events at %s", units_format_human(event->time_ps, when));
+    fleet_kill_worker(serve->fleet, worker, why);
+    while ((dead = fleet_find_dead(serve->fleet)) >= 0)
+        failures_bury(serve, dead);
+    if (!rises_again(serve, worker))
+        return true;
+    serve->fleet->workers[worker].is_held = true;
+    return fleet_respawn(serve->fleet, worker, err);
+}
+
+bool failures_drill(struct serve *serve, struct err *err)
+{
+    const struct events *events = serve->input->events;
+
+    while (failures_next_ns(serve) <= clock_now_ns()) {
+        const struct event *event = &events->events[serve->failures->next_event++];
+        int worker = serve->fleet->assignment->worker_of[event->device];
+
+        if (worker < 0) /* not placed: nothing depends on it */
+            continue;
+        if (event->kind == EVENT_UP) {
+            serve->fleet->workers[worker].is_held = false;
+            failures_look(serve);
+        } else if (!fall(serve, worker, event, err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- after the run ---- */
+
+void failures_forget(struct serve *serve)
+{
+    struct serve_run *run = serve->run;
+    const struct table_request *requests = serve->table->requests;
+    size_t kept = 0;
+
+    if (run->replay_count == 0)
+        return;
+    for (size_t i = 0; i < run->record_count; i++)
+        if (run->records[i].receive_ps >= requests[run->records[i].request].begun_ps)
+            run->records[kept++] = run->records[i];
+    run->record_count = kept;
+    kept = 0;
+    for (size_t i = 0; i < run->result_count; i++)
+        if (run->results[i].receive_ps >= requests[run->results[i].request].begun_ps)
+            run->results[kept++] = run->results[i];
+    run->result_count = kept;
+    kept = 0;
+    for (size_t i = 0; i < run->exchange_count; i++)
+        if (run->exchanges[i].receive_ps >= requests[run->exchanges[i].request].begun_ps)
+            run->exchanges[kept++] = run->exchanges[i];
+    run->exchange_count = kept;
+}

@@ -1,0 +1,174 @@
+#!/bin/bash
+# Workers of orrery-run that are lost and come back: the drill of --events against the simulator, replays,
+# a worker that is started again by hand, a coordinator that is killed.
+. "$(dirname "$0")/lib.sh"
+need orrery-run
+need orrery-sim
+cd "$tmp" || exit 2
+
+cat > models.csv << 'END'
+model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
+tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
+END
+cat > replicas.csv << 'END'
+service,replica,stage,device,model
+chat,0,0,d0,tiny
+chat,1,0,d1,tiny
+END
+cat > pipeline.csv << 'END'
+service,replica,stage,device,model,layers,block
+chat,0,0,d0,tiny,,embed
+chat,0,0,d0,tiny,0-1,layer
+chat,0,1,d1,tiny,2-3,layer
+chat,0,1,d1,tiny,,lm_head
+END
+mkdir -p costs/pc cluster
+{ # 20 us each, whatever the size: 0.94 ms a step, 188 ms on boards that are 200 times slower
+    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
+    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
+        for m in 1 64; do
+            case $1 in
+            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
+            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
+            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
+            esac
+        done
+    }
+    for impl in gemv gemm; do
+        row qkv,any $impl 192,64,0,0,0
+        row oproj,any $impl 64,64,0,0,0
+        row ffn_up,any $impl 256,64,0,0,0
+        row ffn_down,any $impl 64,256,0,0,0
+        row lmhead,any $impl 512,64,0,0,0
+    done
+    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
+    row act,any c 256,0,0,0,0
+    row kvappend,any c 0,0,4,4,16
+    row attn,decode c 0,0,4,4,16
+    row attn,prefill c 0,0,4,4,16
+} > costs/pc/kernels.csv
+printf 'device,type,speed_ratio\nd0,pc,0.005\nd1,pc,0.005\n' > cluster/devices.csv
+printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
+{ # one every 250 ms, from 0.1 s on
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens'
+    for ((i = 0; i < 14; i++)); do echo "$i,$(((100 + 250 * i) / 1000)).$(printf %03d $(((100 + 250 * i) % 1000))),chat,16,1"; done
+} > load.csv
+# in the middle of a step, and far from every arrival
+cat > drill.csv << 'END'
+time_s,target,event
+0.95,d1,down
+1.95,d1,up
+2.40,d0,down
+2.95,d0,up
+END
+outs=(--requests-out r.csv --stages-out s.csv)
+run() { timeout 40 orrery-run --models models.csv "$@"; }
+drill() { # PLACEMENT OPTION...
+    rm -f r.csv s.csv
+    run --local --placement "$1" --cluster cluster --workload load.csv --dispatch round-robin --costs costs \
+        --pad d0=200 --pad d1=200 --events drill.csv "${outs[@]}" "${@:2}" > run.out 2> run.err
+}
+column() { # FILE NAME
+    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
+}
+fates() { paste -d : <(column "$1" request_id) <(column "$1" status) | xargs; }
+predict() {
+    orrery-sim run --models models.csv --placement "$1" --cluster cluster --workload load.csv --dispatch round-robin \
+        --costs costs --events drill.csv --requests-out predicted.csv > sim.out 2> sim.err
+}
+
+# ---- the same drill in the simulator and for real
+same_fates() { # PLACEMENT: on a busy machine an instant may be missed, but not three times
+    predict "$1" || return 1
+    for ((try = 0; try < 3; try++)); do
+        drill "$1"
+        [ "$(fates r.csv)" = "$(fates predicted.csv)" ] && return 0
+    done
+    printf '%s\n' "$(fates predicted.csv)" "$(fates r.csv)" "$(cat run.err)"
+    return 1
+}
+ok "two replicas: the same requests fail as are predicted to" same_fates replicas.csv
+ok "some do, and most do not" test "$(column r.csv status | sort | uniq -c | xargs)" = "2 failed 12 ok"
+like "every loss and return is said" "$(cat run.err)" "device 'd1': worker lost: killed by --events at 950 ms.*device 'd1': a worker is back.*device 'd0': worker lost: .*device 'd0': a worker is back"
+like "the summary counts them" "$(cat run.out)" "failures  2 workers lost, 2 came back; 0 requests begun anew"
+ok "a pipeline: the same requests fail as are predicted to" same_fates pipeline.csv
+ok "while a device is down all fail" test "$(column r.csv status | grep -cx failed)" -gt 4
+
+# ---- replays
+drill replicas.csv --on-failure replay
+is "with replays nothing fails: exit 0" "$?" 0
+is "every request is ok" "$(column r.csv status | sort | uniq -c | xargs)" "14 ok"
+like "they are counted" "$(cat run.out)" "2 workers lost, 2 came back; 2 requests begun anew"
+is "the traces hold one attempt each" "$(column s.csv request_id | uniq -c | awk '$1 != 1' | wc -l)" 0
+drill pipeline.csv --on-failure replay
+is "without another replica a replay waits for the device" "$? $(column r.csv status | sort | uniq -c | xargs)" "0 14 ok"
+
+# ---- a worker that is started again by hand
+port=$((20000 + $$ % 20000))
+{
+    head -n 1 load.csv
+    for ((i = 0; i < 80; i++)); do echo "$i,$((i / 10)).$((i % 10))5,chat,16,2"; done
+} > long.csv
+worker() { timeout 40 orrery-run worker --device "$1" --connect "127.0.0.1:$port" 2> "$1.err"; }
+await_line() { # FILE TEXT: within 20 s
+    for ((n = 0; n < 200; n++)); do
+        grep -q "$2" "$1" && return 0
+        sleep 0.1
+    done
+    return 1
+}
+start_by_hand() { # OPTION...
+    : > run.err
+    rm -f r.csv s.csv
+    timeout 40 orrery-run --models models.csv --placement pipeline.csv --workload long.csv --listen "127.0.0.1:$port" \
+        "${outs[@]}" "$@" > run.out 2> run.err &
+    coordinator=$!
+    worker d0 &
+    first=$!
+    worker d1 &
+    second=$!
+    await_line run.err "have joined"
+    sleep 1
+}
+start_by_hand --rejoin-wait 20s
+kill -9 "$(pgrep -P "$(pgrep -P $second)")"
+begun=$SECONDS
+ok "a killed worker is noticed" await_line run.err "device 'd1': worker lost"
+ok "within 3 s, on a busy machine in 6" test $((SECONDS - begun)) -lt 6
+worker d1 &
+second=$!
+ok "one that is started in its place is taken" await_line run.err "device 'd1': a worker is back"
+wait $coordinator
+is "the run ends with 1" "$?" 1
+ok "what failed stands between what went well" test "$(column r.csv status | uniq | xargs)" = "ok failed ok"
+wait $first
+is "the worker that stayed has left with the run" "$? $(cat d0.err)" "0 "
+wait $second
+is "so has the one that came back" "$? $(cat d1.err)" "0 "
+
+# ---- a coordinator that is killed
+port=$((port + 1))
+start_by_hand
+kill -9 "$(pgrep -P $coordinator)"
+begun=$SECONDS
+wait $first
+is "a worker without its coordinator gives up" "$?" 2
+wait $second
+ok "within 3 s, on a busy machine in 6" test $((SECONDS - begun)) -lt 6
+like "and says why" "$(cat d0.err)" "the coordinator at 127.0.0.1:$port has not answered for 2.5 s"
+wait $coordinator 2> /dev/null
+
+# ---- what a drill cannot do
+bad() { # NAME EXPECTED ARGUMENT...
+    exit_is 2 "$1" run "${@:3}"
+    like "$1: is explained" "$err" "$2"
+}
+bad "a drill of workers elsewhere" "--events needs --local" --placement replicas.csv --workload load.csv "${outs[@]}" --events drill.csv
+printf 'time_s,target,event\n1,lan,down\n' > lan.csv
+bad "a drill of a link" "lan.csv:2: orrery-run performs down and up of devices: 'lan' can only be simulated" --local --placement replicas.csv --cluster cluster --workload load.csv "${outs[@]}" --events lan.csv
+printf 'time_s,target,event\n1,d9,down\n' > d9.csv
+bad "a drill of an unknown device" "d9.csv:2:2: target is 'd9'" --local --placement replicas.csv --cluster cluster --workload load.csv "${outs[@]}" --events d9.csv
+printf 'service,replica,stage,device,model,layers,block,parts\nchat,0,0,d0,tiny,,embed,\nchat,0,0,d0,tiny,0-3,layer,0/2\nchat,0,0,d1,tiny,0-3,layer,1/2\nchat,0,0,d0,tiny,,lm_head,\n' > halves.csv
+bad "a drill that raises a part of a stage" "drill.csv:3: device 'd1' has a part of a stage on several devices" --local --placement halves.csv --cluster cluster --workload load.csv "${outs[@]}" --events drill.csv
+bad "an unknown rule" "--on-failure is 'retry': expected fail or replay" --local --placement replicas.csv --workload load.csv "${outs[@]}" --on-failure retry
+done_testing
