@@ -4,9 +4,15 @@
 #include <assert.h>
 #include <math.h>
 
+static int values_a_word(int bits)
+{
+    assert(bits >= 1 && bits <= CODEC_MAX_BITS);
+    return 32 / bits;
+}
+
 int64_t codec_words(int64_t count, int bits)
 {
-    int64_t a_word = 32 / bits;
+    int64_t a_word = values_a_word(bits);
 
     return count / a_word + (count % a_word > 0);
 }
@@ -48,10 +54,9 @@ struct codec_range codec_encode(const float *values, int64_t count, int bits, ui
     struct codec_range range = range_of(values, count);
     uint32_t limit = most(bits);
     float levels = (float)limit;
-    int a_word = 32 / bits;
+    int a_word = values_a_word(bits);
     int64_t at = 0;
 
-    assert(bits >= 1 && bits <= CODEC_MAX_BITS);
     for (int64_t word = 0; at < count; word++) {
         uint32_t packed = 0;
 
@@ -69,10 +74,9 @@ void codec_decode(const uint32_t *words, int64_t count, int bits, struct codec_r
 {
     uint32_t limit = most(bits);
     float levels = (float)limit;
-    int a_word = 32 / bits;
+    int a_word = values_a_word(bits);
     int64_t at = 0;
 
-    assert(bits >= 1 && bits <= CODEC_MAX_BITS);
     for (int64_t word = 0; at < count; word++)
         for (int k = 0; k < a_word && at < count; k++, at++) {
             float part = (float)(words[word] >> (k * bits) & limit) / levels;

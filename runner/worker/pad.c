@@ -23,7 +23,7 @@ struct pad {
 
 static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t layer_last)
 {
-    int32_t conns = blocks & 1u << BLOCK_CONN ? 2 : 0;
+    int32_t conns = (blocks & 1u << BLOCK_CONN) ? 2 : 0;
 
     return (struct plan_slice){ .blocks = blocks,
                                 .layer_first = layer_first,

@@ -113,7 +113,11 @@ is "and is one for both" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 6 | sor
 } > long.csv
 timeout 30 orrery-run --models models.csv --local -p two.csv -w long.csv --batch continuous:4 "${outs[@]}" > long.out 2> long.err &
 runner=$!
-sleep 1
+for ((i = 0; i < 200; i++)); do # until the load has begun, however busy the machine is
+    grep -q 'have joined' long.err && break
+    sleep 0.05
+done
+sleep 0.5
 kill -9 "$(pgrep -P "$(pgrep -P $runner)" | tail -n 1)"
 wait $runner
 is "a worker dies: exit 1" "$? $(grep -c 'worker lost' long.err)" "1 1"

@@ -122,7 +122,11 @@ is "each of its requests is ok" "$(grep -c ',ok,' r.csv)" 2
 } > long.csv
 timeout 30 orrery-run --models models.csv --local -p halves.csv -w long.csv --requests-out r.csv --stages-out s.csv > long.out 2> long.err &
 runner=$!
-sleep 1
+for ((i = 0; i < 200; i++)); do # until the load has begun, however busy the machine is
+    grep -q 'have joined' long.err && break
+    sleep 0.05
+done
+sleep 0.5
 victim=$(pgrep -P "$(pgrep -P $runner)" | tail -n 1)
 kill -9 "$victim"
 wait $runner
