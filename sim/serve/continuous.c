@@ -470,13 +470,39 @@ static void *input_fill(struct serve *serve, struct llm_input *input)
     return prefix;
 }
 
+/* Told of what the run's observer asks for. */
+static void observer_fill(struct serve *serve, struct llm_observer *observer)
+{
+    *observer = (struct llm_observer){ .arg = serve, .end_arg = serve, .on_end = on_end };
+    if (serve->observer.on_span) {
+        observer->on_span = on_span;
+        observer->on_switch = on_switch;
+    }
+    if (serve->observer.on_transfer)
+        observer->on_transfer = on_transfer;
+    if (serve->observer.on_use)
+        observer->on_use = on_use;
+    if (serve->observer.on_busy)
+        observer->on_busy = on_busy;
+    if (serve->observer.on_cache)
+        observer->on_cache = on_cache;
+    if (serve->observer.on_gap)
+        observer->on_gap = on_gap;
+    observer->wants_arrivals = serve->observer.wants_arrivals;
+    if (serve->options->has_parts) {
+        serve->token_areas_ps =
+            arena_array(serve->arena, 2 * (size_t)serve->input->plan->replica_count,
+                        sizeof *serve->token_areas_ps);
+        observer->on_line = on_line;
+    }
+}
+
 bool continuous_run(struct serve *serve, struct err *err)
 {
     const struct serve_options *options = serve->options;
     const struct serve_kv *kv = &options->kv;
     struct llm_result *done = arena_alloc(serve->arena, sizeof *done);
     struct llm_source source = { .arg = serve, .take = take };
-    struct llm_observer observer = { .arg = serve, .end_arg = serve, .on_end = on_end };
     struct llm_options own = { .max_seqs = options->batch.max_seqs,
                                .token_budget = options->batch.token_budget,
                                .block_tokens = kv->block_tokens,
@@ -489,6 +515,7 @@ bool continuous_run(struct serve *serve, struct err *err)
                                .dispatch = options->dispatch,
                                .seed = options->seed,
                                .longest_tokens = longest_tokens(serve->input->workload) };
+    struct llm_observer observer;
     struct llm_input input;
     bool *is_switched;
 
@@ -502,32 +529,12 @@ bool continuous_run(struct serve *serve, struct err *err)
         source.peek_ps = peek;
         source.ended = ended;
     }
-    if (serve->observer.on_span) {
-        observer.on_span = on_span;
-        observer.on_switch = on_switch;
-    }
     is_switched = switches(serve);
     if (options->switch_cost_ps > 0 && serve->input->plan->epoch_count > 1) {
         input.is_switched = is_switched;
         input.switch_cost_ps = options->switch_cost_ps;
     }
-    if (serve->observer.on_transfer)
-        observer.on_transfer = on_transfer;
-    if (serve->observer.on_use)
-        observer.on_use = on_use;
-    if (serve->observer.on_busy)
-        observer.on_busy = on_busy;
-    if (serve->observer.on_cache)
-        observer.on_cache = on_cache;
-    if (serve->observer.on_gap)
-        observer.on_gap = on_gap;
-    observer.wants_arrivals = serve->observer.wants_arrivals;
-    if (options->has_parts) {
-        serve->token_areas_ps =
-            arena_array(serve->arena, 2 * (size_t)serve->input->plan->replica_count,
-                        sizeof *serve->token_areas_ps);
-        observer.on_line = on_line;
-    }
+    observer_fill(serve, &observer);
     if (!llm_run(serve->arena, &input, &own, &source, &observer, done, err))
         return false;
     serve->result->continuous = done;
