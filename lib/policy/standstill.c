@@ -1,7 +1,9 @@
 /* standstill.c - a circle in who waits for whom.
  *
- * Devices of one stage wait for one another, so that they count as one. What is left when devices
- * that wait for nobody are taken away, again and again, lies on circles or leads to them. */
+ * Devices of one executable wait for one another, so that they count as one. A stage of a model on
+ * several devices keeps itself and not its devices: it is a node of its own, that waits for them.
+ * What is left when those who wait for nobody are taken away, again and again, lies on circles or
+ * leads to them. */
 #include "lib/policy/standstill.h"
 
 #include "lib/base/arena.h"
@@ -10,9 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct edge { /* a job that is done in the stage before waits for room in `stage` */
-    int32_t from, to;
-    const struct plan_stage *before, *stage;
+struct edge {         /* a job that is done in the stage before waits for room in `stage` */
+    int32_t from, to; /* devices, or behind them stages */
+    const struct plan_stage *before, *stage; /* stage NULL: that before waits for its devices */
 };
 
 struct graph {
@@ -21,7 +23,7 @@ struct graph {
     int32_t *leader; /* by device: one that stands for all that share a stage with it */
     struct edge *edges;
     int32_t count, room;
-    int32_t *waits; /* by leader: edges from it that are left */
+    int32_t *waits; /* by node: edges from it that are left */
 };
 
 static int32_t leader_of(struct graph *graph, int32_t device)
@@ -40,19 +42,25 @@ static void devices_join(struct graph *graph)
     for (int i = 0; i < graph->plan->stage_count; i++) {
         const struct plan_stage *stage = graph->plan->stages[i];
 
-        for (int k = 1; k < stage->device_count; k++)
+        for (int k = 1; k < stage->device_count && stage->executable; k++)
             graph->leader[leader_of(graph, stage->devices[k])] =
                 leader_of(graph, stage->devices[0]);
     }
 }
 
-static void edge_add(struct graph *graph, const struct plan_stage *before,
-                     const struct plan_stage *stage)
+static bool is_sliced(const struct plan_stage *stage)
 {
-    int32_t from = leader_of(graph, before->devices[0]), to = leader_of(graph, stage->devices[0]);
+    return !stage->executable && stage->device_count > 1;
+}
 
-    if (stage->queue_depth == 0)
-        return;
+static int32_t node_of(struct graph *graph, const struct plan_stage *stage)
+{
+    return is_sliced(stage) ? graph->plan->cluster->device_count + stage->id
+                            : leader_of(graph, stage->devices[0]);
+}
+
+static void edge_add(struct graph *graph, struct edge edge)
+{
     if (graph->count == graph->room) {
         int32_t room = arena_wider(graph->room, 16);
 
@@ -60,8 +68,19 @@ static void edge_add(struct graph *graph, const struct plan_stage *before,
                                   sizeof *graph->edges);
         graph->room = room;
     }
-    graph->edges[graph->count++] = (struct edge){ from, to, before, stage };
-    graph->waits[from]++;
+    graph->edges[graph->count++] = edge;
+    graph->waits[edge.from]++;
+}
+
+static void needs_add(struct graph *graph)
+{
+    for (int i = 0; i < graph->plan->stage_count; i++) {
+        const struct plan_stage *stage = graph->plan->stages[i];
+
+        for (int k = 0; k < stage->device_count && is_sliced(stage); k++)
+            edge_add(graph, (struct edge){ node_of(graph, stage),
+                                           leader_of(graph, stage->devices[k]), stage, NULL });
+    }
 }
 
 /* From each alternative of a stage to each of the next. */
@@ -70,7 +89,10 @@ static void edges_of(struct graph *graph, const struct plan_stage *stages, int c
     for (int s = 1; s < count; s++)
         for (int a = 0; a < stages[s - 1].copy_count; a++)
             for (int b = 0; b < stages[s].copy_count; b++)
-                edge_add(graph, stages[s - 1].copies[a], stages[s].copies[b]);
+                if (stages[s].copies[b]->queue_depth > 0)
+                    edge_add(graph, (struct edge){ node_of(graph, stages[s - 1].copies[a]),
+                                                   node_of(graph, stages[s].copies[b]),
+                                                   stages[s - 1].copies[a], stages[s].copies[b] });
 }
 
 /* Takes away all that leads to devices which wait for nobody. */
@@ -92,37 +114,56 @@ static void edges_prune(struct graph *graph)
     }
 }
 
-static const struct edge *edge_from(const struct graph *graph, int32_t device)
+static const struct edge *edge_from(const struct graph *graph, int32_t node)
 {
     int32_t i = 0;
 
-    while (graph->edges[i].from != device)
+    while (graph->edges[i].from != node)
         i++;
     return &graph->edges[i];
 }
 
-/* Every device that is left waits for one that is left: going on leads into a circle. */
-static const char *circle_text(const struct graph *graph)
+static const char *name_of(const struct graph *graph, const struct plan_stage *stage)
+{
+    const struct plan_replica *replica = &graph->plan->replicas[stage->replica];
+
+    return arena_printf(graph->arena, "stage %d of replica %d of service '%.64s'",
+                        (int)stage->number, (int)replica->number,
+                        graph->plan->services[replica->service].name);
+}
+
+static const char *edge_text(const struct graph *graph, const struct edge *edge)
 {
     const struct cluster_device *devices = graph->plan->cluster->devices;
+    const char *before = name_of(graph, edge->before);
+
+    if (!edge->stage)
+        return arena_printf(graph->arena, "%s needs %.64s", before, devices[edge->to].name);
+    return arena_printf(
+        graph->arena,
+        "%s%s until the queue of stage %d (queue_depth %d) has room, for which %s must be free",
+        is_sliced(edge->before)
+            ? ""
+            : arena_printf(graph->arena, "%.64s may be kept by ", devices[edge->from].name),
+        is_sliced(edge->before) ? arena_printf(graph->arena, "%s may stop", before) : before,
+        (int)edge->stage->number, (int)edge->stage->queue_depth,
+        is_sliced(edge->stage) ? "that stage" : devices[edge->to].name);
+}
+
+/* Everyone who is left waits for one that is left: going on leads into a circle. */
+static const char *circle_text(const struct graph *graph)
+{
     int32_t at = graph->edges[0].from, first;
     const char *text = "";
 
-    for (int i = 0; i < graph->plan->cluster->device_count; i++)
+    for (int i = 0; i < graph->plan->cluster->device_count + graph->plan->stage_count; i++)
         at = edge_from(graph, at)->to;
     first = at;
     do {
         const struct edge *edge = edge_from(graph, at);
-        const struct plan_replica *replica = &graph->plan->replicas[edge->stage->replica];
 
-        text = arena_printf(
-            graph->arena,
-            "%s%s%.64s may be kept by stage %d of replica %d of service '%.64s' until the queue of "
-            "stage %d (queue_depth %d) has room, for which %.64s must be free",
-            text, *text ? "; " : "", devices[edge->before->devices[0]].name,
-            (int)edge->before->number, (int)replica->number,
-            graph->plan->services[replica->service].name, (int)edge->stage->number,
-            (int)edge->stage->queue_depth, devices[edge->stage->devices[0]].name);
+        text =
+            arena_printf(graph->arena, "%s%s%s", text, *text ? "; " : "", edge_text(graph, edge));
         at = edge->to;
     } while (at != first);
     return text;
@@ -134,8 +175,9 @@ const char *standstill_possible(struct arena *arena, const struct plan *plan)
     struct graph graph = { .arena = arena, .plan = plan };
 
     graph.leader = arena_array(arena, device_count, sizeof *graph.leader);
-    graph.waits = arena_array(arena, device_count, sizeof *graph.waits);
+    graph.waits = arena_array(arena, device_count + (size_t)plan->stage_count, sizeof *graph.waits);
     devices_join(&graph);
+    needs_add(&graph);
     for (int32_t r = 0; r < plan->replica_count; r++) {
         const struct plan_replica *replica = &plan->replicas[r];
 

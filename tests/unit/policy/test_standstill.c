@@ -5,6 +5,7 @@
 #include "lib/policy/standstill.h"
 
 #define ROWS HEAD "model,layers,block,queue_depth\n"
+#define ROWS_OF_PARTS HEAD "model,layers,block,parts,queue_depth\n"
 
 static const char *possible(struct scratch *scratch, const char *text)
 {
@@ -54,8 +55,35 @@ static void replicas_may_wait_for_one_another(void **state)
 
     assert_non_null(text);
     assert_non_null(strstr(text, "a may be kept by stage 1 of replica 0"));
-    assert_non_null(strstr(text, "; b may be kept by stage 0 of replica 1"));
+    assert_non_null(strstr(text, "b may be kept by stage 0 of replica 1"));
     assert_null(strstr(text, "x may be kept")); /* it leads to the circle */
+}
+
+/* Stages that are cut over devices keep themselves, not these. */
+static void sliced_stages_wait_for_their_devices(void **state)
+{
+    static const char *const head = ROWS_OF_PARTS "c,0,0,a,gpt2-4l,,embed,,\n"
+                                                  "c,0,0,a,gpt2-4l,0-1,layer,0-5/12,\n"
+                                                  "c,0,0,b,gpt2-4l,0-1,layer,6-11/12,\n";
+    struct scratch *scratch = *state;
+    const char *text;
+
+    /* both stages on both devices: the first stops, and leaves them to the second */
+    assert_null(possible(
+        scratch, arena_printf(scratch->arena,
+                              "%sc,0,1,a,gpt2-4l,2-3,layer,0-5/12,1\n"
+                              "c,0,1,b,gpt2-4l,2-3,layer,6-11/12,1\nc,0,1,a,gpt2-4l,,lm_head,,1\n",
+                              head)));
+    /* behind a stage of b alone, which b may be kept by */
+    text = possible(scratch, ROWS_OF_PARTS "c,0,0,b,gpt2-4l,,embed,,\nc,0,0,b,gpt2-4l,0-1,layer,,\n"
+                                           "c,0,1,a,gpt2-4l,2-3,layer,0-5/12,1\n"
+                                           "c,0,1,b,gpt2-4l,2-3,layer,6-11/12,1\n"
+                                           "c,0,1,a,gpt2-4l,,lm_head,,1\n");
+    assert_non_null(text);
+    assert_non_null(strstr(text, "b may be kept by stage 0 of replica 0 of service 'c' until the "
+                                 "queue of stage 1 (queue_depth 1) has room, for which that stage "
+                                 "must be free"));
+    assert_non_null(strstr(text, "stage 1 of replica 0 of service 'c' needs b"));
 }
 
 int main(void)
@@ -65,6 +93,7 @@ int main(void)
         scratch_test(a_device_may_wait_for_itself),
         scratch_test(what_flows_one_way_cannot_stand_still),
         scratch_test(replicas_may_wait_for_one_another),
+        scratch_test(sliced_stages_wait_for_their_devices),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
