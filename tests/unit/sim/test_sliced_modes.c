@@ -265,17 +265,23 @@ static void a_new_part_takes_its_device_for_the_switch_cost(void **state)
                         "chat,0,0,a,wide,,embed,,,1,1\nchat,0,0,a,wide,0-4,layer,0/2,,1,1\n"
                         "chat,0,0,c,wide,0-4,layer,1/2,,1,1\nchat,0,0,a,wide,,lm_head,,,1,1\n");
     fixture_write("w.csv", W "0,0,chat,4,3\n1,1,chat,4,3\n");
-    fixture_must_run();
-    assert_int_equal(fixture.result.migrations, 1);
-    free_ps = time_ps(1);
-    fixture.options.switch_cost_ps = 20 * UNITS_PS_PER_MS;
-    fixture_must_run();
-    assert_int_equal(fixture.result.migrations, 1);
-    assert_int_equal(fixture.result.devices[2].gap_ps, 20 * UNITS_PS_PER_MS);
-    assert_int_equal(fixture.result.devices[0].gap_ps, 0);
-    /* c is free again long after a has embedded the prompt and sent its half of the rows. */
-    assert_int_equal(time_ps(1),
-                     free_ps + 20 * UNITS_PS_PER_MS - embed_ps(4) - message_ps(4 * HIDDEN * 2));
+    for (int mode = 0; mode < 3; mode++) {
+        fixture.options.switch_cost_ps = 0;
+        if (mode == 1)
+            fixed(2, 0);
+        if (mode == 2)
+            continuous(2, 4);
+        fixture_must_run();
+        free_ps = time_ps(1);
+        fixture.options.switch_cost_ps = 20 * UNITS_PS_PER_MS;
+        fixture_must_run();
+        assert_int_equal(fixture.result.migrations, 1);
+        assert_int_equal(fixture.result.devices[2].gap_ps, 20 * UNITS_PS_PER_MS);
+        assert_int_equal(fixture.result.devices[0].gap_ps, 0);
+        /* c is free again long after a has embedded the prompt and sent its half of the rows. */
+        assert_int_equal(time_ps(1),
+                         free_ps + 20 * UNITS_PS_PER_MS - embed_ps(4) - message_ps(4 * HIDDEN * 2));
+    }
 }
 
 /* The fast first stage has no room for more than one in front of the slow second one: it begins no
@@ -386,7 +392,7 @@ static int draw(struct rng *rng, int low, int high)
 static void draw_case(struct rng *rng)
 {
     const char *w = W, *p = P_ALL, *depth = draw(rng, 0, 1) ? "" : "2";
-    int epochs = draw(rng, 1, 2);
+    int epochs = draw(rng, 1, 2), mode, most, wait_ms;
     int64_t at_ps = 0;
 
     fixture_cluster(SPEEDS, draw(rng, 0, 1) ? LAN : AIR);
@@ -415,11 +421,13 @@ static void draw_case(struct rng *rng)
     }
     fixture_write("w.csv", w);
     fixture.options.batch = (struct batch_options){ .kind = BATCH_NONE };
-    if (*depth == '\0' && draw(rng, 0, 2)) { /* both at once may come to a standstill */
-        int32_t most = draw(rng, 1, 3);
-
-        fixed(most, draw(rng, 0, 2) * UNITS_PS_PER_MS);
-    }
+    mode = draw(rng, 0, 2);
+    most = draw(rng, 1, 3);
+    wait_ms = draw(rng, 0, 2);
+    if (mode == 1 && *depth == '\0') /* both at once may come to a standstill */
+        fixed(most, wait_ms * UNITS_PS_PER_MS);
+    if (mode == 2)
+        continuous(most, 4);
     fixture.options.switch_cost_ps = draw(rng, 0, 1) * 3 * UNITS_PS_PER_MS;
     fixture.options.network = SERVE_NETWORK_FIFO;
     fixture.options.has_overlap = false;
@@ -435,7 +443,7 @@ static void all_of_it_goes_together(void **state)
     int64_t closed = 0, failed = 0;
 
     (void)state;
-    for (int round = 0; round < 80; round++) {
+    for (int round = 0; round < 120; round++) {
         struct serve_result fast, slow;
         const char *requests, *e = EVENTS;
         int64_t at_us = 0;
