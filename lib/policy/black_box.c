@@ -40,7 +40,7 @@ int32_t *black_box_sizes(struct arena *arena, const struct plan *plan, const str
 {
     int32_t *common = NULL;
 
-    for (int k = 0; k < replica->stage_count; k++) {
+    for (int k = 0; k < replica->total_count; k++) {
         const struct plan_stage *stage = &replica->stages[k];
 
         for (int i = 0; i < stage->device_count; i++) {

@@ -11,7 +11,6 @@
 struct batcher {
     struct site *site;
     const struct lane *lane;
-    int number; /* of the replica: its timer's slot */
     struct ring waiting;
     int64_t items;            /* of all that wait */
     int64_t heavy_count;      /* of those with several items */
@@ -46,35 +45,40 @@ static void sizes_make(const struct serve *serve, struct lane *lane)
     lane->size_count = lane->max_batch;
 }
 
+/* In front of one of the stages 0 of a replica. */
+static void build(struct serve *serve, const struct lane *lane, struct site *site)
+{
+    struct batcher *batcher = arena_alloc(serve->arena, sizeof(*batcher));
+
+    batcher->site = site;
+    batcher->lane = lane;
+    batcher->serve = serve;
+    batcher->options = serve->options->batch;
+    batcher->options.kind = BATCH_FIXED;
+    batcher->options.max_size = lane->max_batch;
+    batcher->size_count = batch_size_count(lane->max_batch, lane->sizes, lane->size_count);
+    if (site->is_model && site->model->kind == MODEL_DECODER)
+        batcher->limit = lane->decode_sites == lane->sites ? lane->stage_count
+                                                           : lane->stage_count + lane->decode_count;
+    batcher->decision.action = BATCH_WAIT;
+    site->batcher = batcher;
+    for (int i = 0; i < site->device_count && !site->crew; i++)
+        station_attach(serve, batcher, site->devices[i]);
+    serve->has_batchers = true;
+}
+
 void batcher_build(struct serve *serve)
 {
     for (int r = 0; r < serve->input->plan->replica_count; r++) {
         struct lane *lane = &serve->lanes[r];
-        struct site *site = lane->sites;
-        struct batcher *batcher;
 
         if (lane->max_batch == 1 || serve->options->batch.kind == BATCH_CONTINUOUS)
             continue;
-        if (site->is_model)
+        if (lane->sites[0].is_model)
             sizes_make(serve, lane);
-        batcher = arena_alloc(serve->arena, sizeof(*batcher));
-        batcher->site = site;
-        batcher->lane = lane;
-        batcher->number = r;
-        batcher->serve = serve;
-        batcher->options = serve->options->batch;
-        batcher->options.kind = BATCH_FIXED;
-        batcher->options.max_size = lane->max_batch;
-        batcher->size_count = batch_size_count(lane->max_batch, lane->sizes, lane->size_count);
-        if (site->is_model && site->model->kind == MODEL_DECODER)
-            batcher->limit = lane->decode_sites == lane->sites
-                                 ? lane->stage_count
-                                 : lane->stage_count + lane->decode_count;
-        batcher->decision.action = BATCH_WAIT;
-        site->batcher = batcher;
-        for (int i = 0; i < site->device_count && !site->crew; i++)
-            station_attach(serve, batcher, site->devices[i]);
-        serve->has_batchers = true;
+        for (int32_t s = 0; s < lane->site_count; s++)
+            if (lane->sites[s].base == lane->sites)
+                build(serve, lane, &lane->sites[s]);
     }
 }
 
@@ -95,7 +99,7 @@ const struct site *batcher_site(const struct batcher *batcher)
 
 static int timer_slot(const struct serve *serve, const struct batcher *batcher)
 {
-    return serve->batcher_slot + batcher->number;
+    return serve->batcher_slot + batcher->site->stage->id;
 }
 
 bool batcher_push(struct serve *serve, struct batcher *batcher, int32_t index, struct err *err)
@@ -181,9 +185,10 @@ static int64_t finish_ps(void *arg, int32_t size)
 
     if (batcher->site->is_model) /* no objective is looked at: nothing is predicted */
         return engine_now_ps(serve->engine);
-    back_ps = ledger_back_ps(serve, batcher->lane, number);
-    return saturate_add(
-        ledger_predict_ps(serve, batcher->lane, number, engine_now_ps(serve->engine)), back_ps);
+    back_ps = ledger_back_ps(serve, ring_peek(&batcher->waiting), number);
+    return saturate_add(ledger_predict_ps(serve, ring_peek(&batcher->waiting), number,
+                                          engine_now_ps(serve->engine)),
+                        back_ps);
 }
 
 static struct batch_decision ask(struct serve *serve, struct batcher *batcher)
@@ -288,6 +293,8 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
             first = index;
         else
             serve->flights[last].mate = index;
+        if (batcher->lane->has_ways && index != first)
+            way_join(serve, index, first);
         last = index;
     }
     serve->next_batch_id++;
@@ -313,7 +320,7 @@ void batcher_done(struct serve *serve, struct batcher *batcher)
 
 void batcher_timer(struct serve *serve, int number)
 {
-    const struct site *site = serve->lanes[number].sites;
+    const struct site *site = &serve->sites[number];
 
     if (!site->crew)
         station_start(serve, site->device);

@@ -14,13 +14,12 @@ static const struct site *target_of(const struct serve *serve, int32_t index)
 {
     const struct site *site = serve->flights[index].site;
     const struct lane *lane = &serve->lanes[site->replica];
+    bool is_decode = site->stage->phase == PLACEMENT_DECODE;
+    struct site *first = is_decode ? lane->decode_sites : lane->sites;
+    int32_t count = is_decode ? lane->decode_count : lane->stage_count;
 
-    if (site->stage->phase == PLACEMENT_DECODE)
-        return serve->options->dispatch == DISPATCH_LEAST_IDLE
-                   ? lane->decode_sites
-                   : &lane->decode_sites[lane->decode_count - 1];
-    return serve->options->dispatch == DISPATCH_LEAST_IDLE ? lane->sites
-                                                           : &lane->sites[lane->stage_count - 1];
+    return way_at(serve, index,
+                  serve->options->dispatch == DISPATCH_LEAST_IDLE ? first : &first[count - 1]);
 }
 
 void coming_begin(struct serve *serve)
@@ -56,7 +55,7 @@ static bool work_find(struct serve *serve, int32_t index, int64_t *work_ps, stru
                           work_ps, &extrapolated, err);
     }
     if (lane->sites[0].batcher && serve_batch_id(serve, index) < 0)
-        *work_ps = batcher_work_ps(lane->sites[0].batcher, site, flight->items);
+        *work_ps = batcher_work_ps(way_at(serve, index, lane->sites)->batcher, site, flight->items);
     else
         *work_ps =
             engine_after_ps(site->jobs[flight->size].cost_ps, site->jobs[flight->size].gap_ps);

@@ -191,8 +191,14 @@ static void epoch_begin(struct serve *serve)
 /* Dispatch asks each replica how many of its devices are down. */
 static void lanes_count_down(struct serve *serve, int32_t device, int change)
 {
-    for (size_t i = serve->device_first[device]; i < serve->device_first[device + 1]; i++)
-        serve->lanes[serve->device_sites[i]->replica].down_count += change;
+    for (size_t i = serve->device_first[device]; i < serve->device_first[device + 1]; i++) {
+        struct lane *lane = &serve->lanes[serve->device_sites[i]->replica];
+
+        serve->device_sites[i]->down_count += change;
+        lane->down_count += change;
+        if (lane->has_ways)
+            way_count_down(lane);
+    }
 }
 
 /* Anew, once each: the devices of all stages that the device is part of. */

@@ -126,11 +126,23 @@ static int64_t times_ps(int64_t count, int64_t each_ps)
  * them: what a stage sends is taken for f32 values. */
 static bool codec_fill(struct serve *serve, const struct lane *lane, struct err *err)
 {
-    for (int s = 0; s + 1 < lane->stage_count; s++) {
-        struct site *from = &lane->sites[s], *to = from + 1;
+    for (int s = 0; s < lane->site_count; s++) { /* before outputs are coded */
+        struct site *to = &lane->sites[s];
+        const struct site *from = to->base - 1;
+
+        for (int b = 0; b < lane->size_count && to->stage->number > 0 &&
+                        quantise_applies(from->stage->wire_bits);
+             b++)
+            to->raw_jobs[b].cost_ps = engine_after_ps(
+                to->raw_jobs[b].cost_ps,
+                times_ps(from->output_bytes[b] / QUANTISE_VALUE_BYTES, to->stage->decode_value_ps));
+    }
+    for (int s = 0; s < lane->site_count; s++) {
+        struct site *from = &lane->sites[s];
         const struct plan_stage *stage = from->stage;
 
-        for (int b = 0; b < lane->size_count && quantise_applies(stage->wire_bits); b++) {
+        for (int b = 0;
+             b < lane->size_count && !from->is_last && quantise_applies(stage->wire_bits); b++) {
             int64_t values = from->output_bytes[b] / QUANTISE_VALUE_BYTES;
 
             if (from->output_bytes[b] % QUANTISE_VALUE_BYTES != 0)
@@ -142,8 +154,6 @@ static bool codec_fill(struct serve *serve, const struct lane *lane, struct err 
                                stage->wire_bits, QUANTISE_VALUE_BYTES);
             from->raw_jobs[b].cost_ps = engine_after_ps(from->raw_jobs[b].cost_ps,
                                                         times_ps(values, stage->encode_value_ps));
-            to->raw_jobs[b].cost_ps = engine_after_ps(to->raw_jobs[b].cost_ps,
-                                                      times_ps(values, to->stage->decode_value_ps));
             from->output_bytes[b] = quantise_bytes(values, stage->wire_bits);
         }
     }
@@ -157,7 +167,7 @@ static bool executable_fill(struct serve *serve, struct lane *lane, struct err *
     if (!sizes_find(serve, lane, err))
         return false;
     sizes_limit(lane, most > lane->max_batch ? most : lane->max_batch);
-    for (int s = 0; s < lane->stage_count; s++) {
+    for (int s = 0; s < lane->site_count; s++) {
         struct site *site = &lane->sites[s];
         size_t sizes = (size_t)lane->size_count;
 
@@ -173,7 +183,7 @@ static bool executable_fill(struct serve *serve, struct lane *lane, struct err *
     }
     if (!codec_fill(serve, lane, err))
         return false;
-    for (int s = 0; s < lane->stage_count; s++)
+    for (int s = 0; s < lane->site_count; s++)
         costs_scale(serve, lane, &lane->sites[s]);
     return true;
 }

@@ -8,6 +8,7 @@
 #include "lib/policy/price.h"
 #include "lib/policy/wake.h"
 #include "sim/network/network.h"
+#include "sim/serve/handoff.h"
 
 static struct crew *crew_of(const struct serve *serve, const struct sliced *sliced)
 {
@@ -183,7 +184,7 @@ static bool end(void *arg, const struct sliced *sliced, int32_t who, struct err 
     if (serve->observer.on_span)
         tell_pass(serve, crew, who);
     parts_add(serve, sliced_compute_ps(sliced), flight_padded(serve, who).count);
-    if (serve->has_rooms && !crew->site->is_last && !room_take(serve, who, crew->site + 1)) {
+    if (serve->has_rooms && !crew->site->is_last && !room_take(serve, who, way_next(serve, who))) {
         crew->kept = who;
         sliced_hold(crew->sliced);
         return true;

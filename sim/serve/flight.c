@@ -2,6 +2,7 @@
  *
  * The source drives every step of a decoder: it sends the last token to stage 0 as soon as it holds
  * it. The first request of a batch stands for all of them until they end. */
+#include "sim/serve/handoff.h"
 #include "sim/serve/internal.h"
 
 #include "lib/policy/admit.h"
@@ -26,6 +27,10 @@ static void pool_widen(struct serve *serve)
     if (serve->has_comings)
         serve->comings_ps = arena_grow(serve->arena, serve->comings_ps, (size_t)serve->flight_count,
                                        (size_t)count, sizeof(*serve->comings_ps));
+    if (serve->has_ways)
+        serve->ways = arena_grow(serve->arena, serve->ways,
+                                 (size_t)serve->flight_count * (size_t)serve->way_places,
+                                 (size_t)count * (size_t)serve->way_places, sizeof(*serve->ways));
     if (serve->has_ledger)
         serve->promises = arena_grow(serve->arena, serve->promises, (size_t)serve->flight_count,
                                      (size_t)count, sizeof(*serve->promises));
@@ -146,6 +151,8 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
             memory_keep(serve, index, -1);
         if (serve->has_comings)
             coming_drop(serve, index);
+        if (lane->has_ways)
+            way_leave(serve, index);
         lane->same->outstanding--;
         if (lane->presence)
             presence_leave(lane->presence, engine_now_ps(serve->engine));
@@ -228,6 +235,8 @@ static void step_count_on(const struct serve *serve, int32_t index, int32_t *res
             step_prepare(flight, decode);
             flight->is_back = false;
             flight->site = serve->lanes[flight->site->replica].decode_sites;
+            if (serve->has_ways)
+                flight->site = way_at(serve, index, flight->site);
         }
         *(is_done ? last_done : last_rest) = index;
         if (is_done)
@@ -263,7 +272,7 @@ static int64_t hop_bytes(const struct serve *serve, int32_t index)
     if (!site->is_model && flight->is_back)
         return site->output_bytes[flight->size];
     if (!site->is_model && site->stage->number > 0)
-        return (site - 1)->output_bytes[flight->size];
+        return way_before(serve, index)->output_bytes[flight->size];
     if (site->is_model && flight->mate != NO_FLIGHT)
         return batch_bytes(serve, index);
     if (flight->is_back)
@@ -313,7 +322,7 @@ static void transfer_tell(const struct serve *serve, int32_t index, int64_t byte
     else
         transfer.to = site->device;
     if (!flight->is_back && site->stage->number > 0)
-        transfer.from = (site - 1)->device;
+        transfer.from = way_before(serve, index)->device;
     for (int32_t i = index; i != NO_FLIGHT; i = serve->flights[i].mate, transfer.share++) {
         transfer.request = serve->flights[i].request;
         transfer.request_id = arrivals_id(&serve->arrivals, transfer.request);
@@ -420,7 +429,7 @@ bool flight_go(struct serve *serve, int32_t index, struct err *err)
         return tandem_pass(serve, index, err);
     if (flight->site->route_in < 0)
         return flight_enter(serve, index, err);
-    hop_send(serve, index, flight->site->route_in);
+    hop_send(serve, index, flight->site->route_in); /* from the source */
     return true;
 }
 
@@ -462,8 +471,8 @@ bool flight_leave(struct serve *serve, int32_t index, struct err *err)
     int route;
 
     if (!flight->site->is_last) {
-        flight->site++;
-        route = flight->site->route_in;
+        flight->site = way_next(serve, index);
+        route = way_route_in(serve, index);
         if (route < 0)
             return flight_enter(serve, index, err);
     } else {

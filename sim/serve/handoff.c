@@ -5,7 +5,7 @@
  * that computed it to the one that will read it (plan_move), and sends the next step into the first
  * decode stage at once. A step waits in front of a stage until all of its cache is there. A device
  * holds a part until it has been sent; what it reads itself stays where it is. */
-#include "sim/serve/internal.h"
+#include "sim/serve/handoff.h"
 
 #include "lib/base/arena.h"
 #include "sim/network/network.h"
@@ -201,7 +201,7 @@ void handoff_send(struct serve *serve, int32_t index)
 
     handoff->flight = index;
     handoff->replica = lane->sites[0].replica;
-    handoff->left = replica->move_count;
+    handoff->left = 0;
     handoff->is_parked = handoff->is_failed = false;
     memset(handoff->missing, 0, (size_t)serve->handoffs->most_stages * sizeof(int32_t));
     memset(handoff->is_done, 0, (size_t)serve->handoffs->most_moves * sizeof(bool));
@@ -210,9 +210,15 @@ void handoff_send(struct serve *serve, int32_t index)
         serve->decodes[i].cache = CACHE_MOVES;
         serve->result->kv_moves.requests++;
     }
-    for (int32_t m = 0; m < replica->move_count; m++)
-        handoff->missing[serve->input->plan->stages[replica->moves[m].to_stage]->number]++;
     for (int32_t m = 0; m < replica->move_count; m++) {
+        if (!way_moves(serve, index, m))
+            continue;
+        handoff->left++;
+        handoff->missing[serve->input->plan->stages[replica->moves[m].to_stage]->number]++;
+    }
+    for (int32_t m = 0; m < replica->move_count; m++) {
+        if (!way_moves(serve, index, m))
+            continue;
         if (lane->move_routes[m] >= 0)
             part_send(serve, number, m, lane->move_routes[m],
                       tokens * replica->moves[m].bytes_per_token);

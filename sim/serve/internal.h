@@ -59,6 +59,12 @@ struct site {
     int64_t longest_tokens;
     struct crew *crew; /* a model's on several devices, and what each of those computes */
     int32_t position;  /* of the latter: of the device in the stage */
+    /* way.c: the site of copy 0, and its alternatives, where it has any */
+    struct site *base, **copies;
+    int copy_count;
+    int *routes_in;      /* by alternative of the stage before, where that has any */
+    int32_t down_count;  /* of its devices, how many are down */
+    int64_t outstanding; /* requests whose way it is on, where there are alternatives */
     /* room.c: places of its queue, 0 = unbounded; taken by what is on its way or waits */
     int64_t room, coming;
     struct ring askers; /* flights that found no room, in order */
@@ -71,6 +77,7 @@ struct lane {           /* a replica as requests see it */
     int32_t decode_count;      /* a decode step passes */
     struct site *decode_sites; /* these, which may be the same */
     int32_t site_count;
+    bool has_ways;    /* some of its stages have alternatives */
     int *move_routes; /* of what goes between them, by move of the replica; -1 = free */
     int32_t service;
     int32_t down_count; /* of its devices, how many are down */
@@ -177,6 +184,11 @@ struct serve {
     int32_t crew_count, stray_count;
     struct wake *wakes; /* by device; NULL: no device costs anything to wake */
     struct memory *memories;
+    bool has_ways; /* some stages have alternatives */
+    int32_t way_places;
+    int16_t *ways;                       /* beside flights, way_places each: which they pass */
+    struct dispatch *way_dispatch;       /* by stage of the plan */
+    struct dispatch_replica *copies;     /* scratch */
     struct handoffs *handoffs;           /* NULL: all stages compute prompts and what is decoded */
     struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
     bool *scratch_switched;              /* by device */
@@ -288,22 +300,29 @@ void flight_lose(struct serve *serve, int32_t index, enum trace_status status);
 /* Ends a flight that no replica has taken yet. */
 void flight_turn_away(struct serve *serve, int32_t index, enum trace_status status);
 
-/* handoff.c: KV caches on their way from stages of prompts to stages of decode steps. All but the
- * first two for runs with handoffs alone. Messages below are flights, above sliced stages'. */
-#define HANDOFF_FIRST_MESSAGE (INT32_C(1) << 29)
-void handoff_begin(struct serve *serve); /* sets handoffs */
-bool handoff_is_live(const struct serve *serve);
-/* The batch has its first tokens: its caches go to where it is decoded. */
-void handoff_send(struct serve *serve, int32_t index);
-/* It stands before a stage: whether it waits there for its cache, or is lost for ever. */
-bool handoff_holds(struct serve *serve, int32_t index);
-bool handoff_arrive(struct serve *serve, int32_t message, bool is_told, struct err *err);
-/* Whom a message is for; NO_FLIGHT = for nobody any more. */
-int32_t handoff_flight(const struct serve *serve, int32_t message);
-/* Whether that move has taken what it takes of the request's cache from where it was computed. */
-bool handoff_has_left(const struct serve *serve, int32_t index, int32_t m);
-/* Its batch is lost. */
-void handoff_drop(struct serve *serve, int32_t number);
+/* way.c: alternatives of stages. All but the first, way_at and way_backlog_ps for runs that
+ * has_ways alone. */
+struct dispatch_request;
+bool way_begin(struct serve *serve, struct err *err); /* sets has_ways */
+/* Of a stage, named by its copy 0, the one that the request passes. */
+struct site *way_at(const struct serve *serve, int32_t index, struct site *base);
+bool way_has(const struct serve *serve, int32_t index, const struct site *site);
+/* Of an alternative, its place among them. */
+int way_number(const struct site *site);
+/* Whether that move of the replica is between stages on its way. */
+bool way_moves(const struct serve *serve, int32_t index, int32_t m);
+/* Into its stage, from where it comes. */
+int way_route_in(const struct serve *serve, int32_t index);
+/* The least of what is booked on the alternatives. */
+int64_t way_backlog_ps(const struct serve *serve, const struct site *base);
+/* It has been dispatched to its lane. */
+void way_choose(struct serve *serve, int32_t index, const struct dispatch_request *who);
+/* It goes the way of another. */
+void way_join(struct serve *serve, int32_t index, int32_t other);
+/* It has ended. */
+void way_leave(struct serve *serve, int32_t index);
+/* A device of the lane is down, or up again. */
+void way_count_down(struct lane *lane);
 
 /* station.c: the queue and the computing of jobs. */
 void station_push_plain(struct serve *serve, int32_t index); /* of a plain site */
@@ -426,12 +445,11 @@ int64_t coming_backlog_ps(const struct serve *serve, const struct site *site);
 enum ledger_promise { LEDGER_NOTHING, LEDGER_LATER_STAGES, LEDGER_ALL_STAGES };
 #define LEDGER_ANY_DEVICE (-1)
 void ledger_begin(struct serve *serve); /* sets has_ledger */
-/* When a job of that size that started in stage 0 at start_ps would leave the last stage, given
- * what is booked and promised; messages meet no other, overheads take their mean. */
-int64_t ledger_predict_ps(const struct serve *serve, const struct lane *lane, int size,
-                          int64_t start_ps);
+/* When a job of the flight, of that size, that started in stage 0 at start_ps would leave the last
+ * stage, given what is booked and promised; messages meet no other, overheads take their mean. */
+int64_t ledger_predict_ps(const struct serve *serve, int32_t index, int size, int64_t start_ps);
 /* From the last stage to the source, when the message meets no other. */
-int64_t ledger_back_ps(const struct serve *serve, const struct lane *lane, int size);
+int64_t ledger_back_ps(const struct serve *serve, int32_t index, int size);
 /* --admission slo: whether the request that is dispatched would meet its objective. Books it. */
 bool ledger_admit(struct serve *serve, int32_t index);
 /* Its job starts in stage 0: books the later ones, where they are not. */
@@ -529,6 +547,21 @@ static inline void parts_add_wide(struct wide *sum, int64_t time_ps)
 
 /* self_check.c: what must hold at the end of any run. */
 bool self_check_end(const struct serve *serve, struct err *err);
+
+/* The stage behind the one that it is in, or the one before. */
+static inline struct site *way_next(const struct serve *serve, int32_t index)
+{
+    struct site *site = serve->flights[index].site;
+
+    return serve->has_ways ? way_at(serve, index, site->base + 1) : site + 1;
+}
+
+static inline struct site *way_before(const struct serve *serve, int32_t index)
+{
+    struct site *site = serve->flights[index].site;
+
+    return serve->has_ways ? way_at(serve, index, site->base - 1) : site - 1;
+}
 
 static inline int64_t serve_batch_id(const struct serve *serve, int32_t index)
 {

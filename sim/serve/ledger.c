@@ -39,17 +39,23 @@ static int64_t mean_delay_ps(const struct serve *serve, enum overhead_where wher
 }
 
 /* From the end of one stage to standing before the next. */
-static int64_t way_ps(const struct serve *serve, const struct site *site, int size)
+static int64_t way_ps(const struct serve *serve, int32_t index, const struct site *site, int size)
 {
+    const struct site *next;
+    int route;
+
     if (site->is_last)
         return 0;
-    return engine_after_ps(hop_ps(serve, (site + 1)->route_in, site->output_bytes[size]),
+    next = way_at(serve, index, site->base + 1);
+    route = site->base->copy_count > 1 ? next->routes_in[way_number(site)] : next->route_in;
+    return engine_after_ps(hop_ps(serve, route, site->output_bytes[size]),
                            mean_delay_ps(serve, OVERHEAD_WORKER));
 }
 
-int64_t ledger_back_ps(const struct serve *serve, const struct lane *lane, int size)
+int64_t ledger_back_ps(const struct serve *serve, int32_t index, int size)
 {
-    const struct site *last = &lane->sites[lane->stage_count - 1];
+    const struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
+    const struct site *last = way_at(serve, index, &lane->sites[lane->stage_count - 1]);
 
     return hop_ps(serve, last->route_back, last->output_bytes[size]);
 }
@@ -86,37 +92,39 @@ static int64_t free_ps(const struct serve *serve, const struct site *site)
 
 /* The end in the last stage of a job that stands before stage `first` at ready_ps; books it if
  * asked to. */
-static int64_t walk(const struct serve *serve, const struct lane *lane, int size, int first,
-                    int64_t ready_ps, bool does_book)
+static int64_t walk(const struct serve *serve, int32_t index, int size, int first, int64_t ready_ps,
+                    bool does_book)
 {
+    const struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
+
     for (int s = first; s < lane->stage_count; s++) {
-        const struct site *site = &lane->sites[s];
+        const struct site *site = way_at(serve, index, &lane->sites[s]);
         const struct job *job = &site->jobs[size];
         int64_t taken_ps = free_ps(serve, site);
         int64_t end_ps = admit_slo_finish_ps(ready_ps, &taken_ps, &job->cost_ps, 1);
 
         for (int i = 0; does_book && i < site->device_count; i++)
             serve->stations[site->devices[i]].promised_ps = engine_after_ps(end_ps, job->gap_ps);
-        ready_ps = engine_after_ps(end_ps, way_ps(serve, site, size));
+        ready_ps = engine_after_ps(end_ps, way_ps(serve, index, site, size));
     }
     return ready_ps;
 }
 
 /* From the start of its job in stage 0. */
-static int64_t walk_on(const struct serve *serve, const struct lane *lane, int size,
-                       int64_t start_ps, bool does_book)
+static int64_t walk_on(const struct serve *serve, int32_t index, int size, int64_t start_ps,
+                       bool does_book)
 {
-    const struct site *site = lane->sites;
+    const struct site *site =
+        way_at(serve, index, serve->lanes[serve->flights[index].site->replica].sites);
     int64_t end_ps = engine_after_ps(start_ps, site->jobs[size].cost_ps);
 
-    return walk(serve, lane, size, 1, engine_after_ps(end_ps, way_ps(serve, site, size)),
+    return walk(serve, index, size, 1, engine_after_ps(end_ps, way_ps(serve, index, site, size)),
                 does_book);
 }
 
-int64_t ledger_predict_ps(const struct serve *serve, const struct lane *lane, int size,
-                          int64_t start_ps)
+int64_t ledger_predict_ps(const struct serve *serve, int32_t index, int size, int64_t start_ps)
 {
-    return walk_on(serve, lane, size, start_ps, false);
+    return walk_on(serve, index, size, start_ps, false);
 }
 
 /* It is booked at dispatch, and not when it starts. */
@@ -135,10 +143,10 @@ bool ledger_admit(struct serve *serve, int32_t index)
     if (flight->site->is_model || !is_early(serve, flight->site))
         return true; /* who takes it to stage 0 decides */
     from_ps = ready_ps(serve, flight, lane->sites);
-    if (!admit_slo_ok(walk(serve, lane, flight->size, 0, from_ps, false),
-                      ledger_back_ps(serve, lane, flight->size), flight->arrival_ps, slo_ps))
+    if (!admit_slo_ok(walk(serve, index, flight->size, 0, from_ps, false),
+                      ledger_back_ps(serve, index, flight->size), flight->arrival_ps, slo_ps))
         return false;
-    (void)walk(serve, lane, flight->size, 0, from_ps, true);
+    (void)walk(serve, index, flight->size, 0, from_ps, true);
     serve->promises[index] = LEDGER_ALL_STAGES;
     return true;
 }
@@ -150,7 +158,7 @@ void ledger_start(struct serve *serve, int32_t index, int64_t start_ps)
 
     if (site->is_model || site->crew || site->stage->number > 0 || is_early(serve, site))
         return;
-    (void)walk_on(serve, &serve->lanes[site->replica], flight->size, start_ps, true);
+    (void)walk_on(serve, index, flight->size, start_ps, true);
     serve->promises[index] = LEDGER_LATER_STAGES;
 }
 
@@ -178,7 +186,7 @@ static void rest_move(struct serve *serve, int32_t index, int32_t device, int si
     else if (is_done)
         first++;
     for (int s = first; s < lane->stage_count; s++) {
-        const struct site *site = &lane->sites[s];
+        const struct site *site = way_at(serve, index, &lane->sites[s]);
         const struct job *job = &site->jobs[flight->size];
         int64_t time_ps = engine_after_ps(job->cost_ps, job->gap_ps);
 

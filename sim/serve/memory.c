@@ -1,5 +1,6 @@
 /* memory.c - weights and activations against what devices have, before time starts; KV caches while
  * it runs. Every epoch has its own slices: a device needs what its fullest epoch needs. */
+#include "sim/serve/handoff.h"
 #include "sim/serve/internal.h"
 
 #include "lib/base/err.h"
@@ -261,6 +262,22 @@ static void site_grow(struct serve *serve, struct site *site, int32_t prompt_tok
         site->longest_tokens = tokens;
 }
 
+/* Of a token, what goes from the device of the stage to others. */
+static int64_t left_bytes(const struct serve *serve, const struct site *site, int position,
+                          int32_t index)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[site->replica];
+    int64_t bytes = 0;
+
+    if (!serve->has_ways)
+        return site->left_bytes_per_token[position];
+    for (int32_t m = 0; m < replica->move_count; m++)
+        if (replica->moves[m].from_stage == site->stage->id &&
+            replica->moves[m].from == site->devices[position] && way_moves(serve, index, m))
+            bytes += replica->moves[m].bytes_per_token;
+    return bytes;
+}
+
 /* The cache of all tokens that the request will ever have, on a device of a stage. Where stages of
  * prompts are apart, these hold what they send to others, of the prompt, until it is sent. Without
  * decode steps all stays there. */
@@ -270,10 +287,12 @@ static int64_t cache_bytes(const struct serve *serve, const struct site *site, i
     int64_t all_bytes = tokens_of(serve, index) * kv_bytes_per_token(site, position);
     bool is_decoded = serve->decodes[index].step_count > 1;
 
+    if (!way_has(serve, index, site))
+        return 0;
     if (site->stage->phase == PLACEMENT_DECODE)
         return is_decoded ? all_bytes : 0;
     if (site->stage->phase == PLACEMENT_PREFILL && is_decoded)
-        return serve->flights[index].prompt_tokens * site->left_bytes_per_token[position];
+        return serve->flights[index].prompt_tokens * left_bytes(serve, site, position, index);
     return all_bytes;
 }
 
@@ -298,12 +317,14 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
     for (int s = 0; s < lane->site_count; s++) {
         struct site *site = &lane->sites[s];
 
+        if (!way_has(serve, index, site))
+            continue;
         site_grow(serve, site, flight->prompt_tokens, tokens_of(serve, index));
         for (int i = 0; i < site->device_count; i++)
             memory_shift(serve, site->devices[i], sign * cache_bytes(serve, site, i, index));
     }
     for (int m = 0; m < replica->move_count && sign < 0; m++) /* what is not there any more */
-        if (handoff_has_left(serve, index, m))
+        if (way_moves(serve, index, m) && handoff_has_left(serve, index, m))
             memory_shift(serve, replica->moves[m].from,
                          flight->prompt_tokens * replica->moves[m].bytes_per_token);
 }
@@ -356,7 +377,7 @@ static int64_t would_hold_bytes(const struct serve *serve, const struct lane *la
         for (int i = 0; i < site->device_count; i++) {
             int64_t bytes;
 
-            if (site->devices[i] != device)
+            if (site->devices[i] != device || !way_has(serve, index, site))
                 continue;
             kv_bytes += cache_bytes(serve, site, i, index);
             if (is_known(site, prompt_tokens, tokens))

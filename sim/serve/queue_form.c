@@ -22,14 +22,12 @@ static bool is_lost(const struct serve *serve, int32_t index, int64_t start_ps)
     const struct flight *flight = &serve->flights[index];
     const struct site *site = flight->site;
     int64_t slo_ps = flight->slo_ps > 0 ? flight->slo_ps : serve->options->slo_ps;
-    const struct lane *lane;
     int64_t finish_ps;
 
     if (!serve->has_late_drop || site->is_model || site->stage->number > 0)
         return false;
-    lane = &serve->lanes[site->replica];
-    finish_ps = ledger_predict_ps(serve, lane, flight->size, start_ps);
-    return !admit_slo_ok(finish_ps, ledger_back_ps(serve, lane, flight->size), flight->arrival_ps,
+    finish_ps = ledger_predict_ps(serve, index, flight->size, start_ps);
+    return !admit_slo_ok(finish_ps, ledger_back_ps(serve, index, flight->size), flight->arrival_ps,
                          slo_ps);
 }
 

@@ -99,7 +99,7 @@ bool room_keeps(struct serve *serve, int32_t index)
 {
     struct site *site = serve->flights[index].site;
 
-    if (site->is_last || room_take(serve, index, site + 1))
+    if (site->is_last || room_take(serve, index, way_next(serve, index)))
         return false;
     for (int i = 0; i < site->device_count; i++) {
         struct station *station = &serve->stations[site->devices[i]];
@@ -129,7 +129,7 @@ static void let_go(const struct serve *serve, const struct site *site)
 
 void room_lose(struct serve *serve, int32_t index)
 {
-    struct site *site = serve->flights[index].site, *next = site + 1;
+    struct site *site = serve->flights[index].site, *next = way_next(serve, index);
 
     for (uint32_t left = next->askers.count; left > 0; left--) {
         int32_t other = ring_take(&next->askers);
@@ -204,7 +204,7 @@ bool room_is_kept_by(const struct serve *serve, int32_t index)
 const char *room_waits_for(const struct serve *serve, int32_t index)
 {
     const struct site *site = serve->flights[index].site;
-    const struct site *next = room_is_kept_by(serve, index) ? site + 1 : site;
+    const struct site *next = room_is_kept_by(serve, index) ? way_next(serve, index) : site;
     const struct cluster_device *devices = serve->input->plan->cluster->devices;
     const char *where =
         next == site ? "at the source"

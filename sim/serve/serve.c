@@ -9,6 +9,7 @@
 #include "sim/llm/llm.h"
 #include "sim/network/network.h"
 #include "sim/serve/crew.h"
+#include "sim/serve/handoff.h"
 #include "sim/serve/internal.h"
 
 const char *const serve_rules_names[SERVE_RULES_COUNT] = {
@@ -57,11 +58,11 @@ static void candidate_fill(const struct serve *serve, const struct lane *lane,
     candidate->number = lane->number;
     switch (serve->options->dispatch) {
     case DISPATCH_LEAST_IDLE:
-        candidate->backlog_ps = coming_backlog_ps(serve, lane->sites);
+        candidate->backlog_ps = way_backlog_ps(serve, lane->sites);
         break;
     case DISPATCH_LEAST_LAST_STAGE:
         candidate->last_backlog_ps =
-            coming_backlog_ps(serve, &lane->decode_sites[lane->decode_count - 1]);
+            way_backlog_ps(serve, &lane->decode_sites[lane->decode_count - 1]);
         break;
     case DISPATCH_ROUND_ROBIN:
     case DISPATCH_LEAST_OUTSTANDING:
@@ -122,6 +123,16 @@ int serve_size(const struct lane *lane, int32_t items)
     return size;
 }
 
+static void choose_way(struct serve *serve, int32_t index)
+{
+    uint64_t request = serve->flights[index].request;
+    struct dispatch_request who = { (int64_t)request, -1, -1 };
+
+    if (serve->options->dispatch == DISPATCH_STICKY)
+        who = asker(serve, request);
+    way_choose(serve, index, &who);
+}
+
 bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
 {
     struct flight *flight = &serve->flights[index];
@@ -138,6 +149,8 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
     }
     flight->site = lane->sites;
     flight->size = (int16_t)serve_size(lane, flight->items);
+    if (lane->has_ways)
+        choose_way(serve, index);
     is_model = flight->site->is_model;
     if (serve->has_ledger && !ledger_admit(serve, index)) {
         flight_turn_away(serve, index, TRACE_DROPPED);
@@ -147,6 +160,8 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
         !memory_has_room(serve, lane, index, err)) {
         if (serve->options->memory == SERVE_MEMORY_ERROR)
             return false;
+        if (lane->has_ways)
+            way_leave(serve, index);
         memory_refuse(serve, index, SERVE_REFUSAL_MEMORY);
         return true;
     }
@@ -375,9 +390,10 @@ static bool begin(struct serve *serve, struct err *err)
 
 bool serve_is_undisturbed(const struct serve *serve)
 {
-    return !serve->has_queue_form && !serve->delays && serve->input->plan->epoch_count == 1 &&
-           serve->options->admission == ADMIT_NONE && !serve->observer.on_span &&
-           !serve->observer.on_transfer && network_is_bookable(serve->network);
+    return !serve->has_queue_form && !serve->delays && !serve->has_ways &&
+           serve->input->plan->epoch_count == 1 && serve->options->admission == ADMIT_NONE &&
+           !serve->observer.on_span && !serve->observer.on_transfer &&
+           network_is_bookable(serve->network);
 }
 
 bool serve_is_plain(const struct serve *serve)

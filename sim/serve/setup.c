@@ -80,6 +80,12 @@ static bool lanes_build(struct serve *serve, struct err *err)
         lane->max_batch = plan_replica_batch(replica, common_batch);
         for (int s = 0; s < replica->total_count; s++)
             site_fill(serve, r, &replica->stages[s], &lane->sites[s]);
+    }
+    if (!way_begin(serve, err))
+        return false;
+    for (int32_t r = 0; r < plan->replica_count; r++) {
+        struct lane *lane = &serve->lanes[r];
+
         if (!batches_check(serve, lane, err))
             return false;
         if (lane->sites[0].is_model && serve->options->admission != ADMIT_NONE)
@@ -156,81 +162,129 @@ static int route_of(const struct serve *serve, const struct network_pair *pair)
     return network_route_is_free(serve->network, route) ? -1 : route;
 }
 
-/* Whether no message into the lane's stage, or behind the last one, will have bytes. */
-static bool is_empty_into(const struct serve *serve, const struct lane *lane, int stage)
+/* Whether no message will have bytes that goes behind a stage, or from the source. */
+static bool is_empty_behind(const struct serve *serve, const struct lane *lane,
+                            const struct site *from)
 {
     const struct serve_input *input = serve->input;
 
     if (lane->sites[0].is_model)
         return false;
-    if (stage == 0)
+    if (!from)
         return input->workload ? !input->workload->prompt_tokens : stream_is_plain(input->stream);
     for (int b = 0; b < lane->size_count; b++)
-        if (lane->sites[stage - 1].output_bytes[b] > 0)
+        if (from->output_bytes[b] > 0)
             return false;
     return true;
 }
 
-/* From the source through stages that a step passes, and back. */
-static int chain_pairs(const struct serve *serve, const struct lane *lane, const struct site *sites,
-                       int stage_count, struct network_pair *pairs, bool *are_empty)
+static int alternatives(const struct site *base)
 {
-    int32_t from = NETWORK_SOURCE;
-
-    for (int s = 0; s < stage_count; s++) {
-        are_empty[s] = is_empty_into(serve, lane, s);
-        pairs[s] = (struct network_pair){ from, sites[s].device };
-        from = sites[s].device;
-    }
-    are_empty[stage_count] = is_empty_into(serve, lane, stage_count);
-    pairs[stage_count] = (struct network_pair){ from, NETWORK_SOURCE };
-    return stage_count + 1;
+    return base->copy_count > 1 ? base->copy_count : 1;
 }
 
-static int chain_routes(const struct serve *serve, struct site *sites, int stage_count,
-                        const struct network_pair *pairs)
+static struct site *alternative(struct site *base, int k)
+{
+    return base->copy_count > 1 ? base->copies[k] : base;
+}
+
+struct pairs { /* of devices that will talk */
+    struct network_pair *list;
+    bool *are_empty;
+    int count;
+};
+
+static void add_pair(const struct serve *serve, const struct lane *lane, const struct site *from,
+                     const struct site *to, struct pairs *pairs)
+{
+    pairs->are_empty[pairs->count] = is_empty_behind(serve, lane, from);
+    pairs->list[pairs->count++] = (struct network_pair){ from ? from->device : NETWORK_SOURCE,
+                                                         to ? to->device : NETWORK_SOURCE };
+}
+
+/* From the source through stages that a step passes, and back: from each alternative to each. */
+static void chain_pairs(const struct serve *serve, const struct lane *lane, struct site *sites,
+                        int stage_count, struct pairs *pairs)
 {
     for (int s = 0; s < stage_count; s++)
-        sites[s].route_in = route_of(serve, &pairs[s]);
-    sites[stage_count - 1].route_back = route_of(serve, &pairs[stage_count]);
-    return stage_count + 1;
+        for (int k = 0; k < alternatives(&sites[s]); k++) {
+            if (s == 0)
+                add_pair(serve, lane, NULL, alternative(sites, k), pairs);
+            for (int f = 0; s > 0 && f < alternatives(&sites[s - 1]); f++)
+                add_pair(serve, lane, alternative(&sites[s - 1], f), alternative(&sites[s], k),
+                         pairs);
+        }
+    for (int k = 0; k < alternatives(&sites[stage_count - 1]); k++)
+        add_pair(serve, lane, alternative(&sites[stage_count - 1], k), NULL, pairs);
 }
 
-static int lane_pairs(const struct serve *serve, const struct lane *lane,
-                      struct network_pair *pairs, bool *are_empty)
+/* The routes of chain_pairs, which follow one another. */
+static const struct network_pair *chain_routes(struct serve *serve, struct site *sites,
+                                               int stage_count, const struct network_pair *pair)
+{
+    for (int s = 0; s < stage_count; s++)
+        for (int k = 0; k < alternatives(&sites[s]); k++) {
+            struct site *site = alternative(&sites[s], k);
+            int count = s > 0 ? alternatives(&sites[s - 1]) : 1;
+
+            site->routes_in = arena_array(serve->arena, (size_t)count, sizeof(int));
+            for (int f = 0; f < count; f++)
+                site->routes_in[f] = route_of(serve, pair++);
+            site->route_in = site->routes_in[0];
+        }
+    for (int k = 0; k < alternatives(&sites[stage_count - 1]); k++)
+        alternative(&sites[stage_count - 1], k)->route_back = route_of(serve, pair++);
+    return pair;
+}
+
+static void lane_pairs(const struct serve *serve, const struct lane *lane, struct pairs *pairs)
 {
     const struct plan_replica *replica = &serve->input->plan->replicas[lane->sites[0].replica];
-    int count = chain_pairs(serve, lane, lane->sites, lane->stage_count, pairs, are_empty);
 
+    chain_pairs(serve, lane, lane->sites, lane->stage_count, pairs);
     if (plan_replica_is_split(replica))
-        count += chain_pairs(serve, lane, lane->decode_sites, lane->decode_count, &pairs[count],
-                             &are_empty[count]);
+        chain_pairs(serve, lane, lane->decode_sites, lane->decode_count, pairs);
     for (int m = 0; m < replica->move_count; m++) {
-        are_empty[count] = false;
-        pairs[count++] = (struct network_pair){ replica->moves[m].from, replica->moves[m].to };
+        pairs->are_empty[pairs->count] = false;
+        pairs->list[pairs->count++] =
+            (struct network_pair){ replica->moves[m].from, replica->moves[m].to };
     }
-    return count;
 }
 
-static int lane_routes(struct serve *serve, struct lane *lane, const struct network_pair *pairs)
+static const struct network_pair *lane_routes(struct serve *serve, struct lane *lane,
+                                              const struct network_pair *pair)
 {
     const struct plan_replica *replica = &serve->input->plan->replicas[lane->sites[0].replica];
-    int count = chain_routes(serve, lane->sites, lane->stage_count, pairs);
 
+    pair = chain_routes(serve, lane->sites, lane->stage_count, pair);
     if (plan_replica_is_split(replica))
-        count += chain_routes(serve, lane->decode_sites, lane->decode_count, &pairs[count]);
+        pair = chain_routes(serve, lane->decode_sites, lane->decode_count, pair);
     lane->move_routes = arena_array(serve->arena, (size_t)replica->move_count + 1, sizeof(int));
     for (int m = 0; m < replica->move_count; m++)
-        lane->move_routes[m] = route_of(serve, &pairs[count++]);
-    return count;
+        lane->move_routes[m] = route_of(serve, pair++);
+    return pair;
 }
 
-static size_t move_count(const struct plan *plan)
+/* Of a replica at most, with all of its alternatives. */
+static size_t lane_pair_count(const struct lane *lane)
 {
     size_t count = 0;
 
+    for (int s = 0; s < lane->site_count; s++) {
+        const struct site *base = lane->sites[s].base;
+
+        count += 1 + (base->stage->number > 0 ? (size_t)alternatives(base - 1) : 1);
+    }
+    return count;
+}
+
+static size_t pair_count_of(const struct serve *serve)
+{
+    const struct plan *plan = serve->input->plan;
+    size_t count = (size_t)sliced_pair_count(serve->sliced);
+
     for (int r = 0; r < plan->replica_count; r++)
-        count += (size_t)plan->replicas[r].move_count;
+        count += lane_pair_count(&serve->lanes[r]) + (size_t)plan->replicas[r].move_count;
     return count;
 }
 
@@ -238,29 +292,29 @@ static size_t move_count(const struct plan *plan)
 static bool routes_build(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    size_t most = (size_t)plan->stage_count + 2 * (size_t)plan->replica_count + move_count(plan) +
-                  (size_t)sliced_pair_count(serve->sliced);
+    size_t most = pair_count_of(serve);
     struct network_pair *pairs = arena_array(serve->arena, most, sizeof(*pairs));
     bool *are_empty = arena_array(serve->arena, most, sizeof(*are_empty));
+    struct pairs list = { pairs, are_empty, 0 };
+    const struct network_pair *pair = pairs;
     const struct network_options options = {
         .model = serve->options->network == SERVE_NETWORK_FIFO ? NETWORK_FIFO : NETWORK_FLOWS,
         .events = serve->input->events,
         .has_shortcut = serve->options->network == SERVE_NETWORK_AUTO,
         .are_empty = are_empty,
     };
-    int count = 0, pair_count;
+    int count;
 
     for (int r = 0; r < plan->replica_count; r++)
-        count += lane_pairs(serve, &serve->lanes[r], &pairs[count], &are_empty[count]);
+        lane_pairs(serve, &serve->lanes[r], &list);
+    count = list.count;
     count += sliced_pairs(serve->sliced, &pairs[count]);
     serve->network = network_open(serve->arena, plan->cluster, &options, pairs, count, err);
     if (!serve->network)
         return false;
-    pair_count = count;
-    count = 0;
     for (int r = 0; r < plan->replica_count; r++)
-        count += lane_routes(serve, &serve->lanes[r], &pairs[count]);
-    return crew_network(serve, &options, pairs, pair_count, err);
+        pair = lane_routes(serve, &serve->lanes[r], pair);
+    return crew_network(serve, &options, pairs, count, err);
 }
 
 static void speeds_fill(struct serve *serve)
@@ -310,7 +364,7 @@ static void slots_share_out(struct serve *serve)
     serve->control_slot = next++;
     serve->delay_slot = next++;
     serve->batcher_slot = next;
-    next += serve->input->plan->replica_count;
+    next += serve->input->plan->stage_count;
     serve->sliced_slot = next;
     next += sliced_slot_count(serve->sliced);
     serve->engine = engine_create(serve->arena, next);
