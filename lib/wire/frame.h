@@ -38,6 +38,7 @@ enum frame_type {
     FRAME_REFUSE = 15, /* worker -> coordinator: no memory for the KV cache of this request */
     FRAME_PART = 16, /* worker -> worker: a message of an exchange in a stage on several devices */
     FRAME_CREDIT = 17, /* of a stage with a bounded queue, to whom its steps come from: room */
+    FRAME_STATUS = 18, /* anybody -> coordinator, answered by the same with JSON text */
     FRAME_TYPE_END
 };
 

@@ -5,5 +5,7 @@
 
 /* `orrery-run keys`: draws the keys that the boards of a cluster share. */
 int control_keys(int argc, char **argv);
+/* `orrery-run status`: what a run is doing just now. */
+int control_status(int argc, char **argv);
 
 #endif

@@ -115,6 +115,20 @@ static void turn_away(struct fleet *fleet, const struct channel_peer *peer, cons
     channel_send(fleet->router, peer, &frame, text, &ignored);
 }
 
+bool fleet_is_asked(const struct fleet *fleet)
+{
+    return fleet->asker.count > 0;
+}
+
+void fleet_answer(struct fleet *fleet, const char *text)
+{
+    struct err ignored = ERR_INIT; /* who has left wants no answer */
+    struct frame frame = { .type = FRAME_STATUS, .payload_bytes = (int64_t)strlen(text) };
+
+    channel_send(fleet->router, &fleet->asker, &frame, text, &ignored);
+    fleet->asker.count = 0;
+}
+
 void fleet_release(struct fleet *fleet, int worker, int64_t request)
 {
     if (fleet->workers[worker].state == FLEET_UP)
@@ -300,6 +314,7 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_BEAT:
     case FRAME_RELEASE:
     case FRAME_PING:
+    case FRAME_STATUS:
     case FRAME_TYPE_END:
         break;
     }
@@ -320,6 +335,8 @@ int fleet_receive(struct fleet *fleet, struct channel_message *message)
         number = find_peer(fleet, &message->from);
         if (message->frame.type == FRAME_BEAT)
             on_beat(fleet, message);
+        else if (message->frame.type == FRAME_STATUS)
+            fleet->asker = message->from;
         else if (number < 0 && message->frame.type == FRAME_HELLO)
             on_hello(fleet, message);
         else if (number >= 0 && on_worker(fleet, &fleet->workers[number], message))

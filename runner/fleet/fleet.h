@@ -76,7 +76,8 @@ struct fleet {
     bool has_begun;   /* the load; but in the place of a lost worker */
     int count;
     struct fleet_worker *workers;
-    int64_t looked_ns; /* when the dead were last looked for */
+    struct channel_peer asker; /* of the status; count 0 = nobody */
+    int64_t looked_ns;         /* when the dead were last looked for */
 };
 
 /* Listens. */
@@ -104,6 +105,9 @@ int fleet_find_returned(struct fleet *fleet);
  * and starts another process in its place. */
 void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble);
 bool fleet_respawn(struct fleet *fleet, int worker, struct err *err);
+/* Somebody has asked what the run is doing (FRAME_STATUS); the answer goes to who asked last. */
+bool fleet_is_asked(const struct fleet *fleet);
+void fleet_answer(struct fleet *fleet, const char *text);
 /* Every worker that is up says that it is not computing. */
 bool fleet_is_idle(const struct fleet *fleet);
 void fleet_release(struct fleet *fleet, int worker, int64_t request);

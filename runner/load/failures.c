@@ -29,6 +29,11 @@ void failures_create(struct serve *serve)
         arena_array(serve->arena, serve->table->count, sizeof *serve->failures->held);
 }
 
+size_t failures_held(const struct serve *serve)
+{
+    return serve->failures->held_count;
+}
+
 /* ---- who may still come back ---- */
 
 /* The device is up again later in the drill. */

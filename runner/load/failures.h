@@ -21,6 +21,8 @@ void failures_bury(struct serve *serve, int worker);
 void failures_look(struct serve *serve);
 /* A request that waits has found no replica of its service up. */
 void failures_turn_away(struct serve *serve, size_t request, int64_t at_ps);
+/* Requests that wait for a replica to be up. */
+size_t failures_held(const struct serve *serve);
 /* Nothing can go on: what runs has failed now, and what has not arrived fails as it would have. */
 void failures_give_up(struct serve *serve);
 /* After the run: drops the traces of attempts that were replayed. */

@@ -10,6 +10,9 @@
 struct batches;
 struct dispatch;
 struct failures;
+struct model;
+struct monitor;
+struct plan_stage;
 struct source;
 
 struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
@@ -32,6 +35,7 @@ struct serve {
     struct serve_run *run;
     struct batches *batches; /* NULL: each request is a step of its own */
     struct failures *failures;
+    struct monitor *monitor;
     size_t told_count, expected_count; /* RECORD frames: that have come; of results that have */
     int64_t t0_ns;
     int64_t progress_ns; /* when a message about a request last came */

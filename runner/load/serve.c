@@ -19,6 +19,7 @@
 #include "runner/load/batches.h"
 #include "runner/load/failures.h"
 #include "runner/load/internal.h"
+#include "runner/load/monitor.h"
 #include "runner/load/records.h"
 #include "runner/load/table.h"
 #include <stdio.h>
@@ -183,6 +184,8 @@ void serve_end(struct serve *serve, size_t request, enum trace_status status, in
 
     if (state->state != TABLE_ENDED)
         table_end(serve->table, request, status, ended_ps);
+    if (status == TRACE_OK)
+        monitor_ended(serve, ended_ps - state->arrival_ps);
     serve_release(serve, request);
     if (ended_ps > serve->run->span_ps)
         serve->run->span_ps = ended_ps;
@@ -361,6 +364,8 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
     serve->told_count++;
     record = serve_record_of(serve, stage, serve_position_of(serve, stage, worker), message);
     count_record(serve, stage, &record);
+    if (record.has_computed)
+        monitor_computed(serve, worker, record.finish_ps - record.start_ps);
     if (serve->batches) {
         batches_record(serve->batches, stage, record.position, message);
         return;
@@ -452,6 +457,7 @@ static void look_for_trouble(struct serve *serve)
     while ((dead = fleet_find_dead(serve->fleet)) >= 0)
         failures_bury(serve, dead);
     failures_look(serve);
+    monitor_look(serve);
     if (signal_number != 0) {
         serve->run->signal_number = signal_number;
         fprintf(stderr,
@@ -554,6 +560,7 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;
     failures_create(&serve);
+    monitor_create(&serve);
     serve.t0_ns = serve.progress_ns = clock_now_ns();
     if (!serve_load(&serve, err) || !serve_stop(&serve, err))
         return false;

@@ -135,6 +135,13 @@ kill -9 "$(pgrep -P "$(pgrep -P $second)")"
 begun=$SECONDS
 ok "a killed worker is noticed" await_line run.err "device 'd1': worker lost"
 ok "within 3 s, on a busy machine in 6" test $((SECONDS - begun)) -lt 6
+exit_is 0 "the status is told while the run goes on" timeout 20 orrery-run status --connect "127.0.0.1:$port"
+like "requests are counted" "$out" "running   .*: [0-9]+ of 80 requests have arrived.requests  [0-9]+ ok, [0-9]+ failed, "
+like "rates over three spans, and moving averages" "$out" "instant   in .*window    in .*global    in .*average   "
+like "who is up and who is down" "$out" "d0 +up .*d1 +down "
+is "no line is longer than 80 columns" "$(grep -cE '^.{81,}' <<< "$out")" 0
+exit_is 0 "the status as JSON" timeout 20 orrery-run status --connect "127.0.0.1:$port" --json
+like "JSON names the keys" "$(tr -d ' \n' <<< "$out")" '^\{"schema":1,"running_s":[0-9.]+,"requests":\{"total":80,.*"ewma":\{"in_system":.*"device":"d1","state":"down","trouble":"'
 worker d1 &
 second=$!
 ok "one that is started in its place is taken" await_line run.err "device 'd1': a worker is back"
@@ -157,6 +164,11 @@ wait $second
 ok "within 3 s, on a busy machine in 6" test $((SECONDS - begun)) -lt 6
 like "and says why" "$(cat d0.err)" "the coordinator at 127.0.0.1:$port has not answered for 2.5 s"
 wait $coordinator 2> /dev/null
+
+exit_is 2 "the status of nobody" timeout 20 orrery-run status --connect 127.0.0.1:1
+like "says so" "$err" "orrery-run status: no coordinator at 127.0.0.1:1"
+exit_is 2 "the status of what is not said" orrery-run status
+like "asks where" "$err" "--connect is missing"
 
 # ---- what a drill cannot do
 bad() { # NAME EXPECTED ARGUMENT...

@@ -1,0 +1,210 @@
+/* status.c - `orrery-run status`: asks a coordinator what its run is doing, and prints the answer.
+ */
+#include "lib/base/arena.h"
+#include "lib/base/cli.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/base/json.h"
+#include "lib/base/out.h"
+#include "lib/base/units.h"
+#include "lib/wire/channel.h"
+#include "lib/wire/keys.h"
+#include "runner/control/control.h"
+#include <math.h>
+#include <stdio.h>
+
+#define PATIENCE_NS INT64_C(5000000000)
+#define MAX_ANSWER_BYTES (INT64_C(4) << 20)
+
+struct options {
+    const char *connect, *keys;
+    bool is_json;
+};
+
+/* ---- asking ---- */
+
+static const char *receive_answer(struct arena *arena, struct channel_hub *hub,
+                                  struct channel *channel, struct err *err)
+{
+    int64_t deadline_ns = clock_now_ns() + PATIENCE_NS;
+
+    while (clock_now_ns() < deadline_ns) {
+        struct channel_wait wait = { channel, false, false };
+        struct channel_message message;
+        const char *text = NULL;
+
+        if (!channel_wait(hub, &wait, 1, deadline_ns, err))
+            return NULL;
+        if (channel_receive(channel, &message, err) != CHANNEL_DONE) {
+            if (err->kind != ERR_NONE)
+                return NULL;
+            continue;
+        }
+        if (message.frame.type == FRAME_STATUS)
+            text = arena_strndup(arena, (const char *)message.payload,
+                                 (size_t)message.frame.payload_bytes);
+        channel_message_close(&message);
+        if (text)
+            return text;
+    }
+    err_set(err, ERR_SYSTEM, "no answer within 5 s: its load has not begun, or is over");
+    return NULL;
+}
+
+static const char *ask(struct arena *arena, const struct options *options, struct channel_hub *hub,
+                       struct err *err)
+{
+    const struct frame question = { .type = FRAME_STATUS };
+    struct channel *channel = channel_open(arena, hub, CHANNEL_DEALER, 16, MAX_ANSWER_BYTES, err);
+    const char *answer = NULL;
+    bool is_open = false;
+
+    if (channel && channel_connect(channel, options->connect, err) &&
+        channel_wait_open(hub, channel, clock_now_ns() + PATIENCE_NS, &is_open, err)) {
+        if (!is_open)
+            err_set(err, ERR_SYSTEM, "no coordinator at %s", options->connect);
+        else if (channel_send(channel, NULL, &question, NULL, err) == CHANNEL_DONE)
+            answer = receive_answer(arena, hub, channel, err);
+        else
+            err_set(err, ERR_SYSTEM, "the coordinator at %s does not read", options->connect);
+    }
+    channel_close(channel, 0);
+    return answer;
+}
+
+/* ---- printing ---- */
+
+static double number(const struct json *object, const char *group, const char *key)
+{
+    const struct json *from = group ? json_get(object, group) : object;
+    double value = 0;
+
+    return from && json_double(json_get(from, key), &value) ? value : 0;
+}
+
+static void put_text(struct arena *arena, const struct json *all, struct out *out)
+{
+    static const char *const spans[] = { "instant", "window", "global" };
+    const struct json *devices = json_get(all, "devices");
+    char running[UNITS_TEXT_BYTES], delay[UNITS_TEXT_BYTES];
+
+    units_format_human((int64_t)(1e12 * number(all, NULL, "running_s")), running);
+    units_format_human(llround(1e12 * number(all, "ewma", "delay_s")), delay);
+    out_printf(out, "running   %s: %.0f of %.0f requests have arrived\n", running,
+               number(all, "requests", "arrived"), number(all, "requests", "total"));
+    out_printf(out, "requests  %.0f ok, %.0f failed, %.0f refused, %.0f running, %.0f waiting\n",
+               number(all, "requests", "ok"), number(all, "requests", "failed"),
+               number(all, "requests", "refused"), number(all, "requests", "running"),
+               number(all, "requests", "waiting"));
+    for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
+        out_printf(out, "%-9s in %.2f/s, out %.2f/s over %.1f s\n", spans[i],
+                   number(all, spans[i], "input_per_s"), number(all, spans[i], "output_per_s"),
+                   number(all, spans[i], "span_s"));
+    out_printf(out, "average   %.1f in the system, %s each, in %.2f/s, out %.2f/s\n",
+               number(all, "ewma", "in_system"), delay, number(all, "ewma", "input_per_s"),
+               number(all, "ewma", "output_per_s"));
+    out_printf(out, "\n%-20s  %-11s  %6s  %8s  %23s\n", "device", "state", "queued", "steps",
+               "busy 1 s / 10 s / all");
+    for (int i = 0; i < json_count(devices); i++) {
+        const struct json *device = json_at(devices, i);
+        const char *name = json_text(json_get(device, "device"));
+        const char *state = json_text(json_get(device, "state"));
+
+        out_column(out, name ? name : "?", 20);
+        out_printf(out, "  %-11s  %6.0f  %8.0f  %s\n", state ? state : "?",
+                   number(device, NULL, "queued_to_send"), number(device, NULL, "steps"),
+                   arena_printf(arena, "%5.1f %% / %5.1f %% / %5.1f %%",
+                                100 * number(device, "instant", "busy_ratio"),
+                                100 * number(device, "window", "busy_ratio"),
+                                100 * number(device, "global", "busy_ratio")));
+    }
+}
+
+static bool show(struct arena *arena, const struct options *options, const char *answer,
+                 struct err *err)
+{
+    const struct json *all = json_parse(arena, answer, "the coordinator's answer", err);
+    struct out *out = all ? out_open(arena, "-", err) : NULL;
+
+    if (!out)
+        return false;
+    if (options->is_json)
+        out_text(out, answer);
+    else
+        put_text(arena, all, out);
+    return out_commit(out, err);
+}
+
+/* ---- the command ---- */
+
+enum key { KEY_CONNECT = 256, KEY_KEYS, KEY_JSON };
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct options *options = state->input;
+    struct err err = ERR_INIT;
+
+    switch (key) {
+    case KEY_CONNECT:
+        options->connect = text;
+        if (!channel_check_address("--connect", text, &err))
+            cli_error(state, "%s", err.text);
+        return 0;
+    case KEY_KEYS:
+        options->keys = text;
+        return 0;
+    case KEY_JSON:
+        options->is_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        cli_error(state, "'%s': expected options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->connect)
+            cli_error(state, "--connect is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int control_status(int argc, char **argv)
+{
+    static const struct argp_option list[] = {
+        { "connect", KEY_CONNECT, "HOST:PORT", 0, "Where the coordinator listens (required)", 0 },
+        { "keys", KEY_KEYS, "DIR", 0, "Folder with the cluster's keys, when the run has them", 0 },
+        { "json", KEY_JSON, NULL, 0, "Print one JSON object, times in seconds", 0 },
+        { 0 },
+    };
+    static const struct argp argp = {
+        list,
+        parse_option,
+        NULL,
+        "Asks a coordinator what its run is doing: workers, requests, and rates over the last "
+        "second, the last ten, and all of it; averages that move with each second."
+        "\vExample: orrery-run status --connect 192.168.1.10:5555",
+        NULL,
+        NULL,
+        NULL
+    };
+    struct options options = { 0 };
+    const struct keys *keys = NULL;
+    struct channel_hub *hub = NULL;
+    const char *answer = NULL;
+    struct err err = ERR_INIT;
+    struct arena *arena;
+    int exit_code;
+    bool ok;
+
+    if (!cli_parse(&argp, argc, argv, &options, &exit_code))
+        return exit_code;
+    arena = arena_create();
+    if (!options.keys || (keys = keys_load(arena, options.keys, &err)))
+        hub = channel_hub_create(arena, keys, &err);
+    if (hub)
+        answer = ask(arena, &options, hub, &err);
+    channel_hub_destroy(hub);
+    ok = answer && show(arena, &options, answer, &err);
+    arena_destroy(arena);
+    return ok ? CLI_DONE : cli_fail(argv[0], &err);
+}
