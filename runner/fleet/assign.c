@@ -29,50 +29,33 @@ static const struct model *model_of(const struct plan *plan, const struct plan_s
     return plan->services[plan->replicas[stage->replica].service].model;
 }
 
-/* The kernels run whole layers; conn goes along with the rest and may be left out. */
-static bool whole_layers(const struct assign_input *input, const struct plan_stage *stage,
-                         int32_t *first, int32_t *count, struct err *err)
+/* Layers that are whole here, on one device. False: the stage begins or ends inside a layer. */
+static bool has_whole_layers(const struct plan_stage *stage)
 {
     const unsigned needed =
         1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN;
-    int32_t layers = model_of(input->plan, stage)->layers;
 
-    *first = *count = 0;
-    for (int32_t layer = 0; layer < layers; layer++) {
-        unsigned here = 0;
-
-        for (int i = 0; i < stage->slice_count; i++)
-            if (layer >= stage->slices[i].layer_first && layer <= stage->slices[i].layer_last)
-                here |= stage->slices[i].blocks & needed;
-        if (here != 0 && here != needed)
-            return placement_bad(input->placement, stage->row, PLACEMENT_BLOCK, err,
-                                 "this version of orrery-run executes whole layers, and stage %d "
-                                 "has a part of layer %d",
-                                 stage->number, layer);
-        if (here == 0)
-            continue;
-        if (*count == 0)
-            *first = layer;
-        if (*first + *count != layer)
-            return placement_bad(input->placement, stage->row, PLACEMENT_LAYERS, err,
-                                 "orrery-run executes consecutive layers, and stage %d has layer "
-                                 "%d but not layer %d",
-                                 stage->number, layer, layer - 1);
-        ++*count;
-    }
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].layer_first >= 0 && (stage->slices[i].blocks & needed) != needed)
+            return false;
     return true;
 }
 
-/* Of a stage on several devices: its layers follow each other, as plan.c has checked. */
-static void sliced_layers(const struct plan_stage *stage, int32_t *first, int32_t *count)
+/* All layers of which the stage has something: they follow each other, as plan.c has checked. */
+static void touched_layers(const struct plan_stage *stage, int32_t *first, int32_t *count)
 {
-    int32_t least = INT32_MAX;
+    int32_t least = INT32_MAX, most = -1;
 
-    for (int i = 0; i < stage->slice_count; i++)
-        if (stage->slices[i].layer_first >= 0 && stage->slices[i].layer_first < least)
-            least = stage->slices[i].layer_first;
+    for (int i = 0; i < stage->slice_count; i++) {
+        const struct plan_slice *slice = &stage->slices[i];
+
+        if (slice->layer_first >= 0 && slice->layer_first < least)
+            least = slice->layer_first;
+        if (slice->layer_last > most)
+            most = slice->layer_last;
+    }
     *first = least < INT32_MAX ? least : 0;
-    *count = stage->layer_count;
+    *count = least < INT32_MAX ? most - least + 1 : 0;
 }
 
 /* The largest step and context that this workload asks of a model; refused requests aside. */
@@ -260,13 +243,7 @@ static bool add_slices(struct arena *arena, const struct assign_input *input,
                        const struct plan_stage *stage, int32_t position, const int32_t *worker_of,
                        struct setup_stage *added, struct err *err)
 {
-    if (stage->in.residual_values > 0 || stage->out.residual_values > 0)
-        return placement_bad(
-            input->placement, stage->row, PLACEMENT_BLOCK, err,
-            "this version of orrery-run executes whole layers, and stage %d begins "
-            "or ends inside one",
-            stage->number);
-    sliced_layers(stage, &added->layer_first, &added->layer_count);
+    touched_layers(stage, &added->layer_first, &added->layer_count);
     added->position_count = stage->device_count;
     added->position = position;
     added->workers = arena_array(arena, (size_t)stage->device_count, sizeof *added->workers);
@@ -299,6 +276,7 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
 {
     const struct plan_replica *replica = &input->plan->replicas[stage->replica];
     struct setup_stage *added = &setup->stages[setup->stage_count++];
+    bool is_sliced = stage->device_count > 1 || !has_whole_layers(stage);
 
     added->model = model_index(input, model_of(input->plan, stage), setup);
     added->id = stage->id;
@@ -307,11 +285,11 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     added->is_last = stage->number == replica->stage_count - 1;
     if (input->batching && !size_batches(input, replica, &setup->models[added->model], err))
         return false;
-    if (input->batching && stage->device_count > 1)
+    if (input->batching && is_sliced)
         return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
-                             "this version of orrery-run batches on stages of one device, and "
-                             "stage %d is placed on %d",
-                             stage->number, stage->device_count);
+                             "this version of orrery-run batches on stages of whole layers on one "
+                             "device, and stage %d is none",
+                             stage->number);
     added->wire_bits = quantise_applies(stage->wire_bits) && !added->is_last ? stage->wire_bits : 0;
     added->wire_bits_in = quantise_applies(stage->wire_bits_in) ? stage->wire_bits_in : 0;
     added->encode_value_ps = (int32_t)stage->encode_value_ps;
@@ -331,9 +309,10 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
         return placement_bad(
             input->placement, stage->row, PLACEMENT_BLOCK, err,
             "orrery-run executes embed in the first stage and lm_head in the last");
-    if (stage->device_count > 1)
+    if (is_sliced)
         return add_slices(arena, input, stage, position, worker_of, added, err);
-    return whole_layers(input, stage, &added->layer_first, &added->layer_count, err);
+    touched_layers(stage, &added->layer_first, &added->layer_count);
+    return true;
 }
 
 static void set_worker(struct arena *arena, const struct assign_input *input, int32_t device,

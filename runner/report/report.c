@@ -10,6 +10,7 @@
 #include "lib/policy/plan.h"
 #include "runner/load/serve.h"
 #include "runner/load/table.h"
+#include <string.h>
 
 void report_requests(const struct report_input *input, struct out *out)
 {
@@ -112,7 +113,8 @@ static void put_transfer(const struct report_input *input, const struct way *way
         .receive_ps = way->receive_ps,
     };
 
-    trace_transfer_put(out, &line);
+    if (strcmp(from, to) != 0) /* what a device sends itself is no transfer, as in the simulator */
+        trace_transfer_put(out, &line);
 }
 
 static void put_input(const struct report_input *input, const struct serve_record *record,

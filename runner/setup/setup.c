@@ -345,7 +345,7 @@ static bool get_workers(struct arena *arena, const struct json *object, struct s
 
     if (!get_array(object, "workers", &workers, &count, err))
         return false;
-    if (count == 1 || count > PASS_MAX_DEVICES || (count > 0 && stage->position >= count))
+    if (count > PASS_MAX_DEVICES || (count > 0 && stage->position >= count))
         return err_set(err, ERR_INPUT, "setup: stage %d is on %d workers", stage->id, count);
     stage->position_count = count;
     stage->workers = arena_array(arena, (size_t)count + 1, sizeof *stage->workers);

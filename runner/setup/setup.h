@@ -47,7 +47,8 @@ struct setup_stage {                  /* one stage that the worker executes */
     int32_t depth, next_depth;
     int32_t previous_worker;   /* SETUP_COORDINATOR: stage 0 */
     int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
-    /* of a stage on several devices; 0: it is this worker's alone */
+    /* of a stage on several devices, or one that begins or ends inside a layer; 0: whole layers on
+     * this worker alone */
     int32_t position_count, position;
     int32_t *workers; /* by position */
     int slice_count;
@@ -78,7 +79,15 @@ struct setup_peer { /* where a worker listens that this one sends to */
     const char *endpoint;
 };
 
-/* ---- stages on several devices (setup_slices.c) ---- */
+/* ---- stages on several devices, or of parts of layers (setup_slices.c) ---- */
+
+struct setup_border {         /* what of a token crosses it: f32 values */
+    int32_t output, residual; /* residual 0: the hidden state alone */
+    bool is_heads;            /* output is of attention, else of the FFN's first half */
+};
+/* In front of the stage, and behind it. */
+struct setup_border setup_border_in(const struct setup_stage *stage, const struct model *model);
+struct setup_border setup_border_out(const struct setup_stage *stage, const struct model *model);
 
 /* Every part of every block exactly once, as the stage says what it has. */
 bool setup_check_slices(struct arena *arena, const struct setup_stage *stage,

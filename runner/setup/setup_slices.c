@@ -7,12 +7,56 @@
 #include "lib/policy/pass_owners.h"
 #include "lib/policy/plan.h"
 
+static const unsigned computed =
+    1u << BLOCK_ATTN | 1u << BLOCK_PROJ | 1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN;
+
+/* The blocks of a layer that the stage has parts of. */
+static unsigned blocks_of(const struct setup_stage *stage, int32_t layer)
+{
+    unsigned blocks = 0;
+
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].layer_first <= layer && layer <= stage->slices[i].layer_last)
+            blocks |= stage->slices[i].blocks;
+    return stage->slice_count > 0 ? blocks & computed : computed;
+}
+
+/* A sum that is not complete: what attention or the FFN's first half has made crosses, and beside
+ * it what that will be added to. */
+static struct setup_border border_of(const struct model *model, bool is_in_attention,
+                                     bool is_in_ffn)
+{
+    if (is_in_attention)
+        return (struct setup_border){ model->heads * model->head_dim, model->hidden, true };
+    if (is_in_ffn)
+        return (struct setup_border){ model->ffn_hidden, model->hidden, false };
+    return (struct setup_border){ model->hidden, 0, false };
+}
+
+struct setup_border setup_border_in(const struct setup_stage *stage, const struct model *model)
+{
+    unsigned first = stage->layer_count > 0 ? blocks_of(stage, stage->layer_first) : computed;
+    bool has_attn = first & 1u << BLOCK_ATTN, has_proj = first & 1u << BLOCK_PROJ;
+
+    return border_of(model, !has_attn && has_proj,
+                     !has_attn && !has_proj && !(first & 1u << BLOCK_FFN_UP));
+}
+
+struct setup_border setup_border_out(const struct setup_stage *stage, const struct model *model)
+{
+    int32_t layer = stage->layer_first + stage->layer_count - 1;
+    unsigned last = stage->layer_count > 0 ? blocks_of(stage, layer) : computed;
+    bool has_down = last & 1u << BLOCK_FFN_DOWN, has_up = last & 1u << BLOCK_FFN_UP;
+
+    return border_of(model, !has_down && !has_up && !(last & 1u << BLOCK_PROJ),
+                     !has_down && has_up);
+}
+
 /* As lib/policy wants it; devices are positions. */
 static struct plan_stage plan_of(struct arena *arena, const struct setup_stage *stage,
                                  const struct model *model)
 {
-    struct plan_border in = { stage->has_embed ? 0 : model->hidden, 0 };
-    struct plan_border out = { stage->is_last ? 0 : model->hidden, 0 };
+    struct setup_border in = setup_border_in(stage, model), out = setup_border_out(stage, model);
     struct plan_slice *slices = arena_array(arena, (size_t)stage->slice_count + 1, sizeof *slices);
     int32_t *devices = arena_array(arena, (size_t)stage->position_count + 1, sizeof *devices);
 
@@ -38,8 +82,8 @@ static struct plan_stage plan_of(struct arena *arena, const struct setup_stage *
                                 .has_embed = stage->has_embed,
                                 .has_lm_head = stage->has_lm_head,
                                 .layer_count = stage->layer_count,
-                                .in = in,
-                                .out = out,
+                                .in = { stage->has_embed ? 0 : in.output, in.residual },
+                                .out = { stage->is_last ? 0 : out.output, out.residual },
                                 .wire_bits = stage->wire_bits,
                                 .wire_bits_in = stage->wire_bits_in,
                                 .encode_value_ps = stage->encode_value_ps,
@@ -93,17 +137,37 @@ static bool slice_ok(const struct setup_stage *stage, const struct setup_slice *
            slice->layer_last < stage->layer_first + stage->layer_count;
 }
 
-static bool layer_ok(struct arena *arena, const struct plan_stage *plan, const struct model *model,
-                     int32_t layer)
+/* Of each block all or nothing, and from the first to the last that is here all: a stage is a run
+ * of blocks in model order. */
+static bool layers_ok(struct arena *arena, const struct plan_stage *plan,
+                      const struct setup_stage *stage, const struct model *model,
+                      int32_t *bad_layer)
 {
-    struct pass_owners owners;
+    static const enum model_block order[] = { BLOCK_ATTN, BLOCK_PROJ, BLOCK_FFN_UP,
+                                              BLOCK_FFN_DOWN };
+    const int64_t units[] = { model->kv_heads, model->heads, model->ffn_hidden, model->ffn_hidden };
+    bool has_begun = false, has_ended = false, is_ok = true;
 
-    pass_owners_find(arena, plan, model, layer, &owners);
-    return tiles(&owners.blocks[BLOCK_ATTN], model->kv_heads) &&
-           tiles(&owners.blocks[BLOCK_PROJ], model->heads) &&
-           tiles(&owners.blocks[BLOCK_FFN_UP], model->ffn_hidden) &&
-           tiles(&owners.blocks[BLOCK_FFN_DOWN], model->ffn_hidden) &&
-           (owners.blocks[BLOCK_CONN].count == 0 || tiles(&owners.blocks[BLOCK_CONN], 0));
+    for (int32_t i = 0; is_ok && i < stage->layer_count; i++) {
+        struct pass_owners owners;
+        bool is_any = false;
+
+        *bad_layer = stage->layer_first + i;
+        pass_owners_find(arena, plan, model, *bad_layer, &owners);
+        for (int b = 0; is_ok && b < 4; b++) {
+            const struct pass_shares *shares = &owners.blocks[order[b]];
+            bool is_here = shares->count > 0;
+
+            is_ok = !is_here || (!has_ended && tiles(shares, units[b]));
+            has_ended = has_ended || (has_begun && !is_here);
+            has_begun = has_begun || is_here;
+            is_any = is_any || is_here;
+        }
+        is_ok = is_ok && is_any &&
+                (!stage->has_embed || i > 0 || owners.blocks[BLOCK_ATTN].count) &&
+                (owners.blocks[BLOCK_CONN].count == 0 || tiles(&owners.blocks[BLOCK_CONN], 0));
+    }
+    return is_ok && !(stage->has_lm_head && has_ended);
 }
 
 static bool ends_ok(struct arena *arena, const struct plan_stage *plan, const struct model *model)
@@ -120,15 +184,15 @@ bool setup_check_slices(struct arena *arena, const struct setup_stage *stage,
                         const struct model *model, struct err *err)
 {
     struct plan_stage plan = plan_of(arena, stage, model);
+    int32_t layer = stage->layer_first;
 
     for (int i = 0; i < stage->slice_count; i++)
         if (!slice_ok(stage, &stage->slices[i], model))
             return err_set(err, ERR_INPUT, "setup: slice %d of stage %d is impossible", i,
                            stage->id);
-    for (int32_t i = 0; i < stage->layer_count; i++)
-        if (!layer_ok(arena, &plan, model, stage->layer_first + i))
-            return err_set(err, ERR_INPUT, "setup: layer %d of stage %d is not there once",
-                           stage->layer_first + i, stage->id);
+    if (!layers_ok(arena, &plan, stage, model, &layer))
+        return err_set(err, ERR_INPUT, "setup: layer %d of stage %d is not there once", layer,
+                       stage->id);
     return ends_ok(arena, &plan, model) ||
            err_set(err, ERR_INPUT, "setup: embed or lm_head of stage %d is not there once",
                    stage->id);

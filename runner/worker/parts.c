@@ -192,6 +192,16 @@ void parts_compute(struct parts *parts, const struct pass_piece *piece, int32_t 
 
 /* ---- vectors ---- */
 
+float *parts_heads(struct parts *parts)
+{
+    return parts->heads;
+}
+
+float *parts_columns(struct parts *parts)
+{
+    return parts->columns;
+}
+
 int32_t *parts_tokens(struct parts *parts)
 {
     return parts->tokens;

@@ -40,6 +40,8 @@ void parts_compute(struct parts *parts, const struct pass_piece *piece, int32_t 
 /* ---- vectors ---- */
 
 /* Where ids or activations of the step that begins go; where those of the one that ends are. */
+float *parts_heads(struct parts *parts);
+float *parts_columns(struct parts *parts);
 int32_t *parts_tokens(struct parts *parts);
 float *parts_state(struct parts *parts);
 int32_t parts_token(const struct parts *parts);

@@ -2,6 +2,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/kernels/kernels.h"
+#include "lib/policy/quantise.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/kv.h"
 #include "runner/worker/parts_internal.h"
@@ -132,9 +133,11 @@ int64_t parts_message_bytes(const struct setup *setup, int index)
     struct forward_shape shape = weights_shape(model);
     int64_t width = narrow_width(&shape);
 
-    if (width < 2 * (int64_t)shape.hidden) /* two vectors of the model's width may go together */
-        width = 2 * (int64_t)shape.hidden;
-    return 4 * width * model->max_tokens + (int64_t)sizeof(struct parts_best) * PASS_MAX_DEVICES;
+    if (width < shape.hidden)
+        width = shape.hidden;
+    width += shape.hidden; /* two vectors may go together */
+    return 2 * QUANTISE_SCALE_BYTES + 4 * width * model->max_tokens +
+           (int64_t)sizeof(struct parts_best) * PASS_MAX_DEVICES;
 }
 
 static const int *kv_heads_of(struct arena *arena, const struct setup_stage *stage,

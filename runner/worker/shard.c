@@ -73,15 +73,20 @@ static bool packs_words(const struct setup *setup, int model)
 
     for (int i = 0; i < setup->stage_count; i++)
         packs = packs || (setup->stages[i].model == model &&
-                          (setup->stages[i].wire_bits > 0 || setup->stages[i].wire_bits_in > 0));
+                          (setup->stages[i].wire_bits > 0 || setup->stages[i].wire_bits_in > 0 ||
+                           setup->stages[i].position_count > 0));
     return packs;
 }
 
-/* Entries, and behind them the range of values and as many words as there are values. */
+/* Entries, and behind them as many words as there are values, of two tensors inside a layer, each
+ * with its range. */
 static int64_t most_words(const struct setup_model *model)
 {
+    int64_t heads = (int64_t)model->model.heads * model->model.head_dim;
+    int64_t wide = heads > model->model.ffn_hidden ? heads : model->model.ffn_hidden;
+
     return FRAME_ENTRY_WORDS * (int64_t)shard_max_entries(model->max_seqs) +
-           (int64_t)model->max_tokens * model->model.hidden + QUANTISE_SCALE_BYTES / 4;
+           model->max_tokens * (model->model.hidden + wide) + 2 * (QUANTISE_SCALE_BYTES / 4);
 }
 
 static int64_t scratch_bytes(const struct setup *setup, int index)

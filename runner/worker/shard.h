@@ -72,6 +72,16 @@ bool shard_step_ok(const struct shard *shard, int index, const struct frame *fra
 /* Activations for the next stage, in its bits: words that live until the next call of a stage of
  * the same model. May clamp x. */
 struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values);
+/* The same inside a layer: two tensors. */
+struct shard_tensor {
+    float *values;
+    int64_t count;
+};
+struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_tensor output,
+                                   struct shard_tensor residual);
+bool shard_input_two(struct shard *shard, int index, const struct frame *frame,
+                     const unsigned char *payload, struct shard_tensor output,
+                     struct shard_tensor residual, struct err *err);
 /* The payload of a STEP, checked, into token ids or activations. */
 bool shard_input(struct shard *shard, int index, const struct frame *frame,
                  const unsigned char *payload, void *words, struct err *err);

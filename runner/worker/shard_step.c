@@ -61,12 +61,33 @@ static bool tokens_ok(const struct shard_model *model, const int32_t *tokens, in
 /* What stands in front of the packed words. */
 #define RANGE_WORDS (QUANTISE_SCALE_BYTES / 4)
 
-static int64_t input_bytes(const struct setup_stage *stage, const struct frame *frame, int hidden)
+/* A tensor of a message: as it is, or a range and packed values. Returns its bytes. */
+static int64_t read_tensor(struct shard *shard, int index, const unsigned char *payload,
+                           int64_t values, float *to)
 {
-    int64_t values = (int64_t)frame->new_tokens * hidden;
+    int bits = shard->setup->stages[index].wire_bits_in;
+    int32_t *words = shard->stages[index].model->words;
+    int64_t bytes = quantise_bytes(values, bits);
+    struct codec_range range;
 
-    return stage->has_embed ? 4 * (int64_t)frame->new_tokens
-                            : quantise_bytes(values, stage->wire_bits_in);
+    if (bits == 0) {
+        frame_get_words(to, payload, (size_t)values);
+        return bytes;
+    }
+    frame_get_words(&range, payload, RANGE_WORDS);
+    frame_get_words(words, payload + QUANTISE_SCALE_BYTES,
+                    (size_t)(bytes - QUANTISE_SCALE_BYTES) / 4);
+    codec_decode((const uint32_t *)words, values, bits, range, to);
+    return bytes;
+}
+
+static bool is_long(const struct frame *frame, int64_t bytes, struct err *err)
+{
+    int64_t head_bytes = INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
+
+    return frame->payload_bytes == head_bytes + bytes ||
+           err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
+                   frame->stage, frame->payload_bytes, head_bytes + bytes);
 }
 
 bool shard_input(struct shard *shard, int index, const struct frame *frame,
@@ -74,29 +95,37 @@ bool shard_input(struct shard *shard, int index, const struct frame *frame,
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
     const struct shard_model *model = shard->stages[index].model;
-    int64_t bytes = input_bytes(stage, frame, model->shape.hidden);
-    int64_t head_bytes = INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
-    struct codec_range range;
+    int64_t values = (int64_t)frame->new_tokens * model->shape.hidden;
 
-    if (frame->payload_bytes != head_bytes + bytes)
-        return err_set(err, ERR_INPUT, "stage %d: %" PRId64 " bytes of input: expected %" PRId64,
-                       frame->stage, frame->payload_bytes, head_bytes + bytes);
-    payload += head_bytes;
-    if (stage->has_embed || stage->wire_bits_in == 0) {
-        frame_get_words(words, payload, (size_t)bytes / 4);
-        return !stage->has_embed || tokens_ok(model, words, frame->new_tokens, err);
+    payload += INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
+    if (!stage->has_embed) {
+        if (!is_long(frame, quantise_bytes(values, stage->wire_bits_in), err))
+            return false;
+        read_tensor(shard, index, payload, values, words);
+        return true;
     }
-    frame_get_words(&range, payload, RANGE_WORDS);
-    frame_get_words(model->words, payload + QUANTISE_SCALE_BYTES,
-                    (size_t)(bytes - QUANTISE_SCALE_BYTES) / 4);
-    codec_decode((const uint32_t *)model->words, (int64_t)frame->new_tokens * model->shape.hidden,
-                 stage->wire_bits_in, range, words);
+    if (!is_long(frame, 4 * (int64_t)frame->new_tokens, err))
+        return false;
+    frame_get_words(words, payload, (size_t)frame->new_tokens);
+    return tokens_ok(model, words, frame->new_tokens, err);
+}
+
+bool shard_input_two(struct shard *shard, int index, const struct frame *frame,
+                     const unsigned char *payload, struct shard_tensor output,
+                     struct shard_tensor residual, struct err *err)
+{
+    int bits = shard->setup->stages[index].wire_bits_in;
+
+    if (!is_long(frame, quantise_bytes(output.count, bits) + quantise_bytes(residual.count, bits),
+                 err))
+        return false;
+    payload += read_tensor(shard, index, payload, output.count, output.values);
+    read_tensor(shard, index, payload, residual.count, residual.values);
     return true;
 }
 
-/* Behind so many words that are there already. */
-static struct shard_output pack_behind(struct shard *shard, int index, float *x, int64_t values,
-                                       size_t head)
+/* Behind so many words that are there already; returns how many there are then. */
+static size_t pack_behind(struct shard *shard, int index, float *x, int64_t values, size_t head)
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
     int32_t *words = shard->stages[index].model->words;
@@ -104,21 +133,30 @@ static struct shard_output pack_behind(struct shard *shard, int index, float *x,
 
     if (stage->wire_bits == 0) {
         memcpy(words + head, x, (size_t)values * sizeof *x);
-        return (struct shard_output){ words, 4 * (head + (size_t)values), 1 };
+        return head + (size_t)values;
     }
     if (shard->setup->has_clamp)
         codec_clamp(x, values, stage->wire_bits);
     range = codec_encode(x, values, stage->wire_bits, (uint32_t *)words + head + RANGE_WORDS);
     memcpy(words + head, &range, sizeof range);
-    return (struct shard_output){ words,
-                                  4 * head + (size_t)quantise_bytes(values, stage->wire_bits), 1 };
+    return head + (size_t)quantise_bytes(values, stage->wire_bits) / 4;
+}
+
+struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_tensor output,
+                                   struct shard_tensor residual)
+{
+    size_t count = pack_behind(shard, index, output.values, output.count, 0);
+
+    count = pack_behind(shard, index, residual.values, residual.count, count);
+    return (struct shard_output){ shard->stages[index].model->words, 4 * count, 1 };
 }
 
 struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values)
 {
     if (shard->setup->stages[index].wire_bits == 0)
         return (struct shard_output){ x, 4 * (size_t)values, 1 };
-    return pack_behind(shard, index, x, values, 0);
+    return (struct shard_output){ shard->stages[index].model->words,
+                                  4 * pack_behind(shard, index, x, values, 0), 1 };
 }
 
 /* ---- steps of one request and of many ---- */
@@ -232,8 +270,9 @@ static void set_output(struct shard *shard, int index, const struct frame *frame
         return;
     }
     frame_get_words(model->words, payload, head);
-    *output = pack_behind(shard, index, model->x, values, head);
-    output->sequences = sequences;
+    *output =
+        (struct shard_output){ model->words, 4 * pack_behind(shard, index, model->x, values, head),
+                               sequences };
 }
 
 enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,

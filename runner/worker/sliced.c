@@ -261,19 +261,49 @@ static bool begin(struct sliced *sliced, const struct frame *step, bool *is_drop
     return true;
 }
 
+/* One of the two tensors that cross a border inside a layer. */
+static struct shard_tensor output_at(const struct sliced *sliced, struct setup_border border)
+{
+    return (struct shard_tensor){ border.is_heads ? parts_heads(sliced->parts)
+                                                  : parts_columns(sliced->parts),
+                                  (int64_t)sliced->step.new_tokens * border.output };
+}
+
+static struct shard_tensor residual_at(const struct sliced *sliced, struct setup_border border)
+{
+    return (struct shard_tensor){ parts_state(sliced->parts),
+                                  (int64_t)sliced->step.new_tokens * border.residual };
+}
+
+static const struct model *model_of(const struct sliced *sliced)
+{
+    return &sliced->worker->setup->models[sliced->setup->model].model;
+}
+
+static bool take_input(struct sliced *sliced, const struct channel_message *message,
+                       struct err *err)
+{
+    struct shard *shard = sliced->worker->shard;
+    struct setup_border border = setup_border_in(sliced->setup, model_of(sliced));
+    void *to =
+        sliced->setup->has_embed ? (void *)parts_tokens(sliced->parts) : parts_state(sliced->parts);
+
+    if (border.residual == 0)
+        return shard_input(shard, sliced->index, &message->frame, message->payload, to, err);
+    return shard_input_two(shard, sliced->index, &message->frame, message->payload,
+                           output_at(sliced, border), residual_at(sliced, border), err);
+}
+
 static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
 {
     const struct channel_message *message = message_of(sliced, job);
-    void *to =
-        sliced->setup->has_embed ? (void *)parts_tokens(sliced->parts) : parts_state(sliced->parts);
     int64_t begun_ns = clock_now_ns();
     bool is_dropped = false;
     bool ok =
         (message->frame.entries == 0 ||
          err_set(err, ERR_INPUT, "stage %d: a batch for several devices", sliced->setup->id)) &&
         begin(sliced, &message->frame, &is_dropped, err) &&
-        (is_dropped || shard_input(sliced->worker->shard, sliced->index, &message->frame,
-                                   message->payload, to, err));
+        (is_dropped || take_input(sliced, message, err));
 
     if (sliced->setup->wire_bits_in > 0) /* restoring values is part of what it computes */
         sliced->start_ns = begun_ns;
@@ -323,13 +353,16 @@ static bool send_record(struct sliced *sliced, struct err *err)
 static bool send_output(struct sliced *sliced, struct err *err)
 {
     struct worker *worker = sliced->worker;
-    const struct setup_model *model = &worker->setup->models[sliced->setup->model];
+    struct setup_border border = setup_border_out(sliced->setup, model_of(sliced));
     int32_t token = parts_token(sliced->parts);
     struct shard_output output = { &token, sizeof token, 1 };
 
-    if (!sliced->setup->is_last)
+    if (!sliced->setup->is_last && border.residual > 0)
+        output = shard_pack_two(worker->shard, sliced->index, output_at(sliced, border),
+                                residual_at(sliced, border));
+    else if (!sliced->setup->is_last)
         output = shard_pack(worker->shard, sliced->index, parts_state(sliced->parts),
-                            (int64_t)sliced->step.new_tokens * model->model.hidden);
+                            (int64_t)sliced->step.new_tokens * border.output);
     if (sliced->setup->wire_bits > 0)
         sliced->finish_ns = clock_now_ns();
     return worker_send_output(worker, sliced->index, &sliced->step, output.words,

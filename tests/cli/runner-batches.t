@@ -114,7 +114,7 @@ is "and is one for both" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 6 | sor
 timeout 30 orrery-run --models models.csv --local -p two.csv -w long.csv --batch continuous:4 "${outs[@]}" > long.out 2> long.err &
 runner=$!
 for ((i = 0; i < 200; i++)); do # until the load has begun, however busy the machine is
-    grep -q 'have joined' long.err && break
+    grep -qs 'have joined' long.err && break
     sleep 0.05
 done
 sleep 0.5
@@ -138,6 +138,6 @@ exit_is 2 "max_batch without --batch" run -p least.csv -w load.csv "${outs[@]}"
 like "it is explained" "$err" "least.csv:2:6: max_batch is '2': this version runs no fixed batches"
 printf 'service,replica,stage,device,model,layers,block,parts\nchat,0,0,d0,tiny,,embed,\nchat,0,0,d0,tiny,0-3,layer,0/2\nchat,0,0,d1,tiny,0-3,layer,1/2\nchat,0,0,d0,tiny,,lm_head,\n' > parts.csv
 exit_is 2 "batches on stages of several devices" run -p parts.csv -w load.csv --batch continuous:4 "${outs[@]}"
-like "are refused by name" "$err" "parts.csv:2:4: .*batches on stages of one device"
+like "are refused by name" "$err" "parts.csv:2:4: .*batches on stages of whole layers on one device"
 
 done_testing

@@ -109,7 +109,7 @@ printf 'device,type\nd0,pc\nd1,pc\nd2,pc\nd3,pc\n' > cluster/devices.csv
 timeout 30 orrery-run --models models.csv --cluster cluster --local -p replicas.csv -w long.csv --dispatch round-robin "${outs[@]}" > long.out 2> long.err &
 runner=$!
 for ((i = 0; i < 200; i++)); do # until the load has begun, however busy the machine is
-    grep -q 'have joined' long.err && break
+    grep -qs 'have joined' long.err && break
     sleep 0.05
 done
 sleep 0.5

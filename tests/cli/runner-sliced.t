@@ -1,5 +1,5 @@
 #!/bin/bash
-# orrery-run with stages on several devices: real workers on loopback, and the same files in
+# orrery-run with stages on several devices, or of parts of layers: real workers on loopback, and the same files in
 # orrery-sim. What is computed where, and every message, must agree; times need not.
 . "$(dirname "$0")/lib.sh"
 need orrery-run
@@ -47,6 +47,33 @@ chat,0,1,d0,tiny,2-3,layer,2/4
 chat,0,1,d1,tiny,2-3,layer,3/4
 chat,0,1,d2,tiny,,lm_head,
 END
+cat > cut.csv << END
+$head
+chat,0,0,d0,tiny,,embed,
+chat,0,0,d0,tiny,0-1,layer,
+chat,0,0,d0,tiny,2,attn,
+chat,0,1,d1,tiny,2,proj,
+chat,0,1,d1,tiny,2,ffn_up,
+chat,0,2,d2,tiny,2,ffn_down,
+chat,0,2,d2,tiny,3,attn,
+chat,0,2,d2,tiny,3,proj,
+chat,0,3,d0,tiny,3,ffn,
+chat,0,3,d0,tiny,,lm_head,
+END
+cat > cut-parts.csv << END
+$head,wire_bits
+chat,0,0,d0,tiny,,embed,,8
+chat,0,0,d0,tiny,0-1,layer,0/2,8
+chat,0,0,d1,tiny,0-1,layer,1/2,8
+chat,0,0,d1,tiny,2,attn,,8
+chat,0,1,d2,tiny,2,proj,0/2,
+chat,0,1,d1,tiny,2,proj,1/2,
+chat,0,1,d2,tiny,2,ffn_up,0/2,
+chat,0,1,d1,tiny,2,ffn_up,1/2,
+chat,0,2,d2,tiny,2,ffn_down,,
+chat,0,2,d2,tiny,3,layer,,
+chat,0,2,d2,tiny,,lm_head,,
+END
 mkdir -p cluster costs/pc
 printf 'device,type\nd0,pc\nd1,pc\nd2,pc\n' > cluster/devices.csv
 printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
@@ -85,7 +112,7 @@ stages() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-5,8- | sort; }
 transfers() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-2,4-7 | sort; }
 
 for how in ring star tree; do
-    for placement in halves uneven pipeline; do
+    for placement in halves uneven pipeline cut cut-parts; do
         exit_is 0 "$placement by $how" run -p $placement.csv -w load.csv --collective $how \
             --requests-out r.csv --stages-out s.csv --transfers-out t.csv
         is "$placement by $how: every request is ok" "$(grep -c ',ok,' r.csv)" 3
@@ -123,7 +150,7 @@ is "each of its requests is ok" "$(grep -c ',ok,' r.csv)" 2
 timeout 30 orrery-run --models models.csv --local -p halves.csv -w long.csv --requests-out r.csv --stages-out s.csv > long.out 2> long.err &
 runner=$!
 for ((i = 0; i < 200; i++)); do # until the load has begun, however busy the machine is
-    grep -q 'have joined' long.err && break
+    grep -qs 'have joined' long.err && break
     sleep 0.05
 done
 sleep 0.5

@@ -303,16 +303,6 @@ static void same_as_whole(struct arena *arena, const struct model *model, uint64
     }
 }
 
-static void same_for_many(const struct model *model)
-{
-    for (uint64_t seed = 1; seed <= 30; seed++) {
-        struct arena *arena = arena_create();
-
-        same_as_whole(arena, model, seed);
-        arena_destroy(arena);
-    }
-}
-
 static struct model llama(int32_t weight_bits)
 {
     struct model model = tiny_model();
@@ -325,6 +315,127 @@ static struct model llama(int32_t weight_bits)
     model.tied_lm_head = false;
     model.weight_bits = weight_bits;
     return model;
+}
+
+/* ---- stages that begin and end inside a layer ---- */
+
+static int order_of(unsigned blocks)
+{
+    return (blocks & 1u << BLOCK_ATTN)     ? 0
+           : (blocks & 1u << BLOCK_PROJ)   ? 1
+           : (blocks & 1u << BLOCK_FFN_UP) ? 2
+                                           : 3;
+}
+
+/* Blocks before the cut, or from it on, in model order: 4 a layer. */
+static struct setup half_of(struct arena *arena, const struct setup *setup, int cut, bool is_first)
+{
+    struct setup half = *setup;
+    struct setup_stage *stage = arena_alloc(arena, sizeof *stage);
+    const struct setup_stage *whole = &setup->stages[0];
+    int32_t layers = setup->models[0].model.layers;
+
+    half.stages = stage;
+    *stage = *whole;
+    stage->id = is_first ? 0 : 1;
+    stage->slices = arena_array(arena, SLICES * 4, sizeof *stage->slices);
+    stage->slice_count = 0;
+    stage->has_embed = is_first;
+    stage->has_lm_head = stage->is_last = !is_first;
+    stage->layer_first = is_first ? 0 : cut / 4;
+    stage->layer_count = is_first ? (cut + 3) / 4 : layers - cut / 4;
+    for (int i = 0; i < whole->slice_count; i++) {
+        struct setup_slice slice = whole->slices[i];
+
+        if (slice.layer_first < 0) {
+            if (is_first == (slice.blocks == 1u << BLOCK_EMBED))
+                stage->slices[stage->slice_count++] = slice;
+            continue;
+        }
+        for (int32_t layer = slice.layer_first; layer <= slice.layer_last; layer++) {
+            bool is_conn = slice.blocks == 1u << BLOCK_CONN;
+            struct setup_slice one = slice;
+
+            one.layer_first = one.layer_last = layer;
+            /* of the layer that is cut, norms run where the blocks behind them are */
+            if (is_conn ? layer != cut / 4 && (layer < cut / 4) == is_first
+                        : (4 * layer + order_of(slice.blocks) < cut) == is_first)
+                stage->slices[stage->slice_count++] = one;
+        }
+    }
+    return half;
+}
+
+/* What crosses the border: a vector of attention or FFN beside the hidden state, or that alone. */
+static void cross(const struct setup *from, struct world *a, struct world *b, int32_t tokens)
+{
+    const struct model *model = &from->models[0].model;
+    struct setup_border border = setup_border_out(&from->stages[0], model);
+    size_t state = (size_t)tokens * (size_t)model->hidden * sizeof(float);
+
+    memcpy(parts_state(b->parts[0]), parts_state(a->parts[0]), state);
+    if (border.residual == 0)
+        return;
+    memcpy(border.is_heads ? parts_heads(b->parts[0]) : parts_columns(b->parts[0]),
+           border.is_heads ? parts_heads(a->parts[0]) : parts_columns(a->parts[0]),
+           (size_t)tokens * (size_t)border.output * sizeof(float));
+}
+
+static void same_when_cut(struct arena *arena, const struct model *model, uint64_t seed, int cut)
+{
+    struct setup setup = scattered(arena, model, seed), all = gathered(arena, &setup);
+    struct setup first = half_of(arena, &setup, cut, true);
+    struct setup second = half_of(arena, &setup, cut, false);
+    struct setup_border out = setup_border_out(&first.stages[0], model);
+    struct setup_border in = setup_border_in(&second.stages[0], model);
+    struct world one = assemble(arena, &all), a = assemble(arena, &first),
+                 b = assemble(arena, &second);
+    int32_t positions = setup.stages[0].position_count, count = PROMPT, past = 0;
+    int32_t tokens[PROMPT] = { 3, 1, 4, 1, 5, 9, 2 };
+
+    assert_memory_equal(&out, &in, sizeof out);
+    for (int step = 0; step < (model->kind == MODEL_DECODER ? 3 : 1); step++) {
+        float expected, difference;
+
+        step_both(&one, &all, tokens, count, past);
+        step_both(&a, &first, tokens, count, past);
+        cross(&first, &a, &b, count);
+        run_pass(&b, second.collective, count, past);
+        expected = best_value(&one, positions);
+        difference = best_value(&b, positions) - expected;
+        if (!(fabsf(difference) <= TOLERANCE * fabsf(expected)))
+            fail_msg("seed %d, cut before block %d, step %d: differs by %g", (int)seed, cut, step,
+                     (double)difference);
+        past += count;
+        tokens[0] = parts_token(one.parts[0]);
+        count = 1;
+    }
+}
+
+static void stages_that_cut_a_layer_add_up_to_the_model(void **state)
+{
+    struct model models[3] = { tiny_model(), llama(32), tiny_model() };
+
+    (void)state;
+    models[2].kind = MODEL_ENCODER;
+    models[2].tied_lm_head = false;
+    for (int i = 0; i < 3; i++)
+        for (int cut = 1; cut < 16; cut++) {
+            struct arena *arena = arena_create();
+
+            same_when_cut(arena, &models[i], (uint64_t)cut + 100, cut);
+            arena_destroy(arena);
+        }
+}
+
+static void same_for_many(const struct model *model)
+{
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        struct arena *arena = arena_create();
+
+        same_as_whole(arena, model, seed);
+        arena_destroy(arena);
+    }
 }
 
 static void decoders_with_biases(void **state)
@@ -419,6 +530,7 @@ int main(void)
         TEST(decoders_with_grouped_heads),
         TEST(weights_of_few_bits),
         TEST(encoders_and_vision_models),
+        TEST(stages_that_cut_a_layer_add_up_to_the_model),
         TEST(slices_that_are_no_whole_are_refused),
     };
 

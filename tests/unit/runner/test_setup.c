@@ -149,7 +149,7 @@ static void every_bad_field_is_refused_by_name(void **state)
         { "\"model\":0", "\"model\":1", "model: expected a whole number from 0 to 0" },
         { "\"collective\":0", "\"collective\":3", "collective" },
         { "\"position\":0", "\"position\":128", "position" },
-        { "\"workers\":[]", "\"workers\":[1]", "is on 1 workers" },
+        { "\"workers\":[]", "\"workers\":[1]", "layer 0 of stage 3 is not there once" },
         { "\"workers\":[]", "\"workers\":[1,\"b\"]", "workers: expected numbers" },
         { "\"layer_count\":4", "\"layer_count\":5", "layers that its model has not" },
         { "\"layer_first\":0", "\"layer_first\":1", "layers that its model has not" },
