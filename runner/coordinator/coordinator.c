@@ -84,17 +84,6 @@ static struct cluster *find_cluster(struct coordinator *c, struct err *err)
                            c->costs.count == 1 ? cost_type(c->costs.tables[0]) : "");
 }
 
-/* A placement that changes during the run is for the simulator alone. */
-static bool no_later_epochs(const struct placement *placement, struct err *err)
-{
-    for (int i = 0; i < placement->count; i++)
-        if (placement->rows[i].epoch != placement->rows[0].epoch)
-            return placement_bad(placement, &placement->rows[i], PLACEMENT_EPOCH, err,
-                                 "this version runs one epoch, and line %ld is of epoch %d",
-                                 placement->rows[0].line, placement->rows[0].epoch);
-    return true;
-}
-
 static const struct batching *batching_options(const struct coordinator *c)
 {
     return c->options->batching.batch.kind == BATCH_CONTINUOUS ? &c->options->batching : NULL;
@@ -142,7 +131,6 @@ static bool load(struct coordinator *c, struct err *err)
         return false;
     c->placement = placement_load(c->arena, options->placement, err);
     if (!c->placement || !no_executables(c->placement, err) ||
-        !no_later_epochs(c->placement, err) ||
         (!batching_options(c) && !no_fixed_batches(c->placement, err)))
         return false;
     if (options->cost_count > 0 &&

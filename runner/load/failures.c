@@ -71,7 +71,7 @@ static void hold(struct serve *serve, size_t request)
 
 void failures_turn_away(struct serve *serve, size_t request, int64_t at_ps)
 {
-    enum trace_status why = serve_why_not(serve, request);
+    enum trace_status why = serve_why_not(serve, request, at_ps);
 
     if (why == TRACE_FAILED && serve->input->replays && has_hope(serve))
         hold(serve, request);
@@ -121,6 +121,7 @@ static void place_held(struct serve *serve)
 {
     struct failures *failures = serve->failures;
     size_t count = failures->held_count, kept = 0;
+    int64_t at_ps = serve_now_ps(serve);
     bool may_wait = has_hope(serve);
 
     sort_held(serve);
@@ -128,12 +129,12 @@ static void place_held(struct serve *serve)
     for (size_t i = 0; i < count; i++) {
         size_t request = failures->held[i];
 
-        if (serve_place(serve, request))
+        if (serve_place(serve, request, at_ps))
             continue;
-        if (may_wait && serve_why_not(serve, request) == TRACE_FAILED)
+        if (may_wait && serve_why_not(serve, request, at_ps) == TRACE_FAILED)
             failures->held[kept++] = request;
         else
-            serve_end(serve, request, serve_why_not(serve, request), serve_now_ps(serve));
+            serve_end(serve, request, serve_why_not(serve, request, at_ps), at_ps);
     }
     failures->held_count = kept;
 }

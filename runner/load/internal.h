@@ -49,10 +49,12 @@ int serve_worker_of(const struct serve *serve, const struct plan_stage *stage);
 void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
 /* Of the worker in the stage; -1: it has no part in it. */
 int32_t serve_position_of(const struct serve *serve, const struct plan_stage *stage, int worker);
-/* Dispatches a request that waits; false: no replica takes it. */
-bool serve_place(struct serve *serve, size_t request);
-/* Why: one that is up cannot compute it (refused), or none is up (failed). */
-enum trace_status serve_why_not(const struct serve *serve, size_t request);
+/* Dispatches a request that waits, among the replicas of the epoch at the instant; false: none
+ * takes it. */
+bool serve_place(struct serve *serve, size_t request, int64_t at_ps);
+/* Why: the epoch does not have its service, or one that is up cannot compute it (refused), or none
+ * is up (failed). */
+enum trace_status serve_why_not(const struct serve *serve, size_t request, int64_t at_ps);
 /* Its replica need not keep anything of it any more. */
 void serve_release(struct serve *serve, size_t request);
 /* The request is no longer anybody's, and its client may send the next one. */

@@ -192,47 +192,65 @@ void serve_end(struct serve *serve, size_t request, enum trace_status status, in
     source_ended(serve->source, request, ended_ps);
 }
 
-static int32_t choose_replica(struct serve *serve, size_t request)
+/* The replicas of a service that take requests at an instant: first <= i < end. */
+struct span {
+    int first, end;
+};
+
+static struct span span_at(const struct serve *serve, const struct plan_service *service,
+                           int64_t at_ps)
+{
+    const struct plan *plan = serve->input->plan;
+    int epoch = 0;
+
+    while (epoch + 1 < plan->epoch_count && plan->epochs[epoch + 1].from_ps <= at_ps)
+        epoch++;
+    return (struct span){ service->epoch_first[epoch], service->epoch_first[epoch + 1] };
+}
+
+static int32_t choose_replica(struct serve *serve, size_t request, int64_t at_ps)
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct plan_service *service = service_of(serve, request);
+    const struct span span = span_at(serve, service, at_ps);
     struct dispatch_request asked = { row.request_id, row.session, row.client };
     int chosen;
 
-    for (int i = 0; i < service->replica_count; i++) {
-        const struct table_replica *replica = &serve->table->replicas[service->replicas[i]];
+    for (int i = span.first; i < span.end; i++) {
+        int32_t number = service->replicas[i];
+        const struct table_replica *replica = &serve->table->replicas[number];
+        struct dispatch_replica *choice = &serve->choices[i - span.first];
 
-        serve->choices[i] = (struct dispatch_replica){
-            replica->is_up, table_backlog_ps(serve->table, service->replicas[i]),
-            replica->outstanding, table_last_backlog_ps(serve->table, service->replicas[i]),
-            serve->input->plan->replicas[service->replicas[i]].number
-        };
+        *choice = (struct dispatch_replica){ replica->is_up, table_backlog_ps(serve->table, number),
+                                             replica->outstanding,
+                                             table_last_backlog_ps(serve->table, number),
+                                             serve->input->plan->replicas[number].number };
         if (serve->batches) { /* every token takes time, and only its order counts */
-            serve->choices[i].is_up =
-                replica->is_up && batches_fit(serve->batches, service->replicas[i], request);
-            serve->choices[i].backlog_ps = serve->choices[i].last_backlog_ps =
-                batches_work_tokens(serve->batches, service->replicas[i]);
+            choice->is_up = replica->is_up && batches_fit(serve->batches, number, request);
+            choice->backlog_ps = choice->last_backlog_ps =
+                batches_work_tokens(serve->batches, number);
         }
     }
     chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], &asked,
-                             serve->choices, service->replica_count);
-    return chosen < 0 ? -1 : service->replicas[chosen];
+                             serve->choices, span.end - span.first);
+    return chosen < 0 ? -1 : service->replicas[span.first + chosen];
 }
 
-enum trace_status serve_why_not(const struct serve *serve, size_t request)
+enum trace_status serve_why_not(const struct serve *serve, size_t request, int64_t at_ps)
 {
     const struct plan_service *service = service_of(serve, request);
+    const struct span span = span_at(serve, service, at_ps);
 
-    for (int i = 0; i < service->replica_count; i++)
+    for (int i = span.first; i < span.end; i++)
         if (serve->batches && serve->table->replicas[service->replicas[i]].is_up)
             return TRACE_REFUSED;
-    return TRACE_FAILED;
+    return span.first < span.end ? TRACE_FAILED : TRACE_REFUSED;
 }
 
-bool serve_place(struct serve *serve, size_t request)
+bool serve_place(struct serve *serve, size_t request, int64_t at_ps)
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
-    int32_t replica = choose_replica(serve, request);
+    int32_t replica = choose_replica(serve, request, at_ps);
 
     if (replica < 0)
         return false;
@@ -255,7 +273,7 @@ static void arrive(struct serve *serve)
     table_arrive(serve->table, request, arrival_ps);
     if (!admit_context_ok(model, row.prompt_tokens, row.output_tokens))
         serve_end(serve, request, TRACE_REFUSED, arrival_ps);
-    else if (!serve_place(serve, request))
+    else if (!serve_place(serve, request, arrival_ps))
         failures_turn_away(serve, request, arrival_ps);
 }
 
