@@ -207,6 +207,28 @@ static bool holds_head(const struct plan_stage *stage, int32_t device)
     return false;
 }
 
+/* The last stage that a step passes which passes this one. */
+static const struct plan_stage *last_of(const struct plan_replica *replica,
+                                        const struct plan_stage *stage)
+{
+    return stage->phase == PLACEMENT_DECODE ? &replica->decode_stages[replica->decode_count - 1]
+                                            : &replica->stages[replica->stage_count - 1];
+}
+
+/* What steps do not read of an embedding that counts on the device, less what they do read of one
+ * that was taken off there: a tied matrix, where the output is computed. */
+static int64_t unread_bytes(const struct plan_replica *replica, const struct plan_stage *stage,
+                            const struct plan_slice *slice, const struct model *model)
+{
+    int64_t bytes = model_block_weight_bytes(model, BLOCK_EMBED);
+    bool is_read = model->tied_lm_head && holds_head(last_of(replica, stage), slice->device);
+
+    if (!slice->is_shared)
+        return is_read ? 0 : bytes;
+    /* of both phases, and counted with the prompts */
+    return is_read && !holds_head(last_of(replica, replica->stages), slice->device) ? -bytes : 0;
+}
+
 /* By device: what each step reads of its weights, all but the embedding, of which it reads a few
  * rows. */
 static const int64_t *streamed_bytes(struct arena *arena, const struct plan *plan)
@@ -217,16 +239,15 @@ static const int64_t *streamed_bytes(struct arena *arena, const struct plan *pla
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = plan->stages[i];
         const struct plan_replica *replica = &plan->replicas[stage->replica];
-        const struct plan_stage *last = &replica->stages[replica->stage_count - 1];
         const struct model *model = plan->services[replica->service].model;
 
         for (int k = 0; model && k < stage->device_count; k++)
             sums_bytes[stage->devices[k]] +=
                 plan_stage_weight_bytes(plan, stage, stage->devices[k]);
         for (int k = 0; model && k < stage->slice_count; k++)
-            if ((stage->slices[k].blocks & 1u << BLOCK_EMBED) &&
-                !(model->tied_lm_head && holds_head(last, stage->slices[k].device)))
-                sums_bytes[stage->slices[k].device] -= model_block_weight_bytes(model, BLOCK_EMBED);
+            if (stage->slices[k].blocks & 1u << BLOCK_EMBED)
+                sums_bytes[stage->slices[k].device] -=
+                    unread_bytes(replica, stage, &stage->slices[k], model);
     }
     return sums_bytes;
 }
