@@ -172,7 +172,7 @@ static void examples_of_workloads_and_models_load(void **state)
 
 static void examples_of_placements_and_clusters_load(void **state)
 {
-    check_readme(*state, "placements/README.md", 8);
+    check_readme(*state, "placements/README.md", 10);
 }
 
 static void examples_of_costs_and_traces_load(void **state)
