@@ -220,8 +220,12 @@ void failures_look(struct serve *serve)
         serve->run->return_count++;
         fprintf(stderr, "orrery-run: device '%s': a worker is back\n",
                 serve->fleet->workers[back].device);
-        for (int i = 0; i < plan->replica_count; i++)
-            serve->table->replicas[i].is_up |= is_whole(serve, &plan->replicas[i]);
+        for (int i = 0; i < plan->replica_count; i++) {
+            if (serve->table->replicas[i].is_up || !is_whole(serve, &plan->replicas[i]))
+                continue;
+            serve->table->replicas[i].is_up = true;
+            serve->room[i] = plan->replicas[i].stages[0].queue_depth; /* nothing is on its way */
+        }
         count_up(serve);
     }
     if (serve->failures->held_count > 0)

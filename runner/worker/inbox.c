@@ -113,13 +113,33 @@ struct release {
     int64_t request;
 };
 
+/* A request ends when it is in no batch, unless its replica is lost, and all of its batches. */
+static bool has_entry(const struct channel_message *message, int64_t request)
+{
+    int64_t bytes = INT64_C(4) * FRAME_ENTRY_WORDS;
+
+    for (int64_t i = 0; i < message->frame.entries; i++) {
+        int32_t words[FRAME_ENTRY_WORDS];
+        struct frame_entry entry;
+
+        if ((i + 1) * bytes > message->frame.payload_bytes)
+            return false;
+        frame_get_words(words, message->payload + i * bytes, FRAME_ENTRY_WORDS);
+        frame_get_entry(words, &entry);
+        if (entry.request == request)
+            return true;
+    }
+    return false;
+}
+
 static bool is_released(void *arg, int32_t number)
 {
     const struct release *release = arg;
     struct job *job = release->worker->jobs[number];
 
-    if (job->piece != WORKER_NO_PIECE || job->message.frame.entries > 0 ||
-        job->message.frame.request != release->request)
+    if (job->piece != WORKER_NO_PIECE ||
+        (job->message.frame.entries > 0 ? !has_entry(&job->message, release->request)
+                                        : job->message.frame.request != release->request))
         return false;
     worker_owe(release->worker, job->stage);
     channel_message_close(&job->message);
@@ -151,6 +171,9 @@ static bool move_peers(struct worker *worker, const struct channel_message *mess
 
         if (out && !channel_move(out, peers[i].endpoint, err))
             return false;
+        for (int k = 0; k < worker->setup->stage_count; k++) /* its queues are empty */
+            if (worker->setup->stages[k].next_worker == peers[i].worker)
+                worker->room[k] = worker->setup->stages[k].next_depth;
     }
     return true;
 }

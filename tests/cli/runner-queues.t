@@ -119,4 +119,10 @@ is "one replica of two dies" "$? $(grep -c 'worker lost' long.err)" "1 1"
 is "all requests have ended" "$(grep -cE ',(ok|failed),' r.csv)" 1500
 ok "at most those under way have failed" test "$(grep -c ',failed,' r.csv)" -le 8
 
+# A worker that comes back finds its queue empty, and those before it know.
+printf 'time_s,target,event\n0.4,d1,down\n0.9,d1,up\n' > events.csv
+exit_is 0 "a worker that comes back" timeout 30 orrery-run --models models.csv --cluster cluster --local -p one-deep.csv -w long.csv \
+    --events events.csv --on-failure replay "${outs[@]}"
+is "every request is ok" "$(grep -c ',ok,' r.csv)" 1500
+
 done_testing
