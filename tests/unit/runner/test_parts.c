@@ -149,8 +149,9 @@ static struct world assemble(struct arena *arena, const struct setup *setup)
         world.parts[i] = parts_create(arena, &world.setups[i], 0, forward, patches, &err);
         assert_non_null(world.parts[i]);
         kv_heads = parts_kv_heads(world.parts[i]);
-        world.caches[i] = arena_array(arena, (size_t)model->model.layers, sizeof *world.caches[i]);
-        for (int32_t k = 0; k < model->model.layers; k++) {
+        world.caches[i] =
+            arena_array(arena, (size_t)stage->layer_count + 1, sizeof *world.caches[i]);
+        for (int32_t k = 0; k < stage->layer_count; k++) {
             size_t floats = (size_t)kv_heads[k] * (size_t)model->max_total_tokens *
                                 (size_t)model->model.head_dim +
                             1;
