@@ -13,6 +13,7 @@
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
 #include "runner/load/table.h"
+#include <assert.h>
 #include <string.h>
 
 struct part { /* of a batch: one request */
@@ -110,8 +111,10 @@ void batches_join(struct batches *batches, size_t request)
     const struct workload_request row = workload_at(serve->input->workload, request);
     int32_t outputs = outputs_of(batches, request);
 
-    batches->members[request].made =
-        arena_array(serve->arena, (size_t)outputs, sizeof *batches->members[request].made);
+    /* nothing is left of an attempt before */
+    batches->members[request] =
+        (struct member){ .made = arena_array(serve->arena, (size_t)outputs,
+                                             sizeof *batches->members[request].made) };
     continuous_arrive(batches->instances[serve->table->requests[request].replica].continuous,
                       row.prompt_tokens, outputs, (int64_t)request);
 }
@@ -137,6 +140,7 @@ static void find_preempted(struct batches *batches, int32_t replica, struct flyi
         if (!member->is_held || member->seen == instance->looks)
             continue;
         member->is_held = false;
+        assert(flying->part_count < flying->count + instance->options.max_seqs);
         flying->parts[flying->part_count++] = (struct part){ .request = request };
     }
 }

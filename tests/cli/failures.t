@@ -103,6 +103,20 @@ is "the traces hold one attempt each" "$(column s.csv request_id | uniq -c | awk
 drill pipeline.csv --on-failure replay
 is "without another replica a replay waits for the device" "$? $(column r.csv status | sort | uniq -c | xargs)" "0 14 ok"
 
+# batches: one replica has had eight requests at once when it is lost, the one that is left takes two
+sed 's/^service.*/&,max_batch/; s/d0,tiny/&,2/; s/d1,tiny/&,8/' replicas.csv > batched.csv
+{
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens'
+    for ((i = 0; i < 16; i++)); do echo "$i,0.$((110 + i)),chat,16,36"; done
+} > burst.csv
+printf 'time_s,target,event\n0.45,d1,down\n' > fall.csv
+run --local --placement batched.csv --cluster cluster --workload burst.csv --dispatch round-robin --costs costs --pad d0=2 \
+    --pad d1=200 --batch continuous:8 --kv-blocks 7 --events fall.csv --on-failure replay "${outs[@]}" > run.out 2> run.err
+is "replayed requests of batches end well" "$? $(column r.csv status | sort | uniq -c | xargs)" "0 16 ok"
+is "each has begun" "$(column r.csv start_s | grep -c .)" 16
+is "their steps count from 0" "$(paste -d , <(column s.csv request_id) <(column s.csv step) | sort -t , -k 1n -k 2n |
+    awk -F, '$1 != last { last = $1; next_step = 0 } $2 != next_step++' | wc -l)" 0
+
 # ---- a worker that is started again by hand
 port=$((20000 + $$ % 20000))
 {
