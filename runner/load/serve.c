@@ -359,7 +359,7 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
 static void count_record(struct serve *serve, const struct plan_stage *stage,
                          const struct serve_record *record)
 {
-    int64_t took_ps = record->finish_ps - record->start_ps;
+    int64_t took_ps = record->has_computed ? record->finish_ps - record->start_ps : 0;
 
     if (record->position > 0)
         return;

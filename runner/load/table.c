@@ -126,12 +126,16 @@ void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
     struct table_replica *p = &table->replicas[replica];
 
     table_dropped(table, replica);
+    if (compute_ps <= 0)
+        return;
     p->first_count++;
     p->first_total_ps += compute_ps;
 }
 
 void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps)
 {
+    if (compute_ps <= 0)
+        return;
     table->replicas[replica].last_count++;
     table->replicas[replica].last_total_ps += compute_ps;
 }

@@ -30,13 +30,14 @@ static int64_t layer_bytes(const struct forward_shape *shape)
 #define NOBODY (-1)
 
 /* Whose embedding a stage's tied lm_head shares: that of the first stage here, its own included,
- * which has one of the same model. */
+ * which has one of the same model. A stage in parts keeps its own (parts.c). */
 static int embedding_of(const struct setup *setup, int index)
 {
     const struct setup_stage *stage = &setup->stages[index];
 
     for (int i = 0; i <= index && setup->models[stage->model].model.tied_lm_head; i++)
-        if (setup->stages[i].model == stage->model && setup->stages[i].has_embed)
+        if (setup->stages[i].model == stage->model && setup->stages[i].has_embed &&
+            setup->stages[i].position_count == 0)
             return i;
     return NOBODY;
 }

@@ -142,6 +142,34 @@ printf 'request_id,arrival_s,service,prompt_tokens\n0,0,text,20\n1,0,text,17\n' 
 exit_is 0 "an encoder in parts" run -p bert.csv -w text.csv --requests-out r.csv --stages-out s.csv
 is "each of its requests is ok" "$(grep -c ',ok,' r.csv)" 2
 
+# A stage in parts, and a whole one of the same model on one of its devices: its tied matrix is its own.
+cat > both.csv << END
+$head
+chat,0,0,d0,tiny,,embed,
+chat,0,0,d0,tiny,0-3,layer,0/2
+chat,0,0,d1,tiny,0-3,layer,1/2
+chat,0,0,d0,tiny,,lm_head,
+chat,1,0,d0,tiny,,all,
+END
+exit_is 0 "parts beside the whole model" run -p both.csv -w load.csv --requests-out r.csv --stages-out s.csv
+is "all requests are ok" "$(grep -c ',ok,' r.csv)" 3
+
+# The first device has only a part of the norms, which has no row of a step of one token.
+cat > idle.csv << END
+$head
+chat,0,0,d0,tiny,0-1,conn,0/2
+chat,0,0,d1,tiny,,embed,
+chat,0,0,d1,tiny,0-1,attn,
+chat,0,0,d1,tiny,0-1,proj,
+chat,0,0,d1,tiny,0-1,ffn,
+chat,0,0,d1,tiny,0-1,conn,1/2
+chat,0,1,d2,tiny,2-3,layer,
+chat,0,1,d2,tiny,,lm_head,
+END
+printf 'request_id,arrival_s,service,prompt_tokens,output_tokens\n0,0,chat,1,3\n1,0.05,chat,1,3\n' > short.csv
+exit_is 0 "a first device that computes nothing" run -p idle.csv -w short.csv --dispatch least-idle --requests-out r.csv --stages-out s.csv
+is "every short request is ok" "$(grep -c ',ok,' r.csv)" 2
+
 # A device that dies takes the stage with it.
 {
     echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'

@@ -158,6 +158,25 @@ static void backlog_is_steps_at_the_first_stage_times_their_mean(void **state)
     assert_int_equal(table_backlog_ps(table, 1), 0);
 }
 
+static void a_step_that_took_no_time_is_not_counted_in_the_mean(void **state)
+{
+    struct table *table = table_create(*state, 2, 1);
+
+    start(table, 0, 0, 2);
+    for (int i = 0; i < 4; i++)
+        table_sent(table, 0);
+    table_computed(table, 0, 0);
+    table_computed(table, 0, -700);
+    table_computed_last(table, 0, 0);
+    table_computed_last(table, 0, -700);
+    assert_int_equal(table_backlog_ps(table, 0), 2); /* nothing is known yet: 1 ps each */
+    assert_int_equal(table_last_backlog_ps(table, 0), 1);
+    table_computed(table, 0, 1000);
+    table_computed_last(table, 0, 3000);
+    assert_int_equal(table_backlog_ps(table, 0), 1000);
+    assert_int_equal(table_last_backlog_ps(table, 0), 3000);
+}
+
 static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void **state)
 {
     struct table *table = table_create(*state, 3, 2);
@@ -212,6 +231,7 @@ int main(void)
         TEST(a_request_that_never_ran_can_be_refused),
         TEST(the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in),
         TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
+        TEST(a_step_that_took_no_time_is_not_counted_in_the_mean),
         TEST(backlog_of_the_last_stage_is_what_is_under_way_times_its_mean),
         TEST(a_restarted_request_waits_as_if_never_dispatched),
     };
