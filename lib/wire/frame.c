@@ -6,6 +6,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/hash.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -73,6 +74,7 @@ void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYT
     memcpy(header + AT_MAGIC, magic, sizeof magic);
     header[AT_VERSION] = FRAME_VERSION;
     header[AT_TYPE] = (unsigned char)frame->type;
+    assert(frame->entries >= 0 && frame->entries <= FRAME_MAX_ENTRIES);
     put_bits(header + AT_ENTRIES, (uint64_t)frame->entries, 2);
     frame_put_int64(header + AT_REQUEST, frame->request);
     put_int32(header + AT_STAGE, frame->stage);
@@ -136,7 +138,9 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
            within("new_tokens", frame->new_tokens, FRAME_MAX_TOKENS, err) &&
            within("past_tokens", frame->past_tokens, FRAME_MAX_TOKENS, err) &&
            within("total_tokens", frame->total_tokens, FRAME_MAX_TOKENS, err) &&
-           within("payload_bytes", frame->payload_bytes, FRAME_MAX_PAYLOAD_BYTES, err);
+           within("payload_bytes", frame->payload_bytes, FRAME_MAX_PAYLOAD_BYTES, err) &&
+           within("start_ns", frame->start_ns, FRAME_MAX_STAMP_NS, err) &&
+           within("finish_ns", frame->finish_ns, FRAME_MAX_STAMP_NS, err);
 }
 
 /* 32-bit words, low half first: they travel as all others do. */

@@ -17,7 +17,8 @@ struct err;
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)
-#define FRAME_MAX_ENTRIES 65535 /* requests of a batch */
+#define FRAME_MAX_STAMP_NS (INT64_C(1) << 62) /* so that differences of stamps do not overflow */
+#define FRAME_MAX_ENTRIES 65535               /* requests of a batch */
 #define FRAME_ENTRY_WORDS 6
 
 enum frame_type {
@@ -50,7 +51,7 @@ struct frame {
     int32_t new_tokens, past_tokens;
     int32_t total_tokens; /* prompt + output: the KV capacity to reserve */
     int32_t entries;      /* of a STEP, RESULT or RECORD: requests of a batch; 0 = one request */
-    int64_t start_ns, finish_ns; /* sender's clock; meaning depends on the type */
+    int64_t start_ns, finish_ns; /* sender's clock, not negative; meaning depends on the type */
     int64_t payload_bytes;
 };
 

@@ -6,13 +6,21 @@
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
 
+/* In a payload: what a broken worker writes there must not overflow anything. */
+static int64_t stamp_at(const unsigned char *payload)
+{
+    int64_t stamp_ns = frame_get_int64(payload);
+
+    return stamp_ns >= 0 && stamp_ns <= FRAME_MAX_STAMP_NS ? stamp_ns : 0;
+}
+
 int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns)
 {
     int64_t since_ns = stamp_ns - offset_ns - serve->t0_ns;
-    const int64_t limit_ns = UNITS_MAX_PS / UNITS_PS_PER_NS;
+    const int64_t limit_ns = UNITS_MAX_PS / UNITS_PS_PER_NS / 2; /* the time between any two fits */
 
     if (since_ns > limit_ns || since_ns < -limit_ns)
-        return 0; /* no clock of ours: a broken worker must not overflow anything */
+        return 0; /* no clock of ours */
     return since_ns * UNITS_PS_PER_NS;
 }
 
@@ -43,8 +51,8 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
         .is_late = frame_get_int64(message->payload + 16) != 0,
         .start_ps = serve_stamp_ps(serve, frame->start_ns, offset_ns),
         .finish_ps = serve_stamp_ps(serve, frame->finish_ns, offset_ns),
-        .send_ps = serve_stamp_ps(serve, frame_get_int64(message->payload), sender_ns),
-        .receive_ps = serve_stamp_ps(serve, frame_get_int64(message->payload + 8), offset_ns),
+        .send_ps = serve_stamp_ps(serve, stamp_at(message->payload), sender_ns),
+        .receive_ps = serve_stamp_ps(serve, stamp_at(message->payload + 8), offset_ns),
     };
 }
 
@@ -72,9 +80,9 @@ void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, i
                 .from = (int32_t)from,
                 .to = position,
                 .bytes = bytes,
-                .send_ps = serve_stamp_ps(serve, frame_get_int64(told + 16),
+                .send_ps = serve_stamp_ps(serve, stamp_at(told + 16),
                                           fleet->workers[workers[stage->devices[from]]].offset_ns),
-                .receive_ps = serve_stamp_ps(serve, frame_get_int64(told + 24), offset_ns),
+                .receive_ps = serve_stamp_ps(serve, stamp_at(told + 24), offset_ns),
             });
     }
 }

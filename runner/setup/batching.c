@@ -7,6 +7,7 @@
 #include "lib/policy/plan.h"
 #include "lib/policy/step_price.h"
 #include "lib/wire/frame.h"
+#include "runner/setup/setup.h"
 
 #define MAX_BLOCKS (1 << 26)
 
@@ -51,10 +52,10 @@ bool batching_of(const struct batching *batching, const struct plan_replica *rep
         /* tokens of an encoder look at one another: it makes one pass, and leaves no cache */
         .has_chunks = batching->has_chunks && is_decoder,
     };
-    if (options->max_seqs > FRAME_MAX_ENTRIES)
+    if (options->max_seqs > SETUP_MAX_SEQS)
         return err_set(err, ERR_USAGE,
                        "--batch continuous: MAX_SEQS is %d: expected at most %d in a run",
-                       options->max_seqs, FRAME_MAX_ENTRIES);
+                       options->max_seqs, SETUP_MAX_SEQS);
     if (options->token_budget == 0)
         options->token_budget =
             continuous_default_budget(options->max_seqs, options->has_chunks, model->max_context);

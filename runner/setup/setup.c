@@ -79,7 +79,7 @@ static const struct model_field model_fields[] = {
     FIELD(model.kv_bits, 1, 64),
     FIELD(model.max_context, 0, FRAME_MAX_TOKENS),
     FIELD(max_tokens, 1, FRAME_MAX_TOKENS),
-    FIELD(max_seqs, 1, FRAME_MAX_ENTRIES),
+    FIELD(max_seqs, 1, SETUP_MAX_SEQS),
     FIELD(max_total_tokens, 1, FRAME_MAX_TOKENS),
 };
 #undef FIELD

@@ -18,6 +18,8 @@ struct pass_owners;
 
 #define SETUP_COORDINATOR (-1)
 #define SETUP_MAX_TEXT_BYTES (INT64_C(64) << 20)
+/* Of a step: a batch may name as many requests again that lose their caches. */
+#define SETUP_MAX_SEQS (FRAME_MAX_ENTRIES / 2)
 
 struct setup_model {
     struct model model;       /* its name is information only */

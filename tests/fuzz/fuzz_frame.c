@@ -23,6 +23,8 @@ static void read_header(const uint8_t *bytes, size_t count)
         return;
     }
     assert(frame.payload_bytes >= 0 && frame.payload_bytes <= FRAME_MAX_PAYLOAD_BYTES);
+    assert(frame.start_ns >= 0 && frame.start_ns <= FRAME_MAX_STAMP_NS);
+    assert(frame.finish_ns >= 0 && frame.finish_ns <= FRAME_MAX_STAMP_NS);
     frame_pack(&frame, header);
     assert(memcmp(header, bytes, FRAME_HEADER_BYTES) == 0);
     if (frame_check_payload(&frame, count - FRAME_HEADER_BYTES, 4096, &payload))

@@ -21,8 +21,8 @@ static const struct frame example = {
     .past_tokens = 70,
     .total_tokens = 96,
     .entries = 261,
-    .start_ns = -5,
-    .finish_ns = INT64_MAX,
+    .start_ns = 0x0102030405060708,
+    .finish_ns = FRAME_MAX_STAMP_NS,
     .payload_bytes = 3072,
 };
 
@@ -83,8 +83,8 @@ static void random_frames_survive_the_round_trip(void **state)
             .new_tokens = (int32_t)rng_below(&rng, FRAME_MAX_TOKENS + 1),
             .past_tokens = (int32_t)rng_below(&rng, FRAME_MAX_TOKENS + 1),
             .total_tokens = (int32_t)rng_below(&rng, FRAME_MAX_TOKENS + 1),
-            .start_ns = (int64_t)rng_next(&rng),
-            .finish_ns = (int64_t)rng_next(&rng),
+            .start_ns = (int64_t)(rng_next(&rng) >> 2),
+            .finish_ns = (int64_t)(rng_next(&rng) >> 2),
             .payload_bytes = (int64_t)rng_below(&rng, FRAME_MAX_PAYLOAD_BYTES + 1),
         };
 
@@ -103,7 +103,7 @@ static void the_bytes_are_little_endian_at_the_documented_offsets(void **state)
     assert_memory_equal(header, "ORRY\3\6\5\1", 8);
     assert_memory_equal(header + 8, "\xcb\x04\xfb\x71\x1f\x01\0\0", 8); /* 1234567890123 */
     assert_memory_equal(header + 16, "\3\0\0\0\7\0\0\0\1\0\0\0\x46\0\0\0\x60\0\0\0\0\x0c\0\0", 24);
-    assert_memory_equal(header + 40, "\xfb\xff\xff\xff\xff\xff\xff\xff", 8); /* -5 */
+    assert_memory_equal(header + 40, "\x08\x07\x06\x05\x04\x03\x02\x01\0\0\0\0\0\0\0\x40", 16);
 }
 
 static void an_entry_survives_the_round_trip(void **state)
@@ -174,6 +174,11 @@ static void every_bad_field_is_refused_by_name(void **state)
         { 35, 1, "\xff", "total_tokens is -" },
         { 36, 4, "\1\0\0\x40", "payload_bytes is 1073741825: expected 0 to 1073741824" },
         { 36, 4, "\xff\xff\xff\xff", "payload_bytes is 4294967295" },
+        { 47, 1, "\x80", "start_ns is -" },
+        { 47, 1, "\x41", "start_ns is 468" },
+        { 55, 1, "\xff", "finish_ns is -" },
+        { 48, 8, "\1\0\0\0\0\0\0\x40",
+          "finish_ns is 4611686018427387905: expected 0 to 4611686018427387904" },
     };
     unsigned char header[FRAME_HEADER_BYTES];
 
