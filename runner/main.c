@@ -12,7 +12,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *word;
         int (*run)(int argc, char **argv);
-    } commands[] = { { "worker", worker_main }, { "keys", control_keys }, { "status", control_status } };
+    } commands[] = { { "worker", worker_main },
+                     { "keys", control_keys },
+                     { "status", control_status } };
     char name[64] = "orrery-run"; /* what messages call the program */
 
     cli_take_write_errors();

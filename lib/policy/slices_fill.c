@@ -156,7 +156,7 @@ static void add_row(const struct slices_holders *holders, struct plan_stage *sta
 
 /* The first of the stage's devices, in its order, that holds some of the block. */
 static int32_t first_device(const struct plan_stage *stage, const struct plan_slice *slices,
-                            int count, int32_t layer, enum model_block block)
+                            int count, int32_t layer, int block)
 {
     for (int k = 0; k < stage->device_count; k++)
         for (int i = 0; i < count; i++)
@@ -169,8 +169,7 @@ static int32_t first_device(const struct plan_stage *stage, const struct plan_sl
 
 /* Norms that no row names are with the block behind them. */
 static void add_implied(const struct slices_holders *holders, struct plan_stage *stage,
-                        struct plan_slice *slices, int32_t first, int32_t last,
-                        enum model_block block)
+                        struct plan_slice *slices, int32_t first, int32_t last, int block)
 {
     int row_slices = stage->slice_count;
 

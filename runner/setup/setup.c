@@ -371,7 +371,7 @@ static bool get_slices(struct arena *arena, const struct json *object, const str
     for (int i = 0; i < stage->slice_count; i++) {
         const struct json *item = json_at(slices, i);
         struct setup_slice *slice = &stage->slices[i];
-        int32_t blocks;
+        int32_t blocks = 0;
 
         if (!get_int(item, "blocks", 1, (1 << BLOCK_COUNT) - 1, &blocks, err) ||
             !get_bool(item, "is_implied", &slice->is_implied, err))

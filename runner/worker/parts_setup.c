@@ -136,7 +136,7 @@ int64_t parts_message_bytes(const struct setup *setup, int index)
     if (width < shape.hidden)
         width = shape.hidden;
     width += shape.hidden; /* two vectors may go together */
-    return 2 * QUANTISE_SCALE_BYTES + 4 * width * model->max_tokens +
+    return INT64_C(2) * QUANTISE_SCALE_BYTES + 4 * width * model->max_tokens +
            (int64_t)sizeof(struct parts_best) * PASS_MAX_DEVICES;
 }
 

@@ -87,7 +87,8 @@ static int64_t most_words(const struct setup_model *model)
     int64_t wide = heads > model->model.ffn_hidden ? heads : model->model.ffn_hidden;
 
     return FRAME_ENTRY_WORDS * (int64_t)shard_max_entries(model->max_seqs) +
-           model->max_tokens * (model->model.hidden + wide) + 2 * (QUANTISE_SCALE_BYTES / 4);
+           model->max_tokens * (model->model.hidden + wide) +
+           INT64_C(2) * (QUANTISE_SCALE_BYTES / 4);
 }
 
 static int64_t scratch_bytes(const struct setup *setup, int index)

@@ -118,7 +118,7 @@ static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYT
 
         bytes += QUANTISE_SCALE_BYTES;
         if (model->max_seqs > 1) /* as many may lose their caches as compute */
-            bytes += 8 * FRAME_ENTRY_WORDS * (int64_t)model->max_seqs;
+            bytes += INT64_C(8) * FRAME_ENTRY_WORDS * model->max_seqs;
 
         max_bytes = bytes > max_bytes ? bytes : max_bytes;
     }

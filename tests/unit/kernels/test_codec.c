@@ -228,7 +228,7 @@ static void pipeedge_makes_the_same_bits(void **state)
 static void clamps_are_pipeedges(void **state)
 {
     FILE *file = open_or_skip(FOLDER "clamp_factors.csv");
-    char line[200], *fields[FIELDS];
+    char line[200], *fields[FIELDS] = { NULL };
     int rows = 0;
 
     (void)state;

@@ -153,7 +153,7 @@ static void a_client_goes_on_at_the_finish(void **state)
 /* Draws depend on seed, place, request and stage alone: those of other requests stay. */
 static void draws_do_not_shift_each_other(void **state)
 {
-    struct overhead worker = { true, OVERHEAD_EXP, 5 * MS, 0, 0 };
+    struct overhead worker = { .is_given = true, .dist = OVERHEAD_EXP, .mean_ps = 5 * MS };
 
     (void)state;
     pipeline();
@@ -178,7 +178,7 @@ static void draws_do_not_shift_each_other(void **state)
 static void many_delays_end_in_order(void **state)
 {
     enum { COUNT = 300 };
-    struct overhead submit = { true, OVERHEAD_EXP, 20 * MS, 0, 0 };
+    struct overhead submit = { .is_given = true, .dist = OVERHEAD_EXP, .mean_ps = 20 * MS };
     struct out *out;
 
     (void)state;

@@ -5,7 +5,7 @@
 
 #define EPOCHS "service,replica,stage,device,model,epoch,from_s\n"
 
-static const struct serve_request *request(int index)
+static const struct serve_request *request_at(int index)
 {
     return &fixture.result.requests[index];
 }
@@ -21,15 +21,15 @@ static void a_device_that_gets_slices_is_taken_first(void **state)
         fixture.options.switch_cost_ps = 20 * MS;
         llm_must_run();
         /* who is on a ends there */
-        assert_int_equal(request(0)->finish_ps, 9 * MS + 6 * EACH_PS);
-        assert_int_equal(request(1)->start_ps, 25 * MS);
-        assert_int_equal(request(1)->replica, 1);
+        assert_int_equal(request_at(0)->finish_ps, 9 * MS + 6 * EACH_PS);
+        assert_int_equal(request_at(1)->start_ps, 25 * MS);
+        assert_int_equal(request_at(1)->replica, 1);
         assert_int_equal(fixture.result.devices[1].gap_ps, 20 * MS);
         assert_int_equal(fixture.result.devices[0].gap_ps, 0);
         assert_int_equal(fixture.result.migrations, 1);
         fixture.options.switch_cost_ps = 0;
         llm_must_run();
-        assert_int_equal(request(1)->start_ps, 10 * MS);
+        assert_int_equal(request_at(1)->start_ps, 10 * MS);
         assert_int_equal(fixture.result.migrations, 1);
     }
 }
@@ -45,9 +45,9 @@ static void a_job_ends_before_its_device_is_taken(void **state)
     llm_must_run();
     /* a is taken from 4 to 11 ms; then the batch of t, which has waited longer than the next of s
      */
-    assert_int_equal(request(1)->start_ps, 11 * MS + EACH_PS);
-    assert_int_equal(request(0)->first_token_ps, 4 * MS + EACH_PS);
-    assert_true(request(0)->finish_ps > request(1)->finish_ps);
+    assert_int_equal(request_at(1)->start_ps, 11 * MS + EACH_PS);
+    assert_int_equal(request_at(0)->first_token_ps, 4 * MS + EACH_PS);
+    assert_true(request_at(0)->finish_ps > request_at(1)->finish_ps);
     assert_int_equal(fixture.result.devices[0].gap_ps, 7 * MS);
 }
 
@@ -96,11 +96,11 @@ static void single_requests_are_as_without_batches(void **state)
             llm_must_run();
             for (int i = 0; i < 30; i++) {
                 if (k > 0) {
-                    assert_int_equal(request(i)->start_ps, start_ps[i]);
-                    assert_int_equal(request(i)->finish_ps, finish_ps[i]);
+                    assert_int_equal(request_at(i)->start_ps, start_ps[i]);
+                    assert_int_equal(request_at(i)->finish_ps, finish_ps[i]);
                 }
-                start_ps[i] = request(i)->start_ps;
-                finish_ps[i] = request(i)->finish_ps;
+                start_ps[i] = request_at(i)->start_ps;
+                finish_ps[i] = request_at(i)->finish_ps;
             }
             for (int d = 0; d < 3; d++) {
                 if (k > 0)

@@ -115,7 +115,7 @@ static void every_head_goes_from_who_computed_it_to_who_reads_it(void **state)
     fixture_write("w.csv", W "0,0,c,4,2\n");
     for (int round = 0; round < 60; round++) {
         const struct plan_replica *replica;
-        struct held held;
+        struct held held = { 0 };
         int64_t moved[DEVICES][DEVICES] = { { 0 } }, all_bytes = 0;
 
         place(&rng, &held);
@@ -145,7 +145,7 @@ static void a_device_holds_what_leaves_it_and_what_it_reads(void **state)
     link_boards();
     fixture_write("w.csv", W "0,0,c,4,3\n");
     for (int round = 0; round < 40; round++) {
-        struct held held;
+        struct held held = { 0 };
 
         place(&rng, &held);
         fixture_must_run();
@@ -198,7 +198,7 @@ static void books_are_kept_in_every_way(void **state)
     link_boards();
     fixture.files.events = fixture_path("events.csv");
     for (int round = 0; round < 120; round++) {
-        struct held held;
+        struct held held = { 0 };
 
         place(&rng, &held);
         fixture_write("w.csv", workload_of(&rng, 8));
@@ -218,7 +218,7 @@ static void shorter_ways_give_the_same(void **state)
     link_boards();
     for (int round = 0; round < 40; round++) {
         const char *requests;
-        struct held held;
+        struct held held = { 0 };
 
         place(&rng, &held);
         fixture_write("w.csv", workload_of(&rng, 8));

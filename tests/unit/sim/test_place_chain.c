@@ -139,10 +139,11 @@ static void sweep_models(struct arena *arena, struct sweep *sweep)
 
     assert_non_null(csv);
     while (csv_next(csv, &err)) {
-        struct model *model = &sweep->models[sweep->model_count - 1];
+        int last = sweep->model_count > 0 ? sweep->model_count - 1 : 0;
+        struct model *model = &sweep->models[last];
         int32_t layer;
 
-        if (sweep->model_count == 0 || strcmp(model->name, csv_text(csv, MODEL)) != 0) {
+        if (strcmp(model->name, csv_text(csv, MODEL)) != 0) {
             model = &sweep->models[sweep->model_count++];
             assert_true(snprintf(model->name, sizeof model->name, "%s", csv_text(csv, MODEL)) > 0);
         }
@@ -193,10 +194,11 @@ static void sweep_times(struct arena *arena, struct sweep *sweep)
 
     assert_non_null(csv);
     while (csv_next(csv, &err)) {
-        struct times *times = &sweep->times[sweep->times_count - 1];
+        int last = sweep->times_count > 0 ? sweep->times_count - 1 : 0;
+        struct times *times = &sweep->times[last];
         int32_t layer;
 
-        if (sweep->times_count == 0 || strcmp(times->model, csv_text(csv, MODEL)) != 0 ||
+        if (strcmp(times->model, csv_text(csv, MODEL)) != 0 ||
             strcmp(times->type, csv_text(csv, TYPE)) != 0) {
             times = &sweep->times[sweep->times_count++];
             assert_true(snprintf(times->model, sizeof times->model, "%s", csv_text(csv, MODEL)) >

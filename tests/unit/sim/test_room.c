@@ -8,7 +8,7 @@
 #define REQUESTS "request_id,arrival_s,service\n"
 #define ALL_AT_0 REQUESTS "0,0,s\n1,0,s\n2,0,s\n3,0,s\n"
 
-static const struct serve_request *request(int index)
+static const struct serve_request *request_at(int index)
 {
     return &fixture.result.requests[index];
 }
@@ -38,13 +38,13 @@ static void who_is_done_keeps_the_device_until_there_is_room(void **state)
     fixture_write("w.csv", ALL_AT_0);
     must_run();
     /* the third is done at 3 ms, and goes when the second begins on b, at 11 ms */
-    assert_int_equal(request(2)->start_ps, 2 * MS);
-    assert_int_equal(request(3)->start_ps, 11 * MS);
-    assert_int_equal(request(3)->finish_ps, 41 * MS);
+    assert_int_equal(request_at(2)->start_ps, 2 * MS);
+    assert_int_equal(request_at(3)->start_ps, 11 * MS);
+    assert_int_equal(request_at(3)->finish_ps, 41 * MS);
     assert_int_equal(fixture.result.devices[0].busy_ps, 4 * MS);
     fixture_write("p.csv", PLACED "s,0,0,a,x,\ns,0,1,b,x,2\n");
     must_run();
-    assert_int_equal(request(3)->start_ps, 3 * MS);
+    assert_int_equal(request_at(3)->start_ps, 3 * MS);
 }
 
 static void the_source_waits_for_stage_0_in_the_order_of_arrival(void **state)
@@ -55,13 +55,13 @@ static void the_source_waits_for_stage_0_in_the_order_of_arrival(void **state)
     fixture_write("w.csv", REQUESTS "0,0,s\n1,0,s\n2,0,s\n3,0.001,t\n4,0.002,s\n");
     must_run();
     /* only one of s is in the queue, so that t's passes those that wait at the source */
-    assert_int_equal(request(1)->start_ps, 10 * MS);
-    assert_int_equal(request(3)->start_ps, 20 * MS);
-    assert_int_equal(request(2)->start_ps, 21 * MS);
-    assert_int_equal(request(4)->start_ps, 31 * MS);
+    assert_int_equal(request_at(1)->start_ps, 10 * MS);
+    assert_int_equal(request_at(3)->start_ps, 20 * MS);
+    assert_int_equal(request_at(2)->start_ps, 21 * MS);
+    assert_int_equal(request_at(4)->start_ps, 31 * MS);
     fixture_write("p.csv", PLACED "s,0,0,a,x,\nt,0,0,a,y,\n");
     must_run();
-    assert_int_equal(request(3)->start_ps, 30 * MS);
+    assert_int_equal(request_at(3)->start_ps, 30 * MS);
 }
 
 static void a_message_on_its_way_takes_a_place(void **state)
@@ -75,11 +75,11 @@ static void a_message_on_its_way_takes_a_place(void **state)
     fixture_write("w.csv", ALL_AT_0);
     must_run();
     /* 1 to 6 ms on the link; the next leaves a when it begins, and so on */
-    assert_int_equal(request(0)->finish_ps, 8 * MS + 1);
-    assert_int_equal(request(1)->finish_ps, 13 * MS + 2);
-    assert_int_equal(request(2)->finish_ps, 18 * MS + 3);
-    assert_int_equal(request(2)->start_ps, 6 * MS + 1); /* a was kept from 2 ms on */
-    assert_int_equal(request(3)->start_ps, 11 * MS + 2);
+    assert_int_equal(request_at(0)->finish_ps, 8 * MS + 1);
+    assert_int_equal(request_at(1)->finish_ps, 13 * MS + 2);
+    assert_int_equal(request_at(2)->finish_ps, 18 * MS + 3);
+    assert_int_equal(request_at(2)->start_ps, 6 * MS + 1); /* a was kept from 2 ms on */
+    assert_int_equal(request_at(3)->start_ps, 11 * MS + 2);
 }
 
 static void a_gap_passes_while_a_device_is_kept(void **state)
@@ -90,8 +90,8 @@ static void a_gap_passes_while_a_device_is_kept(void **state)
     fixture_write("w.csv", ALL_AT_0 "4,0,s\n");
     must_run();
     /* ends at 1, 6, 11 ms; the third finds room at 11; the fourth, of 16, at 21 */
-    assert_int_equal(request(3)->start_ps, 15 * MS);
-    assert_int_equal(request(4)->start_ps, 21 * MS);
+    assert_int_equal(request_at(3)->start_ps, 15 * MS);
+    assert_int_equal(request_at(4)->start_ps, 21 * MS);
     assert_int_equal(fixture.result.devices[0].gap_ps, 20 * MS);
 }
 
@@ -102,7 +102,7 @@ static void all_devices_of_a_stage_are_kept(void **state)
     fixture_write("p.csv", PLACED "s,0,0,a,x,\ns,0,0,b,x,\ns,0,1,c,x,1\nt,0,0,b,y,\n");
     fixture_write("w.csv", REQUESTS "0,0,s\n1,0,s\n2,0,s\n3,0.0025,t\n");
     must_run();
-    assert_int_equal(request(3)->start_ps, 11 * MS);
+    assert_int_equal(request_at(3)->start_ps, 11 * MS);
 }
 
 static void batches_count_by_their_items(void **state)
@@ -114,7 +114,7 @@ static void batches_count_by_their_items(void **state)
     fixture.options.batch = (struct batch_options){ .kind = BATCH_FIXED, .max_size = 2 };
     must_run(); /* room for one batch: 1 and 2, and then 3 and 4 */
     for (int i = 1; i < 5; i++)
-        assert_int_equal(request(i)->start_ps, (i < 3 ? 10 : 20) * MS);
+        assert_int_equal(request_at(i)->start_ps, (i < 3 ? 10 : 20) * MS);
 }
 
 /* ---- failures, epochs ---- */
@@ -128,11 +128,11 @@ static void what_a_failed_device_keeps_is_lost(void **state)
     fixture_write("e.csv", "time_s,target,event\n0.005,a,down\n0.006,a,up\n");
     fixture.files.events = fixture_path("e.csv");
     must_run();
-    assert_int_equal(request(0)->status, TRACE_OK);
-    assert_int_equal(request(1)->finish_ps, 21 * MS);
-    assert_int_equal(request(2)->status, TRACE_FAILED); /* it was on a, done */
-    assert_int_equal(request(3)->status, TRACE_FAILED); /* before a */
-    assert_int_equal(request(4)->finish_ps, 41 * MS);
+    assert_int_equal(request_at(0)->status, TRACE_OK);
+    assert_int_equal(request_at(1)->finish_ps, 21 * MS);
+    assert_int_equal(request_at(2)->status, TRACE_FAILED); /* it was on a, done */
+    assert_int_equal(request_at(3)->status, TRACE_FAILED); /* before a */
+    assert_int_equal(request_at(4)->finish_ps, 41 * MS);
     assert_int_equal(fixture.result.devices[0].busy_ps, 4 * MS);
 }
 
@@ -146,7 +146,7 @@ static void who_waits_at_the_source_for_a_failed_device_fails(void **state)
     fixture.files.events = fixture_path("e.csv");
     must_run();
     for (int i = 0; i < 4; i++)
-        assert_int_equal(request(i)->status, TRACE_FAILED);
+        assert_int_equal(request_at(i)->status, TRACE_FAILED);
 }
 
 static void an_epoch_takes_a_device_that_is_kept_at_once(void **state)
@@ -158,11 +158,11 @@ static void an_epoch_takes_a_device_that_is_kept_at_once(void **state)
     fixture_write("w.csv", REQUESTS "0,0,s\n1,0,s\n2,0,s\n3,0.006,t\n");
     fixture.options.switch_cost_ps = 2 * MS;
     must_run(); /* from 5 to 7 ms, while the third of s is still there until 11 */
-    assert_int_equal(request(3)->start_ps, 11 * MS);
+    assert_int_equal(request_at(3)->start_ps, 11 * MS);
     assert_int_equal(fixture.result.devices[0].gap_ps, 2 * MS);
     fixture.options.switch_cost_ps = 20 * MS;
     must_run();
-    assert_int_equal(request(3)->start_ps, 25 * MS);
+    assert_int_equal(request_at(3)->start_ps, 25 * MS);
 }
 
 /* ---- standstill ---- */
@@ -256,8 +256,8 @@ static void pipelines_are_tandem_queues_with_blocking(void **state)
         fixture_write("w.csv", rows);
         must_run();
         for (int n = 0; n < JOBS; n++) {
-            assert_int_equal(request(n)->start_ps, starts_ps[n][0]);
-            assert_int_equal(request(n)->finish_ps, leaves_ps[n][stages - 1]);
+            assert_int_equal(request_at(n)->start_ps, starts_ps[n][0]);
+            assert_int_equal(request_at(n)->finish_ps, leaves_ps[n][stages - 1]);
         }
     }
 }
@@ -283,10 +283,10 @@ static void latency_is_what_is_under_way_times_the_period(void **state)
         must_run();
         for (int n = WARM; n < COUNT; n++) {
             /* it left the source when the one before it began in stage 0 */
-            int64_t took_ps = request(n)->finish_ps - request(n - 1)->start_ps;
+            int64_t took_ps = request_at(n)->finish_ps - request_at(n - 1)->start_ps;
             int64_t behind_ps = k == 0 ? 100 * MS : 0;
 
-            assert_int_equal(request(n)->finish_ps - request(n - 1)->finish_ps, 120 * MS);
+            assert_int_equal(request_at(n)->finish_ps - request_at(n - 1)->finish_ps, 120 * MS);
             assert_int_equal(took_ps - behind_ps, under_way[k] * 120 * MS);
         }
     }
