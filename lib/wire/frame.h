@@ -20,6 +20,8 @@ struct err;
 #define FRAME_MAX_STAMP_NS (INT64_C(1) << 62) /* so that differences of stamps do not overflow */
 #define FRAME_MAX_ENTRIES 65535               /* requests of a batch */
 #define FRAME_ENTRY_WORDS 6
+#define FRAME_RECORD_BYTES 24 /* of a RECORD, in front of what it tells of exchanges */
+#define FRAME_TOLD_BYTES 32   /* of each message of these */
 
 enum frame_type {
     FRAME_HELLO = 1,    /* worker -> coordinator: its device, JSON text */

@@ -382,9 +382,9 @@ int coordinator_main(int argc, char **argv)
     fleet_end(c.fleet);
     if (!ok)
         drop_outputs(&c);
-    exit_code = !ok                                        ? cli_fail("orrery-run", &err)
-                : c.run.table->by_status[TRACE_FAILED] > 0 ? CLI_NO
-                                                           : CLI_DONE;
+    exit_code = !ok ? cli_fail("orrery-run", &err)
+                : c.run.table->by_status[TRACE_FAILED] > 0 || c.run.missing_count > 0 ? CLI_NO
+                                                                                      : CLI_DONE;
     arena_destroy(c.arena);
     return exit_code;
 }

@@ -11,8 +11,11 @@
 #include "lib/format/workload.h"
 #include "lib/kernels/kernels.h"
 #include "lib/policy/admit.h"
+#include "lib/policy/exchange.h"
+#include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/quantise.h"
+#include "lib/wire/frame.h"
 #include "runner/setup/batching.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/pad.h"
@@ -414,6 +417,50 @@ bool assign_build(struct arena *arena, const struct assign_input *input,
     assignment->rows = rows;
     assignment->worker_of = worker_of;
     return set_pads(arena, input, assignment, err);
+}
+
+/* Of what each device of a stage takes in a pass, the most messages. */
+static int64_t most_messages(struct arena *arena, const struct setup *setup, int index)
+{
+    int64_t taken[PASS_MAX_DEVICES] = { 0 }, most = 0;
+    int32_t next_id = 0;
+    const struct pass *pass = setup_compile(arena, setup, index, &next_id);
+
+    for (int32_t s = 0; s < pass->segment_count; s++)
+        for (int32_t i = 0; i < pass->segments[s].step_count; i++) {
+            const struct pass_step *step = &pass->steps[pass->segments[s].first_step + i];
+            const struct exchange *exchange =
+                step->kind == PASS_COMPUTE ? NULL
+                                           : exchange_build(arena, pass, step, setup->collective);
+
+            for (int32_t m = 0; exchange && m < exchange->message_count; m++)
+                taken[pass->members[step->first + exchange->messages[m].to].position] +=
+                    pass->segments[s].repeats;
+        }
+    for (int i = 0; i < PASS_MAX_DEVICES; i++)
+        most = taken[i] > most ? taken[i] : most;
+    return most;
+}
+
+int64_t assign_told_bytes(const struct assignment *assignment)
+{
+    struct arena *arena = arena_create();
+    int64_t most_bytes = FRAME_RECORD_BYTES;
+
+    for (int w = 0; w < assignment->count; w++) {
+        const struct setup *setup = &assignment->setups[w];
+
+        for (int i = 0; i < setup->stage_count; i++) {
+            const struct setup_stage *stage = &setup->stages[i];
+            int64_t bytes = 4 * (int64_t)setup->models[stage->model].max_seqs;
+
+            if (stage->position_count > 0 && stage->position == 0 && setup->tells_exchanges)
+                bytes = FRAME_RECORD_BYTES + FRAME_TOLD_BYTES * most_messages(arena, setup, i);
+            most_bytes = bytes > most_bytes ? bytes : most_bytes;
+        }
+    }
+    arena_destroy(arena);
+    return most_bytes;
 }
 
 bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err)

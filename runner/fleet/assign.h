@@ -50,6 +50,8 @@ bool assign_build(struct arena *arena, const struct assign_input *input,
 /* The workers that one sends to: the first of each next stage, and those of stages that it shares.
  * Returns how many; room for all. */
 int assign_peers(const struct assignment *assignment, int worker, int32_t *numbers);
+/* The longest RECORD or RESULT that a worker may send. */
+int64_t assign_told_bytes(const struct assignment *assignment);
 /* For workers that share this machine: gives each what it needs and an equal part of what is left.
  * False when they do not fit together. */
 bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err);

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 
 #define CONTROL_MARK 65536
-#define CONTROL_MAX_BYTES 65536 /* workers send short texts, tokens and stamps */
+#define CONTROL_TEXT_BYTES 65536 /* what a worker says of itself is no longer */
 #define TICK_NS INT64_C(100000000)
 #define EXIT_GRACE_NS INT64_C(50000000) /* for the last words of a process that is gone */
 #define REPLACE_NS INT64_C(1000000000)  /* a silent worker that is not set up may be replaced */
@@ -28,6 +28,7 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
                            const struct fleet_address *address, int64_t session, struct err *err)
 {
     struct fleet *fleet = arena_alloc(arena, sizeof *fleet);
+    int64_t told_bytes = assign_told_bytes(assignment);
 
     fleet->arena = arena;
     fleet->placement = placement;
@@ -46,7 +47,8 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
     if (!fleet->hub)
         return NULL;
     fleet->router =
-        channel_open(arena, fleet->hub, CHANNEL_ROUTER, CONTROL_MARK, CONTROL_MAX_BYTES, err);
+        channel_open(arena, fleet->hub, CHANNEL_ROUTER, CONTROL_MARK,
+                     told_bytes > CONTROL_TEXT_BYTES ? told_bytes : CONTROL_TEXT_BYTES, err);
     if (fleet->router && channel_bind(fleet->router, address->listen, fleet->address, err))
         return fleet;
     channel_close(fleet->router, 0);

@@ -65,9 +65,6 @@ void serve_take_room(struct serve *serve, int32_t replica);
 
 /* ---- told.c ---- */
 
-#define RECORD_BYTES 24      /* of a RECORD, in front of what it tells of exchanges */
-#define RECORD_TOLD_BYTES 32 /* of each of these */
-
 /* A stamp of a worker's clock, on the run's time line. */
 int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns);
 /* The messages that the device at the position has taken in the step. */

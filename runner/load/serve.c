@@ -376,8 +376,8 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
     struct table_request *request;
     struct serve_record record;
 
-    if (!stage || frame->payload_bytes < RECORD_BYTES ||
-        (frame->payload_bytes - RECORD_BYTES) % RECORD_TOLD_BYTES != 0)
+    if (!stage || frame->payload_bytes < FRAME_RECORD_BYTES ||
+        (frame->payload_bytes - FRAME_RECORD_BYTES) % FRAME_TOLD_BYTES != 0)
         return;
     serve->told_count++;
     record = serve_record_of(serve, stage, serve_position_of(serve, stage, worker), message);
@@ -551,6 +551,12 @@ static bool serve_stop(struct serve *serve, struct err *err)
         while (!receive(serve))
             continue;
         fleet_find_dead(serve->fleet);
+    }
+    if (!is_settled(serve)) {
+        serve->run->missing_count = serve->expected_count - serve->told_count;
+        fprintf(stderr,
+                "orrery-run: %zu of %zu records of workers have not come: the tables lack rows\n",
+                serve->run->missing_count, serve->expected_count);
     }
     return true;
 }

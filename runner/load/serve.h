@@ -65,11 +65,12 @@ struct serve_run {
     struct serve_exchange *exchanges; /* the same; by request, step, stage, when received */
     size_t record_room, result_room, exchange_room;
     int64_t late_count;
-    int64_t span_ps;     /* from the start to the last end of a request */
-    int signal_number;   /* that ended the run early, 0 = none */
-    int dead_count;      /* workers lost, */
-    int return_count;    /* and that took the place of one */
-    size_t replay_count; /* requests begun anew, each time */
+    int64_t span_ps;      /* from the start to the last end of a request */
+    int signal_number;    /* that ended the run early, 0 = none */
+    int dead_count;       /* workers lost, */
+    int return_count;     /* and that took the place of one */
+    size_t replay_count;  /* requests begun anew, each time */
+    size_t missing_count; /* RECORDs that never came, though nothing failed */
 };
 
 /* Runs the whole workload. False only when the machine itself fails; lost workers are results. */

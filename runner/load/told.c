@@ -63,7 +63,8 @@ void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, i
     const int32_t *workers = fleet->assignment->worker_of;
     int64_t offset_ns = fleet->workers[workers[stage->devices[position]]].offset_ns;
 
-    for (int64_t at = RECORD_BYTES; at < message->frame.payload_bytes; at += RECORD_TOLD_BYTES) {
+    for (int64_t at = FRAME_RECORD_BYTES; at < message->frame.payload_bytes;
+         at += FRAME_TOLD_BYTES) {
         const unsigned char *told = message->payload + at;
         int64_t from = frame_get_int64(told), bytes = frame_get_int64(told + 8);
 

@@ -19,8 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TAG_BYTES 8   /* in front of a message's words: which step of the pass, which message */
-#define TOLD_BYTES 32 /* of a message in a RECORD */
+#define TAG_BYTES 8 /* in front of a message's words: which step of the pass, which message */
 #define GONE_MOST 64
 #define NOBODY (-1)
 
@@ -146,7 +145,8 @@ struct sliced *sliced_create(struct worker *worker, int index)
     sliced->held_room = most_held(sliced);
     sliced->held = arena_array(arena, (size_t)sliced->held_room, sizeof *sliced->held);
     sliced->words = arena_alloc(arena, (size_t)sliced_message_bytes(sliced));
-    sliced->told = arena_alloc(arena, TOLD_BYTES * (size_t)sliced->held_room + 24);
+    sliced->told =
+        arena_alloc(arena, FRAME_TOLD_BYTES * (size_t)sliced->held_room + FRAME_RECORD_BYTES);
     return sliced;
 }
 
@@ -344,7 +344,7 @@ static bool send_record(struct sliced *sliced, struct err *err)
     frame.stage = sliced->setup->id;
     frame.start_ns = sliced->start_ns;
     frame.finish_ns = sliced->finish_ns;
-    frame.payload_bytes = 24 + (int64_t)TOLD_BYTES * told;
+    frame.payload_bytes = FRAME_RECORD_BYTES + (int64_t)FRAME_TOLD_BYTES * told;
     return worker_send(sliced->worker, sliced->worker->control, &frame, sliced->told, false, err);
 }
 
@@ -411,7 +411,8 @@ static bool send_message(struct sliced *sliced, const struct pass_step *step, in
 static void tell(struct sliced *sliced, int32_t from, const struct channel_message *message,
                  int64_t receive_ns)
 {
-    unsigned char *to = sliced->told + 24 + (ptrdiff_t)TOLD_BYTES * sliced->told_count++;
+    unsigned char *to =
+        sliced->told + FRAME_RECORD_BYTES + (ptrdiff_t)FRAME_TOLD_BYTES * sliced->told_count++;
 
     frame_put_int64(to, from);
     frame_put_int64(to + 8, message->frame.payload_bytes - TAG_BYTES);

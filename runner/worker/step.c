@@ -99,7 +99,7 @@ static bool send_record(struct worker *worker, const struct job *job, int64_t st
                         int64_t finish_ns, bool is_late, struct err *err)
 {
     struct frame frame = job->message.frame;
-    unsigned char payload[24];
+    unsigned char payload[FRAME_RECORD_BYTES];
 
     frame_put_int64(payload, job->message.frame.start_ns);
     frame_put_int64(payload + 8, job->receive_ns);

@@ -170,6 +170,13 @@ printf 'request_id,arrival_s,service,prompt_tokens,output_tokens\n0,0,chat,1,3\n
 exit_is 0 "a first device that computes nothing" run -p idle.csv -w short.csv --dispatch least-idle --requests-out r.csv --stages-out s.csv
 is "every short request is ok" "$(grep -c ',ok,' r.csv)" 2
 
+# What a device tells of each message makes a long RECORD: here above 64 KiB.
+sed 's/^tiny,.*/deep,decoder,700,16,2,2,8,16,32,gelu,layer,learned,yes,32,32,64/; /^eight/d; /^tiny-bert/d' models.csv > deep-models.csv
+sed 's/tiny/deep/; s/0-3/0-699/' halves.csv > deep.csv
+exit_is 0 "long records" timeout 30 orrery-run --models deep-models.csv --local -p deep.csv -w short.csv \
+    --requests-out r.csv --stages-out s.csv --transfers-out t.csv
+is "all have come" "$(grep -c '^[01],chat' s.csv)" 12
+
 # A device that dies takes the stage with it.
 {
     echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
