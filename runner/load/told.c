@@ -52,7 +52,9 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
         .start_ps = serve_stamp_ps(serve, frame->start_ns, offset_ns),
         .finish_ps = serve_stamp_ps(serve, frame->finish_ns, offset_ns),
         .send_ps = serve_stamp_ps(serve, stamp_at(message->payload), sender_ns),
-        .receive_ps = serve_stamp_ps(serve, stamp_at(message->payload + 8), offset_ns),
+        /* the others get no STEP: they are in it when they begin */
+        .receive_ps = serve_stamp_ps(
+            serve, position > 0 ? frame->start_ns : stamp_at(message->payload + 8), offset_ns),
     };
 }
 

@@ -177,6 +177,19 @@ exit_is 0 "long records" timeout 30 orrery-run --models deep-models.csv --local 
     --requests-out r.csv --stages-out s.csv --transfers-out t.csv
 is "all have come" "$(grep -c '^[01],chat' s.csv)" 12
 
+# Somebody else's requests are replayed here: the rows of all devices are kept.
+{ cat halves.csv && echo 'chat,1,0,d2,tiny,,all,'; } > other.csv
+{
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens'
+    for ((i = 0; i < 10; i++)); do echo "$i,0.$((100 + 10 * i)),chat,16,3"; done
+} > ten.csv
+printf 'time_s,target,event\n0.25,d2,down\n' > fall.csv
+exit_is 0 "replays on a stage on several devices" run -p other.csv -w ten.csv --costs costs --pad d2=40 --dispatch round-robin \
+    --events fall.csv --on-failure replay --requests-out r.csv --stages-out s.csv
+like "there were some" "$out" "[1-9] requests begun anew"
+ended_here=$(grep -c '^[0-9],chat,0,.*,ok,' r.csv)
+is "each of its devices has a row of each step" "$(grep -c '^[0-9],chat,0,.*,d0,' s.csv) $(grep -c '^[0-9],chat,0,.*,d1,' s.csv)" "$((3 * ended_here)) $((3 * ended_here))"
+
 # A device that dies takes the stage with it.
 {
     echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
