@@ -48,7 +48,7 @@ enum frame_type {
 struct frame {
     enum frame_type type;
     int32_t stage;   /* plan stage id */
-    int64_t request; /* index in the workload; of a batch (entries > 0) its own number */
+    int64_t request; /* an attempt at one; of a batch (entries > 0) its own number */
     int32_t step;
     int32_t new_tokens, past_tokens;
     int32_t total_tokens; /* prompt + output: the KV capacity to reserve */

@@ -193,14 +193,11 @@ const char *fleet_why_not_again(const struct fleet *fleet, int number)
     return NULL;
 }
 
-/* Whoever sends to it learns where it listens now; those that have waited for it, and it, connect.
- */
-void fleet_reconnect(struct fleet *fleet, int number)
+/* Whoever sends to a worker learns where it listens now; "": nowhere, it is lost. */
+static void tell_senders(struct fleet *fleet, int number, const char *endpoint)
 {
-    struct fleet_worker *back = &fleet->workers[number];
-    const struct setup_peer moved = { number, back->endpoint };
+    const struct setup_peer peer = { number, endpoint };
     int32_t *numbers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *numbers);
-    struct err err = ERR_INIT;
 
     for (int w = 0; w < fleet->count; w++) {
         int count = assign_peers(fleet->assignment, w, numbers);
@@ -208,12 +205,35 @@ void fleet_reconnect(struct fleet *fleet, int number)
         for (int i = 0; fleet->workers[w].state == FLEET_UP && i < count; i++)
             if (numbers[i] == number)
                 fleet_tell(fleet, &fleet->workers[w], FRAME_PEERS, 0,
-                           setup_encode_peers(fleet->arena, &moved, 1));
+                           setup_encode_peers(fleet->arena, &peer, 1));
+    }
+}
+
+void fleet_disconnect(struct fleet *fleet, int number)
+{
+    tell_senders(fleet, number, "");
+}
+
+/* Those that send to it, those that have waited for it, and it, connect. */
+void fleet_reconnect(struct fleet *fleet, int number)
+{
+    struct fleet_worker *back = &fleet->workers[number];
+    struct err err = ERR_INIT;
+
+    tell_senders(fleet, number, back->endpoint);
+    for (int w = 0; w < fleet->count; w++)
         if (fleet->workers[w].state == FLEET_READY && !fleet->workers[w].has_peers)
             offer_peers(fleet, w);
-    }
     if (back->push && !channel_move(back->push, back->endpoint, &err))
         fleet_die(back, err.text);
+}
+
+bool fleet_is_returning(const struct fleet *fleet, int worker)
+{
+    const struct fleet_worker *back = &fleet->workers[worker];
+
+    return back->is_awaited || back->next_peer.count > 0 ||
+           (back->is_returning && back->state != FLEET_DEAD);
 }
 
 int fleet_find_returned(struct fleet *fleet)

@@ -357,6 +357,7 @@ static void reap(struct fleet_worker *worker, int64_t now_ns)
     if (worker->pid == 0 || waitpid(worker->pid, &status, WNOHANG) != worker->pid)
         return;
     worker->pid = 0;
+    worker->is_awaited = false;
     worker->exited_ns = now_ns;
     if (WIFSIGNALED(status))
         snprintf(worker->trouble, sizeof worker->trouble, "its process was killed by signal %d",
@@ -388,7 +389,7 @@ static void let_in(struct fleet *fleet, int number)
     admit(worker, &worker->next_peer, worker->next_number);
     worker->next_peer.count = 0;
     worker->exited_ns = 0;
-    worker->is_reported = worker->has_peers = worker->is_busy = false;
+    worker->is_reported = worker->has_peers = worker->is_busy = worker->is_awaited = false;
     worker->is_returning = true;
     worker->pongs = 0;
     worker->best_ns = INT64_MAX;
@@ -414,7 +415,7 @@ int fleet_find_dead(struct fleet *fleet)
             let_in(fleet, i);
         if (was_away)
             worker->beat_ns = now_ns;
-        if (worker->state != FLEET_DEAD)
+        if (worker->state != FLEET_DEAD || worker->is_awaited)
             reap(worker, now_ns);
         if (worker->exited_ns > 0 && now_ns - worker->exited_ns > EXIT_GRACE_NS &&
             worker->state != FLEET_DEAD) {
@@ -428,6 +429,8 @@ int fleet_find_dead(struct fleet *fleet)
     for (int i = 0; i < fleet->count; i++)
         if (fleet->workers[i].state == FLEET_DEAD && !fleet->workers[i].is_reported) {
             fleet->workers[i].is_reported = true;
+            if (fleet->has_begun)
+                fleet_disconnect(fleet, i);
             return i;
         }
     return -1;

@@ -50,6 +50,7 @@ struct fleet_worker {
     int64_t best_ns;
     bool
         is_returning; /* in the place of a lost one, and fleet_find_returned has not named it yet */
+    bool is_awaited;  /* a process in its place has been started, and has not joined yet */
     bool is_held;     /* nor may it, until a drill says that the device is up again */
     struct channel_peer next_peer; /* waits for its place; count 0: nobody does */
     int64_t next_number;
@@ -101,6 +102,8 @@ int fleet_find_dead(struct fleet *fleet);
 /* A worker that has taken the place of a lost one, and is up: its number, -1 = none. Its caches are
  * empty, and nothing of before is on its way to it. */
 int fleet_find_returned(struct fleet *fleet);
+/* A lost worker that is on its way back. */
+bool fleet_is_returning(const struct fleet *fleet, int worker);
 /* For drills, of workers on this machine: kills one, which is dead at once, for the reason given;
  * and starts another process in its place. */
 void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble);

@@ -19,6 +19,8 @@ void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_typ
 const char *fleet_why_not_again(const struct fleet *fleet, int number);
 /* Of a worker that has just become ready, while the run goes on. */
 void fleet_reconnect(struct fleet *fleet, int number);
+/* Whoever sends to a worker that is lost gives up what it has for it. */
+void fleet_disconnect(struct fleet *fleet, int number);
 /* The next exchange of clocks with a worker that is up, and its answer. */
 void fleet_ping(struct fleet *fleet, struct fleet_worker *worker);
 void fleet_on_pong(struct fleet *fleet, struct fleet_worker *worker, const struct frame *pong);

@@ -67,12 +67,15 @@ void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble)
             continue;
         victim->pid = 0;
     }
+    victim->is_awaited = false;
+    victim->next_peer.count = 0;
     fleet_die(victim, trouble);
 }
 
 bool fleet_respawn(struct fleet *fleet, int worker, struct err *err)
 {
-    return spawn(fleet, &fleet->workers[worker], err);
+    fleet->workers[worker].is_awaited = spawn(fleet, &fleet->workers[worker], err);
+    return fleet->workers[worker].is_awaited;
 }
 
 void fleet_kill(struct fleet *fleet)

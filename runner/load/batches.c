@@ -18,6 +18,7 @@
 
 struct part { /* of a batch: one request */
     size_t request;
+    int64_t name;                /* of its attempt, as workers know it */
     int32_t tokens, past_tokens; /* tokens 0: it loses its caches */
     int32_t step;                /* of the request's own */
     bool makes_token;
@@ -141,7 +142,8 @@ static void find_preempted(struct batches *batches, int32_t replica, struct flyi
             continue;
         member->is_held = false;
         assert(flying->part_count < flying->count + instance->options.max_seqs);
-        flying->parts[flying->part_count++] = (struct part){ .request = request };
+        flying->parts[flying->part_count++] =
+            (struct part){ .request = request, .name = table_name(batches->serve->table, request) };
     }
 }
 
@@ -168,8 +170,10 @@ static bool plan_next(struct batches *batches, int32_t replica)
         const struct continuous_entry *entry = &batch->entries[i];
         struct member *member = &batches->members[entry->tag];
 
-        flying->parts[i] = (struct part){ (size_t)entry->tag, entry->tokens, entry->past_tokens,
-                                          member->step++, entry->makes_token };
+        flying->parts[i] =
+            (struct part){ (size_t)entry->tag, table_name(serve->table, (size_t)entry->tag),
+                           entry->tokens,      entry->past_tokens,
+                           member->step++,     entry->makes_token };
         member->is_held = true;
     }
     find_preempted(batches, replica, flying);
@@ -234,8 +238,7 @@ static enum channel_result send_batch(struct batches *batches, const struct flyi
         const struct part *part = &flying->parts[i];
         const struct workload_request row = workload_at(serve->input->workload, part->request);
 
-        frame_put_entry(words, &(struct frame_entry){ (int64_t)part->request, part->tokens,
-                                                      part->past_tokens,
+        frame_put_entry(words, &(struct frame_entry){ part->name, part->tokens, part->past_tokens,
                                                       row.prompt_tokens + row.output_tokens });
     }
     for (int32_t i = 0; i < flying->count; i++) {
@@ -375,6 +378,8 @@ void batches_record(struct batches *batches, const struct plan_stage *stage, int
         const struct part *part = &flying->parts[i];
         struct table_request *state = &serve->table->requests[part->request];
 
+        if (part->name != table_name(serve->table, part->request))
+            continue; /* what is replayed has lost it */
         record.request = part->request;
         record.step = part->step;
         record.share = i;

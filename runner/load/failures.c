@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/events.h"
+#include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/source.h"
 #include "runner/fleet/assign.h"
@@ -19,12 +20,15 @@ struct failures {
     size_t *held; /* requests that wait for a replica; in order */
     size_t held_count;
     size_t next_event;
-    int64_t none_up_ns; /* since when no replica is up; 0 = one is */
+    int64_t *none_up_ns; /* by service: since when no replica of it is up; 0 = one is */
 };
 
 void failures_create(struct serve *serve)
 {
     serve->failures = arena_alloc(serve->arena, sizeof *serve->failures);
+    serve->failures->none_up_ns =
+        arena_array(serve->arena, (size_t)serve->input->plan->service_count,
+                    sizeof *serve->failures->none_up_ns);
     serve->failures->held =
         arena_array(serve->arena, serve->table->count, sizeof *serve->failures->held);
 }
@@ -48,21 +52,53 @@ static bool rises_again(const struct serve *serve, int worker)
     return false;
 }
 
-/* Somebody is on the way back, will be by the drill, or may be within the time to wait. */
-static bool has_hope(const struct serve *serve)
+/* Every device of it has a worker that is up, or, when some may still come, on the way back, or
+ * will be by the drill. */
+static bool is_whole(const struct serve *serve, const struct plan_replica *replica, bool may_come)
 {
-    const struct fleet *fleet = serve->fleet;
+    for (int i = 0; i < replica->stage_count; i++)
+        for (int k = 0; k < replica->stages[i].device_count; k++) {
+            int number = serve->fleet->assignment->worker_of[replica->stages[i].devices[k]];
+            const struct fleet_worker *worker = &serve->fleet->workers[number];
 
-    for (int i = 0; i < fleet->count; i++)
-        if ((fleet->workers[i].is_returning && fleet->workers[i].state != FLEET_DEAD) ||
-            rises_again(serve, i))
+            if ((worker->state != FLEET_UP || worker->is_returning) &&
+                !(may_come &&
+                  (fleet_is_returning(serve->fleet, number) || rises_again(serve, number))))
+                return false;
+        }
+    return true;
+}
+
+/* A replica of the service that is down is on the way back, or may be within the time to wait. */
+static bool has_hope(const struct serve *serve, int32_t service)
+{
+    const struct plan *plan = serve->input->plan;
+    int64_t since_ns = serve->failures->none_up_ns[service];
+
+    for (int i = 0; i < plan->replica_count; i++)
+        if (plan->replicas[i].service == service && !serve->table->replicas[i].is_up &&
+            is_whole(serve, &plan->replicas[i], true))
             return true;
     return serve->input->rejoin_wait_ns > 0 &&
-           (serve->failures->none_up_ns == 0 ||
-            clock_now_ns() - serve->failures->none_up_ns < serve->input->rejoin_wait_ns);
+           (since_ns == 0 || clock_now_ns() - since_ns < serve->input->rejoin_wait_ns);
+}
+
+/* Nothing is up, and nothing may come back. */
+static bool is_over(const struct serve *serve)
+{
+    for (int32_t i = 0; i < serve->input->plan->service_count; i++)
+        if (serve->failures->none_up_ns[i] == 0 || has_hope(serve, i))
+            return false;
+    return true;
 }
 
 /* ---- requests ---- */
+
+static bool may_wait(const struct serve *serve, size_t request)
+{
+    return has_hope(serve,
+                    serve->input->service_of[workload_at(serve->input->workload, request).service]);
+}
 
 static void hold(struct serve *serve, size_t request)
 {
@@ -73,7 +109,7 @@ void failures_turn_away(struct serve *serve, size_t request, int64_t at_ps)
 {
     enum trace_status why = serve_why_not(serve, request, at_ps);
 
-    if (why == TRACE_FAILED && serve->input->replays && has_hope(serve))
+    if (why == TRACE_FAILED && serve->input->replays && may_wait(serve, request))
         hold(serve, request);
     else
         serve_end(serve, request, why, at_ps);
@@ -122,7 +158,6 @@ static void place_held(struct serve *serve)
     struct failures *failures = serve->failures;
     size_t count = failures->held_count, kept = 0;
     int64_t at_ps = serve_now_ps(serve);
-    bool may_wait = has_hope(serve);
 
     sort_held(serve);
     failures->held_count = 0;
@@ -131,7 +166,7 @@ static void place_held(struct serve *serve)
 
         if (serve_place(serve, request, at_ps))
             continue;
-        if (may_wait && serve_why_not(serve, request, at_ps) == TRACE_FAILED)
+        if (serve_why_not(serve, request, at_ps) == TRACE_FAILED && may_wait(serve, request))
             failures->held[kept++] = request;
         else
             serve_end(serve, request, serve_why_not(serve, request, at_ps), at_ps);
@@ -165,30 +200,39 @@ void failures_give_up(struct serve *serve)
 
 /* ---- replicas ---- */
 
-/* Every device of it has a worker that is up, and known to be. */
-static bool is_whole(const struct serve *serve, const struct plan_replica *replica)
-{
-    for (int i = 0; i < replica->stage_count; i++)
-        for (int k = 0; k < replica->stages[i].device_count; k++) {
-            const struct fleet *fleet = serve->fleet;
-            const struct fleet_worker *worker =
-                &fleet->workers[fleet->assignment->worker_of[replica->stages[i].devices[k]]];
-
-            if (worker->state != FLEET_UP || worker->is_returning)
-                return false;
-        }
-    return true;
-}
-
 static void count_up(struct serve *serve)
 {
-    for (int i = 0; i < serve->table->replica_count; i++)
-        if (serve->table->replicas[i].is_up) {
-            serve->failures->none_up_ns = 0;
-            return;
+    const struct plan *plan = serve->input->plan;
+
+    for (int32_t service = 0; service < plan->service_count; service++) {
+        int64_t *none_up_ns = &serve->failures->none_up_ns[service];
+        bool is_up = false;
+
+        for (int i = 0; i < plan->replica_count && !is_up; i++)
+            is_up = plan->replicas[i].service == service && serve->table->replicas[i].is_up;
+        if (is_up)
+            *none_up_ns = 0;
+        else if (*none_up_ns == 0)
+            *none_up_ns = clock_now_ns();
+    }
+}
+
+/* Steps that nobody wants any more, of whichever worker. Where they leave another one's queue must
+ * not be asked of the next attempt, which may be somewhere else. */
+static void drop_queued(struct serve *serve)
+{
+    for (int w = 0; w < serve->fleet->count; w++) {
+        struct queue *queue = &serve->queues[w];
+
+        for (size_t left = queue->count; left > 0; left--) {
+            size_t request = queue->requests[queue->head];
+
+            queue->head = (queue->head + 1) % queue->capacity;
+            queue->count--;
+            if (serve->table->requests[request].state == TABLE_RUNNING)
+                queue->requests[(queue->head + queue->count++) % queue->capacity] = request;
         }
-    if (serve->failures->none_up_ns == 0)
-        serve->failures->none_up_ns = clock_now_ns();
+    }
 }
 
 void failures_bury(struct serve *serve, int worker)
@@ -199,15 +243,15 @@ void failures_bury(struct serve *serve, int worker)
 
     serve->run->dead_count++;
     fprintf(stderr, "orrery-run: device '%s': worker lost: %s\n", dead->device, dead->trouble);
-    serve->queues[worker].count = 0;
     for (int i = 0; i < plan->stage_count; i++)
         if (serve_position_of(serve, plan->stages[i], worker) >= 0)
             serve->table->replicas[plan->stages[i]->replica].is_up = false;
     for (int i = 0; i < plan->replica_count; i++)
         if (!serve->table->replicas[i].is_up)
             lose_requests(serve, i, at_ps);
+    drop_queued(serve);
     count_up(serve);
-    if (serve->failures->none_up_ns > 0 && !has_hope(serve))
+    if (is_over(serve))
         failures_give_up(serve);
 }
 
@@ -221,7 +265,7 @@ void failures_look(struct serve *serve)
         fprintf(stderr, "orrery-run: device '%s': a worker is back\n",
                 serve->fleet->workers[back].device);
         for (int i = 0; i < plan->replica_count; i++) {
-            if (serve->table->replicas[i].is_up || !is_whole(serve, &plan->replicas[i]))
+            if (serve->table->replicas[i].is_up || !is_whole(serve, &plan->replicas[i], false))
                 continue;
             serve->table->replicas[i].is_up = true;
             serve->room[i] = plan->replicas[i].stages[0].queue_depth; /* nothing is on its way */
@@ -230,7 +274,7 @@ void failures_look(struct serve *serve)
     }
     if (serve->failures->held_count > 0)
         place_held(serve);
-    if (serve->failures->none_up_ns > 0 && !has_hope(serve))
+    if (is_over(serve))
         failures_give_up(serve);
 }
 

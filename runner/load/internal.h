@@ -65,6 +65,8 @@ void serve_take_room(struct serve *serve, int32_t replica);
 
 /* ---- told.c ---- */
 
+/* From the name that workers know to the request; false: of an attempt that is over. */
+bool serve_find_request(const struct serve *serve, struct frame *frame);
 /* A stamp of a worker's clock, on the run's time line. */
 int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns);
 /* The messages that the device at the position has taken in the step. */

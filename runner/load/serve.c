@@ -95,7 +95,7 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
     const struct table_request *state = &serve->table->requests[request];
     struct frame frame = { .type = FRAME_STEP,
                            .stage = serve->input->plan->replicas[state->replica].stages[0].id,
-                           .request = (int64_t)request,
+                           .request = table_name(serve->table, request),
                            .step = state->step,
                            .total_tokens = row.prompt_tokens + row.output_tokens };
 
@@ -172,7 +172,7 @@ void serve_release(struct serve *serve, size_t request)
             for (int k = 0; k < replica->stages[i].device_count; k++)
                 fleet_release(serve->fleet,
                               serve->fleet->assignment->worker_of[replica->stages[i].devices[k]],
-                              (int64_t)request);
+                              table_name(serve->table, request));
     }
 }
 
@@ -287,7 +287,7 @@ int32_t serve_position_of(const struct serve *serve, const struct plan_stage *st
 
 /* ---- messages in ---- */
 
-/* The plan's stage that a frame names, when it is one of the worker's and the request is known: of
+/* The plan's stage that a frame names, when it is one of the worker's and the request is there: of
  * a batch batches.c knows it. */
 static const struct plan_stage *stage_of(const struct serve *serve, int worker,
                                          const struct frame *frame)
@@ -299,8 +299,7 @@ static const struct plan_stage *stage_of(const struct serve *serve, int worker,
         (frame->entries > 0) != (serve->batches != NULL))
         return NULL;
     if (!serve->batches &&
-        ((uint64_t)frame->request >= serve->table->count ||
-         serve->table->requests[frame->request].replica != plan->stages[frame->stage]->replica))
+        serve->table->requests[frame->request].replica != plan->stages[frame->stage]->replica)
         return NULL;
     return plan->stages[frame->stage];
 }
@@ -447,7 +446,8 @@ static bool receive(struct serve *serve)
 
         if (worker < 0)
             return true;
-        on_message(serve, worker, &message);
+        if (serve_find_request(serve, &message.frame))
+            on_message(serve, worker, &message);
         channel_message_close(&message);
     }
     return false;

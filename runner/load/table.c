@@ -74,6 +74,7 @@ void table_restart(struct table *table, size_t request, int64_t now_ps)
     r->state = TABLE_WAITING;
     r->replica = -1;
     r->step = 0;
+    r->attempt++;
     r->begun_ps = now_ps;
     r->start_ps = r->first_token_ps = TRACE_NONE;
 }
@@ -91,6 +92,19 @@ void table_end(struct table *table, size_t request, enum trace_status status, in
         r->finish_ps = now_ps;
     table->ended_count++;
     table->by_status[status]++;
+}
+
+int64_t table_name(const struct table *table, size_t request)
+{
+    return (int64_t)request + table->requests[request].attempt * (int64_t)table->count;
+}
+
+bool table_find(const struct table *table, int64_t name, size_t *request)
+{
+    if (name < 0 || table->count == 0)
+        return false;
+    *request = (size_t)name % table->count;
+    return table_name(table, *request) == name;
 }
 
 enum table_next table_result(struct table *table, size_t request, int32_t step, int32_t token,
@@ -126,7 +140,7 @@ void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
     struct table_replica *p = &table->replicas[replica];
 
     table_dropped(table, replica);
-    if (compute_ps <= 0 || p->first_total_ps > UNITS_MAX_PS - compute_ps)
+    if (compute_ps <= 0)
         return;
     p->first_count++;
     p->first_total_ps += compute_ps;
@@ -134,12 +148,10 @@ void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
 
 void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps)
 {
-    struct table_replica *p = &table->replicas[replica];
-
-    if (compute_ps <= 0 || p->last_total_ps > UNITS_MAX_PS - compute_ps)
+    if (compute_ps <= 0)
         return;
-    p->last_count++;
-    p->last_total_ps += compute_ps;
+    table->replicas[replica].last_count++;
+    table->replicas[replica].last_total_ps += compute_ps;
 }
 
 int64_t table_backlog_ps(const struct table *table, int32_t replica)

@@ -20,6 +20,7 @@ struct table_request {
     int32_t replica;          /* -1 = never dispatched */
     int32_t step, step_count; /* the iteration that is under way, of how many */
     int32_t token;            /* the last one made: input of a decode step */
+    int64_t attempt;          /* 0, 1, ...: how often it has been replayed */
     int64_t begun_ps;         /* of the attempt that counts; 0 unless it has been replayed */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps; /* TRACE_NONE = not yet */
     size_t next, previous; /* among the running ones of its replica */
@@ -54,6 +55,12 @@ void table_start(struct table *table, size_t request, int32_t replica, int32_t s
 void table_restart(struct table *table, size_t request, int64_t now_ps);
 void table_end(struct table *table, size_t request, enum trace_status status, int64_t now_ps);
 
+/* What workers call a request. Each attempt has a name of its own: nothing that is left of one is
+ * taken for the next. */
+int64_t table_name(const struct table *table, size_t request);
+/* False: nobody has that name, or it is one of an attempt that is over. */
+bool table_find(const struct table *table, int64_t name, size_t *request);
+
 enum table_next {
     TABLE_STALE,    /* of a request that has ended, or not the step that is under way */
     TABLE_STEP,     /* another step is to be sent */
@@ -64,8 +71,7 @@ enum table_next table_result(struct table *table, size_t request, int32_t step, 
                              int64_t now_ps);
 
 /* A step is on its way to stage 0, and has been computed there. Who had nothing to compute, or
- * tells times that cannot be, says nothing of how long a step takes: compute_ps <= 0, or too long a
- * sum. */
+ * tells times that cannot be, says nothing of how long a step takes: compute_ps <= 0. */
 void table_sent(struct table *table, int32_t replica);
 void table_computed(struct table *table, int32_t replica, int64_t compute_ps);
 /* A step has been computed in the replica's last stage, which may be its first as well. */

@@ -5,6 +5,7 @@
 #include "runner/fleet/fleet.h"
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
+#include "runner/load/table.h"
 
 /* In a payload: what a broken worker writes there must not overflow anything. */
 static int64_t stamp_at(const unsigned char *payload)
@@ -27,6 +28,18 @@ int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offs
 static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
 {
     return &serve->input->plan->replicas[stage->replica].stages[stage->number - 1];
+}
+
+bool serve_find_request(const struct serve *serve, struct frame *frame)
+{
+    size_t request;
+
+    if (serve->batches || frame->type == FRAME_CREDIT)
+        return true;
+    if (!table_find(serve->table, frame->request, &request))
+        return false;
+    frame->request = (int64_t)request;
+    return true;
 }
 
 struct serve_record serve_record_of(const struct serve *serve, const struct plan_stage *stage,

@@ -537,7 +537,8 @@ bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t l
 
         if (!get_int(item, "worker", 0, INT32_MAX, &peer->worker, err) ||
             !get_text(item, "endpoint", &peer->endpoint, err) ||
-            !channel_check_address("peers: endpoint", peer->endpoint, err))
+            (peer->endpoint[0] != '\0' &&
+             !channel_check_address("peers: endpoint", peer->endpoint, err)))
             return false;
     }
     return true;

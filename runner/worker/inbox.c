@@ -156,7 +156,8 @@ static void answer_ping(struct worker *worker, const struct frame *ping)
     channel_send(worker->control, NULL, &pong, NULL, &ignored);
 }
 
-/* Workers that this one sends to listen elsewhere now: they have come back. */
+/* Workers that this one sends to listen elsewhere now: they have come back. Without an endpoint
+ * they are lost. */
 static bool move_peers(struct worker *worker, const struct channel_message *message,
                        struct err *err)
 {
@@ -167,13 +168,19 @@ static bool move_peers(struct worker *worker, const struct channel_message *mess
                             &peers, &count, err))
         return false;
     for (int i = 0; i < count; i++) {
-        struct channel *out = worker_find_peer(worker, peers[i].worker);
+        int32_t index = worker_find_peer_index(worker, peers[i].worker);
 
-        if (out && !channel_move(out, peers[i].endpoint, err))
-            return false;
-        for (int k = 0; k < worker->setup->stage_count; k++) /* its queues are empty */
+        if (index < 0)
+            continue;
+        worker->are_lost[index] = peers[i].endpoint[0] == '\0';
+        for (int k = 0; k < worker->setup->stage_count; k++) { /* its queues are empty */
             if (worker->setup->stages[k].next_worker == peers[i].worker)
                 worker->room[k] = worker->setup->stages[k].next_depth;
+            if (worker->setup->stages[k].previous_worker == peers[i].worker)
+                worker->owed[k] = 0;
+        }
+        if (!worker->are_lost[index] && !channel_move(worker->peers[index], peers[i].endpoint, err))
+            return false;
     }
     return true;
 }

@@ -38,7 +38,8 @@ struct worker {
     struct pad *pad; /* NULL without padding */
     int32_t peer_count;
     int32_t *peer_numbers;     /* workers that this one sends to ... */
-    struct channel **peers;    /* ... and how */
+    struct channel **peers;    /* ... and how, */
+    bool *are_lost;            /* unless nobody listens there any more */
     struct batch_queue *queue; /* of job numbers */
     struct job **jobs;
     int32_t *free_jobs;
@@ -69,10 +70,11 @@ bool worker_receive_until(struct worker *worker, int64_t deadline_ns, struct err
 
 /* ---- step.c: computing and sending ---- */
 
-/* A channel to a worker; NULL: it is none of those that PEERS named. */
+/* Of a worker among those that PEERS named, -1: it is none of them; and the channel to it, NULL. */
+int32_t worker_find_peer_index(const struct worker *worker, int32_t number);
 struct channel *worker_find_peer(const struct worker *worker, int32_t number);
-/* Sends, and receives while there is no room. A step is given up in silence when the run is over or
- * its request is released: nobody waits for it then. */
+/* Sends, and receives while there is no room. A step is given up in silence when the run is over,
+ * its request is released, or the peer is lost: nobody waits for it then. */
 bool worker_send(struct worker *worker, struct channel *out, const struct frame *frame,
                  const void *payload, bool is_words, struct err *err);
 /* The output of a stage, to the next one or to the coordinator. step: the frame that asked. */

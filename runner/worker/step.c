@@ -16,14 +16,38 @@
 
 /* ---- sending ---- */
 
-/* Sends, and receives while there is no room. A step is given up in silence when the run is over or
- * its request is released: nobody waits for it then. */
+int32_t worker_find_peer_index(const struct worker *worker, int32_t number)
+{
+    for (int32_t i = 0; i < worker->peer_count; i++)
+        if (worker->peer_numbers[i] == number)
+            return i;
+    return -1;
+}
+
+struct channel *worker_find_peer(const struct worker *worker, int32_t number)
+{
+    int32_t index = worker_find_peer_index(worker, number);
+
+    return index < 0 ? NULL : worker->peers[index];
+}
+
+static bool is_lost(const struct worker *worker, const struct channel *out)
+{
+    for (int32_t i = 0; i < worker->peer_count; i++)
+        if (worker->peers[i] == out)
+            return worker->are_lost[i];
+    return false;
+}
+
+/* Messages of exchanges and batches are of nobody's alone: only the end of the run or of the peer
+ * makes them void. */
 bool worker_send(struct worker *worker, struct channel *out, const struct frame *frame,
                  const void *payload, bool is_words, struct err *err)
 {
     enum channel_result result;
 
-    /* messages of exchanges and batches are of nobody's alone */
+    if (is_lost(worker, out))
+        return true;
     worker->waiting =
         frame->type == FRAME_PART || frame->entries > 0 ? WORKER_NO_REQUEST : frame->request;
     for (;;) {
@@ -39,25 +63,20 @@ bool worker_send(struct worker *worker, struct channel *out, const struct frame 
             !worker_receive_control(worker, err))
             return false;
         worker_receive_steps(worker);
-        if (out != worker->control && (worker->is_stopped || worker->waiting < 0))
+        if (out != worker->control &&
+            (worker->is_stopped || worker->waiting < 0 || is_lost(worker, out)))
             return true;
     }
     worker->waiting = -1;
     return result == CHANNEL_DONE;
 }
 
-struct channel *worker_find_peer(const struct worker *worker, int32_t number)
-{
-    for (int32_t i = 0; i < worker->peer_count; i++)
-        if (worker->peer_numbers[i] == number)
-            return worker->peers[i];
-    return NULL;
-}
-
 /* A step that is done and finds no room behind it keeps its device. */
 static bool wait_for_room(struct worker *worker, int stage, const struct frame *step,
                           bool *is_wanted, struct err *err)
 {
+    const struct channel *out = worker_find_peer(worker, worker->setup->stages[stage].next_worker);
+
     *is_wanted = true;
     if (worker->setup->stages[stage].is_last || worker->setup->stages[stage].next_depth == 0)
         return true;
@@ -66,7 +85,7 @@ static bool wait_for_room(struct worker *worker, int stage, const struct frame *
         if (!worker_receive_until(worker, clock_now_ns() + WORKER_TICK_NS, err) ||
             !worker_grant(worker, err))
             return false;
-        *is_wanted = !worker->is_stopped && worker->waiting >= 0;
+        *is_wanted = !worker->is_stopped && worker->waiting >= 0 && !is_lost(worker, out);
     }
     worker->waiting = -1;
     if (*is_wanted)

@@ -241,6 +241,7 @@ static bool meet_peers(struct worker *worker, struct err *err)
     if (!ok)
         return false;
     worker->peers = arena_array(worker->arena, (size_t)count + 1, sizeof(struct channel *));
+    worker->are_lost = arena_array(worker->arena, (size_t)count + 1, sizeof(bool));
     worker->peer_numbers = arena_array(worker->arena, (size_t)count + 1, sizeof(int32_t));
     for (int i = 0; ok && i < count; i++)
         ok = connect_peer(worker, &peers[i], err);

@@ -117,6 +117,69 @@ is "each has begun" "$(column r.csv start_s | grep -c .)" 16
 is "their steps count from 0" "$(paste -d , <(column s.csv request_id) <(column s.csv step) | sort -t , -k 1n -k 2n |
     awk -F, '$1 != last { last = $1; next_step = 0 } $2 != next_step++' | wc -l)" 0
 
+# ---- drills of more than one attempt, or one way out
+printf 'device,type,speed_ratio\nd0,pc,0.005\nd1,pc,0.005\nd2,pc,0.005\nd3,pc,0.005\n' > four.csv
+mkdir -p four && cp four.csv four/devices.csv && cp cluster/links.csv four/
+tokens=6
+{ # a burst
+    head -n 1 load.csv
+    for ((i = 0; i < 12; i++)); do echo "$i,0.1$(printf %02d $i),chat,16,$tokens"; done
+} > burst.csv
+brief() { # PLACEMENT EVENTS OPTION...: TIME,DEVICE,EVENT in one word each
+    rm -f r.csv s.csv
+    printf 'time_s,target,event\n' > brief.csv
+    printf '%s\n' $2 >> brief.csv
+    timeout 30 orrery-run --models "${models:-models.csv}" --local --placement "$1" --cluster four --workload burst.csv \
+        --events brief.csv "${outs[@]}" "${@:3}" > run.out 2> run.err
+}
+# Every request is ok, has a start, and each of its steps once in each place where it ran.
+whole() {
+    [ "$(column r.csv status | sort | uniq -c | xargs)" = "12 ok" ] && ! column r.csv start_s | grep -qx '' || return 1
+    [ -z "$(paste -d , <(column s.csv request_id) <(column s.csv stage) <(column s.csv device) <(column s.csv step) | sort | uniq -d)" ] &&
+        [ "$(paste -d , <(column s.csv request_id) <(column s.csv step) | sort -u | wc -l)" -eq $((12 * tokens)) ]
+}
+printf 'service,replica,stage,device,model,layers,block,queue_depth\n' > bounded.csv
+for r in 0 1; do
+    printf "chat,$r,0,d$((2 * r)),tiny,,embed,1\nchat,$r,0,d$((2 * r)),tiny,0-1,layer,1\nchat,$r,1,d$((2 * r + 1)),tiny,2-3,layer,1\nchat,$r,1,d$((2 * r + 1)),tiny,,lm_head,1\n"
+done >> bounded.csv
+pads=(--costs costs --pad d0=20 --pad d1=20 --pad d2=20 --pad d3=20)
+slow=(--costs costs --pad d0=40 --pad d1=40)
+# the one falls at the instant at which the other is up again
+brief bounded.csv '0.13,d3,down 0.45,d1,down 0.45,d3,up' --on-failure replay "${pads[@]}"
+is "steps that wait for room of a lost replica leave for another" $? 0
+ok "bounded queues: replays are whole" whole
+brief replicas.csv 0.3,d1,down --on-failure replay --batch continuous:4 "${slow[@]}"
+is "batches: what a lost replica had begun goes to another" $? 0
+ok "batches: replays are whole" whole
+brief pipeline.csv '0.3,d1,down 0.9,d1,up' --on-failure replay --batch continuous:4 "${slow[@]}"
+is "batches: a replay waits for its device" $? 0
+ok "batches: those that have waited are whole" whole
+{ cat pipeline.csv && echo chat,1,0,d0,tiny,,all; } > both.csv
+for at in 0.30 0.31 0.32 0.33 0.34; do
+    brief both.csv $at,d1,down --on-failure replay --batch continuous:4 "${slow[@]}"
+    [ $? = 0 ] && whole || break
+done
+is "a batch for a lost device holds up no other replica" "$at $(column r.csv status | sort | uniq -c | xargs)" "0.34 12 ok"
+# not padded: some milliseconds a step
+sed 's/tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes/tiny,decoder,4,512,8,8,64,2048,2048,gelu,layer,learned,no/' models.csv > middle.csv
+models=middle.csv
+printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-3,layer,0/2 \
+    chat,0,0,d1,tiny,0-3,layer,1/2 chat,0,0,d0,tiny,,lm_head, chat,1,0,d0,tiny,,all, > beside.csv
+for at in 0.30 0.31 0.32 0.33 0.34; do
+    brief beside.csv $at,d1,down --on-failure replay
+    [ $? = 0 ] && whole || break
+done
+is "an exchange with a lost device holds up no other replica" "$at $(column r.csv status | sort | uniq -c | xargs)" "0.34 12 ok"
+printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-1,layer,0/2 \
+    chat,0,0,d1,tiny,0-1,layer,1/2 chat,0,1,d2,tiny,2-3,layer, chat,0,1,d2,tiny,,lm_head, > before.csv
+brief before.csv '0.3,d2,down 0.8,d2,up' --on-failure replay
+is "replays pass a stage on several devices" $? 0
+ok "they are whole" whole
+models=models.csv
+brief replicas.csv '0.3,d0,down 0.3,d1,down 0.32,d0,up' --on-failure replay --costs costs --pad d0=20 --pad d1=20
+is "a device that is up sooner than its worker is waited for" $? 0
+ok "what has waited is whole" whole
+
 # ---- a worker that is started again by hand
 port=$((20000 + $$ % 20000))
 {
@@ -166,6 +229,19 @@ wait $first
 is "the worker that stayed has left with the run" "$? $(cat d0.err)" "0 "
 wait $second
 is "so has the one that came back" "$? $(cat d1.err)" "0 "
+
+# ---- one of two that are lost comes back
+port=$((port + 1))
+start_by_hand --rejoin-wait 3s --on-failure replay
+kill -9 "$(pgrep -P "$(pgrep -P $first)")" "$(pgrep -P "$(pgrep -P $second)")"
+ok "both are noticed" await_line run.err "device 'd1': worker lost"
+worker d1 &
+second=$!
+begun=$SECONDS
+wait $coordinator
+is "a run whose other device never comes ends" "$?" 1
+ok "when --rejoin-wait is over" test $((SECONDS - begun)) -lt 10
+wait $second
 
 # ---- a coordinator that is killed
 port=$((port + 1))

@@ -308,17 +308,18 @@ static void a_ready_with_a_bad_field_is_refused(void **state)
 
 static void peers_survive_the_round_trip(void **state)
 {
-    const struct setup_peer peers[2] = { { 0, "a:1" }, { 4, "b:65535" } };
+    const struct setup_peer peers[3] = { { 0, "a:1" }, { 4, "b:65535" }, { 5, "" } };
     struct arena *arena = *state;
     struct err err = ERR_INIT;
-    const char *text = setup_encode_peers(arena, peers, 2);
+    const char *text = setup_encode_peers(arena, peers, 3);
     struct setup_peer *back;
     int count;
 
     assert_true(setup_decode_peers(arena, bytes_of(text), strlen(text), &back, &count, &err));
-    assert_int_equal(count, 2);
+    assert_int_equal(count, 3);
     assert_int_equal(back[1].worker, 4);
     assert_string_equal(back[1].endpoint, "b:65535");
+    assert_string_equal(back[2].endpoint, ""); /* it is lost */
     text = setup_encode_peers(arena, NULL, 0);
     assert_true(setup_decode_peers(arena, bytes_of(text), strlen(text), &back, &count, &err));
     assert_int_equal(count, 0);

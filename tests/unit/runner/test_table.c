@@ -2,7 +2,6 @@
 #include "runner/load/table.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/units.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -178,21 +177,6 @@ static void a_step_that_took_no_time_is_not_counted_in_the_mean(void **state)
     assert_int_equal(table_last_backlog_ps(table, 0), 3000);
 }
 
-static void times_of_a_broken_worker_do_not_overflow(void **state)
-{
-    struct table *table = table_create(*state, 1, 1);
-
-    start(table, 0, 0, 2);
-    table_sent(table, 0);
-    for (int i = 0; i < 3; i++) {
-        table_sent(table, 0);
-        table_computed(table, 0, UNITS_MAX_PS);
-        table_computed_last(table, 0, UNITS_MAX_PS);
-    }
-    assert_true(table_backlog_ps(table, 0) == UNITS_MAX_PS);
-    assert_true(table_last_backlog_ps(table, 0) == UNITS_MAX_PS);
-}
-
 static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void **state)
 {
     struct table *table = table_create(*state, 3, 2);
@@ -214,6 +198,7 @@ static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void *
 static void a_restarted_request_waits_as_if_never_dispatched(void **state)
 {
     struct table *table = table_create(*state, 2, 2);
+    size_t found;
 
     start(table, 0, 0, 3);
     start(table, 1, 0, 3);
@@ -230,6 +215,13 @@ static void a_restarted_request_waits_as_if_never_dispatched(void **state)
     assert_int_equal(table->replicas[0].running, 1);
     assert_int_equal(table->running_count, 1);
     assert_int_equal(table_result(table, 0, 1, 7, 90), TABLE_STALE); /* of the first attempt */
+    assert_false(table_find(table, 0, &found));
+    assert_false(table_find(table, -1, &found));
+    assert_false(table_find(table, INT64_MAX, &found));
+    assert_true(table_find(table, table_name(table, 0), &found));
+    assert_int_equal(found, 0);
+    assert_true(table_find(table, 1, &found)); /* another one's first */
+    assert_int_equal(found, 1);
     table_start(table, 0, 1, 3);
     assert_int_equal(table_result(table, 0, 0, 7, 95), TABLE_STEP);
     assert_int_equal(table->requests[0].first_token_ps, 95);
@@ -248,7 +240,6 @@ int main(void)
         TEST(the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in),
         TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
         TEST(a_step_that_took_no_time_is_not_counted_in_the_mean),
-        TEST(times_of_a_broken_worker_do_not_overflow),
         TEST(backlog_of_the_last_stage_is_what_is_under_way_times_its_mean),
         TEST(a_restarted_request_waits_as_if_never_dispatched),
     };
