@@ -68,7 +68,9 @@ void monitor_create(struct serve *serve)
 void monitor_computed(struct serve *serve, int worker, int64_t took_ps)
 {
     serve->monitor->devices[worker].steps++;
-    serve->monitor->devices[worker].busy_ps += took_ps;
+    /* a broken worker's times must not overflow anything */
+    if (took_ps > 0 && serve->monitor->devices[worker].busy_ps <= UNITS_MAX_PS - took_ps)
+        serve->monitor->devices[worker].busy_ps += took_ps;
 }
 
 void monitor_ended(struct serve *serve, int64_t latency_ps)

@@ -140,7 +140,7 @@ void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
     struct table_replica *p = &table->replicas[replica];
 
     table_dropped(table, replica);
-    if (compute_ps <= 0)
+    if (compute_ps <= 0 || p->first_total_ps > UNITS_MAX_PS - compute_ps)
         return;
     p->first_count++;
     p->first_total_ps += compute_ps;
@@ -148,10 +148,12 @@ void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
 
 void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps)
 {
-    if (compute_ps <= 0)
+    struct table_replica *p = &table->replicas[replica];
+
+    if (compute_ps <= 0 || p->last_total_ps > UNITS_MAX_PS - compute_ps)
         return;
-    table->replicas[replica].last_count++;
-    table->replicas[replica].last_total_ps += compute_ps;
+    p->last_count++;
+    p->last_total_ps += compute_ps;
 }
 
 int64_t table_backlog_ps(const struct table *table, int32_t replica)

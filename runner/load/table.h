@@ -71,7 +71,8 @@ enum table_next table_result(struct table *table, size_t request, int32_t step, 
                              int64_t now_ps);
 
 /* A step is on its way to stage 0, and has been computed there. Who had nothing to compute, or
- * tells times that cannot be, says nothing of how long a step takes: compute_ps <= 0. */
+ * tells times that cannot be, says nothing of how long a step takes: compute_ps <= 0, or too long a
+ * sum. */
 void table_sent(struct table *table, int32_t replica);
 void table_computed(struct table *table, int32_t replica, int64_t compute_ps);
 /* A step has been computed in the replica's last stage, which may be its first as well. */

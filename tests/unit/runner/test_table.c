@@ -2,6 +2,7 @@
 #include "runner/load/table.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/units.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -177,6 +178,21 @@ static void a_step_that_took_no_time_is_not_counted_in_the_mean(void **state)
     assert_int_equal(table_last_backlog_ps(table, 0), 3000);
 }
 
+static void times_of_a_broken_worker_do_not_overflow(void **state)
+{
+    struct table *table = table_create(*state, 1, 1);
+
+    start(table, 0, 0, 2);
+    table_sent(table, 0);
+    for (int i = 0; i < 3; i++) {
+        table_sent(table, 0);
+        table_computed(table, 0, UNITS_MAX_PS);
+        table_computed_last(table, 0, UNITS_MAX_PS);
+    }
+    assert_true(table_backlog_ps(table, 0) == UNITS_MAX_PS);
+    assert_true(table_last_backlog_ps(table, 0) == UNITS_MAX_PS);
+}
+
 static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void **state)
 {
     struct table *table = table_create(*state, 3, 2);
@@ -240,6 +256,7 @@ int main(void)
         TEST(the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in),
         TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
         TEST(a_step_that_took_no_time_is_not_counted_in_the_mean),
+        TEST(times_of_a_broken_worker_do_not_overflow),
         TEST(backlog_of_the_last_stage_is_what_is_under_way_times_its_mean),
         TEST(a_restarted_request_waits_as_if_never_dispatched),
     };
