@@ -263,7 +263,7 @@ void continuous_sent(struct continuous *c, int64_t tag)
     int32_t at = 0;
     struct kept kept;
 
-    while (c->kept[at].tag != tag)
+    while (at < c->kept_count && c->kept[at].tag != tag)
         at++;
     assert(at < c->kept_count);
     kept = c->kept[at];
@@ -329,7 +329,7 @@ void continuous_fetched(struct continuous *c, int64_t tag)
 {
     int32_t k = 0;
 
-    while (c->requests[c->running[k]].tag != tag)
+    while (k < c->running_count && c->requests[c->running[k]].tag != tag)
         k++;
     assert(k < c->running_count);
     c->requests[c->running[k]].is_in_flight = false;

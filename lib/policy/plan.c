@@ -88,19 +88,19 @@ static bool list_epochs(struct plan_builder *b, struct err *err)
     qsort(rows, (size_t)count, sizeof *rows, compare_epochs);
     b->epochs = arena_array(b->arena, (size_t)count, sizeof *b->epochs);
     for (int i = 0; i < count; i++) {
-        struct plan_epoch *last = &b->epochs[b->epoch_count - 1];
+        const struct plan_epoch *last = b->epoch_count > 0 ? &b->epochs[b->epoch_count - 1] : NULL;
 
-        if (b->epoch_count > 0 && last->number == rows[i]->epoch) {
+        if (last && last->number == rows[i]->epoch) {
             if (rows[i]->from_ps != last->from_ps)
                 return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
                                      "line %ld of the same epoch says otherwise",
                                      rows[i - 1]->line);
             continue;
         }
-        if (b->epoch_count == 0 && rows[i]->from_ps != 0)
+        if (!last && rows[i]->from_ps != 0)
             return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
                                  "the first epoch starts at 0");
-        if (b->epoch_count > 0 && rows[i]->from_ps <= last->from_ps)
+        if (last && rows[i]->from_ps <= last->from_ps)
             return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
                                  "must be after the start of epoch %d", last->number);
         b->epochs[b->epoch_count++] =

@@ -292,7 +292,7 @@ static bool decide_all(struct run *run, struct err *err)
 static bool is_over(const struct run *run, const struct stream *stream)
 {
     return run->in_system == 0 && stream->next_ps == LLM_NEVER && run->live_tasks == 0 &&
-           !(run->input->sliced && sliced_has_strays(run->input->sliced));
+           run->live_pulls == 0 && !(run->input->sliced && sliced_has_strays(run->input->sliced));
 }
 
 /* An event of a pipeline, or the end of what an instance computes. */

@@ -221,7 +221,8 @@ static bool is_quiet(void *arg, const struct sliced *sliced, int64_t *next_ps)
     *next_ps = LLM_NEVER;
     if (!is_only_batch(run, stage)) {
         *next_ps = *run->next_arrival_ps;
-        if (run->deciding_count > 0 || run->live_tasks != 1 + sliced_waiting(sliced))
+        if (run->deciding_count > 0 || run->live_pulls > 0 || /* who waits for a cache decides */
+            run->live_tasks != 1 + sliced_waiting(sliced))
             return false;
     }
     for (int32_t i = 0; i < stage->plan->device_count; i++) {

@@ -337,12 +337,9 @@ static void on_use(void *arg, int link, int32_t message, int64_t bytes, int64_t 
     int32_t index = crew_flight(serve, message);
     const struct flight *flight;
 
-    if (index == NO_FLIGHT) /* of a pass that was cut */
+    if (index == NO_FLIGHT) /* of a pass that was cut, or of a cache of requests that are lost */
         return;
     flight = &serve->flights[index];
-
-    if (index == NO_FLIGHT) /* a part of a cache of requests that are lost */
-        return;
     serve->observer.on_use(
         serve->observer.arg,
         &(struct serve_use){ .request_id = arrivals_id(&serve->arrivals, flight->request),

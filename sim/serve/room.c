@@ -5,7 +5,8 @@
  * A place is free again when a job starts, or is lost. Who waits for it moves behind all else of
  * that instant: nothing moves inside something else, and ties do not depend on which device is
  * looked at first. In front of a stage 0 that forms batches each request takes as many places as it
- * has items, and there are as many as `depth` batches of the largest size have. */
+ * has items, and there are as many as `depth` batches of the largest size have. The later steps of
+ * a batch take none: they would wait for requests that leave only when the batch has ended. */
 #include "sim/serve/crew.h"
 
 #include "lib/base/arena.h"
@@ -35,6 +36,8 @@ static int64_t places_of(const struct serve *serve, int32_t index, const struct 
 
     if (!site->batcher)
         return 1;
+    if (site->is_model && serve->decodes[index].step > 0)
+        return 0;
     for (; index != NO_FLIGHT; index = serve->flights[index].mate)
         places += serve->flights[index].items < most ? serve->flights[index].items : most;
     return places;
@@ -47,7 +50,7 @@ static bool has_places(const struct serve *serve, int32_t index, const struct si
 
 bool room_take(struct serve *serve, int32_t index, struct site *site)
 {
-    if (site->room == 0)
+    if (site->room == 0 || places_of(serve, index, site) == 0)
         return true;
     if (site->askers.count == 0 && has_places(serve, index, site)) {
         site->coming += places_of(serve, index, site);

@@ -240,7 +240,7 @@ static bool on_slot(struct serve *serve, int slot, struct err *err)
 static bool is_over(const struct serve *serve)
 {
     return serve->in_system == 0 && serve->arrivals.next_ps == ARRIVALS_NEVER &&
-           !crew_has_strays(serve);
+           !crew_has_strays(serve) && !handoff_is_live(serve);
 }
 
 bool serve_passes_calendar(struct err *err)

@@ -124,6 +124,25 @@ static void a_batch_of_decoders_goes_on_until_all_have_ended(void **state)
     assert_int_equal(fixture.result.replicas[0].active_ps, 23 * MS + 5 * EACH_PS);
 }
 
+/* Room for one batch in front of the only stage: the next two gather there while the steps of the
+ * first go on, which take no place from them. */
+static void steps_of_a_batch_do_not_wait_for_requests_behind_it(void **state)
+{
+    (void)state;
+    set_up_files(2, 0);
+    fixture_write("p.csv", "service,replica,stage,device,model,layers,block,queue_depth\n"
+                           "s,0,0,a,tiny,,all,1\n");
+    fixture_write("w.csv", W "0,0,s,1,2\n1,0,s,1,2\n2,0,s,1,2\n3,0,s,1,2\n4,0,s,1,2\n");
+    fixture_must_run();
+    /* alone, twice a millisecond; then two by two, twice two */
+    assert_times(0, 0, MS + EACH_PS, 2 * MS + 2 * EACH_PS);
+    for (int i = 1; i < 5; i++) {
+        int64_t start_ps = (i < 3 ? 2 : 6) * MS + (i < 3 ? 2 : 4) * EACH_PS;
+
+        assert_times(i, start_ps, start_ps + 2 * MS + EACH_PS, start_ps + 4 * MS + 2 * EACH_PS);
+    }
+}
+
 static void the_first_of_a_batch_may_end_first(void **state)
 {
     (void)state;
@@ -293,6 +312,7 @@ int main(void)
         models_test(a_batch_waits_until_it_is_full_or_has_waited),
         models_test(batches_follow_each_other_through_a_pipeline),
         models_test(a_batch_of_decoders_goes_on_until_all_have_ended),
+        models_test(steps_of_a_batch_do_not_wait_for_requests_behind_it),
         models_test(the_first_of_a_batch_may_end_first),
         models_test(max_batch_of_the_rows_counts),
         models_test(activations_are_those_of_a_full_batch),

@@ -362,6 +362,26 @@ static void a_dead_device_takes_the_caches_of_both_sides(void **state)
     assert_int_equal(fixture.result.requests[2].status, TRACE_OK);
 }
 
+/* The only request is lost while its cache is on a link: the run goes on until that is there. */
+static void the_cache_of_the_last_request_may_come_for_nobody(void **state)
+{
+    (void)state;
+    fixture_write("p.csv", P "c,0,0,a,tiny,,,prefill\n"
+                             "c,0,0,b,tiny,,embed,decode\nc,0,0,b,tiny,0,,decode\n"
+                             "c,0,1,d,tiny,1,,decode\nc,0,1,d,tiny,,lm_head,decode\n");
+    link_boards("device,type\na,t\nb,t\nd,t\n");
+    fixture_write("w.csv", W "0,0,c,4,3\n");
+    fixture_write("events.csv", "time_s,target,event\n0.0275,b,down\n");
+    fixture.files.events = fixture_path("events.csv");
+    fixture_must_run(); /* the cache leaves at 27.00002 ms and takes one */
+    assert_int_equal(fixture.result.requests[0].status, TRACE_FAILED);
+    assert_int_equal(fixture.result.kv_moves.requests, 1);
+    use_continuous(4, 16, 4);
+    fixture_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_FAILED);
+    assert_int_equal(fixture.result.kv_moves.requests, 1);
+}
+
 /* Any chains, links, limits and failures: the books of every run are balanced (blocks, bytes,
  * tokens), and every request ends; without failures all end well, with their tokens. */
 static void any_pair_of_instances_keeps_its_books(void **state)
@@ -417,6 +437,7 @@ int main(void)
         TEST(what_has_come_decodes_together),
         TEST(who_is_preempted_is_computed_anew_where_it_is_decoded),
         TEST(a_dead_device_takes_the_caches_of_both_sides),
+        TEST(the_cache_of_the_last_request_may_come_for_nobody),
         TEST(any_pair_of_instances_keeps_its_books),
     };
 
