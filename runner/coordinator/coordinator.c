@@ -9,6 +9,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/base/same_file.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
@@ -191,6 +192,33 @@ static bool assign(struct coordinator *c, struct err *err)
 
 /* ---- output ---- */
 
+static bool folder_has(struct arena *arena, const char *folder, const char *const *names,
+                       const char *path)
+{
+    for (; *names; names++)
+        if (same_file(path, arena_printf(arena, "%s/%s", folder, *names)))
+            return true;
+    return false;
+}
+
+static bool is_read(const struct coordinator *c, const char *path)
+{
+    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
+    static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
+                                              "stages.csv", NULL };
+    const struct coordinator_options *options = c->options;
+    const char *const files[] = { options->placement, options->workload, options->models,
+                                  options->events };
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (files[i] && same_file(path, files[i]))
+            return true;
+    for (int i = 0; i < c->costs.count; i++)
+        if (folder_has(c->arena, cost_path(c->costs.tables[i]), cost_files, path))
+            return true;
+    return options->cluster && folder_has(c->arena, options->cluster, cluster_files, path);
+}
+
 static bool open_outputs(struct coordinator *c, struct err *err)
 {
     const char *const paths[] = { c->options->requests_out, c->options->stages_out,
@@ -202,6 +230,9 @@ static bool open_outputs(struct coordinator *c, struct err *err)
         for (int j = 0; j < i; j++)
             if (paths[j] && strcmp(paths[i], paths[j]) == 0)
                 return err_set(err, ERR_USAGE, "%s: two outputs of this name", paths[i]);
+        if (is_read(c, paths[i]))
+            return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
+                           paths[i]);
         c->outs[i] = out_open(c->arena, paths[i], err);
         if (!c->outs[i])
             return false;

@@ -12,6 +12,7 @@
 #include "lib/format/workload.h"
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/scenario.h"
+#include "sim/report/inputs.h"
 #include "sim/report/wrap.h"
 #include <assert.h>
 #include <stdio.h>
@@ -454,6 +455,26 @@ static void list_algorithms(struct out *out)
         out_printf(out, "%-12s %s\n", place_algorithms[i].name, place_algorithms[i].summary);
 }
 
+static bool check_output(struct arena *arena, const struct settings *settings,
+                         const struct cost_set *costs, struct err *err)
+{
+    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
+    static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
+                                              "stages.csv", NULL };
+    struct inputs inputs = { .arena = arena };
+
+    if (!inputs_add_folder(&inputs, "cluster", settings->cluster, cluster_files, err) ||
+        (settings->models && !inputs_add(&inputs, "models", settings->models, err)) ||
+        (settings->workload && !inputs_add(&inputs, "workload", settings->workload, err)))
+        return false;
+    for (int i = 0; i < costs->count; i++)
+        if (!inputs_add_folder(&inputs, "costs", cost_path(costs->tables[i]), cost_files, err))
+            return false;
+    return !inputs_has(&inputs, settings->output) ||
+           err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
+                   settings->output);
+}
+
 static bool run(struct arena *arena, const struct settings *settings, int *exit_code,
                 struct err *err)
 {
@@ -473,7 +494,7 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     input.cluster = cluster_load(arena, settings->cluster, err);
     if (!input.cluster ||
         !cost_set_load(arena, settings->costs, settings->cost_count, &costs, err) ||
-        !input_fill(arena, settings, &input, err))
+        !input_fill(arena, settings, &input, err) || !check_output(arena, settings, &costs, err))
         return false;
     told.problem = problem_create(arena, &input, err);
     if (!told.problem)

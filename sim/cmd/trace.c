@@ -4,6 +4,7 @@
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/base/same_file.h"
 #include "sim/cmd/cmd.h"
 #include "sim/report/timeline.h"
 #include <string.h>
@@ -91,6 +92,13 @@ static bool trace(struct arena *arena, const struct settings *settings, struct e
     for (int i = 0; i < count; i++)
         if (!timeline_load(arena, settings->stages[i], settings->requests[i], &timelines[i], err))
             return false;
+    for (int i = 0; i < 4; i++) {
+        const char *read = i < 2 ? settings->stages[i] : settings->requests[i - 2];
+
+        if (read && same_file(settings->output, read))
+            return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
+                           settings->output);
+    }
     out = out_open(arena, settings->output, err);
     if (!out)
         return false;

@@ -6,6 +6,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/out.h"
+#include "lib/base/same_file.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,13 +71,8 @@ bool inputs_add_folder(struct inputs *inputs, const char *role, const char *fold
 
 bool inputs_has(const struct inputs *inputs, const char *path)
 {
-    struct stat output, input;
-
-    if (strcmp(path, "-") == 0 || stat(path, &output) != 0 || !S_ISREG(output.st_mode))
-        return false;
     for (int i = 0; i < inputs->count; i++)
-        if (strcmp(inputs->files[i].path, "-") != 0 && stat(inputs->files[i].path, &input) == 0 &&
-            input.st_dev == output.st_dev && input.st_ino == output.st_ino)
+        if (same_file(path, inputs->files[i].path))
             return true;
     return false;
 }

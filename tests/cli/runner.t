@@ -298,6 +298,10 @@ printf 'device,type\nd0,pc\n' > cluster/devices.csv
 bad "a device that the cluster has not" "two.csv:4:4: device is 'd1': no such device" --placement two.csv --cluster cluster --workload open.csv "${outs[@]}"
 bad "an output in no folder" "nowhere/r.csv: No such file" --placement one.csv --workload open.csv --requests-out nowhere/r.csv --stages-out s.csv
 bad "two outputs of one name" "r.csv: two outputs" --placement one.csv --workload open.csv --requests-out r.csv --stages-out r.csv
+cp one.csv read.csv
+bad "an output over the placement" "./read.csv is read by this run: an output would replace it" --placement read.csv --workload open.csv --requests-out r.csv --stages-out ./read.csv
+same_file "which is as it was" read.csv one.csv
+bad "an output over the cluster" "cluster/devices.csv is read by this run" --placement one.csv --cluster cluster --workload open.csv --requests-out cluster/devices.csv --stages-out s.csv
 bad "a full disk" "/dev/full: No space left" --placement one.csv --workload closed.csv --requests-out /dev/full --stages-out s.csv
 fresh
 full_stdout() { run --local --placement one.csv --workload closed.csv "${outs[@]}" > /dev/full; }
