@@ -77,6 +77,8 @@ static int32_t flight_create(struct run *run, const struct llm_arrival *arrival)
     return index;
 }
 
+static bool is_over_budget(const struct run *run, const struct flight *flight);
+
 /* Area under the number in the system, up to now. */
 static void count_change(struct run *run, int change)
 {
@@ -110,6 +112,8 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
                                                 .service = flight->service,
                                                 .replica = replica,
                                                 .status = status,
+                                                .is_over_budget = status == TRACE_REFUSED &&
+                                                                  is_over_budget(run, flight),
                                                 .arrival_ps = flight->arrival_ps,
                                                 .start_ps = flight->start_ps,
                                                 .first_token_ps = flight->first_token_ps,
@@ -126,24 +130,31 @@ void llm_end(struct run *run, int32_t index, int32_t replica, enum trace_status 
 
 /* ---- dispatch ---- */
 
-/* Whether it could be computed if it were alone. */
-static bool fits(const struct run *run, const struct instance *instance,
-                 const struct flight *flight)
+static bool options_fit(struct continuous_options options, bool is_cut, int32_t prompt_tokens,
+                        int32_t outputs)
 {
-    int32_t outputs = flight_outputs(run, flight);
+    options.has_chunks = options.has_chunks || is_cut;
+    return continuous_fits(&options, prompt_tokens, outputs);
+}
+
+/* Whether it could be computed if it were alone; is_cut: and if prompts were cut into chunks. */
+static bool fits(const struct run *run, const struct instance *instance,
+                 const struct flight *flight, bool is_cut)
+{
+    int32_t outputs = flight_outputs(run, flight), prompt = flight->prompt_tokens;
 
     if (instance->partner < 0)
-        return continuous_fits(&instance->options, flight->prompt_tokens, outputs);
-    return continuous_fits(&instance->options, flight->prompt_tokens, 1) &&
-           (outputs == 1 || continuous_fits(&run->instances[instance->partner].options,
-                                            flight->prompt_tokens, outputs));
+        return options_fit(instance->options, is_cut, prompt, outputs);
+    return options_fit(instance->options, is_cut, prompt, 1) &&
+           (outputs == 1 ||
+            options_fit(run->instances[instance->partner].options, is_cut, prompt, outputs));
 }
 
 static bool can_take(const struct run *run, const struct instance *instance,
                      const struct flight *flight)
 {
     return (!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
-           instance->down_count == 0 && fits(run, instance, flight);
+           instance->down_count == 0 && fits(run, instance, flight, false);
 }
 
 static int64_t all_work_tokens(const struct run *run, const struct instance *instance)
@@ -205,6 +216,22 @@ static enum trace_status why_not(const struct run *run, const struct flight *fli
             return TRACE_FAILED;
     }
     return TRACE_REFUSED;
+}
+
+/* Whether a budget of tokens is all that keeps instances from taking it. */
+static bool is_over_budget(const struct run *run, const struct flight *flight)
+{
+    const struct choice *choice =
+        &run->choices[run->epoch * run->plan->service_count + flight->service];
+
+    for (int32_t i = 0; i < choice->count; i++) {
+        const struct instance *instance = &run->instances[choice->instances[i]];
+
+        if ((!run->input->is_left_out || !run->input->is_left_out[instance->replica]) &&
+            !fits(run, instance, flight, false) && fits(run, instance, flight, true))
+            return true;
+    }
+    return false;
 }
 
 static void next_epoch(struct run *run)

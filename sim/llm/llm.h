@@ -167,6 +167,7 @@ struct llm_end { /* times are TRACE_NONE when they never came */
      * hold that is not cut into chunks; or no replica of its service is there. failed: its replica
      * has lost a device, or every one that is there has */
     enum trace_status status;
+    bool is_over_budget; /* refused: blocks would do, but no step takes it whole */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps, slo_ps;
     int64_t end_ps; /* whatever became of it */
     int32_t prompt_tokens, output_tokens;

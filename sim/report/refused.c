@@ -9,6 +9,7 @@ static const char *const reasons[SERVE_REFUSAL_COUNT] = {
     [SERVE_REFUSAL_PLACEMENT] = "no replica of the service is there",
     [SERVE_REFUSAL_CONTEXT] = "prompt and output are longer than the model's max_context",
     [SERVE_REFUSAL_MEMORY] = "memory has no room for KV cache and activations",
+    [SERVE_REFUSAL_BUDGET] = "a step takes fewer tokens than they have, and cuts no prompt",
 };
 
 const char *refused_text(struct arena *arena, const struct serve_result *result,

@@ -183,9 +183,10 @@ static void refused_note(struct serve *serve, const struct llm_end *end)
         epoch++;
     is_placed = service->epoch_first[epoch] < service->epoch_first[epoch + 1];
     serve_note_refused(serve->result,
-                       is_long     ? SERVE_REFUSAL_CONTEXT
-                       : is_placed ? SERVE_REFUSAL_MEMORY
-                                   : SERVE_REFUSAL_PLACEMENT,
+                       is_long               ? SERVE_REFUSAL_CONTEXT
+                       : !is_placed          ? SERVE_REFUSAL_PLACEMENT
+                       : end->is_over_budget ? SERVE_REFUSAL_BUDGET
+                                             : SERVE_REFUSAL_MEMORY,
                        end->request_id, (int64_t)end->prompt_tokens + end->output_tokens);
 }
 

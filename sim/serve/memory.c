@@ -442,6 +442,7 @@ const char *const serve_refusal_names[SERVE_REFUSAL_COUNT] = {
     [SERVE_REFUSAL_PLACEMENT] = "placement",
     [SERVE_REFUSAL_CONTEXT] = "context",
     [SERVE_REFUSAL_MEMORY] = "memory",
+    [SERVE_REFUSAL_BUDGET] = "budget",
 };
 
 void serve_note_refused(struct serve_result *result, enum serve_refusal why, int64_t request_id,

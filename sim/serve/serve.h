@@ -107,6 +107,7 @@ enum serve_refusal {
     SERVE_REFUSAL_PLACEMENT, /* no replica is there, or all were left out */
     SERVE_REFUSAL_CONTEXT,   /* prompt and output are longer than the model's max_context */
     SERVE_REFUSAL_MEMORY,    /* no room for its KV cache, or for the activations of its prompt */
+    SERVE_REFUSAL_BUDGET,    /* a prompt that is not cut takes more tokens than a step may have */
     SERVE_REFUSAL_COUNT
 };
 extern const char *const serve_refusal_names[SERVE_REFUSAL_COUNT]; /* as in the JSON */

@@ -364,6 +364,26 @@ static void activations_of_a_step_leave_less_for_blocks(void **state)
                      (200000 - weight_bytes - 4 * (64 * (8 + 8 + 24 + 8) + 64 * 103)) / 256);
 }
 
+/* 64 blocks are enough for all of them; a step of 32 tokens is not for the second, if it may not be
+ * cut, nor for what it would have to compute anew after a preemption. */
+static void prompts_that_are_not_cut_have_a_budget(void **state)
+{
+    (void)state;
+    llm_setup_files(4, 32, 64);
+    fixture.options.kv.has_chunks = false;
+    fixture_write("w.csv", W "0,0,s,30,3\n1,0,s,31,3\n2,0,s,300,3\n");
+    llm_must_run();
+    assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
+    assert_int_equal(fixture.result.requests[1].status, TRACE_REFUSED);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_BUDGET].count, 1);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_BUDGET].first_id, 1);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_MEMORY].count, 1);
+    fixture.options.kv.has_chunks = true;
+    llm_must_run();
+    assert_int_equal(fixture.result.requests[1].status, TRACE_OK);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_BUDGET].count, 0);
+}
+
 static void what_can_never_be_computed_is_refused(void **state)
 {
     (void)state;
@@ -372,6 +392,7 @@ static void what_can_never_be_computed_is_refused(void **state)
     llm_must_run();
     assert_int_equal(fixture.result.refused[SERVE_REFUSAL_MEMORY].count, 1);
     assert_int_equal(fixture.result.refused[SERVE_REFUSAL_MEMORY].first_tokens, 34);
+    assert_int_equal(fixture.result.refused[SERVE_REFUSAL_BUDGET].count, 0);
     assert_int_equal(fixture.result.refused[SERVE_REFUSAL_CONTEXT].count, 1);
     assert_int_equal(fixture.result.refused[SERVE_REFUSAL_CONTEXT].first_id, 2);
     assert_int_equal(fixture.result.requests[0].status, TRACE_OK);
@@ -530,6 +551,8 @@ int main(void)
         llm_test(services_on_one_device_take_turns),
         llm_test(a_later_epoch_brings_another_replica),
         llm_test(blocks_are_what_memory_leaves_beside_weights),
+        llm_test(prompts_that_are_not_cut_have_a_budget),
+        llm_test(prompts_that_are_not_cut_have_a_budget),
         llm_test(what_can_never_be_computed_is_refused),
         llm_test(caches_are_told_of_over_time),
         llm_test(activations_of_a_step_leave_less_for_blocks),
