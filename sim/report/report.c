@@ -324,7 +324,7 @@ static void warn_of_overload(struct arena *arena, struct report *report)
         if (!is_told[i] && is_overload(result, load))
             warn(report, arena_printf(arena,
                                       "requests arrive faster than device '%s' can serve: offered "
-                                      "load %.2f; waits grow with the run, here up to %s",
+                                      "load %.2f; waits grow with the run, in its queue up to %s",
                                       plan->cluster->devices[i].name, load,
                                       units_format_human(result->devices[i].wait_peak_ps, wait)));
     }
