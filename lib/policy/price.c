@@ -272,7 +272,7 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
         if (!add_term(owner, term, key, &sum, &detail)) {
             (void)err_set(err, detail.kind, "%s (block %s%s)", detail.text,
                           model_block_names[term->block],
-                          piece->range.of > 1 ? ", a part of the sequence" : " of a sliced stage");
+                          piece->range.of > 1 ? ", a part of the sequence" : PRICE_OF_SLICED);
             return NULL;
         }
     }

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Behind the block of a row that is missing: its costs are not those of whole layers. */
+#define PRICE_OF_SLICED " of a sliced stage; orrery-profile run --slices N measures one of N parts"
+
 struct arena;
 struct cost_table;
 struct err;

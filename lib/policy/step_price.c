@@ -199,8 +199,9 @@ static bool add_op(const struct step_price *price, const struct work *work,
         return true;
     if (!cost_lookup(price->of.table, op, price->threads, price->of.model->weight_bits, &time_ps,
                      &origin, &detail))
-        return err_set(err, detail.kind, price->of.piece ? "%s (block %s of a sliced stage)" : "%s",
-                       detail.text, model_block_names[work->block]);
+        return err_set(err, detail.kind,
+                       price->of.piece ? "%s (block %s" PRICE_OF_SLICED ")" : "%s", detail.text,
+                       model_block_names[work->block]);
     return add(sum, time_ps, times, origin, err);
 }
 

@@ -312,11 +312,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 const struct argp coordinator_argp = {
     option_list,
     parse_option,
-    "\nworker --device NAME --connect HOST:PORT [OPTION...]",
+    NULL,
     "Executes a placement for real: the kernels that orrery-profile times, the placement that "
-    "orrery-sim simulates, requests at the instants of the workload. The first form coordinates "
-    "a run and writes what happened; the second, `orrery-run worker`, is one device of it and "
-    "ends with the run ('orrery-run worker --help').\n"
+    "orrery-sim simulates, requests at the instants of the workload. Without a command it "
+    "coordinates a run and writes what happened; `orrery-run worker` is one device of it and ends "
+    "with the run, `orrery-run keys` makes the keys of an encrypted cluster, `orrery-run status` "
+    "asks a run how it goes (each has --help).\n"
     "Exit status: 0 done; 1 done, but requests failed; 2 could not be done."
     "\v"
     "On one machine, workers included:\n"

@@ -472,9 +472,10 @@ bool assign_memory(const struct assignment *assignment, int64_t available_bytes,
         need_bytes += shard_need_bytes(&assignment->setups[i]);
     if (need_bytes > usable_bytes)
         return err_set(err, ERR_SYSTEM,
-                       "%d workers on this machine need %s of memory together: only %s are "
-                       "available",
-                       assignment->count, units_format_bytes(need_bytes, need),
+                       "%d worker%s on this machine need%s %s of memory%s: only %s are available",
+                       assignment->count, assignment->count == 1 ? "" : "s",
+                       assignment->count == 1 ? "s" : "", units_format_bytes(need_bytes, need),
+                       assignment->count == 1 ? "" : " together",
                        units_format_bytes(available_bytes, available));
     for (int i = 0; i < assignment->count; i++)
         assignment->setups[i].memory_bytes = shard_need_bytes(&assignment->setups[i]) +

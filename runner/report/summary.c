@@ -219,8 +219,9 @@ static void put_text(struct arena *arena, const struct report_input *input, stru
                    worker->state == FLEET_DEAD ? worker->trouble : "");
     }
     if (run->return_count > 0 || run->replay_count > 0)
-        out_printf(out, "failures  %d workers lost, %d came back; %zu requests begun anew\n",
-                   run->dead_count, run->return_count, run->replay_count);
+        out_printf(out, "failures  %d worker%s lost, %d came back; %zu request%s begun anew\n",
+                   run->dead_count, run->dead_count == 1 ? "" : "s", run->return_count,
+                   run->replay_count, run->replay_count == 1 ? "" : "s");
     if (run->late_count > 0)
         out_printf(out, "late      %lld steps missed their padded deadline\n",
                    (long long)run->late_count);

@@ -38,6 +38,18 @@ static void a_stage_with_two_copies_keeps_pace_with_one_half_as_slow(void **stat
                         "3,s,0,0,a,0.03,0.04,0,,\n3,s,0,1,c,0.04,0.06,0,,\n");
 }
 
+/* Both on b: they take turns, as one would. */
+static void two_copies_on_a_device_gain_nothing(void **state)
+{
+    (void)state;
+    place_boxes();
+    fixture_write("p.csv", BOXES "s,0,0,a,x,0\ns,0,1,b,x,0\ns,0,1,b,x,7\n");
+    fixture_write("w.csv", BOX_W "0,0,s\n1,0,s\n2,0,s\n3,0,s\n");
+    fixture_must_run();
+    for (int i = 0; i < 4; i++)
+        assert_request_ms((size_t)i, 0, 10 * i, 20 * i + 30);
+}
+
 /* c is busy with another service's jobs when the request is dispatched: it goes to b. */
 static void least_idle_goes_by_what_is_booked_on_the_copy(void **state)
 {
@@ -247,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_stage_with_two_copies_keeps_pace_with_one_half_as_slow),
         TEST(least_idle_goes_by_what_is_booked_on_the_copy),
+        TEST(two_copies_on_a_device_gain_nothing),
         TEST(a_session_keeps_its_copies),
         TEST(a_copy_that_is_down_is_passed_over),
         TEST(a_batch_goes_one_way),
