@@ -143,9 +143,10 @@ static void a_device_that_cannot_keep_up_is_warned_of(void **state)
     (void)state;
     run_with_gap(8000);
     assert_int_equal(report.warning_count, 2); /* free transfers, too */
-    assert_string_equal(report.warnings[1], "requests arrive faster than device 'a' can serve: "
-                                            "offered load 1.25; waits grow with the run, here up "
-                                            "to 4.00 s");
+    assert_string_equal(report.warnings[1],
+                        "requests arrive faster than device 'a' can serve: "
+                        "offered load 1.25; waits grow with the run, in its queue up "
+                        "to 4.00 s");
     devices = json_get(report_parsed(), "devices");
     assert_near(number(json_at(devices, 0), "offered_ratio"), 20 / 15.992);
     assert_near(number(json_at(devices, 0), "wait_peak_s"), 3.998);
