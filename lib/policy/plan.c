@@ -13,6 +13,7 @@
 #include "lib/policy/plan_internal.h"
 #include "lib/policy/quantise.h"
 #include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,13 +83,15 @@ static bool list_epochs(struct plan_builder *b, struct err *err)
 {
     int count = b->placement->count;
     const struct placement_row **rows = arena_array(b->arena, (size_t)count, sizeof *rows);
+    struct plan_epoch *epochs;
 
     for (int i = 0; i < count; i++)
         rows[i] = &b->placement->rows[i];
     qsort(rows, (size_t)count, sizeof *rows, compare_epochs);
-    b->epochs = arena_array(b->arena, (size_t)count, sizeof *b->epochs);
+    epochs = arena_array(b->arena, (size_t)count, sizeof *epochs);
+    b->epochs = epochs;
     for (int i = 0; i < count; i++) {
-        const struct plan_epoch *last = b->epoch_count > 0 ? &b->epochs[b->epoch_count - 1] : NULL;
+        const struct plan_epoch *last = b->epoch_count > 0 ? &epochs[b->epoch_count - 1] : NULL;
 
         if (last && last->number == rows[i]->epoch) {
             if (rows[i]->from_ps != last->from_ps)
@@ -103,7 +106,8 @@ static bool list_epochs(struct plan_builder *b, struct err *err)
         if (last && rows[i]->from_ps <= last->from_ps)
             return placement_bad(b->placement, rows[i], PLACEMENT_FROM_S, err,
                                  "must be after the start of epoch %d", last->number);
-        b->epochs[b->epoch_count++] =
+        assert(epochs); /* for clang's analyzer */
+        epochs[b->epoch_count++] =
             (struct plan_epoch){ .number = rows[i]->epoch, .from_ps = rows[i]->from_ps };
     }
     return true;
