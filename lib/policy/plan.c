@@ -12,8 +12,8 @@
 #include "lib/format/placement.h"
 #include "lib/policy/plan_internal.h"
 #include "lib/policy/quantise.h"
-#include <stdio.h>
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
