@@ -262,7 +262,7 @@ static void a_cache_on_its_way_disturbs_the_closed_form(void **state)
     fixture.options.network = SERVE_NETWORK_FIFO;
     for (int round = 0; round < 200; round++) {
         const char *requests;
-        struct held held;
+        struct held held = { 0 };
 
         place(&rng, &held);
         fixture_write("w.csv", workload_of(&rng, 20, 16));
