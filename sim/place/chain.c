@@ -2,6 +2,7 @@
 #include "sim/place/chain.h"
 
 #include "lib/base/arena.h"
+#include "sim/place/chain_internal.h"
 #include <assert.h>
 #include <math.h>
 #include <stddef.h>
@@ -62,13 +63,6 @@ static bool *room_at(const struct solver *solver, int32_t kind, int32_t first)
     return &solver->has_room[((size_t)kind * units + (size_t)first) * units];
 }
 
-static double join(enum chain_objective objective, double a, double b)
-{
-    if (objective == CHAIN_LATENCY)
-        return a + b;
-    return a > b ? a : b;
-}
-
 static void borders_fill(struct arena *arena, struct solver *solver)
 {
     const struct chain *chain = solver->chain;
@@ -126,7 +120,7 @@ static void go_on(struct solver *solver, int32_t first, int32_t last, int32_t se
 
         if (!(are_left >> next & 1))
             continue;
-        with = join(solver->objective, cost, borders[(size_t)next * units + (size_t)last]);
+        with = chain_join(solver->objective, cost, borders[(size_t)next * units + (size_t)last]);
         at = index_of(solver, last + 1, next_set, next);
         known = &solver->costs[at];
         if (!(with < *known) || with > solver->bound)
@@ -141,7 +135,7 @@ static void go_on(struct solver *solver, int32_t first, int32_t last, int32_t se
 static void expand(struct solver *solver, int32_t first, int32_t set, int32_t kind, double before)
 {
     const struct chain *chain = solver->chain;
-    const double *units = &chain->unit_costs[(size_t)kind * (size_t)chain->unit_count];
+    const double *units = chain_units(chain, kind);
     const bool *has_room = room_at(solver, kind, first);
     double stage = 0;
 
@@ -149,7 +143,7 @@ static void expand(struct solver *solver, int32_t first, int32_t set, int32_t ki
         double cost;
 
         stage += units[last];
-        cost = join(solver->objective, before, stage);
+        cost = chain_join(solver->objective, before, stage);
         if (cost > solver->bound)
             return;
         if (!has_room[last])
@@ -158,9 +152,7 @@ static void expand(struct solver *solver, int32_t first, int32_t set, int32_t ki
             go_on(solver, first, last, set, kind, cost);
         else
             end_here(solver, first, set, kind,
-                     chain->exit_cost
-                         ? join(solver->objective, cost, chain->exit_cost(chain->arg, kind))
-                         : cost);
+                     chain_with_exit(chain, solver->objective, cost, kind));
     }
 }
 
@@ -212,8 +204,7 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
     tables_fill(arena, &solver);
     for (int32_t k = 0; k < chain->kind_count; k++)
         if (chain->device_counts[k] > 0)
-            solver.costs[index_of(&solver, 0, 0, k)] =
-                chain->entry_cost ? chain->entry_cost(chain->arg, k) : 0;
+            solver.costs[index_of(&solver, 0, 0, k)] = chain_entry(chain, k);
     for (int32_t units = 0; units < chain->unit_count; units++)
         for (int32_t set = 0; set < solver.set_count; set++)
             for (int32_t k = 0; k < chain->kind_count; k++) {
@@ -230,23 +221,21 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
 static double cost_of(const struct chain *chain, const struct chain_stage *stages, int32_t count,
                       enum chain_objective objective)
 {
-    double cost = chain->entry_cost ? chain->entry_cost(chain->arg, stages[0].kind) : 0;
+    double cost = chain_entry(chain, stages[0].kind);
 
     for (int32_t s = 0; s < count; s++) {
         const struct chain_stage *stage = &stages[s];
         double sum = 0;
 
         for (int32_t u = stage->first; u <= stage->last; u++)
-            sum += chain->unit_costs[(size_t)stage->kind * (size_t)chain->unit_count + (size_t)u];
-        cost = join(objective, cost, sum);
+            sum += chain_units(chain, stage->kind)[u];
+        cost = chain_join(objective, cost, sum);
         if (s + 1 < count)
-            cost =
-                join(objective, cost,
-                     chain->border_cost(chain->arg, stage->kind, stages[s + 1].kind, stage->last));
-        else if (chain->exit_cost)
-            cost = join(objective, cost, chain->exit_cost(chain->arg, stage->kind));
+            cost = chain_join(
+                objective, cost,
+                chain->border_cost(chain->arg, stage->kind, stages[s + 1].kind, stage->last));
     }
-    return cost;
+    return chain_with_exit(chain, objective, cost, stages[count - 1].kind);
 }
 
 double chain_latency(const struct chain *chain, const struct chain_stage *stages, int32_t count)

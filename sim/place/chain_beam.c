@@ -3,6 +3,7 @@
 #include "sim/place/chain.h"
 
 #include "lib/base/arena.h"
+#include "sim/place/chain_internal.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -78,13 +79,6 @@ static int32_t used_of(const struct search *search, const struct way *way, int32
     }
 }
 
-static double join(const struct search *search, double a, double b)
-{
-    if (search->objective == CHAIN_LATENCY)
-        return a + b;
-    return a > b ? a : b;
-}
-
 /* Stages on a device of the kind that begin behind the way (NULL: at the source). */
 static void extend(struct search *search, int32_t first, int32_t number, int32_t kind)
 {
@@ -95,20 +89,20 @@ static void extend(struct search *search, int32_t first, int32_t number, int32_t
     if ((before ? used_of(search, before, kind) : 0) >= chain->device_counts[kind])
         return;
     if (before)
-        cost = join(search, before->cost,
-                    chain->border_cost(chain->arg, before->kind, kind, first - 1));
+        cost = chain_join(search->objective, before->cost,
+                          chain->border_cost(chain->arg, before->kind, kind, first - 1));
     else
-        cost = chain->entry_cost ? chain->entry_cost(chain->arg, kind) : 0;
+        cost = chain_entry(chain, kind);
     capacity -= 1 / search->wholes[kind];
     for (int32_t last = first; last < chain->unit_count; last++) {
         double with;
 
-        stage += chain->unit_costs[(size_t)kind * (size_t)chain->unit_count + (size_t)last];
+        stage += chain_units(chain, kind)[last];
         if (!chain->has_room(chain->arg, kind, first, last))
             continue;
-        with = join(search, cost, stage);
-        if (last + 1 == chain->unit_count && chain->exit_cost)
-            with = join(search, with, chain->exit_cost(chain->arg, kind));
+        with = chain_join(search->objective, cost, stage);
+        if (last + 1 == chain->unit_count)
+            with = chain_with_exit(chain, search->objective, with, kind);
         keep(search, last + 1,
              (struct way){ .cost = with,
                            .capacity = capacity,
@@ -150,7 +144,7 @@ static double whole_of(const struct chain *chain, int32_t kind)
     double sum = 0;
 
     for (int32_t u = 0; u < chain->unit_count; u++)
-        sum += chain->unit_costs[(size_t)kind * (size_t)chain->unit_count + (size_t)u];
+        sum += chain_units(chain, kind)[u];
     return sum > 0 ? sum : 1;
 }
 

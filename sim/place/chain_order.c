@@ -3,6 +3,7 @@
 #include "sim/place/chain.h"
 
 #include "lib/base/arena.h"
+#include "sim/place/chain_internal.h"
 #include <math.h>
 #include <stddef.h>
 
@@ -26,13 +27,6 @@ static struct node *node_at(const struct order *order, int32_t device, int32_t u
     return &order->nodes[(size_t)device * (size_t)order->chain->unit_count + (size_t)unit];
 }
 
-static double join(const struct order *order, double a, double b)
-{
-    if (order->objective == CHAIN_LATENCY)
-        return a + b;
-    return a > b ? a : b;
-}
-
 /* The cheapest way to a stage of the device that begins at a unit. */
 static struct node way_to(const struct order *order, int32_t device, int32_t first)
 {
@@ -41,13 +35,13 @@ static struct node way_to(const struct order *order, int32_t device, int32_t fir
 
     if (first == 0) {
         if (!order->is_strict || device == 0)
-            best.cost = chain->entry_cost ? chain->entry_cost(chain->arg, device) : 0;
+            best.cost = chain_entry(chain, device);
         return best;
     }
     for (int32_t before = order->is_strict && device > 0 ? device - 1 : 0; before < device;
          before++) {
-        double cost = join(order, node_at(order, before, first - 1)->cost,
-                           chain->border_cost(chain->arg, before, device, first - 1));
+        double cost = chain_join(order->objective, node_at(order, before, first - 1)->cost,
+                                 chain->border_cost(chain->arg, before, device, first - 1));
 
         if (cost < best.cost)
             best = (struct node){ cost, first, before };
@@ -58,7 +52,7 @@ static struct node way_to(const struct order *order, int32_t device, int32_t fir
 static void device_fill(const struct order *order, int32_t device)
 {
     const struct chain *chain = order->chain;
-    const double *units = &chain->unit_costs[(size_t)device * (size_t)chain->unit_count];
+    const double *units = chain_units(chain, device);
 
     for (int32_t u = 0; u < chain->unit_count; u++)
         node_at(order, device, u)->cost = INFINITY;
@@ -73,7 +67,7 @@ static void device_fill(const struct order *order, int32_t device)
             double cost;
 
             stage += units[last];
-            cost = join(order, way.cost, stage);
+            cost = chain_join(order->objective, way.cost, stage);
             if (cost < node->cost && chain->has_room(chain->arg, device, first, last))
                 *node = (struct node){ cost, first, way.before };
         }
@@ -115,10 +109,9 @@ struct chain_answer chain_order(struct arena *arena, const struct chain *chain,
     for (int32_t d = 0; d < chain->kind_count; d++)
         device_fill(&order, d);
     for (int32_t d = is_strict ? chain->kind_count - 1 : 0; d < chain->kind_count; d++) {
-        double cost = node_at(&order, d, chain->unit_count - 1)->cost;
+        double cost =
+            chain_with_exit(chain, objective, node_at(&order, d, chain->unit_count - 1)->cost, d);
 
-        if (chain->exit_cost)
-            cost = join(&order, cost, chain->exit_cost(chain->arg, d));
         if (cost < best) {
             best = cost;
             end = d;
