@@ -309,11 +309,6 @@ static void passage_end(struct express *express, int32_t index)
 
 /* ---- jobs and messages ---- */
 
-static inline int64_t later_ps(int64_t a_ps, int64_t b_ps)
-{
-    return a_ps > b_ps ? a_ps : b_ps;
-}
-
 /* To the end of what stands in line from *head to *tail. */
 static inline void line_push(struct traveller *travellers, int32_t *head, int32_t *tail,
                              int32_t index)

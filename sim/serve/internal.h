@@ -505,6 +505,9 @@ size_t serve_arrivals(struct serve *serve, size_t room, int64_t *room_ps, int32_
 bool lindley_applies(const struct serve *serve);
 /* Every device is fed by one sender alone, on one way, over links that are that sender's alone. */
 bool lindley_is_apart(const struct serve *serve);
+/* Whether the choice of a replica is known when the request arrives: by the order of requests
+ * alone, or by what is booked at stages 0, where every request before it has been by then. */
+bool lindley_dispatch_is_plain(const struct serve *serve);
 bool lindley_run(struct serve *serve, struct err *err);
 /* lindley_block.c: the same for many requests at once, where all are of one kind. */
 bool lindley_block_applies(const struct serve *serve);
@@ -561,6 +564,11 @@ static inline struct site *way_before(const struct serve *serve, int32_t index)
     struct site *site = serve->flights[index].site;
 
     return serve->has_ways ? way_at(serve, index, site->base - 1) : site - 1;
+}
+
+static inline int64_t later_ps(int64_t a_ps, int64_t b_ps)
+{
+    return a_ps > b_ps ? a_ps : b_ps;
 }
 
 static inline int64_t serve_batch_id(const struct serve *serve, int32_t index)

@@ -66,9 +66,7 @@ static bool lane_is_apart(const struct serve *serve, const struct lane *lane,
     return true;
 }
 
-/* Whether the choice of a replica is known when the request arrives: by the order of requests
- * alone, or by what is booked at stages 0, where every request before it has been by then. */
-static bool dispatch_is_plain(const struct serve *serve)
+bool lindley_dispatch_is_plain(const struct serve *serve)
 {
     const struct plan *plan = serve->input->plan;
     bool is_single = true, is_free = true;
@@ -103,7 +101,7 @@ bool lindley_is_apart(const struct serve *serve)
 bool lindley_applies(const struct serve *serve)
 {
     if (serve->options->fast_path != SERVE_FAST_ON || !serve_is_plain(serve) ||
-        !dispatch_is_plain(serve))
+        !lindley_dispatch_is_plain(serve))
         return false;
     for (int r = 0; r < serve->input->plan->replica_count; r++)
         for (int s = 0; s < serve->lanes[r].stage_count; s++)

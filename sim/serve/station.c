@@ -37,11 +37,6 @@ static inline void wait_note(struct station *station, int64_t wait_ps)
         station->wait_peak_ps = wait_ps;
 }
 
-static inline int64_t later_ps(int64_t a_ps, int64_t b_ps)
-{
-    return a_ps > b_ps ? a_ps : b_ps;
-}
-
 /* What a job that starts then takes more, since its device has been idle. */
 static int64_t wake_ps(const struct serve *serve, const struct site *site, int64_t start_ps)
 {

@@ -67,19 +67,11 @@ struct tandem {
 
 /* ---- the guard ---- */
 
-/* Whether the choice of a replica goes by nothing that a step changes while it is on its way. */
+/* Here requests end in order of time, too: how many a replica has is known. */
 static bool dispatch_is_plain(const struct serve *serve)
 {
-    const struct plan *plan = serve->input->plan;
-    bool is_single = true, is_free = true;
-
-    for (int i = 0; i < plan->service_count; i++)
-        is_single = is_single && plan->services[i].replica_count == 1;
-    for (int r = 0; r < plan->replica_count; r++)
-        is_free = is_free && serve->lanes[r].sites[0].route_in < 0;
-    return is_single || dispatch_is_static(serve->options->dispatch) ||
-           serve->options->dispatch == DISPATCH_LEAST_OUTSTANDING ||
-           (serve->options->dispatch == DISPATCH_LEAST_IDLE && is_free);
+    return lindley_dispatch_is_plain(serve) ||
+           serve->options->dispatch == DISPATCH_LEAST_OUTSTANDING;
 }
 
 /* Whether another replica is fed by the same link of the source's, or at the same device. */
@@ -278,11 +270,6 @@ static bool cost_find(struct serve *serve, struct costs *costs, const struct dec
         costs_widen(serve, costs, past_tokens);
     return costs->costs[past_tokens].time_ps != NOT_KNOWN ||
            price(serve, costs->site, costs->speed_ratio, decode, &costs->costs[past_tokens], err);
-}
-
-static inline int64_t later_ps(int64_t a_ps, int64_t b_ps)
-{
-    return a_ps > b_ps ? a_ps : b_ps;
 }
 
 /* When what is sent at an instant is there. */
