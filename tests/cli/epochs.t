@@ -2,13 +2,11 @@
 # The epochs of a placement in orrery-run: the same requests go to the same replicas as in orrery-sim, and a
 # request ends where it began.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
-cat > models.csv << 'END'
-model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
-tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
-END
+tiny_models models.csv
 cat > epochs.csv << 'END'
 service,replica,stage,device,model,layers,block,epoch,from_s
 chat,0,0,d0,tiny,,all,0,0
@@ -23,31 +21,7 @@ END
     echo 'request_id,arrival_s,service,prompt_tokens,output_tokens'
     for ((i = 0; i < 24; i++)); do echo "$i,$((i / 10)).$((i % 10)),chat,16,3"; done
 } > load.csv
-mkdir -p costs/pc
-{ # 1 us each, whatever the size
-    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
-    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
-        for m in 1 64; do
-            case $1 in
-            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,1000" ;;
-            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,1000" ;;
-            *) echo "$1,$2,f32,1,$3,burst,$m,0,1000" ;;
-            esac
-        done
-    }
-    for impl in gemv gemm; do
-        row qkv,any $impl 192,64,0,0,0
-        row oproj,any $impl 64,64,0,0,0
-        row ffn_up,any $impl 256,64,0,0,0
-        row ffn_down,any $impl 64,256,0,0,0
-        row lmhead,any $impl 512,64,0,0,0
-    done
-    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
-    row act,any c 256,0,0,0,0
-    row kvappend,any c 0,0,4,4,16
-    row attn,decode c 0,0,4,4,16
-    row attn,prefill c 0,0,4,4,16
-} > costs/pc/kernels.csv
+tiny_costs 1000
 where() { # of every step: request, replica, stage, device
     grep -v '^#' "$1" | awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next } { print $c["request_id"], $c["replica"], $c["stage"], $c["device"], $c["step"] }' | sort
 }

@@ -2,51 +2,20 @@
 # Workers of orrery-run that are lost and come back: the drill of --events against the simulator, replays,
 # a worker that is started again by hand, a coordinator that is killed.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
 
-cat > models.csv << 'END'
-model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
-tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
-END
+tiny_models models.csv
 cat > replicas.csv << 'END'
 service,replica,stage,device,model
 chat,0,0,d0,tiny
 chat,1,0,d1,tiny
 END
-cat > pipeline.csv << 'END'
-service,replica,stage,device,model,layers,block
-chat,0,0,d0,tiny,,embed
-chat,0,0,d0,tiny,0-1,layer
-chat,0,1,d1,tiny,2-3,layer
-chat,0,1,d1,tiny,,lm_head
-END
-mkdir -p costs/pc cluster
-{ # 20 us each, whatever the size: 0.94 ms a step, 188 ms on boards that are 200 times slower
-    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
-    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
-        for m in 1 64; do
-            case $1 in
-            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
-            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
-            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
-            esac
-        done
-    }
-    for impl in gemv gemm; do
-        row qkv,any $impl 192,64,0,0,0
-        row oproj,any $impl 64,64,0,0,0
-        row ffn_up,any $impl 256,64,0,0,0
-        row ffn_down,any $impl 64,256,0,0,0
-        row lmhead,any $impl 512,64,0,0,0
-    done
-    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
-    row act,any c 256,0,0,0,0
-    row kvappend,any c 0,0,4,4,16
-    row attn,decode c 0,0,4,4,16
-    row attn,prefill c 0,0,4,4,16
-} > costs/pc/kernels.csv
+tiny_pipeline pipeline.csv
+mkdir -p cluster
+tiny_costs 20000 # 20 us each, whatever the size: 0.94 ms a step, 188 ms on boards that are 200 times slower
 printf 'device,type,speed_ratio\nd0,pc,0.005\nd1,pc,0.005\n' > cluster/devices.csv
 printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
 { # one every 250 ms, from 0.1 s on
@@ -128,7 +97,7 @@ tokens=6
 brief() { # PLACEMENT EVENTS OPTION...: TIME,DEVICE,EVENT in one word each
     rm -f r.csv s.csv
     printf 'time_s,target,event\n' > brief.csv
-    printf '%s\n' $2 >> brief.csv
+    tr ' ' '\n' <<< "$2" >> brief.csv
     timeout 30 orrery-run --models "${models:-models.csv}" --local --placement "$1" --cluster four --workload burst.csv \
         --events brief.csv "${outs[@]}" "${@:3}" > run.out 2> run.err
 }
@@ -140,7 +109,9 @@ whole() {
 }
 printf 'service,replica,stage,device,model,layers,block,queue_depth\n' > bounded.csv
 for r in 0 1; do
-    printf "chat,$r,0,d$((2 * r)),tiny,,embed,1\nchat,$r,0,d$((2 * r)),tiny,0-1,layer,1\nchat,$r,1,d$((2 * r + 1)),tiny,2-3,layer,1\nchat,$r,1,d$((2 * r + 1)),tiny,,lm_head,1\n"
+    first=d$((2 * r)) second=d$((2 * r + 1))
+    printf '%s\n' "chat,$r,0,$first,tiny,,embed,1" "chat,$r,0,$first,tiny,0-1,layer,1" \
+        "chat,$r,1,$second,tiny,2-3,layer,1" "chat,$r,1,$second,tiny,,lm_head,1"
 done >> bounded.csv
 pads=(--costs costs --pad d0=20 --pad d1=20 --pad d2=20 --pad d3=20)
 slow=(--costs costs --pad d0=40 --pad d1=40)
@@ -156,8 +127,7 @@ is "batches: a replay waits for its device" $? 0
 ok "batches: those that have waited are whole" whole
 { cat pipeline.csv && echo chat,1,0,d0,tiny,,all; } > both.csv
 for at in 0.30 0.31 0.32 0.33 0.34; do
-    brief both.csv $at,d1,down --on-failure replay --batch continuous:4 "${slow[@]}"
-    [ $? = 0 ] && whole || break
+    if ! brief both.csv $at,d1,down --on-failure replay --batch continuous:4 "${slow[@]}" || ! whole; then break; fi
 done
 is "a batch for a lost device holds up no other replica" "$at $(column r.csv status | sort | uniq -c | xargs)" "0.34 12 ok"
 # not padded: some milliseconds a step
@@ -166,8 +136,7 @@ models=middle.csv
 printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-3,layer,0/2 \
     chat,0,0,d1,tiny,0-3,layer,1/2 chat,0,0,d0,tiny,,lm_head, chat,1,0,d0,tiny,,all, > beside.csv
 for at in 0.30 0.31 0.32 0.33 0.34; do
-    brief beside.csv $at,d1,down --on-failure replay
-    [ $? = 0 ] && whole || break
+    if ! brief beside.csv $at,d1,down --on-failure replay || ! whole; then break; fi
 done
 is "an exchange with a lost device holds up no other replica" "$at $(column r.csv status | sort | uniq -c | xargs)" "0.34 12 ok"
 printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-1,layer,0/2 \

@@ -2,26 +2,18 @@
 # orrery-run with continuous batches: real workers on loopback, and the same files in orrery-sim. Which
 # requests compute how much in which batch, and every message, must agree; times need not.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
 
-cat > models.csv << 'END'
-model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
-tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
-tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64
-END
+tiny_models models.csv \
+    "tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64"
 cat > one.csv << 'END'
 service,replica,stage,device,model
 chat,0,0,d0,tiny
 END
-cat > two.csv << 'END'
-service,replica,stage,device,model,layers,block
-chat,0,0,d0,tiny,,embed
-chat,0,0,d0,tiny,0-1,layer
-chat,0,1,d1,tiny,2-3,layer
-chat,0,1,d1,tiny,,lm_head
-END
+tiny_pipeline two.csv
 sed 's/^service.*/&,max_batch/; s/^chat.*/&,2/' one.csv > least.csv
 cat > load.csv << 'END'
 request_id,arrival_s,service,prompt_tokens,output_tokens
@@ -33,34 +25,8 @@ request_id,arrival_s,service,prompt_tokens,output_tokens
 6,0,chat,40,3
 7,0,chat,200,100
 END
-mkdir -p cluster costs/pc
-printf 'device,type\nd0,pc\nd1,pc\n' > cluster/devices.csv
-printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
-{ # 20 us each, whatever the size
-    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
-    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
-        for m in 1 64; do
-            case $1 in
-            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
-            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
-            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
-            esac
-        done
-    }
-    for impl in gemv gemm; do
-        row qkv,any $impl 192,64,0,0,0
-        row oproj,any $impl 64,64,0,0,0
-        row ffn_up,any $impl 256,64,0,0,0
-        row ffn_down,any $impl 64,256,0,0,0
-        row lmhead,any $impl 512,64,0,0,0
-        row lmhead,any $impl 64,64,0,0,0
-    done
-    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
-    row act,any c 256,0,0,0,0
-    row kvappend,any c 0,0,4,4,16
-    row attn,decode c 0,0,4,4,16
-    row attn,prefill c 0,0,4,4,16
-} > costs/pc/kernels.csv
+tiny_cluster d0 d1
+tiny_costs 20000
 
 run() { timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"; }
 stages() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-5,8- | sort; }

@@ -2,16 +2,14 @@
 # orrery-run with stages on several devices, or of parts of layers: real workers on loopback, and the same files in
 # orrery-sim. What is computed where, and every message, must agree; times need not.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
 
-cat > models.csv << 'END'
-model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
-tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
-tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64
-eight,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,8,32,256
-END
+tiny_models models.csv \
+    "tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64" \
+    "eight,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,8,32,256"
 printf 'request_id,arrival_s,service,prompt_tokens,output_tokens\n1,0,chat,16,5\n2,0.01,chat,31,3\n3,0.02,chat,1,2\n' > load.csv
 head='service,replica,stage,device,model,layers,block,parts'
 cat > halves.csv << END
@@ -74,35 +72,8 @@ chat,0,2,d2,tiny,2,ffn_down,,
 chat,0,2,d2,tiny,3,layer,,
 chat,0,2,d2,tiny,,lm_head,,
 END
-mkdir -p cluster costs/pc
-printf 'device,type\nd0,pc\nd1,pc\nd2,pc\n' > cluster/devices.csv
-printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
-{ # 20 us each, whatever the size
-    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
-    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
-        for m in 1 64; do
-            case $1 in
-            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
-            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
-            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
-            esac
-        done
-    }
-    for parts in 1 2 4; do
-        for impl in gemv gemm; do
-            row qkv,any $impl $((192 / parts)),64,0,0,0
-            row oproj,any $impl 64,$((64 / parts)),0,0,0
-            row ffn_up,any $impl $((256 / parts)),64,0,0,0
-            row ffn_down,any $impl 64,$((256 / parts)),0,0,0
-            row lmhead,any $impl $((512 / parts)),64,0,0,0
-        done
-        row act,any c $((256 / parts)),0,0,0,0
-        row kvappend,any c 0,0,$((4 / parts)),$((4 / parts)),16
-        row attn,decode c 0,0,$((4 / parts)),$((4 / parts)),16
-        row attn,prefill c 0,0,$((4 / parts)),$((4 / parts)),16
-    done
-    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
-} > costs/pc/kernels.csv
+tiny_cluster d0 d1 d2
+tiny_costs 20000 2 4
 
 run() {
     timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"

@@ -2,27 +2,19 @@
 # orrery-run end to end with a tiny model and real worker processes on loopback: the tables it writes,
 # workers that die or never come, bad input, full disks. Every run is bounded by timeout.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
 need orrery-run
 cd "$tmp" || exit 2
 
-cat > models.csv << 'END'
-model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
-tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
-tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64
-tiny-vit,vision,2,64,4,4,16,256,10,gelu,layer,learned,no,32,32,17
-huge,decoder,1000,131072,4,4,16,262144,512,gelu,layer,rope,no,32,32,256
-END
+tiny_models models.csv \
+    "tiny-bert,encoder,2,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64" \
+    "tiny-vit,vision,2,64,4,4,16,256,10,gelu,layer,learned,no,32,32,17" \
+    "huge,decoder,1000,131072,4,4,16,262144,512,gelu,layer,rope,no,32,32,256"
 cat > one.csv << 'END'
 service,replica,stage,device,model
 chat,0,0,d0,tiny
 END
-cat > two.csv << 'END'
-service,replica,stage,device,model,layers,block
-chat,0,0,d0,tiny,,embed
-chat,0,0,d0,tiny,0-1,layer
-chat,0,1,d1,tiny,2-3,layer
-chat,0,1,d1,tiny,,lm_head
-END
+tiny_pipeline two.csv
 cat > open.csv << 'END'
 request_id,arrival_s,service,prompt_tokens,output_tokens
 1,0,chat,16,8
@@ -332,31 +324,7 @@ usage "a ratio without costs" "--pad needs --costs" --placement one.csv --worklo
 usage "a worker without a coordinator" "--device and --connect are needed" worker --device d0
 
 # ---- padding: steps last as long as the table of a slower device says, times the ratio
-mkdir -p costs/pc
-{
-    echo "kernel,phase,impl,dtype,threads,gemm_n,gemm_k,heads,kv_heads,head_dim,regime,m_tokens,kv_len,mean_ns"
-    row() { # KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM: 20 us, whatever the size
-        for m in 1 64; do
-            case $1 in
-            attn,decode) echo "$1,$2,f32,1,$3,burst,1,$m,20000" ;;
-            attn,prefill) echo "$1,$2,f32,1,$3,burst,$m,$m,20000" ;;
-            *) echo "$1,$2,f32,1,$3,burst,$m,0,20000" ;;
-            esac
-        done
-    }
-    for impl in gemv gemm; do
-        row qkv,any $impl 192,64,0,0,0
-        row oproj,any $impl 64,64,0,0,0
-        row ffn_up,any $impl 256,64,0,0,0
-        row ffn_down,any $impl 64,256,0,0,0
-        row lmhead,any $impl 512,64,0,0,0
-    done
-    for kernel in embed norm add fnorm; do row $kernel,any c 64,0,0,0,0; done
-    row act,any c 256,0,0,0,0
-    row kvappend,any c 0,0,4,4,16
-    row attn,decode c 0,0,4,4,16
-    row attn,prefill c 0,0,4,4,16
-} > costs/pc/kernels.csv
+tiny_costs 20000
 printf 'request_id,arrival_s,service,prompt_tokens,output_tokens\n0,0,chat,16,20\n' > single.csv
 fresh
 exit_is 0 "a padded device" run --local --placement one.csv --workload single.csv "${outs[@]}" --costs costs --pad d0=5

@@ -2,6 +2,7 @@
 # Two boards with a cable between them, made of network namespaces: the link is measured, a run over it
 # writes what it should, a cable that is pulled is noticed, and nothing stays behind.
 . "$(dirname "$0")/../cli/lib.sh"
+. "$root/tests/cli/tiny.sh"
 . "$root/tests/net/net.sh"
 need orrery-run orrery-profile
 reason=$(net_available)
@@ -59,17 +60,8 @@ ok "packets of 1500 bytes are framed" between "$(number efficiency_ratio)" 0.956
 ok "the latency is not the bucket's" between "$(number latency_s)" 0 0.01
 
 # ---- a run
-cat > models.csv << 'END'
-model,kind,layers,hidden,heads,kv_heads,head_dim,ffn_hidden,vocab,ffn,norm,positions,tied_lm_head,weight_bits,kv_bits,max_context
-tiny,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256
-END
-cat > two.csv << 'END'
-service,replica,stage,device,model,layers,block
-chat,0,0,d0,tiny,,embed
-chat,0,0,d0,tiny,0-1,layer
-chat,0,1,d1,tiny,2-3,layer
-chat,0,1,d1,tiny,,lm_head
-END
+tiny_models models.csv
+tiny_pipeline two.csv
 {
     echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
     for ((i = 0; i < 40; i++)); do echo "$i,,chat,200,4,c$((i % 2)),0"; done
