@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/format/cost_table.h"
 #include "lib/format/names.h"
+#include <assert.h>
 #include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static bool read_facts(struct cost_table *table, struct arena *arena, const char
     struct csv *csv = csv_open(arena, path, "device", columns, COLUMN_COUNT, err);
     bool ok = csv != NULL;
 
+    assert(table); /* for clang's analyzer */
     while (ok && csv_next(csv, err)) {
         const char *key = csv_text(csv, KEY);
         int64_t *size_bytes = strcmp(key, "llc_bytes") == 0 ? &table->llc_bytes

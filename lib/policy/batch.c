@@ -92,7 +92,7 @@ static bool parse_fields(const char *const *fields, int count, const char *text,
 bool batch_parse(const char *text, struct batch_options *options, struct err *err)
 {
     char copy[MAX_TEXT], choices[ERR_CHOICES_BYTES];
-    const char *fields[MAX_FIELDS];
+    const char *fields[MAX_FIELDS] = { NULL };
     int count, kind = 0;
 
     *options = (struct batch_options){ .kind = BATCH_NONE };

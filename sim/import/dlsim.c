@@ -8,6 +8,7 @@
 #include "lib/base/units.h"
 #include "lib/format/names.h"
 #include "lib/format/workload.h"
+#include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -307,6 +308,7 @@ static bool load(struct import_job *job, const struct dlsim_settings *settings,
     struct dlsim_meshes meshes = { 0 };
     struct names *services;
 
+    assert(loaded); /* for clang's analyzer */
     if (placement && !dlsim_placement_load(job->arena, paths[PLACEMENT], &meshes, placement, err))
         return false;
     if (workload && !dlsim_workload_load(job->arena, paths[WORKLOAD], workload, err))
