@@ -9,6 +9,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
+#include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/scenario.h"
@@ -36,15 +37,14 @@ enum {
     KEY_JSON
 };
 
-static const char *const objective_names[] = { "latency", "period" };
-
 struct settings {
     const struct place_algorithm *algorithm;
     const char *cluster, *model, *models, *service, *workload, *output;
     int cost_count;
     const char *costs[SCENARIO_MAX_COSTS];
     int32_t prompt_tokens, output_tokens, sequences; /* 0: not given */
-    struct place_options options;
+    enum place_objective objective;
+    uint64_t seed;
     bool does_list, is_json;
 };
 
@@ -106,12 +106,11 @@ static error_t on_load(int key, char *text, struct argp_state *state)
         settings->algorithm = algorithm_find(state, text);
         return 0;
     case KEY_OBJECTIVE:
-        settings->options.objective =
-            cli_choice(state, "--objective", text, objective_names, 2) == 0 ? CHAIN_LATENCY
-                                                                            : CHAIN_PERIOD;
+        settings->objective = (enum place_objective)cli_choice(
+            state, "--objective", text, place_objective_names, PLACE_GOODPUT);
         return 0;
     case KEY_SEED:
-        settings->options.seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);
+        settings->seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -306,6 +305,7 @@ static bool input_fill(struct arena *arena, const struct settings *settings,
 struct told {
     const struct settings *settings;
     const struct problem *problem;
+    const struct place_ask *ask;
     const struct place_answer *answer;
     struct problem_score score;
 };
@@ -403,9 +403,9 @@ static void tell_json(struct arena *arena, const struct told *told, struct out *
     json_begin_object(json, NULL);
     json_put_int(json, "schema", 1);
     json_put_text(json, "version", CLI_VERSION);
-    json_put_int(json, "seed", (int64_t)told->settings->options.seed);
+    json_put_int(json, "seed", (int64_t)told->settings->seed);
     json_put_text(json, "algorithm", told->settings->algorithm->name);
-    json_put_text(json, "objective", objective_names[told->settings->options.objective]);
+    json_put_text(json, "objective", place_objective_names[told->settings->objective]);
     json_put_text(json, "service", input->service);
     json_put_text(json, input->model ? "model" : "executable",
                   input->model ? input->model->name : input->executable);
@@ -429,6 +429,8 @@ static bool tell(struct arena *arena, const struct told *told, struct err *err)
     bool does_share = strcmp(told->settings->output, "-") == 0; /* stdout has the placement */
     struct out *placement = NULL, *report = does_share ? NULL : out_open(arena, "-", err);
     struct out *outs[2];
+    struct placement_row *rows;
+    int count;
 
     if (told->answer->is_feasible) {
         placement = out_open(arena, told->settings->output, err);
@@ -436,7 +438,8 @@ static bool tell(struct arena *arena, const struct told *told, struct err *err)
             out_abort(report);
             return false;
         }
-        problem_write(told->problem, told->answer->stages, told->answer->stage_count, placement);
+        rows = place_rows(arena, told->ask, told->answer, &count);
+        placement_write(placement, rows, count);
     }
     if (!placement && !report)
         fprintf(stderr, "orrery-sim place: infeasible: %s\n", told->answer->why);
@@ -481,7 +484,10 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     struct cost_set costs;
     struct problem_input input = { .costs = &costs };
     struct place_answer answer;
-    struct told told = { .settings = settings, .answer = &answer };
+    struct place_ask ask = { .problem_count = 1,
+                             .objective = settings->objective,
+                             .seed = settings->seed };
+    struct told told = { .settings = settings, .ask = &ask, .answer = &answer };
 
     if (settings->does_list) {
         struct out *out = out_open(arena, "-", err);
@@ -499,7 +505,8 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     told.problem = problem_create(arena, &input, err);
     if (!told.problem)
         return false;
-    answer = settings->algorithm->plan(arena, told.problem, &settings->options);
+    ask.problems = &told.problem;
+    answer = settings->algorithm->plan(arena, &ask);
     *exit_code = answer.is_feasible ? CLI_DONE : CLI_NO;
     if (answer.is_feasible)
         told.score = problem_score(told.problem, answer.stages, answer.stage_count);
@@ -521,14 +528,11 @@ int cmd_place(int argc, char **argv)
                "  orrery-sim place --model tinyllama-1.1b --cluster cluster --costs costs \\\n"
                "      --objective period -o placement.csv"
     };
-    struct settings settings = { .options = { .objective = CHAIN_LATENCY, .seed = 1 } };
+    struct settings settings = { .algorithm = place_find("exact"), .seed = 1 };
     struct arena *arena = arena_create();
     struct err err = ERR_INIT;
     int exit_code = CLI_DONE;
 
-    for (int i = 0; i < place_algorithm_count; i++)
-        if (strcmp(place_algorithms[i].name, "exact") == 0)
-            settings.algorithm = &place_algorithms[i];
     if (cli_parse(&argp, argc, argv, &settings, &exit_code) &&
         !run(arena, &settings, &exit_code, &err))
         exit_code = cli_fail(argv[0], &err);

@@ -58,9 +58,9 @@ static const char *what_does_not_fit(struct arena *arena, const struct problem *
     return "";
 }
 
-struct place_answer place_single(struct arena *arena, const struct problem *problem,
-                                 const struct place_options *options)
+struct place_answer place_single(struct arena *arena, const struct place_ask *ask)
 {
+    const struct problem *problem = ask->problems[0];
     struct place_answer answer = begin(arena, problem);
     int32_t end = problem_unit_count(problem) - 1, best = -1, least = 0;
     int64_t best_ps = INT64_MAX, missing = INT64_MAX;
@@ -68,7 +68,7 @@ struct place_answer place_single(struct arena *arena, const struct problem *prob
     for (int32_t d = 0; d < cluster_of(problem)->device_count; d++) {
         const struct problem_stage stage = { d, 0, end };
         struct problem_score score = problem_score(problem, &stage, 1);
-        int64_t ps = options->objective == CHAIN_LATENCY ? score.latency_ps : score.period_ps;
+        int64_t ps = ask->objective == PLACE_LATENCY ? score.latency_ps : score.period_ps;
 
         if (score.room_bytes < 0 && -score.room_bytes < missing) {
             missing = -score.room_bytes;
@@ -90,15 +90,14 @@ struct place_answer place_single(struct arena *arena, const struct problem *prob
     return answer;
 }
 
-struct place_answer place_even(struct arena *arena, const struct problem *problem,
-                               const struct place_options *options)
+struct place_answer place_even(struct arena *arena, const struct place_ask *ask)
 {
+    const struct problem *problem = ask->problems[0];
     struct place_answer answer = begin(arena, problem);
     int32_t units = problem_unit_count(problem), first = 0;
     int32_t devices =
         cluster_of(problem)->device_count < units ? cluster_of(problem)->device_count : units;
 
-    (void)options;
     for (int32_t d = 0; d < devices; d++) { /* the first ones take what does not divide */
         int32_t count = units / devices + (d < units % devices);
 
@@ -110,13 +109,12 @@ struct place_answer place_even(struct arena *arena, const struct problem *proble
     return answer;
 }
 
-struct place_answer place_greedy(struct arena *arena, const struct problem *problem,
-                                 const struct place_options *options)
+struct place_answer place_greedy(struct arena *arena, const struct place_ask *ask)
 {
+    const struct problem *problem = ask->problems[0];
     struct place_answer answer = begin(arena, problem);
     int32_t units = problem_unit_count(problem), first = 0;
 
-    (void)options;
     for (int32_t d = 0; d < cluster_of(problem)->device_count && first < units; d++) {
         int32_t last = first;
 
@@ -151,14 +149,13 @@ static int64_t held_with(const struct problem *problem, const struct place_answe
     return bytes;
 }
 
-struct place_answer place_round_robin(struct arena *arena, const struct problem *problem,
-                                      const struct place_options *options)
+struct place_answer place_round_robin(struct arena *arena, const struct place_ask *ask)
 {
+    const struct problem *problem = ask->problems[0];
     const struct cluster *cluster = cluster_of(problem);
     struct place_answer answer = begin(arena, problem);
     int32_t next = 0;
 
-    (void)options;
     for (int32_t u = 0; u < problem_unit_count(problem); u++) {
         int32_t tried = 0;
 
@@ -189,14 +186,14 @@ static void shuffle(struct rng *rng, int32_t *list, int32_t count)
     }
 }
 
-struct place_answer place_random(struct arena *arena, const struct problem *problem,
-                                 const struct place_options *options)
+struct place_answer place_random(struct arena *arena, const struct place_ask *ask)
 {
+    const struct problem *problem = ask->problems[0];
     int32_t units = problem_unit_count(problem), devices = cluster_of(problem)->device_count;
     int32_t most = devices < units ? devices : units;
     int32_t *order = arena_array(arena, (size_t)devices, sizeof *order);
     struct place_answer answer = begin(arena, problem);
-    struct rng rng = rng_stream(options->seed, RNG_PLACEMENT, 0);
+    struct rng rng = rng_stream(ask->seed, RNG_PLACEMENT, 0);
 
     for (int32_t d = 0; d < devices; d++)
         order[d] = d;

@@ -3,6 +3,12 @@
 
 #include "lib/base/arena.h"
 
+/* A pipeline's rate is one request a period. */
+static enum chain_objective chain_objective_of(const struct place_ask *ask)
+{
+    return ask->objective == PLACE_LATENCY ? CHAIN_LATENCY : CHAIN_PERIOD;
+}
+
 static const char *why_not(struct arena *arena, const struct problem *problem)
 {
     int64_t missing_bytes = problem_missing_bytes(problem);
@@ -59,24 +65,21 @@ static struct place_answer solve(struct arena *arena, const struct problem *prob
     return found;
 }
 
-struct place_answer place_pipeedge(struct arena *arena, const struct problem *problem,
-                                   const struct place_options *options)
+struct place_answer place_pipeedge(struct arena *arena, const struct place_ask *ask)
 {
-    (void)options;
-    return solve(arena, problem, CHAIN_PERIOD);
+    return solve(arena, ask->problems[0], CHAIN_PERIOD);
 }
 
-struct place_answer place_exact(struct arena *arena, const struct problem *problem,
-                                const struct place_options *options)
+struct place_answer place_exact(struct arena *arena, const struct place_ask *ask)
 {
-    return solve(arena, problem, options->objective);
+    return solve(arena, ask->problems[0], chain_objective_of(ask));
 }
 
-struct place_answer place_auction(struct arena *arena, const struct problem *problem,
-                                  const struct place_options *options)
+struct place_answer place_auction(struct arena *arena, const struct place_ask *ask)
 {
-    const struct chain *chain = problem_device_chain(arena, problem, options->objective);
-    struct chain_answer found = chain_order(arena, chain, options->objective, false);
+    const struct problem *problem = ask->problems[0];
+    const struct chain *chain = problem_device_chain(arena, problem, chain_objective_of(ask));
+    struct chain_answer found = chain_order(arena, chain, chain_objective_of(ask), false);
     struct place_answer answer = { .is_feasible = found.is_feasible,
                                    .stage_count = found.stage_count,
                                    .why = "" };

@@ -1,15 +1,54 @@
 /* place.c - the table of planners. */
 #include "sim/place/place.h"
 
+#include <string.h>
+
+const char *const place_objective_names[PLACE_OBJECTIVE_COUNT] = {
+    [PLACE_LATENCY] = "latency", [PLACE_PERIOD] = "period", [PLACE_GOODPUT] = "goodput"
+};
+
 const struct place_algorithm place_algorithms[] = {
-    { "single", "all of it on the one device that is best by the objective", place_single },
-    { "even", "the same number of units on every device, in file order", place_even },
-    { "greedy", "each device in file order takes what its memory holds", place_greedy },
-    { "round-robin", "unit after unit to the next device that has room", place_round_robin },
-    { "random", "random cuts on devices in random order (--seed)", place_random },
-    { "pipeedge", "the shortest period over kinds of devices (PipeEdge, mended)", place_pipeedge },
-    { "auction", "the best with stages in file order of the devices (PipeEdge's reverse auction)",
-      place_auction },
-    { "exact", "the best contiguous pipeline by the objective", place_exact },
+    { .name = "single",
+      .summary = "all of it on the one device that is best by the objective",
+      .plan = place_single },
+    { .name = "even",
+      .summary = "the same number of units on every device, in file order",
+      .plan = place_even },
+    { .name = "greedy",
+      .summary = "each device in file order takes what its memory holds",
+      .plan = place_greedy },
+    { .name = "round-robin",
+      .summary = "unit after unit to the next device that has room",
+      .plan = place_round_robin },
+    { .name = "random",
+      .summary = "random cuts on devices in random order (--seed)",
+      .plan = place_random },
+    { .name = "pipeedge",
+      .summary = "the shortest period over kinds of devices (PipeEdge, mended)",
+      .plan = place_pipeedge },
+    { .name = "auction",
+      .summary = "the best with stages in file order of the devices (PipeEdge's reverse auction)",
+      .plan = place_auction },
+    { .name = "exact",
+      .summary = "the best contiguous pipeline by the objective",
+      .plan = place_exact },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);
+
+const struct place_algorithm *place_find(const char *name)
+{
+    for (int i = 0; i < place_algorithm_count; i++)
+        if (strcmp(place_algorithms[i].name, name) == 0)
+            return &place_algorithms[i];
+    return NULL;
+}
+
+struct placement_row *place_rows(struct arena *arena, const struct place_ask *ask,
+                                 const struct place_answer *answer, int *count)
+{
+    if (answer->rows) {
+        *count = answer->row_count;
+        return answer->rows;
+    }
+    return problem_rows(arena, ask->problems[0], answer->stages, answer->stage_count, count);
+}

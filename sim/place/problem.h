@@ -19,7 +19,7 @@ struct arena;
 struct cluster;
 struct err;
 struct model;
-struct out;
+struct placement_row;
 struct problem;
 
 struct problem_input {
@@ -92,8 +92,9 @@ struct problem_score {
 struct problem_score problem_score(const struct problem *problem,
                                    const struct problem_stage *stages, int32_t count);
 
-/* Writes the stages as one replica's rows of placement.csv. */
-void problem_write(const struct problem *problem, const struct problem_stage *stages, int32_t count,
-                   struct out *out);
+/* The stages as one replica's rows of placement.csv, in arena. */
+struct placement_row *problem_rows(struct arena *arena, const struct problem *problem,
+                                   const struct problem_stage *stages, int32_t count,
+                                   int *row_count);
 
 #endif

@@ -145,15 +145,14 @@ static void stage_rows(const struct problem *problem, const struct problem_stage
     }
 }
 
-void problem_write(const struct problem *problem, const struct problem_stage *stages, int32_t count,
-                   struct out *out)
+struct placement_row *problem_rows(struct arena *arena, const struct problem *problem,
+                                   const struct problem_stage *stages, int32_t count,
+                                   int *row_count)
 {
-    struct arena *arena = arena_create();
     struct placement_row *rows = arena_array(arena, 3 * (size_t)count, sizeof *rows);
-    int row_count = 0;
 
+    *row_count = 0;
     for (int32_t s = 0; s < count; s++)
-        stage_rows(problem, &stages[s], s, rows, &row_count);
-    placement_write(out, rows, row_count);
-    arena_destroy(arena);
+        stage_rows(problem, &stages[s], s, rows, row_count);
+    return rows;
 }

@@ -1,0 +1,227 @@
+/* judge.c - a candidate's rows become a plan, the plan is run, the run is summed up. */
+#include "sim/judge/judge.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/wide.h"
+#include "lib/format/cluster.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+#include "lib/format/workload.h"
+#include "lib/policy/plan.h"
+#include "sim/report/metrics.h"
+#include "sim/report/watch.h"
+#include <stdio.h>
+#include <string.h>
+
+#define CANDIDATE "placement" /* as errors about its rows name it */
+
+struct judge {
+    struct judge_input input;
+    struct arena *arena;
+    int64_t count;
+    struct err err; /* the last verdict's why */
+};
+
+struct judge *judge_create(struct arena *arena, const struct judge_input *input)
+{
+    struct judge *judge = arena_alloc(arena, sizeof *judge);
+
+    judge->input = *input;
+    judge->arena = arena;
+    return judge;
+}
+
+const struct judge_input *judge_input(const struct judge *judge)
+{
+    return &judge->input;
+}
+
+int64_t judge_count(const struct judge *judge)
+{
+    return judge->count;
+}
+
+/* Lines as the rows have them when they are written: behind the two of the head. */
+static const struct plan *plan_of(struct arena *arena, const struct judge *judge,
+                                  const struct placement_row *rows, int count, struct err *err)
+{
+    struct placement placement = { .path = CANDIDATE, .count = count };
+
+    if (count == 0) {
+        (void)err_set(err, ERR_INPUT, "%s: no rows", CANDIDATE);
+        return NULL;
+    }
+    placement.rows = arena_array(arena, (size_t)count, sizeof *placement.rows);
+    memcpy(placement.rows, rows, (size_t)count * sizeof *rows);
+    for (int i = 0; i < count; i++)
+        placement.rows[i].line = i + 3;
+    return plan_build(arena, &placement, judge->input.cluster, judge->input.costs,
+                      judge->input.catalogue, err);
+}
+
+static void fill_busiest(const struct serve_result *result, const struct cluster *cluster,
+                         struct judge_verdict *verdict)
+{
+    verdict->busiest = -1;
+    for (int32_t d = 0; d < cluster->device_count; d++)
+        if (result->devices[d].busy_ps + result->devices[d].gap_ps > verdict->busiest_ps) {
+            verdict->busiest_ps = result->devices[d].busy_ps + result->devices[d].gap_ps;
+            verdict->busiest = d;
+        }
+    for (int l = 0; l < result->link_count; l++)
+        if (result->links[l].busy_ps > verdict->busiest_ps) {
+            verdict->busiest_ps = result->links[l].busy_ps;
+            verdict->busiest = l;
+            verdict->is_link = true;
+        }
+}
+
+static void fill_room(const struct serve_result *result, const struct cluster *cluster,
+                      struct judge_verdict *verdict)
+{
+    verdict->room_bytes = INT64_MAX;
+    for (int32_t d = 0; d < cluster->device_count; d++) {
+        int64_t memory_bytes = cluster->devices[d].memory_bytes;
+        int64_t room_bytes = memory_bytes - result->devices[d].peak_bytes;
+
+        if (memory_bytes > 0 && room_bytes < verdict->room_bytes) {
+            verdict->room_bytes = room_bytes;
+            verdict->room_device = d;
+        }
+    }
+}
+
+static struct judge_verdict infeasible(struct judge *judge, const struct err *err)
+{
+    judge->err = *err;
+    return (struct judge_verdict){ .why = judge->err.text, .room_bytes = INT64_MAX };
+}
+
+static bool simulate(struct arena *arena, const struct judge *judge, const struct plan *plan,
+                     struct workload *workload, const struct serve_options *options,
+                     struct judge_verdict *verdict, struct err *err)
+{
+    struct serve_input input = { .plan = plan, .workload = workload, .costs = judge->input.costs };
+    struct metrics_options metrics_options = { .slo_ps = judge->input.slo_ps,
+                                               .slo_ttft_ps = judge->input.slo_ttft_ps,
+                                               .slo_tpot_ps = judge->input.slo_tpot_ps };
+    struct meter *meter = metrics_begin(arena, plan, &metrics_options);
+    struct serve_observer observer = metrics_observer(meter);
+    struct serve_result result;
+    struct metrics all, *services;
+
+    if (!plan_match_workload(arena, plan, workload, &input.service_of, err) ||
+        !serve_run(arena, &input, options, &observer, &result, err))
+        return false;
+    all = metrics_end(meter, result.end_ps, &services);
+    *verdict = (struct judge_verdict){ .is_feasible = true,
+                                       .why = "",
+                                       .total_count = all.total,
+                                       .ok_count = all.status[TRACE_OK],
+                                       .good_count = all.good,
+                                       .window_ps = all.window_ps,
+                                       .latency_mean_ps = all.latency.mean,
+                                       .latency_p50_ps = all.latency.p50,
+                                       .latency_p99_ps = all.latency.p99,
+                                       .ttft_mean_ps = all.ttft.mean,
+                                       .tpot_mean_ps = all.tpot.mean,
+                                       .output_tokens = all.output_tokens };
+    fill_busiest(&result, plan->cluster, verdict);
+    fill_room(&result, plan->cluster, verdict);
+    return true;
+}
+
+struct judge_verdict judge_rows(struct judge *judge, const struct placement_row *rows, int count)
+{
+    struct arena *arena = arena_create();
+    struct err err = ERR_INIT;
+    struct judge_verdict verdict;
+    const struct plan *plan = plan_of(arena, judge, rows, count, &err);
+
+    judge->count++;
+    if (!plan ||
+        !simulate(arena, judge, plan, judge->input.workload, &judge->input.serve, &verdict, &err))
+        verdict = infeasible(judge, &err);
+    arena_destroy(arena);
+    return verdict;
+}
+
+/* One client that waits for each answer: nobody meets another. */
+static struct workload *lone_requests(struct arena *arena, const char *service,
+                                      int32_t prompt_tokens, int32_t output_tokens, int count)
+{
+    struct workload_builder *builder = workload_build(arena, "lone requests");
+    struct workload_request request = { .arrival_ps = WORKLOAD_CLOSED,
+                                        .session = -1,
+                                        .prompt_tokens = prompt_tokens,
+                                        .output_tokens = output_tokens,
+                                        .batch = 1 };
+
+    request.service = workload_builder_service(builder, service);
+    request.client = workload_builder_client(builder, "lone");
+    for (request.request_id = 0; request.request_id < count; request.request_id++)
+        workload_builder_add(builder, &request);
+    return workload_builder_finish(builder);
+}
+
+struct judge_verdict judge_alone(struct judge *judge, const struct placement_row *rows, int count,
+                                 const char *service, int32_t prompt_tokens, int32_t output_tokens)
+{
+    struct arena *arena = arena_create();
+    struct serve_options options = judge->input.serve;
+    struct err err = ERR_INIT;
+    struct judge_verdict verdict = { .is_feasible = false };
+    const struct plan *plan = plan_of(arena, judge, rows, count, &err);
+    int32_t number = plan ? plan_find_service(plan, service) : -1;
+    int replicas;
+
+    judge->count++;
+    options.dispatch = DISPATCH_ROUND_ROBIN;
+    options.admission = ADMIT_NONE;
+    options.batch = (struct batch_options){ .kind = BATCH_NONE };
+    options.has_idle_resume = false;
+    if (plan && number < 0)
+        (void)err_set(&err, ERR_INPUT, "service '%s' is not placed", service);
+    if (number >= 0) {
+        const struct plan_service *placed = &plan->services[number];
+
+        replicas = placed->epoch_first[1];
+        if (simulate(arena, judge, plan,
+                     lone_requests(arena, service, placed->model ? prompt_tokens : 0,
+                                   placed->model ? output_tokens : 0, replicas),
+                     &options, &verdict, &err))
+            verdict.busiest_ps = (verdict.busiest_ps + replicas - 1) / replicas;
+    }
+    if (!verdict.is_feasible)
+        verdict = infeasible(judge, &err);
+    arena_destroy(arena);
+    return verdict;
+}
+
+static int compare(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+/* good / window, by cross multiplication. */
+static int compare_rates(const struct judge_verdict *a, const struct judge_verdict *b)
+{
+    struct wide left = wide_mul((uint64_t)a->good_count, (uint64_t)b->window_ps);
+    struct wide right = wide_mul((uint64_t)b->good_count, (uint64_t)a->window_ps);
+
+    if (left.high != right.high)
+        return left.high > right.high ? 1 : -1;
+    return (left.low > right.low) - (left.low < right.low);
+}
+
+int judge_compare(const struct judge_verdict *a, const struct judge_verdict *b)
+{
+    int order = compare(b->is_feasible, a->is_feasible);
+
+    if (order == 0)
+        order = compare_rates(b, a);
+    if (order == 0)
+        order = compare(b->ok_count, a->ok_count);
+    return order != 0 ? order : compare(a->latency_mean_ps, b->latency_mean_ps);
+}

@@ -1,0 +1,68 @@
+/* judge.h - what the simulator says of a placement that exists in memory alone.
+ *
+ * A judge holds what all candidates of a search have in common: devices, cost tables, models, a
+ * workload, and how it is served. It simulates one candidate after the other, each in memory of its
+ * own that is given back before the next one. The same rows get the same verdict, whatever was
+ * judged before. */
+#ifndef ORRERY_SIM_JUDGE_JUDGE_H
+#define ORRERY_SIM_JUDGE_JUDGE_H
+
+#include "sim/serve/serve.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct cluster;
+struct err;
+struct judge;
+struct model_catalogue;
+struct placement_row;
+
+struct judge_input {
+    const struct cluster *cluster;
+    const struct cost_set *costs;
+    struct model_catalogue *catalogue;
+    struct workload *workload; /* NULL: only judge_alone may be asked */
+    struct serve_options serve;
+    /* Objectives of requests without one of their own, 0 = none: as of struct metrics_options. */
+    int64_t slo_ps, slo_ttft_ps, slo_tpot_ps;
+};
+
+struct judge_verdict {
+    /* false: it is no placement, does not fit into memory, or cannot make progress; why says so and
+     * is valid until the next call */
+    bool is_feasible;
+    const char *why;
+    int64_t total_count, ok_count, good_count; /* good: ok and within their objectives */
+    int64_t window_ps; /* from 0 to the last end: good_count / window is the goodput */
+    int64_t latency_mean_ps, latency_p50_ps, latency_p99_ps; /* of those that ended ok */
+    int64_t ttft_mean_ps, tpot_mean_ps;                      /* 0: of none */
+    int64_t output_tokens;
+    int64_t busiest_ps; /* the longest that a device computed or a link was busy, */
+    bool is_link;       /* which of the two, */
+    int32_t busiest;    /* and its index in the cluster or in serve_result.links */
+    int64_t room_bytes; /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
+    int32_t room_device;
+};
+
+/* In arena; what the input points to must outlive it. */
+struct judge *judge_create(struct arena *arena, const struct judge_input *input);
+const struct judge_input *judge_input(const struct judge *judge);
+
+/* Simulates the workload. */
+struct judge_verdict judge_rows(struct judge *judge, const struct placement_row *rows, int count);
+
+/* Without a workload: one request of prompt and output tokens (of an executable: neither) on each
+ * replica of the service, one after the other. Latencies are over these; busiest_ps is of one
+ * request, so that it is the period of the placement. */
+struct judge_verdict judge_alone(struct judge *judge, const struct placement_row *rows, int count,
+                                 const char *service, int32_t prompt_tokens, int32_t output_tokens);
+
+/* Below 0: a is the better one by goodput. Feasible ones first, then more good requests in less
+ * time, then lower mean latency. Integers alone. */
+int judge_compare(const struct judge_verdict *a, const struct judge_verdict *b);
+
+/* Candidates simulated so far. */
+int64_t judge_count(const struct judge *judge);
+
+#endif
