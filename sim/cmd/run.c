@@ -6,7 +6,6 @@
 #include "lib/format/model.h"
 #include "lib/format/overhead.h"
 #include "lib/format/workload.h"
-#include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/run_kafetzis.h"
@@ -92,37 +91,27 @@ static bool all_came(const struct run_settings *settings, const struct serve_res
                    came, load->max_requests);
 }
 
+/* Some request has an objective of its own. */
 static bool has_objective(const struct run_settings *settings, const struct serve_input *input)
 {
     const struct workload *rows =
         input->workload ? input->workload : settings->files.load.options.replay;
 
-    if (settings->metrics.slo_ps > 0 || settings->files.load.options.slo_ps > 0)
-        return true;
-    for (size_t i = 0; rows && rows->slos_ps && i < rows->count; i++)
-        if (rows->slos_ps[i] > 0)
-            return true;
-    return false;
+    return settings->files.load.options.slo_ps > 0 || (rows && rows->slos_ps);
 }
 
 /* What was asked for and could change nothing is a mistake of who asked. */
-static bool check_effects(const struct run_settings *settings, const struct serve_input *input,
-                          struct err *err)
+static bool check_effects(struct arena *arena, const struct run_settings *settings,
+                          const struct serve_input *input, struct err *err)
 {
-    bool has_model = false, has_decoder = false;
+    int count = input->plan->service_count;
+    const struct model **models = arena_array(arena, (size_t)count, sizeof(*models));
+    bool has_model = false;
 
-    for (int i = 0; i < input->plan->service_count; i++) {
-        const struct model *model = input->plan->services[i].model;
-
-        has_model = has_model || model;
-        has_decoder = has_decoder || (model && model->kind == MODEL_DECODER);
+    for (int i = 0; i < count; i++) {
+        models[i] = input->plan->services[i].model;
+        has_model = has_model || models[i];
     }
-    if (settings->serve.admission != ADMIT_NONE && !has_objective(settings, input))
-        return err_set(
-            err, ERR_USAGE,
-            "--admission %s: no request has an objective that it could miss: give --slo, "
-            "or slo_s in the workload",
-            admit_names[settings->serve.admission]);
     if (settings->serve.switch_cost_ps > 0 && input->plan->epoch_count < 2)
         return err_set(err, ERR_USAGE,
                        "--switch-cost: the placement has one epoch, so that nothing is switched");
@@ -130,11 +119,7 @@ static bool check_effects(const struct run_settings *settings, const struct serv
         return err_set(err, ERR_USAGE,
                        "--overhead: 'step' is what an engine does between the kernels of a model, "
                        "and no service is one");
-    if (settings->metrics.slo_ttft_ps > 0 && !has_model)
-        return err_set(err, ERR_USAGE, "--slo-ttft: executables have no first token");
-    if (settings->metrics.slo_tpot_ps > 0 && !has_decoder)
-        return err_set(err, ERR_USAGE, "--slo-tpot: no service is a decoder");
-    return true;
+    return serving_check(&settings->serving, models, count, has_objective(settings, input), err);
 }
 
 /* --rules kafetzis reads its own inputs. */
@@ -161,7 +146,7 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     struct meter *meter;
 
     if (!run_load(arena, settings, &scenario, &kafetzis, err) ||
-        !check_effects(settings, &scenario.input, err) ||
+        !check_effects(arena, settings, &scenario.input, err) ||
         !open_outputs(arena, settings, &scenario.inputs, outs, err))
         return false;
     record = record_create(arena, &scenario.input, outs[OUT_STAGES] != NULL,

@@ -3,39 +3,18 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"
-#include "lib/base/err.h"
 #include "lib/base/units.h"
-#include "lib/policy/batch.h"
-#include "lib/policy/continuous.h"
 #include "sim/cmd/load.h"
-#include "sim/engine/engine.h"
 #include <string.h>
 
 enum {
     KEY_CLUSTER = 0x300,
     KEY_MODELS,
     KEY_RULES,
-    KEY_DISPATCH,
-    KEY_ADMISSION,
-    KEY_BATCH,
-    KEY_KV_BLOCK,
-    KEY_KV_BLOCKS,
-    KEY_CHUNKS,
-    KEY_PREFIX_CACHE,
     KEY_PREFIX_BLOCKS,
-    KEY_MEMORY,
     KEY_EVENTS,
-    KEY_NETWORK,
     KEY_OVERHEAD,
-    KEY_SWITCH_COST,
-    KEY_COLLECTIVE,
-    KEY_OVERLAP,
     KEY_FAST_PATH,
-    KEY_KAPPA,
-    KEY_IDLE_RESUME,
-    KEY_SLO,
-    KEY_SLO_TTFT,
-    KEY_SLO_TPOT,
     KEY_METRICS,
     KEY_LATENCY,
     KEY_TRIM,
@@ -74,73 +53,9 @@ static const struct argp_option run_options[] = {
       "default: a device stays taken for gap_s behind each job; dlsim, alpaserve, kafetzis: the "
       "arithmetic of these simulators",
       3 },
-    { "dispatch", KEY_DISPATCH, "NAME", 0,
-      "least-idle (default), round-robin, least-outstanding, least-last-stage, random or sticky",
-      3 },
-    { "admission", KEY_ADMISSION, "NAME", 0,
-      "none (default); slo: drop at dispatch what is predicted to miss its objective; late: drop "
-      "it when its first stage would start",
-      3 },
-    { "batch", KEY_BATCH, "SPEC", 0,
-      "none (default): first in, first out; fixed:N[:WAIT]: up to N items of a service at once "
-      "(executables: in profiled sizes), the oldest waiting at most WAIT for others (0s by "
-      "default); "
-      "continuous:SEQS[:TOKENS]: a decoder's requests join and leave at every iteration, SEQS and "
-      "TOKENS at most (2048 by default)",
-      3 },
-    { "kv-block", KEY_KV_BLOCK, "N", 0,
-      "Continuous batches: tokens in a block of the cache of keys and values (16)", 3 },
-    { "kv-blocks", KEY_KV_BLOCKS, "N", 0,
-      "Continuous batches: blocks of each replica, as measured (default: what memory_bytes leaves "
-      "beside weights, activations and reserved_bytes)",
-      3 },
-    { "chunked-prefill", KEY_CHUNKS, "on|off", 0,
-      "Continuous batches: on (default): a prompt may take several iterations", 3 },
-    { "prefix-cache", KEY_PREFIX_CACHE, "on|off", 0,
-      "Continuous batches: on (default): blocks that hold the beginning of a prompt are found "
-      "again, "
-      "by --prefix-blocks, else by prefix_tokens of sessions",
-      3 },
-    { "memory", KEY_MEMORY, "NAME", 0,
-      "error (default): what does not fit into memory_bytes ends the run, weights before it "
-      "starts; "
-      "refuse: replicas that do not fit are left out, requests without room are refused; warn: the "
-      "run goes on as if all fitted, and the report says what did not",
-      3 },
-    { "network", KEY_NETWORK, "NAME", 0,
-      "flows: messages that meet on a link share it by max-min fairness; fifo: a port serves one "
-      "message after the other; auto (default): flows, by way of fifo where no two routes meet and "
-      "both give the same",
-      3 },
-    { "switch-cost", KEY_SWITCH_COST, "TIME", 0,
-      "How long a device is taken when an epoch of the placement brings it something new (0s)", 3 },
     { "fast-path", KEY_FAST_PATH, "NAME", 0,
       "on (default): closed form instead of events where it gives the same result; events: always "
       "events, in a shorter loop where that does; off: events in the one loop that knows all",
-      3 },
-    { "collective", KEY_COLLECTIVE, "NAME", 0,
-      "How devices of one stage add up and share what they computed: ring (default), star or tree",
-      3 },
-    { "overlap", KEY_OVERLAP, "on|off", 0,
-      "off (default): devices of a sliced stage that exchange something wait for one another "
-      "before and behind it; on: each sends when it has something, and goes on when it has what it "
-      "needs",
-      3 },
-    { "idle-resume", KEY_IDLE_RESUME, "on|off", 0,
-      "on: a step of a model on a device that was idle for 60 ms pays what roofline.csv of its "
-      "cost table says of waking up (on by default)",
-      3 },
-    { "kappa", KEY_KAPPA, "on|off", 0,
-      "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
-      "default)",
-      3 },
-    { "slo", KEY_SLO, "TIME", 0,
-      "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
-      3 },
-    { "slo-ttft", KEY_SLO_TTFT, "TIME", 0,
-      "Objective of the time to the first token, of requests to models; exit 1 as for --slo", 3 },
-    { "slo-tpot", KEY_SLO_TPOT, "TIME", 0,
-      "Objective of the time per output token behind the first, of decoders; exit 1 as for --slo",
       3 },
     { "metrics", KEY_METRICS, "NAME", 0,
       "all (default); latency: leaves out what takes time to count: queueing, gaps between tokens, "
@@ -174,7 +89,6 @@ static const struct argp_option run_options[] = {
     { 0 }
 };
 
-static const char *const on_off_names[] = { "on", "off" };
 static const char *const metrics_names[] = { "all", "latency" };
 
 static error_t on_output(int key, char *text, struct run_settings *settings)
@@ -211,10 +125,11 @@ static void check_rules(struct argp_state *state, const struct run_settings *set
 
     if (serve->rules == SERVE_DEFAULT)
         return;
-    if (settings->dispatch &&
+    if (settings->serving.dispatch &&
         (serve->rules == SERVE_ALPASERVE || serve->dispatch != DISPATCH_LEAST_IDLE))
         cli_error(state, "--rules %s has a dispatch of its own", rules);
-    if (settings->admission && (serve->rules == SERVE_ALPASERVE || serve->admission != ADMIT_NONE))
+    if (settings->serving.admission &&
+        (serve->rules == SERVE_ALPASERVE || serve->admission != ADMIT_NONE))
         cli_error(state, "--rules %s has an admission of its own", rules);
     if (serve->rules == SERVE_DLSIM && serve->batch.kind != BATCH_NONE)
         cli_error(state, "--rules dlsim knows no batches");
@@ -239,8 +154,7 @@ static void check_end(struct argp_state *state, struct run_settings *settings)
                          "made here, not those of a --workload file");
     if (has_clients && load_open_option(load))
         cli_error(state, "--%s has no meaning with --clients", load_open_option(load));
-    if (settings->kv_option && settings->serve.batch.kind != BATCH_CONTINUOUS)
-        cli_error(state, "--%s is of --batch continuous, which is missing", settings->kv_option);
+    serving_check_end(state, &settings->serving);
     settings->files.has_bounded_queues = settings->serve.rules == SERVE_DEFAULT;
     if (settings->window_ps > 0 && !settings->paths[OUT_UTILISATION])
         cli_error(state, "--window is of --utilisation-out, which is missing");
@@ -274,97 +188,15 @@ static void set_rules(struct argp_state *state, struct run_settings *settings, c
     settings->serve.rules = settings->is_kafetzis ? SERVE_DEFAULT : (enum serve_rules)chosen;
 }
 
-/* Of continuous batches. */
-static error_t on_kv(int key, char *text, struct argp_state *state)
-{
-    struct run_settings *settings = state->input;
-    struct serve_options *serve = &settings->serve;
-
-    switch (key) {
-    case KEY_KV_BLOCK:
-        serve->kv.block_tokens =
-            (int32_t)cli_int(state, "--kv-block", text, 1, CONTINUOUS_MAX_BLOCK_TOKENS);
-        settings->kv_option = "kv-block";
-        return 0;
-    case KEY_KV_BLOCKS:
-        serve->kv.block_count = (int32_t)cli_int(state, "--kv-blocks", text, 1, 1 << 26);
-        settings->kv_option = "kv-blocks";
-        return 0;
-    case KEY_CHUNKS:
-        serve->kv.has_chunks = cli_choice(state, "--chunked-prefill", text, on_off_names, 2) == 0;
-        settings->kv_option = "chunked-prefill";
-        return 0;
-    case KEY_PREFIX_CACHE:
-        serve->kv.has_prefix_cache =
-            cli_choice(state, "--prefix-cache", text, on_off_names, 2) == 0;
-        serve->kv.must_share = serve->kv.has_prefix_cache;
-        settings->kv_option = "prefix-cache";
-        return 0;
-    default:
-        return on_output(key, text, settings);
-    }
-}
-
-/* What steps of models pay for. */
-static error_t on_step(int key, char *text, struct argp_state *state)
-{
-    struct run_settings *settings = state->input;
-    struct serve_options *serve = &settings->serve;
-
-    switch (key) {
-    case KEY_OVERLAP:
-        serve->has_overlap = cli_choice(state, "--overlap", text, on_off_names, 2) == 0;
-        return 0;
-    case KEY_KAPPA:
-        serve->has_kappa = cli_choice(state, "--kappa", text, on_off_names, 2) == 0;
-        return 0;
-    case KEY_IDLE_RESUME:
-        serve->has_idle_resume = cli_choice(state, "--idle-resume", text, on_off_names, 2) == 0;
-        return 0;
-    default:
-        return on_kv(key, text, state);
-    }
-}
-
 /* The rules of the run. */
 static error_t on_rule(int key, char *text, struct argp_state *state)
 {
     struct run_settings *settings = state->input;
     struct serve_options *serve = &settings->serve;
-    struct err err = ERR_INIT;
 
     switch (key) {
     case KEY_RULES:
         set_rules(state, settings, text);
-        return 0;
-    case KEY_DISPATCH:
-        settings->dispatch = text;
-        serve->dispatch = (enum dispatch_kind)cli_choice(state, "--dispatch", text, dispatch_names,
-                                                         DISPATCH_COUNT);
-        return 0;
-    case KEY_ADMISSION:
-        settings->admission = text;
-        serve->admission =
-            (enum admit_kind)cli_choice(state, "--admission", text, admit_names, ADMIT_KIND_COUNT);
-        return 0;
-    case KEY_BATCH:
-        if (!batch_parse(text, &serve->batch, &err))
-            cli_error(state, "%s", err.text);
-        return 0;
-    case KEY_MEMORY:
-        serve->memory = (enum serve_memory)cli_choice(state, "--memory", text, serve_memory_names,
-                                                      SERVE_MEMORY_COUNT);
-        return 0;
-    case KEY_SWITCH_COST:
-        serve->switch_cost_ps = cli_duration_ps(state, "--switch-cost", text);
-        return 0;
-    case KEY_NETWORK:
-        serve->network = (enum serve_network)cli_choice(state, "--network", text,
-                                                        serve_network_names, SERVE_NETWORK_COUNT);
-        return 0;
-    case KEY_COLLECTIVE:
-        serve->collective = (enum collective_algorithm)cli_choice(
-            state, "--collective", text, collective_algorithm_names, COLLECTIVE_ALGORITHM_COUNT);
         return 0;
     case KEY_FAST_PATH:
         serve->fast_path = (enum serve_fast)cli_choice(state, "--fast-path", text, serve_fast_names,
@@ -377,7 +209,7 @@ static error_t on_rule(int key, char *text, struct argp_state *state)
         serve->max_requests = (size_t)cli_int(state, "--max-requests", text, 1, INT64_MAX);
         return 0;
     default:
-        return on_step(key, text, state);
+        return on_output(key, text, settings);
     }
 }
 
@@ -387,15 +219,6 @@ static error_t on_metric(int key, char *text, struct argp_state *state)
     struct run_settings *settings = state->input;
 
     switch (key) {
-    case KEY_SLO:
-        settings->metrics.slo_ps = cli_duration_positive_ps(state, "--slo", text);
-        return 0;
-    case KEY_SLO_TTFT:
-        settings->metrics.slo_ttft_ps = cli_duration_positive_ps(state, "--slo-ttft", text);
-        return 0;
-    case KEY_SLO_TPOT:
-        settings->metrics.slo_tpot_ps = cli_duration_positive_ps(state, "--slo-tpot", text);
-        return 0;
     case KEY_METRICS:
         settings->metrics.has_all = cli_choice(state, "--metrics", text, metrics_names, 2) == 0;
         return 0;
@@ -442,10 +265,11 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_PREFIX_BLOCKS:
         settings->files.prefix_blocks = text;
-        settings->kv_option = "prefix-blocks";
+        settings->serving.kv_option = "prefix-blocks";
         return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &settings->files.load;
+        state->child_inputs[2] = &settings->serving;
         return 0;
     case ARGP_KEY_ARG:
         cli_error(state, "'%s' is not an option", text);
@@ -463,6 +287,7 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
 {
     static const struct argp_child children[] = { { &load_argp, 0, NULL, 0 },
                                                   { &load_open_argp, 0, "", 2 },
+                                                  { &serving_argp, 0, NULL, 0 },
                                                   { 0 } };
     static const struct argp argp = {
         .options = run_options,
@@ -485,15 +310,11 @@ bool run_options_parse(int argc, char **argv, struct arena *arena, struct run_se
             "      --requests 100000000 --service detect --latency histogram"
     };
 
-    *settings = (struct run_settings){
-        .paths = { [OUT_REPORT] = "-" },
-        .metrics = { .has_all = true },
-        .serve = { .until_ps = ENGINE_NEVER,
-                   .max_requests = SIZE_MAX,
-                   .fast_path = SERVE_FAST_ON,
-                   .has_idle_resume = true,
-                   .kv = { .block_tokens = 16, .has_chunks = true, .has_prefix_cache = true } }
-    };
+    *settings = (struct run_settings){ .paths = { [OUT_REPORT] = "-" },
+                                       .metrics = { .has_all = true },
+                                       .serve = serving_defaults() };
+    settings->serving =
+        (struct serving){ .serve = &settings->serve, .metrics = &settings->metrics };
     settings->files.load.arena = arena;
     if (!cli_parse(&argp, argc, argv, settings, exit_code))
         return false;

@@ -3,6 +3,7 @@
 #define ORRERY_SIM_CMD_RUN_OPTIONS_H
 
 #include "sim/cmd/scenario.h"
+#include "sim/cmd/serving.h"
 #include "sim/report/metrics.h"
 #include "sim/serve/serve.h"
 #include <stdbool.h>
@@ -23,10 +24,9 @@ struct run_settings {
     bool is_kafetzis; /* --rules kafetzis: run_kafetzis, not serve */
     struct metrics_options metrics;
     const char *paths[OUT_COUNT];
-    int64_t window_ps;     /* of OUT_UTILISATION */
-    const char *kv_option; /* one that is of continuous batches alone; NULL = none was given */
+    int64_t window_ps; /* of OUT_UTILISATION */
     bool is_json;
-    const char *dispatch, *admission; /* as typed, NULL = not given */
+    struct serving serving; /* fills serve and metrics */
 };
 
 /* Parses the command line into settings that hold the defaults; arena is for what options name.
