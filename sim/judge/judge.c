@@ -9,6 +9,8 @@
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
+#include "sim/report/bottleneck.h"
+#include "sim/report/energy.h"
 #include "sim/report/metrics.h"
 #include "sim/report/watch.h"
 #include <stdio.h>
@@ -21,6 +23,7 @@ struct judge {
     struct arena *arena;
     int64_t count;
     struct err err; /* the last verdict's why */
+    char link_name[256];
 };
 
 struct judge *judge_create(struct arena *arena, const struct judge_input *input)
@@ -77,6 +80,18 @@ static void fill_busiest(const struct serve_result *result, const struct cluster
         }
 }
 
+/* Behind everything else: the result's memory is given back. */
+static void keep_link_name(struct arena *arena, struct judge *judge,
+                           const struct serve_result *result, struct judge_verdict *verdict)
+{
+    if (!verdict->is_link)
+        return;
+    (void)snprintf(
+        judge->link_name, sizeof judge->link_name, "%s",
+        bottleneck_link_name(arena, judge->input.cluster, &result->links[verdict->busiest]));
+    verdict->link_name = judge->link_name;
+}
+
 static void fill_room(const struct serve_result *result, const struct cluster *cluster,
                       struct judge_verdict *verdict)
 {
@@ -95,10 +110,11 @@ static void fill_room(const struct serve_result *result, const struct cluster *c
 static struct judge_verdict infeasible(struct judge *judge, const struct err *err)
 {
     judge->err = *err;
-    return (struct judge_verdict){ .why = judge->err.text, .room_bytes = INT64_MAX };
+    return (
+        struct judge_verdict){ .why = judge->err.text, .room_bytes = INT64_MAX, .energy_j = -1 };
 }
 
-static bool simulate(struct arena *arena, const struct judge *judge, const struct plan *plan,
+static bool simulate(struct arena *arena, struct judge *judge, const struct plan *plan,
                      struct workload *workload, const struct serve_options *options,
                      struct judge_verdict *verdict, struct err *err)
 {
@@ -123,16 +139,24 @@ static bool simulate(struct arena *arena, const struct judge *judge, const struc
                                        .window_ps = all.window_ps,
                                        .latency_mean_ps = all.latency.mean,
                                        .latency_p50_ps = all.latency.p50,
+                                       .latency_p90_ps = all.latency.p90,
+                                       .latency_p95_ps = all.latency.p95,
                                        .latency_p99_ps = all.latency.p99,
+                                       .latency_p999_ps = all.latency.p999,
+                                       .latency_max_ps = all.latency.max,
                                        .ttft_mean_ps = all.ttft.mean,
                                        .tpot_mean_ps = all.tpot.mean,
                                        .output_tokens = all.output_tokens };
+    if (!energy_of_all(plan->cluster, &result, &verdict->energy_j))
+        verdict->energy_j = -1;
     fill_busiest(&result, plan->cluster, verdict);
+    keep_link_name(arena, judge, &result, verdict);
     fill_room(&result, plan->cluster, verdict);
     return true;
 }
 
-struct judge_verdict judge_rows(struct judge *judge, const struct placement_row *rows, int count)
+struct judge_verdict judge_workload(struct judge *judge, const struct placement_row *rows,
+                                    int count, struct workload *workload)
 {
     struct arena *arena = arena_create();
     struct err err = ERR_INIT;
@@ -140,11 +164,15 @@ struct judge_verdict judge_rows(struct judge *judge, const struct placement_row 
     const struct plan *plan = plan_of(arena, judge, rows, count, &err);
 
     judge->count++;
-    if (!plan ||
-        !simulate(arena, judge, plan, judge->input.workload, &judge->input.serve, &verdict, &err))
+    if (!plan || !simulate(arena, judge, plan, workload, &judge->input.serve, &verdict, &err))
         verdict = infeasible(judge, &err);
     arena_destroy(arena);
     return verdict;
+}
+
+struct judge_verdict judge_rows(struct judge *judge, const struct placement_row *rows, int count)
+{
+    return judge_workload(judge, rows, count, judge->input.workload);
 }
 
 /* One client that waits for each answer: nobody meets another. */

@@ -36,13 +36,16 @@ struct judge_verdict {
     int64_t total_count, ok_count, good_count; /* good: ok and within their objectives */
     int64_t window_ps; /* from 0 to the last end: good_count / window is the goodput */
     int64_t latency_mean_ps, latency_p50_ps, latency_p99_ps; /* of those that ended ok */
-    int64_t ttft_mean_ps, tpot_mean_ps;                      /* 0: of none */
+    int64_t latency_p90_ps, latency_p95_ps, latency_p999_ps, latency_max_ps;
+    int64_t ttft_mean_ps, tpot_mean_ps; /* 0: of none */
     int64_t output_tokens;
-    int64_t busiest_ps; /* the longest that a device computed or a link was busy, */
-    bool is_link;       /* which of the two, */
-    int32_t busiest;    /* and its index in the cluster or in serve_result.links */
-    int64_t room_bytes; /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
+    int64_t busiest_ps;    /* the longest that a device computed or a link was busy, */
+    bool is_link;          /* which of the two, */
+    int32_t busiest;       /* and its index in the cluster or in serve_result.links */
+    const char *link_name; /* is_link: "switch lan (pi0's port)", valid until the next call */
+    int64_t room_bytes;    /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
     int32_t room_device;
+    double energy_j; /* of all devices of the cluster over the run; below 0: not known */
 };
 
 /* In arena; what the input points to must outlive it. */
@@ -51,6 +54,9 @@ const struct judge_input *judge_input(const struct judge *judge);
 
 /* Simulates the workload. */
 struct judge_verdict judge_rows(struct judge *judge, const struct placement_row *rows, int count);
+/* The same on another workload. */
+struct judge_verdict judge_workload(struct judge *judge, const struct placement_row *rows,
+                                    int count, struct workload *workload);
 
 /* Without a workload: one request of prompt and output tokens (of an executable: neither) on each
  * replica of the service, one after the other. Latencies are over these; busiest_ps is of one

@@ -43,8 +43,8 @@ static const char *number(double value, char text[NUMBER_BYTES])
 
 /* ---- names ---- */
 
-static const char *link_name(struct arena *arena, const struct cluster *cluster,
-                             const struct serve_link *link)
+const char *bottleneck_link_name(struct arena *arena, const struct cluster *cluster,
+                                 const struct serve_link *link)
 {
     const struct cluster_medium *medium = &cluster->media[link->medium];
     const char *kind = cluster_kind_name(medium->kind), *end = link->name + strlen(medium->name);
@@ -136,7 +136,8 @@ static const char *name_of(const struct finder *finder, int index)
                             passes_stage_name(finder->arena, finder->plan, id),
                             (int)finder->plan->stages[id]->device_count);
     }
-    return link_name(finder->arena, cluster, &finder->result->links[index - cluster->device_count]);
+    return bottleneck_link_name(finder->arena, cluster,
+                                &finder->result->links[index - cluster->device_count]);
 }
 
 /* A gap may outlast the last request. */

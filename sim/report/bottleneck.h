@@ -17,6 +17,7 @@ struct cluster;
 struct json_writer;
 struct out;
 struct plan;
+struct serve_link;
 struct serve_result;
 
 /* It limits when it is taken for so much of the time with requests in flight, and either for as
@@ -47,6 +48,9 @@ struct bottleneck {
 struct bottleneck bottleneck_find(struct arena *arena, const struct plan *plan,
                                   const struct cluster *cluster, const struct serve_result *result,
                                   int64_t requests, int64_t tokens);
+/* "switch lan (pi0's port)". */
+const char *bottleneck_link_name(struct arena *arena, const struct cluster *cluster,
+                                 const struct serve_link *link);
 void bottleneck_write_text(const struct bottleneck *bottleneck, struct out *out);
 /* Keys bottleneck, limit and time_in_system. */
 void bottleneck_write_json(const struct bottleneck *bottleneck, const struct serve_result *result,
