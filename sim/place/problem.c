@@ -160,10 +160,11 @@ static void step_tokens(const struct problem *problem, int32_t step, int32_t *ne
     *past_tokens = step == 0 ? 0 : problem->input.prompt_tokens + step - 1;
 }
 
-static bool block_ps(const struct problem *problem, const struct kind *kind, enum model_block block,
-                     int32_t step, int64_t *time_ps, struct err *err)
+/* model: the problem's, or what a device has of it. */
+static bool block_ps(const struct problem *problem, const struct kind *kind,
+                     const struct model *model, enum model_block block, int32_t step,
+                     int64_t *time_ps, struct err *err)
 {
-    const struct model *model = problem->input.model;
     int known = kind->threads > 0 ? kind->threads : cost_only_threads(kind->table);
     struct model_op ops[MODEL_MAX_OPS];
     int32_t new_tokens, past_tokens;
@@ -185,19 +186,20 @@ static bool block_ps(const struct problem *problem, const struct kind *kind, enu
 
 /* All steps of a typical request; blocks but attention cost the same in every decode step. */
 static bool request_ps(const struct problem *problem, const struct kind *kind,
-                       enum model_block block, int64_t *time_ps, struct err *err)
+                       const struct model *model, enum model_block block, int64_t *time_ps,
+                       struct err *err)
 {
     int64_t again_ps = 0;
 
-    if (!block_ps(problem, kind, block, 0, time_ps, err))
+    if (!block_ps(problem, kind, model, block, 0, time_ps, err))
         return false;
     if (block == BLOCK_ATTN || problem->step_count < 2) {
         for (int32_t s = 1; s < problem->step_count; s++)
-            if (!block_ps(problem, kind, block, s, time_ps, err))
+            if (!block_ps(problem, kind, model, block, s, time_ps, err))
                 return false;
         return true;
     }
-    if (!block_ps(problem, kind, block, 1, &again_ps, err))
+    if (!block_ps(problem, kind, model, block, 1, &again_ps, err))
         return false;
     *time_ps = saturate_add(*time_ps, saturate_mul(again_ps, problem->step_count - 1));
     return true;
@@ -205,13 +207,14 @@ static bool request_ps(const struct problem *problem, const struct kind *kind,
 
 static bool model_sums(const struct problem *problem, struct kind *kind, struct err *err)
 {
+    const struct model *model = problem->input.model;
     int64_t embed_ps = 0, layer_ps = 0, head_ps = 0;
 
-    if (!request_ps(problem, kind, BLOCK_EMBED, &embed_ps, err) ||
-        !request_ps(problem, kind, BLOCK_LM_HEAD, &head_ps, err))
+    if (!request_ps(problem, kind, model, BLOCK_EMBED, &embed_ps, err) ||
+        !request_ps(problem, kind, model, BLOCK_LM_HEAD, &head_ps, err))
         return false;
     for (int block = BLOCK_ATTN; block <= BLOCK_CONN; block++)
-        if (!request_ps(problem, kind, (enum model_block)block, &layer_ps, err))
+        if (!request_ps(problem, kind, model, (enum model_block)block, &layer_ps, err))
             return false;
     for (int32_t u = 0; u < problem->unit_count; u++)
         kind->sums_ps[u + 1] =
@@ -234,6 +237,42 @@ static bool executable_sums(const struct problem *problem, struct kind *kind, st
         kind->sums_ps[u + 1] =
             saturate_add(kind->sums_ps[u], saturate_add(stage->latency_ps, stage->gap_ps));
     }
+    return true;
+}
+
+bool problem_block_ps(const struct problem *problem, int32_t device, enum model_block block,
+                      int32_t units, int64_t *time_ps)
+{
+    const struct kind *kind = &problem->kinds[problem->kind_of[device]];
+    struct model part = *problem->input.model;
+    struct err err = ERR_INIT;
+
+    *time_ps = 0;
+    if (units == 0)
+        return true;
+    switch (block) {
+    case BLOCK_ATTN:
+        part.heads = units * (part.heads / part.kv_heads);
+        part.kv_heads = units;
+        break;
+    case BLOCK_PROJ:
+        part.heads = units;
+        break;
+    case BLOCK_FFN_UP:
+    case BLOCK_FFN_DOWN:
+        part.ffn_hidden = units;
+        break;
+    case BLOCK_LM_HEAD:
+        part.vocab = units;
+        break;
+    case BLOCK_EMBED:
+    case BLOCK_CONN:
+    case BLOCK_COUNT:
+        break;
+    }
+    if (!request_ps(problem, kind, &part, block, time_ps, &err))
+        return false;
+    *time_ps = price_scale(*time_ps, kind->speed_ratio);
     return true;
 }
 
@@ -336,9 +375,8 @@ static struct problem_way way_of(const struct problem *problem, int32_t from, in
                              saturate_mul(hop.occupy_ps, times) };
 }
 
-/* The first message of a request, of so many rows, and those of one row behind it. */
-static struct problem_way request_way(const struct problem *problem, int32_t from, int32_t to,
-                                      int32_t rows, int64_t row_bytes)
+struct problem_way problem_message(const struct problem *problem, int32_t from, int32_t to,
+                                   int32_t rows, int64_t row_bytes)
 {
     struct problem_way first = way_of(problem, from, to, saturate_mul(rows, row_bytes), 1);
     struct problem_way rest = { 0, 0 };
@@ -366,8 +404,8 @@ struct problem_way problem_border(const struct problem *problem, int32_t from, i
         return (struct problem_way){ 0, 0 };
     if (!input->model)
         return way_of(problem, from, to, output_bytes(problem, from, unit), 1);
-    return request_way(problem, from, to, input->prompt_tokens,
-                       (int64_t)VALUE_BYTES * input->model->hidden);
+    return problem_message(problem, from, to, input->prompt_tokens,
+                           (int64_t)VALUE_BYTES * input->model->hidden);
 }
 
 struct problem_way problem_entry(const struct problem *problem, int32_t device)
@@ -376,7 +414,8 @@ struct problem_way problem_entry(const struct problem *problem, int32_t device)
         return (struct problem_way){ 0, 0 };
     if (!problem->input.model)
         return way_of(problem, NETWORK_SOURCE, device, 0, 1);
-    return request_way(problem, NETWORK_SOURCE, device, problem->input.prompt_tokens, TOKEN_BYTES);
+    return problem_message(problem, NETWORK_SOURCE, device, problem->input.prompt_tokens,
+                           TOKEN_BYTES);
 }
 
 struct problem_way problem_exit(const struct problem *problem, int32_t device)
@@ -386,7 +425,7 @@ struct problem_way problem_exit(const struct problem *problem, int32_t device)
     if (!problem->input.model)
         return way_of(problem, device, NETWORK_SOURCE,
                       output_bytes(problem, device, problem->unit_count - 1), 1);
-    return request_way(problem, device, NETWORK_SOURCE, 1, TOKEN_BYTES);
+    return problem_message(problem, device, NETWORK_SOURCE, 1, TOKEN_BYTES);
 }
 
 static bool network_fill(struct problem *problem, struct err *err)

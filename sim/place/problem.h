@@ -11,6 +11,7 @@
 #define ORRERY_SIM_PLACE_PROBLEM_H
 
 #include "lib/format/cost.h"
+#include "lib/format/model.h"
 #include "sim/place/chain.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +19,6 @@
 struct arena;
 struct cluster;
 struct err;
-struct model;
 struct placement_row;
 struct problem;
 
@@ -55,6 +55,16 @@ struct problem_way problem_border(const struct problem *problem, int32_t from, i
                                   int32_t unit);
 struct problem_way problem_entry(const struct problem *problem, int32_t device);
 struct problem_way problem_exit(const struct problem *problem, int32_t device);
+
+/* Of one layer's block (or of embed, lm_head) cut to so many units: groups of KV heads of attn,
+ * heads of proj, columns of ffn_up and ffn_down, rows of lm_head; embed and conn are whole. A model
+ * alone. false: the device's cost table has no rows of that size. */
+bool problem_block_ps(const struct problem *problem, int32_t device, enum model_block block,
+                      int32_t units, int64_t *time_ps);
+/* Between devices or NETWORK_SOURCE: a message of so many rows at the prefill, and one of one row
+ * at each decode step behind it. */
+struct problem_way problem_message(const struct problem *problem, int32_t from, int32_t to,
+                                   int32_t rows, int64_t row_bytes);
 
 /* Bytes that a device holds of units first to last: weights, caches, the largest activations, and
  * what is reserved. */
