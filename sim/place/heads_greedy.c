@@ -1,0 +1,111 @@
+/* heads_greedy.c - load-aware greedy for head-level placements; see heads.h. */
+#include "sim/place/heads_internal.h"
+
+#include "lib/base/arena.h"
+#include <math.h>
+#include <stdlib.h>
+
+struct option { /* ends and FFN beside a projection */
+    double base;
+    struct heads_choice choice;
+};
+
+static int compare_options(const void *a, const void *b)
+{
+    const struct option *x = a, *y = b;
+
+    if (x->base < y->base || x->base > y->base)
+        return x->base < y->base ? -1 : 1;
+    if (x->choice.end != y->choice.end)
+        return x->choice.end < y->choice.end ? -1 : 1;
+    return (x->choice.ffn > y->choice.ffn) - (x->choice.ffn < y->choice.ffn);
+}
+
+/* The next number of heads above n that the device may have; 0 = none. */
+static int32_t next_count(const struct heads_problem *p, int32_t device, int32_t n, int32_t room)
+{
+    for (n++; n <= room; n++)
+        if (!isinf(heads_of(p, device, n)))
+            return n;
+    return 0;
+}
+
+/* Head by head; false: some are left over. */
+static bool heads_fill(const struct heads_problem *p, struct heads_choice choice, int32_t *rooms,
+                       int32_t *counts, double *cost)
+{
+    double most = 0, ways = 0;
+    int32_t left = p->head_count;
+
+    for (int32_t d = 0; d < p->device_count; d++) {
+        rooms[d] = heads_room(p, choice, d);
+        counts[d] = 0;
+        if (rooms[d] < 0)
+            return false;
+    }
+    while (left > 0) {
+        int32_t best = -1, best_count = 0;
+        double least = HUGE_VAL;
+
+        for (int32_t d = 0; d < p->device_count; d++) {
+            int32_t most_here = counts[d] + left < rooms[d] ? counts[d] + left : rooms[d];
+            int32_t n = next_count(p, d, counts[d], most_here);
+            double after;
+
+            if (n == 0)
+                continue;
+            after = (heads_of(p, d, n) > most ? heads_of(p, d, n) : most) + ways +
+                    heads_way(p, choice, d, n) - heads_way(p, choice, d, counts[d]);
+            if (after < least) {
+                least = after;
+                best = d;
+                best_count = n;
+            }
+        }
+        if (best < 0)
+            return false;
+        ways += heads_way(p, choice, best, best_count) - heads_way(p, choice, best, counts[best]);
+        most = heads_of(p, best, best_count) > most ? heads_of(p, best, best_count) : most;
+        left -= best_count - counts[best];
+        counts[best] = best_count;
+    }
+    *cost = heads_base(p, choice) + most + ways;
+    return true;
+}
+
+struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem *p)
+{
+    size_t devices = (size_t)p->device_count;
+    struct heads_answer best = { .cost = HUGE_VAL };
+    int32_t *counts = arena_array(arena, devices, sizeof *counts);
+    int32_t *rooms = arena_array(arena, devices, sizeof *rooms);
+    struct option *options = arena_array(arena, devices * (size_t)p->end_count, sizeof *options);
+
+    best.counts = arena_array(arena, devices, sizeof *best.counts);
+    for (int32_t q = 0; q < p->device_count; q++) {
+        int32_t count = 0;
+        double cost = HUGE_VAL;
+        bool is_filled = false;
+
+        for (int32_t e = 0; e < p->end_count; e++)
+            for (int32_t f = 0; f < p->device_count; f++) {
+                struct option option = { .choice = { e, q, f } };
+
+                option.base = heads_base(p, option.choice);
+                if (!isinf(option.base))
+                    options[count++] = option;
+            }
+        qsort(options, (size_t)count, sizeof *options, compare_options);
+        for (int32_t i = 0; i < count && !is_filled && options[i].base < best.cost; i++) {
+            is_filled = heads_fill(p, options[i].choice, rooms, counts, &cost);
+            if (!is_filled || cost >= best.cost)
+                continue;
+            best = (struct heads_answer){
+                true, cost, 0, options[i].choice.end, q, options[i].choice.ffn, best.counts
+            };
+            for (int32_t d = 0; d < p->device_count; d++)
+                best.counts[d] = counts[d];
+        }
+    }
+    return best;
+}
