@@ -115,10 +115,13 @@ static struct judge_verdict infeasible(struct judge *judge, const struct err *er
 }
 
 static bool simulate(struct arena *arena, struct judge *judge, const struct plan *plan,
-                     struct workload *workload, const struct serve_options *options,
-                     struct judge_verdict *verdict, struct err *err)
+                     struct workload *workload, const struct events *events,
+                     const struct serve_options *options, struct judge_verdict *verdict,
+                     struct err *err)
 {
-    struct serve_input input = { .plan = plan, .workload = workload, .costs = judge->input.costs };
+    struct serve_input input = {
+        .plan = plan, .workload = workload, .events = events, .costs = judge->input.costs
+    };
     struct metrics_options metrics_options = { .slo_ps = judge->input.slo_ps,
                                                .slo_ttft_ps = judge->input.slo_ttft_ps,
                                                .slo_tpot_ps = judge->input.slo_tpot_ps };
@@ -164,7 +167,8 @@ struct judge_verdict judge_workload(struct judge *judge, const struct placement_
     const struct plan *plan = plan_of(arena, judge, rows, count, &err);
 
     judge->count++;
-    if (!plan || !simulate(arena, judge, plan, workload, &judge->input.serve, &verdict, &err))
+    if (!plan || !simulate(arena, judge, plan, workload, judge->input.events, &judge->input.serve,
+                           &verdict, &err))
         verdict = infeasible(judge, &err);
     arena_destroy(arena);
     return verdict;
@@ -218,7 +222,7 @@ struct judge_verdict judge_alone(struct judge *judge, const struct placement_row
         if (simulate(arena, judge, plan,
                      lone_requests(arena, service, placed->model ? prompt_tokens : 0,
                                    placed->model ? output_tokens : 0, replicas),
-                     &options, &verdict, &err))
+                     NULL, &options, &verdict, &err))
             verdict.busiest_ps = (verdict.busiest_ps + replicas - 1) / replicas;
     }
     if (!verdict.is_feasible)

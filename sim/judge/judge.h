@@ -14,6 +14,7 @@
 struct arena;
 struct cluster;
 struct err;
+struct events;
 struct judge;
 struct model_catalogue;
 struct placement_row;
@@ -23,6 +24,9 @@ struct judge_input {
     const struct cost_set *costs;
     struct model_catalogue *catalogue;
     struct workload *workload; /* NULL: only judge_alone may be asked */
+    /* What happens to devices and links while a workload runs, though not to judge_alone's
+     * requests; NULL: nothing */
+    const struct events *events;
     struct serve_options serve;
     /* Objectives of requests without one of their own, 0 = none: as of struct metrics_options. */
     int64_t slo_ps, slo_ttft_ps, slo_tpot_ps;

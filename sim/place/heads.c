@@ -1,7 +1,8 @@
 /* heads.c - the optimum of a head-level placement; see heads.h. */
-#include "sim/place/heads_internal.h"
+#include "sim/place/heads.h"
 
 #include "lib/base/arena.h"
+#include "sim/place/heads_internal.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* heads_greedy.c - load-aware greedy for head-level placements; see heads.h. */
-#include "sim/place/heads_internal.h"
+#include "sim/place/heads.h"
 
 #include "lib/base/arena.h"
+#include "sim/place/heads_internal.h"
 #include <math.h>
 #include <stdlib.h>
 

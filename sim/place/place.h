@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct arena;
+struct events;
 struct judge;
 struct placement_row;
 
@@ -29,6 +30,9 @@ struct place_ask {
     enum place_objective objective;
     uint64_t seed;
     struct judge *judge; /* simulates candidates (sim/judge/judge.h); NULL: nobody may */
+    /* What happens while the workload runs, for planners of epochs; NULL: nothing. The judge has
+     * the same. */
+    const struct events *events;
     /* Asked now and then by planners that search: true = give the best so far. NULL: never. */
     bool (*is_over)(void *arg);
     void *is_over_arg;
