@@ -53,8 +53,7 @@ static const struct argp_option options[] = {
       "Continuous batches: on (default): a prompt may take several iterations", 3 },
     { "prefix-cache", KEY_PREFIX_CACHE, "on|off", 0,
       "Continuous batches: on (default): blocks that hold the beginning of a prompt are found "
-      "again, "
-      "by --prefix-blocks, else by prefix_tokens of sessions",
+      "again, by prefix_tokens of sessions (of `run` also by --prefix-blocks)",
       3 },
     { "memory", KEY_MEMORY, "NAME", 0,
       "error (default): what does not fit into memory_bytes ends the run, weights before it "
@@ -85,14 +84,11 @@ static const struct argp_option options[] = {
       "on: multiply computed steps by the kappa of the cost table's nearest anchor (off by "
       "default)",
       3 },
-    { "slo", KEY_SLO, "TIME", 0,
-      "Latency objective of requests without slo_s; exit 1 when a request misses its objective",
-      3 },
+    { "slo", KEY_SLO, "TIME", 0, "Latency objective of requests without slo_s", 3 },
     { "slo-ttft", KEY_SLO_TTFT, "TIME", 0,
-      "Objective of the time to the first token, of requests to models; exit 1 as for --slo", 3 },
+      "Objective of the time to the first token, of requests to models", 3 },
     { "slo-tpot", KEY_SLO_TPOT, "TIME", 0,
-      "Objective of the time per output token behind the first, of decoders; exit 1 as for --slo",
-      3 },
+      "Objective of the time per output token behind the first, of decoders", 3 },
     { 0 }
 };
 

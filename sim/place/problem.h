@@ -75,6 +75,8 @@ bool problem_has_room(const struct problem *problem, int32_t device, int32_t fir
 /* Bytes that all units need beyond what the memory of all devices leaves, when every byte of it
  * could be used; 0: memory might do, or some of it is not known. */
 int64_t problem_missing_bytes(const struct problem *problem);
+/* The same of several services of one cluster. */
+int64_t problem_missing_of_all(const struct problem *const *problems, int32_t count);
 
 /* The chain over the kinds, for chain_solve and chain_search, or over the devices in file order:
  * times of messages for the latency, how long they take their port for the period. In arena, with

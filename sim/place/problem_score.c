@@ -74,13 +74,15 @@ struct problem_score problem_score(const struct problem *problem,
     return score;
 }
 
-int64_t problem_missing_bytes(const struct problem *problem)
+int64_t problem_missing_of_all(const struct problem *const *problems, int32_t count)
 {
-    const struct cluster *cluster = problem_input(problem)->cluster;
-    int64_t free_bytes = 0;
-    int64_t need_bytes = problem_bytes(problem, 0, 0, problem_unit_count(problem) - 1) -
-                         cluster->devices[0].reserved_bytes;
+    const struct cluster *cluster = problem_input(problems[0])->cluster;
+    int64_t free_bytes = 0, need_bytes = 0;
 
+    for (int32_t p = 0; p < count; p++)
+        need_bytes = saturate_add(
+            need_bytes, problem_bytes(problems[p], 0, 0, problem_unit_count(problems[p]) - 1) -
+                            cluster->devices[0].reserved_bytes);
     for (int d = 0; d < cluster->device_count; d++) {
         const struct cluster_device *device = &cluster->devices[d];
 
@@ -90,6 +92,11 @@ int64_t problem_missing_bytes(const struct problem *problem)
             free_bytes = saturate_add(free_bytes, device->memory_bytes - device->reserved_bytes);
     }
     return need_bytes > free_bytes ? need_bytes - free_bytes : 0;
+}
+
+int64_t problem_missing_bytes(const struct problem *problem)
+{
+    return problem_missing_of_all(&problem, 1);
 }
 
 /* ---- rows ---- */

@@ -1,0 +1,239 @@
+/* planning_ask.c - asks planners, and predicts what they answer. */
+#include "sim/cmd/planning.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/format/cluster.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+#include "lib/policy/footprint.h"
+#include "lib/policy/plan.h"
+#include <string.h>
+
+const char *planning_refusal(const struct planning *planning,
+                             const struct place_algorithm *algorithm)
+{
+    if (planning->problem_count > 1 && !algorithm->takes_services)
+        return "it places one service at a time";
+    for (int s = 0; s < planning->problem_count && algorithm->needs_model; s++)
+        if (!problem_input(planning->problems[s])->model)
+            return "it cuts into layers of models, and an executable has none";
+    if (algorithm->needs_workload && !planning->workload)
+        return "it needs a --workload";
+    return NULL;
+}
+
+/* ---- time ---- */
+
+struct limit {
+    int64_t end_ns;
+};
+
+static bool is_over(void *arg)
+{
+    const struct limit *limit = arg;
+
+    return clock_now_ns() >= limit->end_ns;
+}
+
+/* ---- what is predicted ---- */
+
+static const char *device_text(struct arena *arena, const struct planning *planning, int32_t device)
+{
+    return arena_printf(arena, "device '%s'", planning->cluster->devices[device].name);
+}
+
+/* "device 'a'", "messages of device 'a'", "messages of the source". */
+static const char *stage_limit(const struct planning *planning, const struct place_answer *answer,
+                               const struct problem_score *score)
+{
+    if (score->limit == answer->stage_count)
+        return "messages of the source";
+    return arena_printf(
+        planning->arena, "%s%s", score->is_link ? "messages of " : "",
+        device_text(planning->arena, planning, answer->stages[score->limit].device));
+}
+
+static void predict_stages(const struct planning *planning, struct planned *planned)
+{
+    const struct place_answer *answer = &planned->answer;
+    struct problem_score score =
+        problem_score(planning->problems[0], answer->stages, answer->stage_count);
+
+    planned->services[0] =
+        (struct planned_service){ .latency_ps = score.latency_ps,
+                                  .period_ps = score.period_ps,
+                                  .limit = stage_limit(planning, answer, &score) };
+    planned->room_bytes = score.room_bytes;
+    planned->room_device = score.room_device;
+}
+
+/* Texts of a verdict last until the next one. */
+static const char *keep(const struct planning *planning, const char *text)
+{
+    return text ? arena_strndup(planning->arena, text, strlen(text)) : NULL;
+}
+
+static bool refuse(const struct planning *planning, struct planned *planned, const char *why)
+{
+    planned->answer.is_feasible = false;
+    planned->answer.why = keep(planning, why);
+    return false;
+}
+
+static const char *limit_of(const struct planning *planning, const struct judge_verdict *verdict)
+{
+    if (verdict->is_link)
+        return keep(planning, verdict->link_name);
+    return verdict->busiest < 0 ? "nothing"
+                                : device_text(planning->arena, planning, verdict->busiest);
+}
+
+static bool predict_alone(const struct planning *planning, struct planned *planned)
+{
+    double energy_j = 0;
+
+    for (int s = 0; s < planning->problem_count; s++) {
+        const struct problem_input *input = problem_input(planning->problems[s]);
+        struct judge_verdict verdict =
+            judge_alone(planning->judge, planned->rows, planned->row_count, input->service,
+                        input->prompt_tokens, input->output_tokens);
+
+        if (!verdict.is_feasible)
+            return refuse(planning, planned, verdict.why);
+        if (verdict.ok_count < verdict.total_count)
+            return refuse(planning, planned, "a lone request does not end well");
+        planned->services[s] = (struct planned_service){ .latency_ps = verdict.latency_mean_ps,
+                                                         .period_ps = verdict.busiest_ps,
+                                                         .limit = limit_of(planning, &verdict) };
+        energy_j = verdict.energy_j < 0 || energy_j < 0 ? -1 : energy_j + verdict.energy_j;
+    }
+    planned->energy_j = energy_j;
+    return true;
+}
+
+/* ---- memory ---- */
+
+/* As problem_bytes counts it, for rows. */
+static bool fill_room(const struct planning *planning, struct planned *planned, struct err *err)
+{
+    struct placement placement = { .path = "placement",
+                                   .rows = planned->rows,
+                                   .count = planned->row_count };
+    const struct plan *plan = plan_outline(planning->arena, &placement, planning->cluster,
+                                           &planning->costs, planning->catalogue, err);
+    struct footprint_load *loads;
+    const struct footprint *footprint;
+
+    if (!plan)
+        return false;
+    loads = arena_array(planning->arena, (size_t)plan->service_count, sizeof *loads);
+    for (int s = 0; s < plan->service_count; s++)
+        loads[s] =
+            (struct footprint_load){ .context_tokens = 1, .sequences = 1, .block_tokens = 1 };
+    for (int s = 0; s < planning->problem_count; s++) {
+        const struct problem_input *input = problem_input(planning->problems[s]);
+        int32_t number = plan_find_service(plan, input->service);
+        bool is_decoder = input->model && input->model->kind == MODEL_DECODER;
+
+        if (number < 0)
+            continue;
+        loads[number].context_tokens =
+            (int64_t)input->prompt_tokens + (is_decoder ? input->output_tokens : 0);
+        loads[number].sequences = is_decoder ? input->sequences : 1;
+        loads[number].step_tokens = input->prompt_tokens;
+    }
+    footprint = footprint_collect(planning->arena, plan, &planning->costs);
+    planned->room_bytes = INT64_MAX;
+    for (int32_t d = 0; d < planning->cluster->device_count; d++) {
+        struct footprint_device held = footprint_of_device(footprint, d, loads);
+        int64_t room_bytes = held.free_bytes - held.missing_bytes;
+
+        if (held.epoch < 0 || held.free_bytes < 0 || room_bytes >= planned->room_bytes)
+            continue;
+        planned->room_bytes = room_bytes;
+        planned->room_device = d;
+    }
+    return true;
+}
+
+/* ---- all of it ---- */
+
+static void fill_bound(const struct planning *planning, enum place_objective objective,
+                       struct planned *planned)
+{
+    int64_t most_ps = 0;
+
+    planned->over_bound_ratio = -1;
+    planned->bound_ps = planned->answer.bound_ps;
+    if (planned->bound_ps <= 0 || objective == PLACE_GOODPUT)
+        return;
+    for (int s = 0; s < planning->problem_count; s++) {
+        const struct planned_service *service = &planned->services[s];
+        int64_t ps = objective == PLACE_LATENCY ? service->latency_ps : service->period_ps;
+
+        most_ps = ps > most_ps ? ps : most_ps;
+    }
+    planned->over_bound_ratio = (double)most_ps / (double)planned->bound_ps - 1;
+    if (planned->over_bound_ratio < 0)
+        planned->over_bound_ratio = 0; /* a speed_ratio that is rounded step by step */
+}
+
+static void predict(const struct planning *planning, bool is_simulated, struct planned *planned)
+{
+    struct err err = ERR_INIT;
+
+    planned->energy_j = -1;
+    planned->services =
+        arena_array(planning->arena, (size_t)planning->problem_count, sizeof *planned->services);
+    if (planned->answer.stages && !is_simulated)
+        predict_stages(planning, planned);
+    else if (!predict_alone(planning, planned))
+        return;
+    else if (!fill_room(planning, planned, &err)) {
+        (void)refuse(planning, planned, err.text);
+        return;
+    }
+    if (!planning->workload)
+        return;
+    planned->has_load = true;
+    planned->load = judge_rows(planning->judge, planned->rows, planned->row_count);
+    planned->load.why = keep(planning, planned->load.why);
+    planned->load.link_name = keep(planning, planned->load.link_name);
+}
+
+struct planned planning_ask(const struct planning *planning,
+                            const struct place_algorithm *algorithm, enum place_objective objective,
+                            bool is_simulated)
+{
+    struct limit limit = { .end_ns = clock_now_ns() + planning->options->limit_ps / 1000 };
+    const struct place_ask ask = { .problems = planning->problems,
+                                   .problem_count = planning->problem_count,
+                                   .objective = objective,
+                                   .seed = planning->options->seed,
+                                   .judge = planning->judge,
+                                   .is_over = planning->options->limit_ps > 0 ? is_over : NULL,
+                                   .is_over_arg = &limit };
+    struct planned planned = { .algorithm = algorithm,
+                               .answer = algorithm->plan(planning->arena, &ask) };
+
+    if (!planned.answer.is_feasible)
+        return planned;
+    planned.rows = place_rows(planning->arena, &ask, &planned.answer, &planned.row_count);
+    predict(planning, is_simulated, &planned);
+    fill_bound(planning, objective, &planned);
+    return planned;
+}
+
+struct planned planning_rows(const struct planning *planning, struct placement_row *rows,
+                             int row_count)
+{
+    struct planned planned = { .answer = { .is_feasible = true, .why = "" },
+                               .rows = rows,
+                               .row_count = row_count,
+                               .over_bound_ratio = -1 };
+
+    predict(planning, true, &planned);
+    return planned;
+}
