@@ -172,6 +172,7 @@ static bool load_devices(struct arena *arena, struct cluster *cluster, struct er
 
     if (!csv)
         return false;
+    cluster->type_column = csv_position(csv, TYPE);
     while (csv_next(csv, err)) {
         if (cluster->device_count == capacity) {
             int larger = capacity ? 2 * capacity : 16;

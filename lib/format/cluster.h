@@ -59,6 +59,7 @@ struct cluster {
     struct cluster_medium *media;
     bool has_links; /* links.csv is there */
     bool has_source;
+    int type_column;                   /* of devices.csv, 1-based, for errors; 0: no file */
     const struct cluster_index *index; /* of names and nodes: see cluster_index */
 };
 

@@ -15,7 +15,8 @@ const char *planning_refusal(const struct planning *planning,
                              const struct place_algorithm *algorithm)
 {
     if (planning->problem_count > 1 && !algorithm->takes_services)
-        return "it places one service at a time";
+        return arena_printf(planning->arena, "it places one service at a time, and %d are given",
+                            planning->problem_count);
     for (int s = 0; s < planning->problem_count && algorithm->needs_model; s++)
         if (!problem_input(planning->problems[s])->model)
             return "it cuts into layers of models, and an executable has none";

@@ -142,10 +142,9 @@ static bool kinds_fill(struct problem *problem, struct err *err)
         }
         problem->kinds[k].devices[problem->kinds[k].count++] = d;
         if (!problem->kinds[k].table)
-            return err_set(err, ERR_INPUT,
-                           "%s/devices.csv:%ld: device '%s' is of type '%s': no cost table of "
-                           "that name among --costs",
-                           cluster->path, device->line, device->name, device->type);
+            return err_at(err, arena_printf(problem->arena, "%s/devices.csv", cluster->path),
+                          device->line, cluster->type_column,
+                          "type is '%s': no cost table of that name among --costs", device->type);
     }
     return true;
 }
