@@ -6,7 +6,6 @@
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
 #include "lib/format/model.h"
-#include "lib/format/placement.h"
 #include "sim/kafetzis/formula.h"
 #include "sim/kafetzis/routes.h"
 #include "sim/place/heads_internal.h"
@@ -277,56 +276,3 @@ const struct heads_rule heads_rules[] = {
     { "exact-heads", "the shortest step of all", heads_solve },
 };
 const int heads_rule_count = (int)(sizeof heads_rules / sizeof heads_rules[0]);
-
-/* ---- rows ---- */
-
-static struct placement_row *row_add(struct placement_row *rows, int *count,
-                                     const struct placement_row *like, const char *device,
-                                     unsigned blocks)
-{
-    struct placement_row *row = &rows[(*count)++];
-
-    *row = *like;
-    row->device = device;
-    row->blocks = blocks;
-    return row;
-}
-
-struct placement_row *heads_rows(struct arena *arena, const struct cluster *cluster,
-                                 const struct model *model, const char *service,
-                                 const struct heads_answer *answer, int32_t end_device,
-                                 int *row_count)
-{
-    const struct cluster_device *devices = cluster->devices;
-    const struct placement_row end = { .service = service,
-                                       .model = model->name,
-                                       .executable = "",
-                                       .layer_first = -1,
-                                       .layer_last = -1,
-                                       .part_of = 1 };
-    struct placement_row *rows =
-                             arena_array(arena, (size_t)cluster->device_count + 4, sizeof *rows),
-                         *row, layer = end;
-    int32_t next = 0;
-
-    layer.layer_first = 0;
-    layer.layer_last = model->layers - 1;
-    *row_count = 0;
-    (void)row_add(rows, row_count, &end, devices[end_device].name, 1u << BLOCK_EMBED);
-    for (int32_t d = 0; d < cluster->device_count; d++) {
-        if (answer->counts[d] == 0)
-            continue;
-        row = row_add(rows, row_count, &layer, devices[d].name, 1u << BLOCK_ATTN);
-        if (answer->counts[d] < model->kv_heads) {
-            row->part_first = next;
-            row->part_last = next + answer->counts[d] - 1;
-            row->part_of = model->kv_heads;
-            next += answer->counts[d];
-        }
-    }
-    (void)row_add(rows, row_count, &layer, devices[answer->projection].name, 1u << BLOCK_PROJ);
-    (void)row_add(rows, row_count, &layer, devices[answer->ffn].name,
-                  1u << BLOCK_FFN_UP | 1u << BLOCK_FFN_DOWN);
-    (void)row_add(rows, row_count, &end, devices[end_device].name, 1u << BLOCK_LM_HEAD);
-    return rows;
-}

@@ -8,7 +8,6 @@
 struct cluster;
 struct err;
 struct model;
-struct placement_row;
 
 struct heads_formula {
     const struct cluster *cluster;
@@ -31,11 +30,5 @@ struct heads_rule {
 };
 extern const struct heads_rule heads_rules[];
 extern const int heads_rule_count;
-
-/* One replica of one stage; both ends of the model on end_device. */
-struct placement_row *heads_rows(struct arena *arena, const struct cluster *cluster,
-                                 const struct model *model, const char *service,
-                                 const struct heads_answer *answer, int32_t end_device,
-                                 int *row_count);
 
 #endif

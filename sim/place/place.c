@@ -32,6 +32,15 @@ const struct place_algorithm place_algorithms[] = {
     { .name = "exact",
       .summary = "the best contiguous pipeline by the objective",
       .plan = place_exact },
+    { .name = "resource-aware",
+      .summary = "heads with their caches, projection, FFN where the step ends first (Kafetzis, "
+                 "mended)",
+      .needs_model = true,
+      .plan = place_resource_aware },
+    { .name = "exact-heads",
+      .summary = "the best of such placements by heads, with a bound",
+      .needs_model = true,
+      .plan = place_exact_heads },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);
 

@@ -9,6 +9,7 @@
 #include "sim/kafetzis/kafetzis.h"
 #include "sim/kafetzis/routes.h"
 #include "sim/place/heads_formula.h"
+#include "sim/place/heads_rows.h"
 #include "tests/unit/sim/import_run.h"
 #include <math.h>
 #include <unistd.h>
@@ -373,9 +374,16 @@ static double step_of(struct scratch *scratch, const struct environment *environ
         scratch->arena, arena_printf(scratch->arena, "%s/models.csv", scratch->folder),
         scratch_err(scratch));
     struct kafetzis_result *result = kafetzis_result_create(scratch->arena, of->cluster);
+    struct heads_plan plan_of_heads = { .end = 0, .run_count = 1 };
+    int32_t devices[HEADS_MAX_DEVICES];
     const struct kafetzis_plan *plan;
+    struct heads_run layer_run;
 
-    placement.rows = heads_rows(scratch->arena, of->cluster, of->model, of->service, answer, 0,
+    for (int32_t d = 0; d < environment->problem->device_count; d++)
+        devices[d] = d;
+    layer_run = heads_run_of(scratch->arena, environment->problem, answer, devices, 0, 0, NULL);
+    plan_of_heads.runs = &layer_run;
+    placement.rows = heads_rows(scratch->arena, of->cluster, of->model, of->service, &plan_of_heads,
                                 &placement.count);
     plan = kafetzis_plan_build(scratch->arena, &placement, of->cluster, catalogue, &scratch->err);
     if (!plan ||

@@ -1,0 +1,201 @@
+/* heads_place.c - planners that cut attention by heads, on measured costs.
+ *
+ * resource-aware: Kafetzis et al., arXiv 2505.02533: heads stay with their KV caches, and go, with
+ * the projection and the FFN, where memory, load and links let the step end first. The published
+ * program (DistributedTransformerInferenceSimulator, src/algorithms/resource_aware.py at commit
+ * 252528f) forbids the source's device, scores capacity in place of load and gives heads no
+ * messages; none of that is so here. exact-heads: the same model, its optimum. */
+#include "sim/place/place.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+#include "sim/judge/judge.h"
+#include "sim/place/heads_measured.h"
+#include "sim/place/heads_rows.h"
+#include <math.h>
+
+#define MOST_LINES 8
+
+struct candidate {
+    const struct heads_found *found;
+    struct placement_row *rows;
+    int row_count;
+    struct judge_verdict verdict;
+};
+
+static const char *why_not(struct arena *arena, const struct problem *problem)
+{
+    int64_t missing_bytes = problem_missing_bytes(problem);
+
+    if (missing_bytes == 0)
+        return "heads, projections and FFNs, each whole on one device, fit nowhere";
+    return arena_printf(arena, "all devices together lack %lld bytes", (long long)missing_bytes);
+}
+
+static struct heads_answer whole_on_one(struct arena *arena, const struct heads_problem *p)
+{
+    struct heads_answer best = { .cost = HUGE_VAL };
+
+    for (int32_t d = 0; d < p->device_count; d++) {
+        struct heads_answer one = { .end = d, .projection = d, .ffn = d };
+
+        one.counts = arena_array(arena, (size_t)p->device_count, sizeof *one.counts);
+        one.counts[d] = p->head_count;
+        one.cost = heads_cost(p, &one);
+        one.is_feasible = !isinf(one.cost);
+        if (one.is_feasible && one.cost < best.cost)
+            best = one;
+    }
+    return best;
+}
+
+static void judge_candidate(struct arena *arena, const struct place_ask *ask,
+                            struct candidate *candidate)
+{
+    const struct problem_input *input = problem_input(ask->problems[0]);
+
+    candidate->rows = heads_rows(arena, input->cluster, input->model, input->service,
+                                 candidate->found->plan, &candidate->row_count);
+    candidate->verdict = (struct judge_verdict){ .is_feasible = true };
+    if (!ask->judge)
+        return;
+    if (ask->objective == PLACE_GOODPUT && judge_input(ask->judge)->workload)
+        candidate->verdict = judge_rows(ask->judge, candidate->rows, candidate->row_count);
+    else
+        candidate->verdict =
+            judge_alone(ask->judge, candidate->rows, candidate->row_count, input->service,
+                        input->prompt_tokens, input->output_tokens);
+}
+
+/* By what the simulator says, where somebody may ask it; else by sums. */
+static bool is_better(const struct place_ask *ask, const struct candidate *a,
+                      const struct candidate *b)
+{
+    if (!b->found)
+        return true;
+    if (!ask->judge)
+        return a->found->cost_ps < b->found->cost_ps;
+    if (a->verdict.is_feasible != b->verdict.is_feasible)
+        return a->verdict.is_feasible;
+    if (ask->objective == PLACE_GOODPUT && judge_input(ask->judge)->workload)
+        return judge_compare(&a->verdict, &b->verdict) < 0;
+    return ask->objective == PLACE_PERIOD ? a->verdict.busiest_ps < b->verdict.busiest_ps
+                                          : a->verdict.latency_mean_ps < b->verdict.latency_mean_ps;
+}
+
+/* ---- what is told ---- */
+
+static const char *heads_text(struct arena *arena, const struct cluster *cluster,
+                              const struct heads_run *run, int32_t head_count)
+{
+    const char *text = "";
+
+    for (int32_t d = 0; d < cluster->device_count; d++) {
+        int32_t count = 0;
+
+        for (int32_t h = 0; h < head_count; h++)
+            count += run->owners[h] == d;
+        if (count > 0)
+            text = arena_printf(arena, "%s%s%s %d", text, text[0] != '\0' ? ", " : "",
+                                cluster->devices[d].name, (int)count);
+    }
+    return text;
+}
+
+static void lines_fill(struct arena *arena, const struct problem *problem,
+                       const struct heads_measured *measured, const struct heads_found *found,
+                       struct place_answer *answer)
+{
+    const struct problem_input *input = problem_input(problem);
+    const char **lines = arena_array(arena, MOST_LINES, sizeof *lines);
+    char sums[UNITS_TEXT_BYTES];
+    int count = 0;
+
+    for (int32_t r = 0; r < found->plan->run_count && count < MOST_LINES - 2; r++) {
+        const struct heads_run *run = &found->plan->runs[r];
+
+        lines[count++] = arena_printf(
+            arena, "layers %d-%d: %s of %d heads%s, projection on %s, FFN on %s",
+            (int)run->layer_first, (int)run->layer_last,
+            heads_text(arena, input->cluster, run, input->model->kv_heads),
+            (int)input->model->kv_heads,
+            input->model->kv_heads < input->model->heads ? " (groups of KV heads)" : "",
+            input->cluster->devices[run->projection].name, input->cluster->devices[run->ffn].name);
+    }
+    if (found->is_uniform)
+        lines[count++] = arena_printf(arena,
+                                      "by sums of costs and messages one after the other it takes "
+                                      "%s",
+                                      units_format_human((int64_t)found->cost_ps, sums));
+    if (heads_has_holes(measured))
+        lines[count++] = "some numbers of heads are measured on no device, and were not tried: "
+                         "orrery-profile run --slices N measures one of N parts";
+    answer->lines = lines;
+    answer->line_count = count;
+}
+
+/* ---- all of it ---- */
+
+/* Where no head-level placement was found: a pipeline of whole layers is one, too. */
+static struct place_answer pipeline(struct arena *arena, const struct place_ask *ask)
+{
+    struct place_answer answer = place_exact(arena, ask);
+
+    if (!answer.is_feasible)
+        answer.why = why_not(arena, ask->problems[0]);
+    else
+        answer.why = "by heads nothing fits: whole layers, by the exact pipeline";
+    return answer;
+}
+
+static struct place_answer place_heads(struct arena *arena, const struct place_ask *ask,
+                                       enum heads_how how)
+{
+    const struct problem *problem = ask->problems[0];
+    const struct heads_measured *measured;
+    struct heads_found found[3];
+    struct candidate best = { 0 };
+    struct place_answer answer = { .why = "" };
+
+    measured = heads_measure(arena, problem);
+    for (int i = 0; i < 3; i++) {
+        struct candidate candidate = { .found = &found[i] };
+
+        if (i == 2) /* cheap, and what sums of messages may be wrong about */
+            found[i] = heads_found_of(arena, measured,
+                                      whole_on_one(arena, heads_problem_of(measured)), NULL);
+        else if (i == 1 && how == HEADS_GREEDY)
+            continue;
+        else
+            found[i] = heads_find(arena, measured, i == 0 ? HEADS_GREEDY : HEADS_EXACT, NULL,
+                                  ask->is_over, ask->is_over_arg);
+        if (!found[i].is_feasible)
+            continue;
+        judge_candidate(arena, ask, &candidate);
+        if (is_better(ask, &candidate, &best))
+            best = candidate;
+    }
+    if (!best.found || !best.verdict.is_feasible)
+        return pipeline(arena, ask);
+    answer.is_feasible = true;
+    answer.rows = best.rows;
+    answer.row_count = best.row_count;
+    lines_fill(arena, problem, measured, best.found, &answer);
+    if (how == HEADS_EXACT && ask->objective == PLACE_LATENCY &&
+        !(ask->judge && judge_input(ask->judge)->serve.has_kappa))
+        answer.bound_ps = heads_bound_ps(arena, measured, ask->is_over, ask->is_over_arg);
+    return answer;
+}
+
+struct place_answer place_resource_aware(struct arena *arena, const struct place_ask *ask)
+{
+    return place_heads(arena, ask, HEADS_GREEDY);
+}
+
+struct place_answer place_exact_heads(struct arena *arena, const struct place_ask *ask)
+{
+    return place_heads(arena, ask, HEADS_EXACT);
+}

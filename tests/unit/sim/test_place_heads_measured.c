@@ -1,0 +1,275 @@
+/* test_place_heads_measured.c - head-level placements on measured costs: against the simulation of
+ * every one of them on small clusters. */
+#include "tests/unit/sim/sliced_model.h"
+
+#include "lib/base/rng.h"
+#include "lib/format/cluster.h"
+#include "lib/format/placement.h"
+#include "sim/judge/judge.h"
+#include "sim/place/heads_measured.h"
+#include "sim/place/heads_rows.h"
+#include "sim/place/place.h"
+#include <math.h>
+
+#define ROUNDS 24
+#define MOST_DEVICES 3
+
+struct case_of {
+    struct problem_input input;
+    struct cost_set costs;
+    const struct problem *problem;
+    struct judge *judge;
+};
+
+static int draw(struct rng *rng, int low, int high)
+{
+    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
+}
+
+static void draw_cluster(struct rng *rng, int32_t memory_bytes)
+{
+    static const char *const links[] = {
+        "lan,switch,*,1e9,0.00002,0.000005\n",
+        "lan,switch,*,1e8,0.0001,0.00001\n",
+        "slow,switch,*,1e7,0.0002,0\nback,switch,d0,1e9,0.00001,0\nback,switch,d1,1e9,0.00001,0\n",
+    };
+    int count = draw(rng, 2, MOST_DEVICES);
+    const char *text = "device,type,speed_ratio,memory_bytes\n";
+
+    for (int d = 0; d < count; d++)
+        text = arena_printf(fixture.arena, "%sd%d,t,%s,%s\n", text, d,
+                            draw(rng, 0, 1) > 0 ? "0.5" : "",
+                            memory_bytes > 0 ? arena_printf(fixture.arena, "%d",
+                                                            (int)memory_bytes + draw(rng, 0, 30000))
+                                             : "");
+    fixture_cluster(text, arena_printf(fixture.arena,
+                                       "medium,kind,node,bits_per_s,latency_s,per_message_s\n%s",
+                                       links[draw(rng, 0, 2)]));
+}
+
+static void case_begin(struct case_of *of, int prompt, int output)
+{
+    const char *costs = fixture_path("costs");
+    struct model_catalogue *catalogue =
+        model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
+    struct judge_input input = { .costs = &of->costs,
+                                 .catalogue = catalogue,
+                                 .serve = fixture.options };
+
+    assert_non_null(catalogue);
+    assert_true(cost_set_load(fixture.arena, &costs, 1, &of->costs, &fixture.err));
+    of->input = (struct problem_input){ .cluster = cluster_load(
+                                            fixture.arena, fixture_path("cluster"), &fixture.err),
+                                        .costs = &of->costs,
+                                        .service = "s",
+                                        .model = model_find(catalogue, "wide", &fixture.err),
+                                        .prompt_tokens = prompt,
+                                        .output_tokens = output,
+                                        .sequences = 1 };
+    assert_non_null(of->input.cluster);
+    of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
+    if (!of->problem)
+        fail_msg("%s", fixture.err.text);
+    input.cluster = of->input.cluster;
+    of->judge = judge_create(fixture.arena, &input);
+}
+
+static struct judge_verdict judge_of(const struct case_of *of, const struct placement_row *placed,
+                                     int count)
+{
+    return judge_alone(of->judge, placed, count, "s", of->input.prompt_tokens,
+                       of->input.output_tokens);
+}
+
+struct least {
+    double sum_ps;        /* by heads.h */
+    int64_t simulated_ps; /* INT64_MAX: nothing fits */
+    int count;
+};
+
+/* A placement of the enumeration, by both. */
+static void look_at(const struct case_of *of, const struct heads_measured *measured,
+                    const struct heads_answer *answer, struct least *least)
+{
+    const struct heads_problem *problem = heads_problem_of(measured);
+    double sum_ps = heads_cost(problem, answer);
+    struct heads_answer kept = *answer;
+    struct judge_verdict verdict;
+    struct heads_found found;
+    struct placement_row *placed;
+    int count;
+
+    kept.is_feasible = true;
+    found = heads_found_of(fixture.arena, measured, kept, NULL);
+    placed = heads_rows(fixture.arena, of->input.cluster, of->input.model, "s", found.plan, &count);
+    verdict = judge_of(of, placed, count);
+    if (!isinf(sum_ps))
+        assert_true(verdict.is_feasible);
+    least->sum_ps = sum_ps < least->sum_ps ? sum_ps : least->sum_ps;
+    if (verdict.is_feasible && verdict.latency_mean_ps < least->simulated_ps)
+        least->simulated_ps = verdict.latency_mean_ps;
+    least->count++;
+}
+
+static void enumerate_heads(const struct case_of *of, const struct heads_measured *measured,
+                            struct heads_answer *answer, int32_t device, int32_t left,
+                            struct least *least)
+{
+    int32_t devices = heads_problem_of(measured)->device_count;
+
+    if (device == devices - 1) {
+        answer->counts[device] = left;
+        look_at(of, measured, answer, least);
+        return;
+    }
+    for (int32_t n = 0; n <= left; n++) {
+        answer->counts[device] = n;
+        enumerate_heads(of, measured, answer, device + 1, left - n, least);
+    }
+}
+
+/* All layers cut alike. */
+static struct least enumerate(const struct case_of *of, const struct heads_measured *measured)
+{
+    int32_t devices = heads_problem_of(measured)->device_count, counts[MOST_DEVICES];
+    struct heads_answer answer = { .counts = counts };
+    struct least least = { HUGE_VAL, INT64_MAX, 0 };
+
+    for (answer.end = 0; answer.end < devices; answer.end++)
+        for (answer.projection = 0; answer.projection < devices; answer.projection++)
+            for (answer.ffn = 0; answer.ffn < devices; answer.ffn++)
+                enumerate_heads(of, measured, &answer, 0, KV_HEADS, &least);
+    return least;
+}
+
+/* exact-heads has the least sum; nothing that can be simulated is below its bound; and what it and
+ * the greedy one choose is near the best of all simulations. */
+static void every_placement_was_looked_at(void **state)
+{
+    struct rng rng = rng_stream(31, RNG_TEST, 0);
+    double exact_log = 0, aware_log = 0, bound_log = 0;
+    int split = 0;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        const struct heads_measured *measured;
+        struct place_answer exact, aware;
+        int64_t exact_ps, aware_ps;
+        struct heads_found found;
+        struct place_ask ask;
+        struct case_of of;
+        struct least least;
+
+        if (round > 0) {
+            fixture_tear_down(state);
+            wide_set_up(state);
+        }
+        draw_cluster(&rng, 0);
+        case_begin(&of, draw(&rng, 1, 4), draw(&rng, 1, 6));
+        ask = (struct place_ask){ .problems = &of.problem,
+                                  .problem_count = 1,
+                                  .objective = PLACE_LATENCY,
+                                  .judge = of.judge };
+        measured = heads_measure(fixture.arena, of.problem);
+        assert_false(heads_has_holes(measured));
+        least = enumerate(&of, measured);
+        found = heads_find(fixture.arena, measured, HEADS_EXACT, NULL, NULL, NULL);
+        assert_true(found.is_feasible && found.is_uniform);
+        assert_true(fabs(found.cost_ps - least.sum_ps) <= 1e-12 * least.sum_ps);
+        exact = place_exact_heads(fixture.arena, &ask);
+        aware = place_resource_aware(fixture.arena, &ask);
+        assert_true(exact.is_feasible && aware.is_feasible);
+        exact_ps = judge_of(&of, exact.rows, exact.row_count).latency_mean_ps;
+        aware_ps = judge_of(&of, aware.rows, aware.row_count).latency_mean_ps;
+        assert_true(exact.bound_ps > 0 && exact.bound_ps <= least.simulated_ps);
+        assert_true(exact_ps <= aware_ps && exact_ps >= least.simulated_ps);
+        exact_log += log((double)exact_ps / (double)least.simulated_ps);
+        aware_log += log((double)aware_ps / (double)least.simulated_ps);
+        bound_log += log((double)exact_ps / (double)exact.bound_ps);
+        for (int32_t r = 0; r < found.plan->run_count; r++)
+            for (int32_t h = 1; h < KV_HEADS; h++)
+                split += found.plan->runs[r].owners[h] != found.plan->runs[r].owners[0];
+    }
+    print_message("over the best simulated: exact-heads %.3f, resource-aware %.3f; over the bound "
+                  "%.3f\n",
+                  exp(exact_log / ROUNDS), exp(aware_log / ROUNDS), exp(bound_log / ROUNDS));
+    assert_true(exp(exact_log / ROUNDS) < 1.02);
+    assert_true(exp(aware_log / ROUNDS) < 1.05);
+    assert_true(split > 0);
+}
+
+/* Memory for less than all layers on any one device. */
+static void layers_are_cut_differently_where_they_have_to_be(void **state)
+{
+    struct rng rng = rng_stream(32, RNG_TEST, 0);
+    int feasible = 0, uneven = 0;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        struct place_ask ask;
+        struct case_of of;
+
+        if (round > 0) {
+            fixture_tear_down(state);
+            wide_set_up(state);
+        }
+        draw_cluster(&rng, draw(&rng, 120, 400) * 1000);
+        case_begin(&of, 2, 3);
+        ask = (struct place_ask){ .problems = &of.problem,
+                                  .problem_count = 1,
+                                  .objective = PLACE_LATENCY,
+                                  .judge = of.judge };
+        for (int a = 0; a < 2; a++) {
+            struct place_answer answer = a > 0 ? place_exact_heads(fixture.arena, &ask)
+                                               : place_resource_aware(fixture.arena, &ask);
+            struct judge_verdict verdict;
+            struct placement_row *placed;
+            int count;
+
+            if (!answer.is_feasible) {
+                assert_int_not_equal(answer.why[0], '\0');
+                assert_false(place_exact(fixture.arena, &ask).is_feasible);
+                continue;
+            }
+            placed = place_rows(fixture.arena, &ask, &answer, &count);
+            verdict = judge_of(&of, placed, count);
+            assert_true(verdict.is_feasible && verdict.room_bytes >= 0);
+            assert_true(answer.bound_ps <= verdict.latency_mean_ps);
+            feasible++;
+            uneven += answer.rows && count > 2 + KV_HEADS + 2;
+        }
+    }
+    assert_in_range(feasible, ROUNDS / 2, 2 * ROUNDS - 4);
+    assert_in_range(uneven, 2, feasible);
+}
+
+/* Heads that stay: only as many change hands as have to. */
+static void heads_stay_where_they_were(void **state)
+{
+    int32_t owners[] = { 7, 7, 5, 9, 5, 7 }, counts[] = { 1, 4, 1 };
+    const int32_t devices[] = { 5, 7, 9 };
+    const struct heads_problem problem = { .head_count = 6, .device_count = 3 };
+    const struct heads_answer answer = { .projection = 1, .ffn = 2, .counts = counts };
+    const struct heads_run before = { .owners = owners };
+    struct heads_run run = heads_run_of(fixture.arena, &problem, &answer, devices, 2, 3, &before);
+    const int32_t expected[] = { 7, 7, 5, 9, 7, 7 };
+
+    (void)state;
+    assert_memory_equal(run.owners, expected, sizeof expected);
+    assert_int_equal(run.projection, 7);
+    assert_int_equal(run.ffn, 9);
+    run = heads_run_of(fixture.arena, &problem, &answer, devices, 2, 3, NULL);
+    assert_int_equal(run.owners[0], 5);
+    assert_int_equal(run.owners[5], 9);
+}
+
+#define RULE(f) cmocka_unit_test_setup_teardown(f, wide_set_up, fixture_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RULE(every_placement_was_looked_at),
+        RULE(layers_are_cut_differently_where_they_have_to_be),
+        RULE(heads_stay_where_they_were),
+    };
+
+    return cmocka_run_group_tests_name("place_heads_measured", tests, NULL, NULL);
+}
