@@ -4,6 +4,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/format/cluster.h"
+#include "lib/format/events.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
@@ -201,6 +202,7 @@ static void judge_begin(struct planning *planning)
                                        .costs = &planning->costs,
                                        .catalogue = planning->catalogue,
                                        .workload = planning->workload,
+                                       .events = planning->events,
                                        .serve = options->serve,
                                        .slo_ps = options->metrics.slo_ps,
                                        .slo_ttft_ps = options->metrics.slo_ttft_ps,
@@ -223,6 +225,11 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
     if (options->workload) {
         planning->workload = workload_load(arena, options->workload, err);
         if (!planning->workload)
+            return false;
+    }
+    if (options->events) {
+        planning->events = events_load(arena, options->events, planning->cluster, err);
+        if (!planning->events)
             return false;
     }
     if (!services_load(planning, err) || (planning->workload && !workload_check(planning, err)) ||
@@ -260,7 +267,8 @@ bool planning_inputs(const struct planning *planning, struct inputs *inputs, str
 
     if (!inputs_add_folder(inputs, "cluster", options->cluster, cluster_files, err) ||
         (options->models && !inputs_add(inputs, "models", options->models, err)) ||
-        (options->workload && !inputs_add(inputs, "workload", options->workload, err)))
+        (options->workload && !inputs_add(inputs, "workload", options->workload, err)) ||
+        (options->events && !inputs_add(inputs, "events", options->events, err)))
         return false;
     for (int i = 0; i < planning->costs.count; i++)
         if (!inputs_add_folder(inputs, "costs", cost_path(planning->costs.tables[i]), cost_files,

@@ -18,8 +18,9 @@ struct planning {
     const struct cluster *cluster;
     struct cost_set costs;
     struct model_catalogue *catalogue;
-    struct workload *workload; /* NULL: none */
-    int problem_count;         /* one a service */
+    struct workload *workload;   /* NULL: none */
+    const struct events *events; /* NULL: none */
+    int problem_count;           /* one a service */
     const struct problem **problems;
     struct judge *judge;
 };

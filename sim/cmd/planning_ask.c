@@ -214,6 +214,8 @@ struct planned planning_ask(const struct planning *planning,
                                    .objective = objective,
                                    .seed = planning->options->seed,
                                    .judge = planning->judge,
+                                   .events = planning->events,
+                                   .fault_count = planning->options->fault_count,
                                    .is_over = planning->options->limit_ps > 0 ? is_over : NULL,
                                    .is_over_arg = &limit };
     struct planned planned = { .algorithm = algorithm,

@@ -13,6 +13,8 @@ enum {
     KEY_SEQUENCES,
     KEY_OBJECTIVE,
     KEY_TIME_LIMIT,
+    KEY_EVENTS,
+    KEY_FAULTS,
     KEY_SEED
 };
 
@@ -37,12 +39,18 @@ static const struct argp_option options_of[] = {
     { "prompt", KEY_PROMPT, "N", 0, "Its prompt tokens (default 128; of images: the model's)", 2 },
     { "output", KEY_OUTPUT, "N", 0, "The tokens that it makes, of a decoder (default 128)", 2 },
     { "sequences", KEY_SEQUENCES, "N", 0, "Requests whose caches a device holds at once (1)", 2 },
+    { "events", KEY_EVENTS, "FILE", 0,
+      "Devices and links that fail, recover or change their speed: for planners of epochs, and for "
+      "the simulation of the workload",
+      2 },
     { NULL, 0, NULL, 0, "How:", 3 },
     { "objective", KEY_OBJECTIVE, "NAME", 0,
       "latency: of a lone request (default); period: the longest that a request takes a device or "
       "a port, which is the time between results when requests queue; goodput: requests of "
       "--workload within their objectives, by simulation",
       3 },
+    { "faults", KEY_FAULTS, "N", 0,
+      "Nodes that may fail, whichever they are, and leave a replica (infscale; default 0)", 3 },
     { "seed", KEY_SEED, "N", 0, "Of random choices (default 1)", 3 },
     { "time-limit", KEY_TIME_LIMIT, "TIME", 0,
       "Planners that search end with the best so far. The one thing by which two runs may differ "
@@ -67,6 +75,12 @@ static error_t on_load(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_SEQUENCES:
         options->sequences = (int32_t)cli_int(state, "--sequences", text, 1, 1 << 20);
+        return 0;
+    case KEY_EVENTS:
+        options->events = text;
+        return 0;
+    case KEY_FAULTS:
+        options->fault_count = (int32_t)cli_int(state, "--faults", text, 0, 64);
         return 0;
     case KEY_OBJECTIVE:
         options->objective = (enum place_objective)cli_choice(

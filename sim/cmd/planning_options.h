@@ -10,11 +10,11 @@
 #define PLANNING_MAX_SERVICES 64
 
 struct planning_options { /* as typed; NULL or 0 = not given */
-    const char *cluster, *model, *models, *workload;
+    const char *cluster, *model, *models, *workload, *events;
     int cost_count, service_count;
     const char *costs[SCENARIO_MAX_COSTS];
     const char *services[PLANNING_MAX_SERVICES]; /* NAME[=OF] */
-    int32_t prompt_tokens, output_tokens, sequences;
+    int32_t prompt_tokens, output_tokens, sequences, fault_count;
     bool has_objective;
     enum place_objective objective;
     uint64_t seed;

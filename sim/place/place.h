@@ -29,6 +29,7 @@ struct place_ask {
     int32_t problem_count;
     enum place_objective objective;
     uint64_t seed;
+    int32_t fault_count; /* nodes that may fail, whichever they are, and leave a replica (infscale) */
     struct judge *judge; /* simulates candidates (sim/judge/judge.h); NULL: nobody may */
     /* What happens while the workload runs, for planners of epochs; NULL: nothing. The judge has
      * the same. */
