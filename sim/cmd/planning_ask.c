@@ -181,6 +181,19 @@ static void fill_bound(const struct planning *planning, enum place_objective obj
         planned->over_bound_ratio = 0; /* a speed_ratio that is rounded step by step */
 }
 
+/* With what migrations between epochs take. */
+static struct judge_verdict load_of(const struct planning *planning, const struct planned *planned)
+{
+    struct judge_input input = *judge_input(planning->judge);
+    struct judge *judge = planning->judge;
+
+    if (planned->answer.switch_cost_ps > input.serve.switch_cost_ps) {
+        input.serve.switch_cost_ps = planned->answer.switch_cost_ps;
+        judge = judge_create(planning->arena, &input);
+    }
+    return judge_rows(judge, planned->rows, planned->row_count);
+}
+
 static void predict(const struct planning *planning, bool is_simulated, struct planned *planned)
 {
     struct err err = ERR_INIT;
@@ -199,7 +212,7 @@ static void predict(const struct planning *planning, bool is_simulated, struct p
     if (!planning->workload)
         return;
     planned->has_load = true;
-    planned->load = judge_rows(planning->judge, planned->rows, planned->row_count);
+    planned->load = load_of(planning, planned);
     planned->load.why = keep(planning, planned->load.why);
     planned->load.link_name = keep(planning, planned->load.link_name);
 }

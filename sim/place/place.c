@@ -41,6 +41,15 @@ const struct place_algorithm place_algorithms[] = {
       .summary = "the best of such placements by heads, with a bound",
       .needs_model = true,
       .plan = place_exact_heads },
+    { .name = "static",
+      .summary = "placed once: the best of resource-aware, one device and pipelines",
+      .needs_model = true,
+      .plan = place_static },
+    { .name = "dynamic",
+      .summary = "the same placed anew where what changes is worth a migration (epochs)",
+      .needs_model = true,
+      .needs_workload = true,
+      .plan = place_dynamic },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);
 

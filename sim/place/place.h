@@ -29,7 +29,8 @@ struct place_ask {
     int32_t problem_count;
     enum place_objective objective;
     uint64_t seed;
-    int32_t fault_count; /* nodes that may fail, whichever they are, and leave a replica (infscale) */
+    int32_t
+        fault_count; /* nodes that may fail, whichever they are, and leave a replica (infscale) */
     struct judge *judge; /* simulates candidates (sim/judge/judge.h); NULL: nobody may */
     /* What happens while the workload runs, for planners of epochs; NULL: nothing. The judge has
      * the same. */
@@ -52,6 +53,7 @@ struct place_answer {
     int line_count;  /* of --explain: why this placement, a sentence each */
     const char *const *lines;
     int64_t bound_ps; /* proven: nothing is below it by the objective; 0 = nothing was proven */
+    int64_t switch_cost_ps; /* of epochs: what a device is taken for by a migration, at least */
 };
 
 struct place_algorithm {
@@ -84,9 +86,11 @@ struct place_answer place_random(struct arena *arena, const struct place_ask *as
 struct place_answer place_pipeedge(struct arena *arena, const struct place_ask *ask);
 struct place_answer place_auction(struct arena *arena, const struct place_ask *ask);
 struct place_answer place_exact(struct arena *arena, const struct place_ask *ask);
-
 /* heads_place.c */
 struct place_answer place_resource_aware(struct arena *arena, const struct place_ask *ask);
 struct place_answer place_exact_heads(struct arena *arena, const struct place_ask *ask);
+/* epochs.c */
+struct place_answer place_static(struct arena *arena, const struct place_ask *ask);
+struct place_answer place_dynamic(struct arena *arena, const struct place_ask *ask);
 
 #endif

@@ -374,6 +374,12 @@ static struct problem_way way_of(const struct problem *problem, int32_t from, in
                              saturate_mul(hop.occupy_ps, times) };
 }
 
+struct problem_way problem_transfer(const struct problem *problem, int32_t from, int32_t to,
+                                    int64_t bytes)
+{
+    return way_of(problem, from, to, bytes, 1);
+}
+
 struct problem_way problem_message(const struct problem *problem, int32_t from, int32_t to,
                                    int32_t rows, int64_t row_bytes)
 {

@@ -61,8 +61,10 @@ struct problem_way problem_exit(const struct problem *problem, int32_t device);
  * alone. false: the device's cost table has no rows of that size. */
 bool problem_block_ps(const struct problem *problem, int32_t device, enum model_block block,
                       int32_t units, int64_t *time_ps);
-/* Between devices or NETWORK_SOURCE: a message of so many rows at the prefill, and one of one row
- * at each decode step behind it. */
+/* One message between devices or NETWORK_SOURCE. */
+struct problem_way problem_transfer(const struct problem *problem, int32_t from, int32_t to,
+                                    int64_t bytes);
+/* One of so many rows at the prefill, and one of one row at each decode step behind it. */
 struct problem_way problem_message(const struct problem *problem, int32_t from, int32_t to,
                                    int32_t rows, int64_t row_bytes);
 

@@ -1,0 +1,386 @@
+/* epochs.c - static: placed once, for what is known at the beginning; dynamic: placed anew when
+ * devices or links have changed, and as prompts, outputs and with them KV caches grow.
+ *
+ * After Kafetzis et al. (arXiv 2505.02533), who re-decide every interval and weigh inference
+ * against migration. In their published program (DistributedTransformerInferenceSimulator, commit
+ * 252528f, src/algorithms/baselines.py) Static and Dynamic are the same code, thresholds are read
+ * by nobody, and a migration costs nothing. Here it costs what its bytes take on the links, and is
+ * made only if the simulation of the whole workload, that cost included, is better with it. */
+#include "sim/place/place.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/units.h"
+#include "lib/format/cluster.h"
+#include "lib/format/events.h"
+#include "lib/format/model.h"
+#include "lib/format/placement.h"
+#include "lib/format/workload.h"
+#include "sim/judge/judge.h"
+#include "sim/place/heads_measured.h"
+#include "sim/place/heads_rows.h"
+#include "sim/place/migration.h"
+#include "sim/place/moment.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define INTERVALS 8       /* of a workload with arrivals, beside events */
+#define MOST_INSTANTS 128 /* at which something is decided */
+#define MOST_OPTIONS 16
+#define PS_PER_US 1000000
+
+struct option { /* one epoch */
+    struct placement_row *rows;
+    int count;
+    const struct heads_plan *heads; /* NULL: of a pipeline */
+};
+
+struct options {
+    int count;
+    struct option list[MOST_OPTIONS];
+};
+
+/* ---- what there is to choose from ---- */
+
+static void option_add(struct options *options, struct option option)
+{
+    if (options->count < MOST_OPTIONS)
+        options->list[options->count++] = option;
+}
+
+static void answer_add(struct arena *arena, struct options *options, const struct place_ask *ask,
+                       struct place_answer (*plan)(struct arena *arena,
+                                                   const struct place_ask *ask))
+{
+    struct place_answer answer = plan(arena, ask);
+    struct option option = { 0 };
+
+    if (!answer.is_feasible)
+        return;
+    option.rows = place_rows(arena, ask, &answer, &option.count);
+    option_add(options, option);
+}
+
+/* By heads, where they were if they can be; one device; pipelines. */
+static void options_fill(struct arena *arena, const struct place_ask *ask,
+                         const struct problem *problem, const struct heads_plan *before,
+                         struct options *options)
+{
+    const struct problem_input *input = problem_input(problem);
+    struct place_ask here = { .problems = &problem,
+                              .problem_count = 1,
+                              .objective = PLACE_LATENCY,
+                              .seed = ask->seed,
+                              .is_over = ask->is_over,
+                              .is_over_arg = ask->is_over_arg };
+    struct heads_found found = heads_find(arena, heads_measure(arena, problem), HEADS_GREEDY,
+                                          before, ask->is_over, ask->is_over_arg);
+    struct option option = { .heads = found.plan };
+
+    if (found.is_feasible) {
+        option.rows = heads_rows(arena, input->cluster, input->model, input->service, found.plan,
+                                 &option.count);
+        option_add(options, option);
+    }
+    answer_add(arena, options, &here, place_single);
+    answer_add(arena, options, &here, place_exact);
+    here.objective = PLACE_PERIOD;
+    answer_add(arena, options, &here, place_exact);
+}
+
+static bool is_served_better(const struct place_ask *ask, const struct judge_verdict *a,
+                             const struct judge_verdict *b)
+{
+    if (ask->objective == PLACE_GOODPUT || a->is_feasible != b->is_feasible)
+        return judge_compare(a, b) < 0;
+    return a->ok_count != b->ok_count ? a->ok_count > b->ok_count
+                                      : a->latency_mean_ps < b->latency_mean_ps;
+}
+
+/* ---- static ---- */
+
+/* Of the workload where there is one, without what is going to happen; else of a lone request. */
+static bool is_better_alone(const struct place_ask *ask, bool has_workload,
+                            const struct judge_verdict *a, const struct judge_verdict *b)
+{
+    if (has_workload || a->is_feasible != b->is_feasible || ask->objective == PLACE_GOODPUT)
+        return is_served_better(ask, a, b);
+    return ask->objective == PLACE_PERIOD ? a->busiest_ps < b->busiest_ps
+                                          : a->latency_mean_ps < b->latency_mean_ps;
+}
+
+/* With what happens at once. */
+static const struct problem *first_problem(struct arena *arena, const struct place_ask *ask)
+{
+    struct problem_input input = *problem_input(ask->problems[0]);
+    const struct problem *problem = NULL;
+    struct err err = ERR_INIT;
+
+    if (ask->events) {
+        input.cluster = moment_cluster(arena, input.cluster, ask->events, 0);
+        problem = problem_create(arena, &input, &err);
+    }
+    return problem ? problem : ask->problems[0];
+}
+
+/* false: nothing fits. */
+static bool begin(struct arena *arena, const struct place_ask *ask, struct option *best)
+{
+    const struct problem *problem = first_problem(arena, ask);
+    const struct problem_input *input = problem_input(problem);
+    struct judge_input judge_of = *judge_input(ask->judge);
+    struct judge_verdict best_verdict = { 0 };
+    struct options options = { 0 };
+    struct judge *judge;
+    bool is_found = false;
+
+    judge_of.events = NULL;
+    judge = judge_create(arena, &judge_of);
+    options_fill(arena, ask, problem, NULL, &options);
+    for (int i = 0; i < options.count; i++) {
+        const struct option *option = &options.list[i];
+        struct judge_verdict verdict =
+            judge_of.workload ? judge_rows(judge, option->rows, option->count)
+                              : judge_alone(judge, option->rows, option->count, input->service,
+                                            input->prompt_tokens, input->output_tokens);
+
+        if (!verdict.is_feasible ||
+            (is_found && !is_better_alone(ask, judge_of.workload, &verdict, &best_verdict)))
+            continue;
+        is_found = true;
+        best_verdict = verdict;
+        *best = *option;
+    }
+    return is_found;
+}
+
+static struct place_answer nothing_fits(struct arena *arena, const struct problem *problem)
+{
+    int64_t missing_bytes = problem_missing_bytes(problem);
+
+    return (struct place_answer){ .why = missing_bytes > 0
+                                             ? arena_printf(arena,
+                                                            "all devices together lack %lld bytes",
+                                                            (long long)missing_bytes)
+                                             : "neither by heads nor by layers anything fits" };
+}
+
+struct place_answer place_static(struct arena *arena, const struct place_ask *ask)
+{
+    struct place_answer answer = { .is_feasible = true, .why = "" };
+    struct option option;
+
+    if (!ask->judge) /* by sums of costs alone */
+        return place_exact(arena, ask);
+    if (!begin(arena, ask, &option))
+        return nothing_fits(arena, ask->problems[0]);
+    answer.rows = option.rows;
+    answer.row_count = option.count;
+    return answer;
+}
+
+/* ---- instants ---- */
+
+static int compare_times(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Rising, without 0 and without repetitions: events, then ends of intervals. */
+static int instants_fill(const struct place_ask *ask, int64_t *times_ps)
+{
+    const struct workload *workload = judge_input(ask->judge)->workload;
+    int64_t last_ps = 0;
+    int count = 0, kept = 0;
+
+    for (size_t i = 0; i < workload->count; i++)
+        if (workload->arrivals_ps[i] != WORKLOAD_CLOSED && workload->arrivals_ps[i] > last_ps)
+            last_ps = workload->arrivals_ps[i];
+    for (size_t i = 0; ask->events && i < ask->events->count; i++)
+        if (count < MOST_INSTANTS - INTERVALS &&
+            (count == 0 || ask->events->events[i].time_ps > times_ps[count - 1]))
+            times_ps[count++] = ask->events->events[i].time_ps;
+    for (int i = 1; i < INTERVALS; i++)
+        times_ps[count++] = last_ps / INTERVALS * i;
+    qsort(times_ps, (size_t)count, sizeof *times_ps, compare_times);
+    for (int i = 0; i < count; i++)
+        if (times_ps[i] > 0 && (kept == 0 || times_ps[i] > times_ps[kept - 1]))
+            times_ps[kept++] = times_ps[i];
+    return kept;
+}
+
+/* The mean request of those that arrive from one instant to the next; without any of them, what it
+ * was before. */
+static void lengths_fill(const struct workload *workload, int64_t from_ps, int64_t end_ps,
+                         struct problem_input *input)
+{
+    int64_t prompts = 0, outputs = 0, count = 0;
+
+    for (size_t i = 0; i < workload->count; i++) {
+        struct workload_request request = workload_at(workload, i);
+
+        if (request.arrival_ps == WORKLOAD_CLOSED || request.arrival_ps < from_ps ||
+            request.arrival_ps >= end_ps ||
+            strcmp(workload->services[request.service], input->service) != 0)
+            continue;
+        prompts += request.prompt_tokens;
+        outputs += request.output_tokens;
+        count++;
+    }
+    if (count == 0 || prompts < count || input->model->kind != MODEL_DECODER)
+        return;
+    input->prompt_tokens = (int32_t)((prompts + count / 2) / count);
+    input->output_tokens = outputs > count ? (int32_t)((outputs + count / 2) / count) : 1;
+}
+
+/* ---- dynamic ---- */
+
+struct moving {
+    struct arena *arena;
+    const struct place_ask *ask;
+    struct problem_input input; /* as of the last instant */
+    struct options seen;        /* epochs so far */
+    struct placement_row *rows; /* of all of them */
+    int row_count, epoch_count;
+    int64_t switch_cost_ps;
+    struct judge_verdict verdict;
+    const char **lines;
+};
+
+static struct placement_row *rows_with(struct arena *arena, const struct moving *m,
+                                       const struct option *option, int64_t from_ps)
+{
+    size_t before = (size_t)m->row_count, added = (size_t)option->count;
+    struct placement_row *rows = arena_array(arena, before + added, sizeof *rows);
+
+    if (before > 0)
+        memcpy(rows, m->rows, before * sizeof *rows);
+    memcpy(&rows[before], option->rows, added * sizeof *rows);
+    for (size_t i = before; i < before + added; i++) {
+        rows[i].epoch = m->epoch_count;
+        rows[i].from_ps = from_ps;
+    }
+    return rows;
+}
+
+static struct judge_verdict judge_with(const struct moving *m, const struct placement_row *rows,
+                                       int count, int64_t switch_cost_ps)
+{
+    struct judge_input input = *judge_input(m->ask->judge);
+
+    if (switch_cost_ps > input.serve.switch_cost_ps)
+        input.serve.switch_cost_ps = switch_cost_ps;
+    return judge_rows(judge_create(m->arena, &input), rows, count);
+}
+
+/* Whole microseconds, so that an option can say it. */
+static int64_t switch_cost_of(const struct moving *m, const struct migration *migration)
+{
+    int64_t cost_ps = (migration->time_ps + PS_PER_US - 1) / PS_PER_US * PS_PER_US;
+
+    return cost_ps > m->switch_cost_ps ? cost_ps : m->switch_cost_ps;
+}
+
+static void migration_tell(struct moving *m, const struct migration *migration, int64_t from_ps)
+{
+    char at[UNITS_TEXT_BYTES], takes[UNITS_TEXT_BYTES], weights[UNITS_TEXT_BYTES],
+        caches[UNITS_TEXT_BYTES];
+
+    m->lines[m->epoch_count - 2] = arena_printf(
+        m->arena,
+        "epoch %d from %s: %s of weights and %s of caches move to %d device%s, the last "
+        "of which, %s, has them after %s",
+        m->epoch_count - 1, units_format_human(from_ps, at),
+        units_format_bytes(migration->weight_bytes, weights),
+        units_format_bytes(migration->kv_bytes, caches), (int)migration->device_count,
+        migration->device_count == 1 ? "" : "s",
+        migration->device < 0 ? "none" : m->input.cluster->devices[migration->device].name,
+        units_format_human(migration->time_ps, takes));
+}
+
+/* The best way to go on from the instant, if it is better than to go on as before. */
+static void decide(struct moving *m, const struct problem *problem, int64_t time_ps)
+{
+    const struct option *last = &m->seen.list[m->seen.count - 1];
+    const struct cluster *cluster = problem_input(m->ask->problems[0])->cluster;
+    const bool *are_down = moment_down(m->arena, cluster, m->ask->events, time_ps);
+    struct options options = { 0 };
+    struct migration best_migration = { .device = -1 };
+    int best = -1;
+
+    options_fill(m->arena, m->ask, problem, last->heads, &options);
+    for (int i = 0; i + 1 < m->seen.count; i++)
+        option_add(&options, m->seen.list[i]);
+    for (int i = 0; i < options.count; i++) {
+        const struct option *option = &options.list[i];
+        struct migration migration = migration_of(m->arena, problem, last->rows, last->count,
+                                                  option->rows, option->count, are_down);
+        struct placement_row *rows = rows_with(m->arena, m, option, time_ps);
+        struct judge_verdict verdict =
+            judge_with(m, rows, m->row_count + option->count, switch_cost_of(m, &migration));
+
+        if (!is_served_better(m->ask, &verdict, &m->verdict))
+            continue;
+        m->verdict = verdict;
+        best = i;
+        best_migration = migration;
+    }
+    if (best < 0)
+        return;
+    m->rows = rows_with(m->arena, m, &options.list[best], time_ps);
+    m->row_count += options.list[best].count;
+    m->epoch_count++;
+    m->switch_cost_ps = switch_cost_of(m, &best_migration);
+    if (m->seen.count == MOST_OPTIONS) /* the first one stays: it may be the best again */
+        memmove(&m->seen.list[1], &m->seen.list[2],
+                (size_t)(--m->seen.count - 1) * sizeof m->seen.list[0]);
+    option_add(&m->seen, options.list[best]);
+    migration_tell(m, &best_migration, time_ps);
+}
+
+static void look_around(struct moving *m, const int64_t *times_ps, int count, int at)
+{
+    const struct problem_input *first = problem_input(m->ask->problems[0]);
+    const struct problem *problem;
+    struct err err = ERR_INIT;
+
+    lengths_fill(judge_input(m->ask->judge)->workload, times_ps[at],
+                 at + 1 < count ? times_ps[at + 1] : INT64_MAX, &m->input);
+    m->input.cluster = moment_cluster(m->arena, first->cluster, m->ask->events, times_ps[at]);
+    problem = problem_create(m->arena, &m->input, &err);
+    if (problem) /* else its lengths are none that a model takes: nothing to decide */
+        decide(m, problem, times_ps[at]);
+}
+
+struct place_answer place_dynamic(struct arena *arena, const struct place_ask *ask)
+{
+    struct moving m = { .arena = arena, .ask = ask, .input = *problem_input(ask->problems[0]) };
+    struct place_answer answer = { .is_feasible = true, .why = "" };
+    int64_t *times_ps = arena_array(arena, MOST_INSTANTS, sizeof *times_ps);
+    int count = instants_fill(ask, times_ps);
+    struct option first;
+
+    if (!begin(arena, ask, &first))
+        return nothing_fits(arena, ask->problems[0]);
+    option_add(&m.seen, first);
+    m.lines = arena_array(arena, MOST_INSTANTS, sizeof *m.lines);
+    m.rows = rows_with(arena, &m, &first, 0);
+    m.row_count = first.count;
+    m.epoch_count = 1;
+    m.verdict = judge_with(&m, m.rows, m.row_count, 0);
+    for (int i = 0; i < count && !(ask->is_over && ask->is_over(ask->is_over_arg)); i++)
+        look_around(&m, times_ps, count, i);
+    answer.rows = m.rows;
+    answer.row_count = m.row_count;
+    answer.lines = m.lines;
+    answer.line_count = m.epoch_count - 1;
+    answer.switch_cost_ps = m.switch_cost_ps;
+    answer.why = m.epoch_count == 1
+                     ? "placed once: no migration is worth what it costs"
+                     : arena_printf(arena, "%d migration%s, simulated with --switch-cost %lldus",
+                                    m.epoch_count - 1, m.epoch_count == 2 ? "" : "s",
+                                    (long long)(m.switch_cost_ps / PS_PER_US));
+    return answer;
+}
