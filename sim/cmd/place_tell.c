@@ -244,13 +244,13 @@ static void put_stages(const struct place_told *told, struct json_writer *json)
     json_end_array(json);
 }
 
-/* Of a feasible answer, for each service. */
-static void put_service_list(const struct place_told *told, struct json_writer *json)
+void place_put_services(struct json_writer *json, const struct planning *planning,
+                        const struct planned *planned)
 {
     json_begin_array(json, "services");
-    for (int s = 0; s < told->planning->problem_count; s++) {
-        const struct problem_input *input = problem_input(told->planning->problems[s]);
-        const struct planned_service *service = &told->planned->services[s];
+    for (int s = 0; s < planning->problem_count; s++) {
+        const struct problem_input *input = problem_input(planning->problems[s]);
+        const struct planned_service *service = &planned->services[s];
 
         json_begin_object(json, NULL);
         json_put_text(json, "service", input->service);
@@ -289,7 +289,7 @@ static void put_found_json(const struct place_told *told, struct json_writer *js
     json_put_int(json, "epochs", shape.epochs);
     if (planned->answer.stages)
         put_stages(told, json);
-    put_service_list(told, json);
+    place_put_services(json, told->planning, planned);
     if (planned->has_load) {
         json_begin_object(json, "load");
         place_put_load(json, &planned->load);

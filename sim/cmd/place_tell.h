@@ -4,6 +4,7 @@
 
 #include "sim/cmd/planning.h"
 
+struct json_writer;
 struct out;
 
 struct place_told {
@@ -21,5 +22,8 @@ const char *place_load_text(struct arena *arena, const struct judge_verdict *loa
 double place_goodput_per_s(const struct judge_verdict *load);
 /* The keys of such a verdict, but for who is busiest; in an object of the caller. */
 void place_put_load(struct json_writer *json, const struct judge_verdict *load);
+/* "services": latency, period and what limits it, of a feasible answer. */
+void place_put_services(struct json_writer *json, const struct planning *planning,
+                        const struct planned *planned);
 
 #endif

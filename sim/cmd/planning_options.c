@@ -45,9 +45,10 @@ static const struct argp_option options_of[] = {
       2 },
     { NULL, 0, NULL, 0, "How:", 3 },
     { "objective", KEY_OBJECTIVE, "NAME", 0,
-      "latency: of a lone request (default); period: the longest that a request takes a device or "
-      "a port, which is the time between results when requests queue; goodput: requests of "
-      "--workload within their objectives, by simulation",
+      "latency: of a lone request; period: the longest that a request takes a device or a port, "
+      "which is the time between results when requests queue; goodput: requests of --workload "
+      "within their objectives, by simulation (default of place: latency; of compare: each that "
+      "applies)",
       3 },
     { "faults", KEY_FAULTS, "N", 0,
       "Nodes that may fail, whichever they are, and leave a replica (infscale; default 0)", 3 },
