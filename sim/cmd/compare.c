@@ -8,10 +8,12 @@
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/compare_tell.h"
 #include "sim/report/inputs.h"
+#include <stdio.h>
 #include <string.h>
 
 #define MOST_PLANNERS 64
 #define MOST_FILES 64
+#define MOST_NAME 64
 
 enum { KEY_ALGORITHM = 0x300, KEY_PLACEMENTS_OUT, KEY_JSON };
 
@@ -39,20 +41,26 @@ static const struct argp_option compare_options[] = {
     { 0 }
 };
 
-static void add_algorithms(struct argp_state *state, struct settings *settings, char *text)
+static void add_algorithms(struct argp_state *state, struct settings *settings, const char *text)
 {
-    char *rest = NULL;
-
     settings->has_algorithms = true;
     if (strcmp(text, "none") == 0)
         return;
-    for (char *name = strtok_r(text, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
-        const struct place_algorithm *algorithm = planning_algorithm(state, name);
+    for (const char *name = text;; name++) {
+        char one[MOST_NAME];
+        size_t length = strcspn(name, ",");
+        const struct place_algorithm *algorithm;
 
+        (void)snprintf(one, sizeof one, "%.*s", (int)(length < MOST_NAME ? length : MOST_NAME),
+                       name);
+        algorithm = planning_algorithm(state, one);
         for (int i = 0; i < settings->algorithm_count; i++)
             if (settings->algorithms[i] == algorithm)
-                cli_error(state, "--algorithm: '%s' is given twice", name);
+                cli_error(state, "--algorithm: '%s' is given twice", one);
         settings->algorithms[settings->algorithm_count++] = algorithm;
+        name += length;
+        if (*name == '\0')
+            return;
     }
 }
 
