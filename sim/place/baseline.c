@@ -134,21 +134,6 @@ struct place_answer place_greedy(struct arena *arena, const struct place_ask *as
     return answer;
 }
 
-/* What a device would hold with one unit more, units one by one. */
-static int64_t held_with(const struct problem *problem, const struct place_answer *answer,
-                         int32_t device, int32_t unit)
-{
-    int64_t reserved = cluster_of(problem)->devices[device].reserved_bytes;
-    int64_t bytes = problem_bytes(problem, device, unit, unit);
-
-    for (int32_t s = 0; s < answer->stage_count; s++)
-        if (answer->stages[s].device == device)
-            bytes +=
-                problem_bytes(problem, device, answer->stages[s].first, answer->stages[s].last) -
-                reserved;
-    return bytes;
-}
-
 struct place_answer place_round_robin(struct arena *arena, const struct place_ask *ask)
 {
     const struct problem *problem = ask->problems[0];
@@ -163,11 +148,14 @@ struct place_answer place_round_robin(struct arena *arena, const struct place_as
             int32_t device = (next + tried) % cluster->device_count;
             int64_t memory_bytes = cluster->devices[device].memory_bytes;
 
-            if (memory_bytes > 0 && held_with(problem, &answer, device, u) > memory_bytes)
-                continue;
             add(&answer, device, u, u);
-            next = device + 1;
-            break;
+            if (memory_bytes == 0 ||
+                problem_stages_bytes(problem, answer.stages, answer.stage_count, device) <=
+                    memory_bytes) {
+                next = device + 1;
+                break;
+            }
+            answer.stage_count--;
         }
         if (tried == cluster->device_count)
             return infeasible(arena_printf(arena, "no device has room for unit %d", (int)u));

@@ -85,6 +85,16 @@ static const struct cluster_attachment *attachment_of(const struct cluster_mediu
     return any;
 }
 
+static bool is_at_source(const struct cluster *cluster, int32_t device)
+{
+    return strcmp(cluster->devices[device].node, CLUSTER_SOURCE) == 0;
+}
+
+bool problem_is_at_source(const struct problem *problem, int32_t device)
+{
+    return is_at_source(problem->input.cluster, device);
+}
+
 static bool is_equal(double a, double b)
 {
     return !(a < b) && !(a > b);
@@ -111,7 +121,7 @@ static bool are_alike(const struct cluster *cluster, int32_t a, int32_t b)
     if (strcmp(one->type, two->type) != 0 || one->threads != two->threads ||
         !is_equal(one->speed_ratio, two->speed_ratio) || one->memory_bytes != two->memory_bytes ||
         one->reserved_bytes != two->reserved_bytes || is_node_shared(cluster, a) ||
-        is_node_shared(cluster, b))
+        is_node_shared(cluster, b) || is_at_source(cluster, a) || is_at_source(cluster, b))
         return false;
     for (int m = 0; m < cluster->medium_count; m++)
         if (!are_attached_alike(&cluster->media[m], one->node, two->node))
@@ -349,6 +359,46 @@ int64_t problem_bytes(const struct problem *problem, int32_t device, int32_t fir
                             problem->input.executable, first, last, 1, &weight_bytes,
                             &activation_bytes);
     return saturate_add(reserved_bytes, saturate_add(weight_bytes, activation_bytes));
+}
+
+/* Of the unit's place: embed, a layer, LM head. */
+static int64_t unit_work_bytes(const struct problem *problem, int32_t unit)
+{
+    return problem->work_bytes[unit == 0 ? 0 : unit < problem->unit_count - 1 ? 1 : 2];
+}
+
+static void stage_bytes(const struct problem *problem, int32_t device, int32_t unit,
+                        int64_t *weight_bytes, int64_t *activation_bytes)
+{
+    *weight_bytes = *activation_bytes = 0;
+    (void)cost_stage_memory(problem->kinds[problem->kind_of[device]].table,
+                            problem->input.executable, unit, unit, 1, weight_bytes,
+                            activation_bytes);
+}
+
+int64_t problem_held_bytes(const struct problem *problem, int32_t device, int32_t unit)
+{
+    int64_t weight_bytes, activation_bytes;
+
+    if (problem->input.model)
+        return model_held_bytes(problem, unit, unit) - unit_work_bytes(problem, unit);
+    stage_bytes(problem, device, unit, &weight_bytes, &activation_bytes);
+    return weight_bytes;
+}
+
+int64_t problem_work_bytes(const struct problem *problem, int32_t device, int32_t unit)
+{
+    int64_t weight_bytes, activation_bytes;
+
+    if (problem->input.model)
+        return unit_work_bytes(problem, unit);
+    stage_bytes(problem, device, unit, &weight_bytes, &activation_bytes);
+    return activation_bytes;
+}
+
+int64_t problem_tied_bytes(const struct problem *problem)
+{
+    return problem->input.model ? model_tied_bytes(problem->input.model) : 0;
 }
 
 bool problem_has_room(const struct problem *problem, int32_t device, int32_t first, int32_t last)

@@ -6,7 +6,7 @@
  * prefill of its prompt and all its decode steps, from the cost tables as the simulator prices
  * them; so sums over a lone request are the simulator's to the picosecond. What is sent is the same
  * for messages. Planners see devices of one kind as alike: same type, speed, threads and memory,
- * alone on its node, and attached to the same media in the same way. */
+ * alone on its node, which is not the source's, and attached to the same media in the same way. */
 #ifndef ORRERY_SIM_PLACE_PROBLEM_H
 #define ORRERY_SIM_PLACE_PROBLEM_H
 
@@ -74,6 +74,15 @@ int64_t problem_bytes(const struct problem *problem, int32_t device, int32_t fir
 /* They fit into its memory_bytes; always where none is stated. */
 bool problem_has_room(const struct problem *problem, int32_t device, int32_t first, int32_t last);
 
+/* Where requests come from: nothing that it computes has to leave the coordinator's computer. */
+bool problem_is_at_source(const struct problem *problem, int32_t device);
+
+/* The same bytes unit by unit: weights and caches, of which those of a device add up, and
+ * activations, of which the largest counts; what a device with first and last unit has less. */
+int64_t problem_held_bytes(const struct problem *problem, int32_t device, int32_t unit);
+int64_t problem_work_bytes(const struct problem *problem, int32_t device, int32_t unit);
+int64_t problem_tied_bytes(const struct problem *problem);
+
 /* Bytes that all units need beyond what the memory of all devices leaves, when every byte of it
  * could be used; 0: memory might do, or some of it is not known. */
 int64_t problem_missing_bytes(const struct problem *problem);
@@ -105,6 +114,11 @@ struct problem_score {
 /* Several stages may stand on one device: they share its memory, and their work adds up. */
 struct problem_score problem_score(const struct problem *problem,
                                    const struct problem_stage *stages, int32_t count);
+
+/* Bytes that a device holds of them: weights and caches of all its stages, the largest activations,
+ * and what is reserved. */
+int64_t problem_stages_bytes(const struct problem *problem, const struct problem_stage *stages,
+                             int32_t count, int32_t device);
 
 /* The stages as one replica's rows of placement.csv, in arena. */
 struct placement_row *problem_rows(struct arena *arena, const struct problem *problem,

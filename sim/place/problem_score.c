@@ -16,6 +16,32 @@ static void limit(struct problem_score *score, int64_t taken_ps, int32_t stage, 
     score->is_link = is_link;
 }
 
+/* What all stages of a device hold together: of activations the largest, of a tied matrix one. */
+int64_t problem_stages_bytes(const struct problem *problem, const struct problem_stage *stages,
+                             int32_t count, int32_t device)
+{
+    int64_t held_bytes = problem_input(problem)->cluster->devices[device].reserved_bytes;
+    int64_t work_bytes = 0;
+    int32_t end = problem_unit_count(problem) - 1;
+    bool has_first = false, has_last = false;
+
+    for (int32_t s = 0; s < count; s++) {
+        if (stages[s].device != device)
+            continue;
+        for (int32_t u = stages[s].first; u <= stages[s].last; u++) {
+            int64_t bytes = problem_work_bytes(problem, device, u);
+
+            held_bytes = saturate_add(held_bytes, problem_held_bytes(problem, device, u));
+            work_bytes = bytes > work_bytes ? bytes : work_bytes;
+            has_first = has_first || u == 0;
+            has_last = has_last || u == end;
+        }
+    }
+    if (has_first && has_last && end > 0)
+        held_bytes -= problem_tied_bytes(problem);
+    return saturate_add(held_bytes, work_bytes);
+}
+
 /* What one request takes of the device of a stage, and of its port: all its stages count, at the
  * first of them. */
 static void device_score(const struct problem *problem, const struct problem_stage *stages,
@@ -23,7 +49,7 @@ static void device_score(const struct problem *problem, const struct problem_sta
 {
     const struct cluster_device *device =
         &problem_input(problem)->cluster->devices[stages[at].device];
-    int64_t busy_ps = 0, sent_ps = 0, bytes = 0;
+    int64_t busy_ps = 0, sent_ps = 0, bytes;
 
     for (int32_t s = 0; s < count; s++) {
         const struct problem_stage *stage = &stages[s];
@@ -39,13 +65,10 @@ static void device_score(const struct problem *problem, const struct problem_sta
                   ? problem_border(problem, stage->device, stages[s + 1].device, stage->last)
                   : problem_exit(problem, stage->device);
         sent_ps = saturate_add(sent_ps, way.occupy_ps);
-        bytes =
-            saturate_add(bytes, problem_bytes(problem, stage->device, stage->first, stage->last) -
-                                    device->reserved_bytes);
     }
     limit(score, busy_ps, at, false);
     limit(score, sent_ps, at, true);
-    bytes = saturate_add(bytes, device->reserved_bytes);
+    bytes = problem_stages_bytes(problem, stages, count, stages[at].device);
     if (device->memory_bytes > 0 && device->memory_bytes - bytes < score->room_bytes) {
         score->room_bytes = device->memory_bytes - bytes;
         score->room_device = stages[at].device;

@@ -8,8 +8,10 @@
 #include <math.h>
 #include <stdint.h>
 
-#define MOST_UNITS 6
-#define MOST_KINDS 3
+#define MOST_UNITS 8
+#define MOST_KINDS 4
+#define MOST_ALL 4 /* devices, of chains of many units: else there are too many cuts to try */
+#define FEW_UNITS 5
 
 struct small { /* a chain with drawn tables */
     struct chain chain;
@@ -64,9 +66,10 @@ static inline void small_draw(struct rng *rng, struct small *small)
                              .entry_cost = has_ends ? small_entry : NULL,
                              .exit_cost = has_ends ? small_exit : NULL,
                              .arg = small };
-    for (int k = 0; k < chain->kind_count; k++) {
-        small->counts[k] = draw(rng, 0, 2);
-        small->rooms[k] = draw(rng, 2, 14);
+    for (int k = 0, left = chain->unit_count > FEW_UNITS ? MOST_ALL : 2 * MOST_KINDS;
+         k < chain->kind_count; left -= small->counts[k++]) {
+        small->counts[k] = draw(rng, 0, left < 2 ? left : 2);
+        small->rooms[k] = draw(rng, 2, 16);
         small->ends[0][k] = draw(rng, 0, 5);
         small->ends[1][k] = draw(rng, 0, 5);
         for (int u = 0; u < chain->unit_count; u++)

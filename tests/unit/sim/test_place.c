@@ -27,12 +27,14 @@ static void draw_cluster(struct rng *rng, bool has_speeds)
         "ring,ring,source,1e6,0.001,0\n",
     };
     int kind = draw(rng, 0, 3), count = kind == 3 ? MOST_DEVICES : draw(rng, 2, MOST_DEVICES);
-    const char *text = "device,type,speed_ratio,memory_bytes,reserved_bytes\n";
+    bool is_at_source = kind == 1 && draw(rng, 0, 1) > 0;
+    const char *text = "device,type,node,speed_ratio,memory_bytes,reserved_bytes\n";
 
     for (int d = 0; d < count; d++) {
         int speed = has_speeds ? draw(rng, 0, 1) : 0, memory = draw(rng, 0, 3);
 
-        text = arena_printf(fixture.arena, "%sd%d,t,%s,%s,%d\n", text, d, speed > 0 ? "0.5" : "",
+        text = arena_printf(fixture.arena, "%sd%d,t,%s,%s,%s,%d\n", text, d,
+                            d == 0 && is_at_source ? "source" : "", speed > 0 ? "0.5" : "",
                             memory == 0   ? ""
                             : memory == 1 ? "4000"
                                           : "60000",
