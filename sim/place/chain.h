@@ -74,6 +74,34 @@ struct chain_answer chain_search(struct arena *arena, const struct chain *chain,
 struct chain_answer chain_order(struct arena *arena, const struct chain *chain,
                                 enum chain_objective objective, bool is_strict);
 
+/* ---- devices that are come back to (chain_visit.c) ---- */
+
+/* Of a chain whose kinds are one device each (device_counts is not read). */
+struct chain_visits {
+    const int64_t *held_bytes; /* [kind][unit]: weights and caches: those of a device add up */
+    const int64_t *work_bytes; /* [kind][unit]: activations: the largest of a device counts */
+    int64_t tied_bytes;        /* that first and last unit share where one device has both */
+    const int64_t *room_bytes; /* by kind; INT64_MAX: no end of it */
+    const int32_t *alike;      /* by kind: the first that is like it, in all costs and its room */
+    const bool *may_lead;      /* by kind: may have the first lead_count units; NULL = any may */
+    int32_t lead_count;
+};
+
+/* EdgeShard's dynamic program for the latency of a lone request (Zhang et al., arXiv 2405.14371,
+ * Algorithm 1): any unit on any device, which may be left and come back to, as long as its memory
+ * holds all that it has. A state is what each device holds, not how much was left when the program
+ * last passed there, as in the paper; states are taken in order of the least that they can cost
+ * (A*, with the paper's program without memory as what is still to come), so that the first whole
+ * way is the best.
+ *
+ * `known` is an answer from elsewhere, not feasible if there is none: it stays unless something is
+ * better. Beyond max_states a beam goes on from the start, *is_exact is false, and *bound is the
+ * least that any answer can cost; else it is the cost of the answer. */
+#define CHAIN_VISIT_STATES 200000
+struct chain_answer chain_visit(struct arena *arena, const struct chain *chain,
+                                const struct chain_visits *visits, const struct chain_answer *known,
+                                int32_t max_states, bool *is_exact, double *bound);
+
 /* The cost of given stages, by both objectives. */
 double chain_latency(const struct chain *chain, const struct chain_stage *stages, int32_t count);
 double chain_period(const struct chain *chain, const struct chain_stage *stages, int32_t count);

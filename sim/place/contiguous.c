@@ -1,15 +1,15 @@
 /* contiguous.c - the best pipelines of consecutive units, one stage a device (chain.h). */
-#include "sim/place/place.h"
+#include "sim/place/contiguous.h"
 
 #include "lib/base/arena.h"
 
 /* A pipeline's rate is one request a period. */
-static enum chain_objective chain_objective_of(const struct place_ask *ask)
+enum chain_objective contiguous_objective(const struct place_ask *ask)
 {
     return ask->objective == PLACE_LATENCY ? CHAIN_LATENCY : CHAIN_PERIOD;
 }
 
-static const char *why_not(struct arena *arena, const struct problem *problem)
+const char *contiguous_why_not(struct arena *arena, const struct problem *problem)
 {
     int64_t missing_bytes = problem_missing_bytes(problem);
 
@@ -27,7 +27,7 @@ static struct place_answer answer_of(struct arena *arena, const struct problem *
     int32_t *next = arena_array(arena, kinds, sizeof *next), count;
 
     if (!chain->is_feasible) {
-        answer.why = why_not(arena, problem);
+        answer.why = contiguous_why_not(arena, problem);
         return answer;
     }
     answer.is_feasible = true;
@@ -43,10 +43,9 @@ static struct place_answer answer_of(struct arena *arena, const struct problem *
     return answer;
 }
 
-static struct place_answer solve(struct arena *arena, const struct problem *problem,
-                                 enum chain_objective objective)
+struct place_answer contiguous_solve(struct arena *arena, const struct problem *problem,
+                                     const struct chain *chain, enum chain_objective objective)
 {
-    const struct chain *chain = problem_chain(arena, problem, objective);
     struct chain_answer answer;
     struct place_answer found;
 
@@ -65,6 +64,12 @@ static struct place_answer solve(struct arena *arena, const struct problem *prob
     return found;
 }
 
+static struct place_answer solve(struct arena *arena, const struct problem *problem,
+                                 enum chain_objective objective)
+{
+    return contiguous_solve(arena, problem, problem_chain(arena, problem, objective), objective);
+}
+
 struct place_answer place_pipeedge(struct arena *arena, const struct place_ask *ask)
 {
     return solve(arena, ask->problems[0], CHAIN_PERIOD);
@@ -72,20 +77,20 @@ struct place_answer place_pipeedge(struct arena *arena, const struct place_ask *
 
 struct place_answer place_exact(struct arena *arena, const struct place_ask *ask)
 {
-    return solve(arena, ask->problems[0], chain_objective_of(ask));
+    return solve(arena, ask->problems[0], contiguous_objective(ask));
 }
 
 struct place_answer place_auction(struct arena *arena, const struct place_ask *ask)
 {
     const struct problem *problem = ask->problems[0];
-    const struct chain *chain = problem_device_chain(arena, problem, chain_objective_of(ask));
-    struct chain_answer found = chain_order(arena, chain, chain_objective_of(ask), false);
+    const struct chain *chain = problem_device_chain(arena, problem, contiguous_objective(ask));
+    struct chain_answer found = chain_order(arena, chain, contiguous_objective(ask), false);
     struct place_answer answer = { .is_feasible = found.is_feasible,
                                    .stage_count = found.stage_count,
                                    .why = "" };
 
     if (!found.is_feasible) {
-        answer.why = why_not(arena, problem);
+        answer.why = contiguous_why_not(arena, problem);
         return answer;
     }
     answer.stages = arena_array(arena, (size_t)found.stage_count, sizeof *answer.stages);

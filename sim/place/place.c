@@ -29,6 +29,10 @@ const struct place_algorithm place_algorithms[] = {
     { .name = "auction",
       .summary = "the best with stages in file order of the devices (PipeEdge's reverse auction)",
       .plan = place_auction },
+    { .name = "edgeshard",
+      .summary = "the first layer at the source: devices come back to (latency) or used once "
+                 "(EdgeShard, mended)",
+      .plan = place_edgeshard },
     { .name = "exact",
       .summary = "the best contiguous pipeline by the objective",
       .plan = place_exact },
