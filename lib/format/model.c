@@ -184,6 +184,15 @@ struct model_catalogue *model_catalogue_load(struct arena *arena, const char *pa
     return catalogue;
 }
 
+struct model_catalogue *model_catalogue_of(struct arena *arena, const struct model *model)
+{
+    struct model_catalogue *catalogue = arena_alloc(arena, sizeof *catalogue);
+
+    catalogue->arena = arena;
+    add(catalogue, model);
+    return catalogue;
+}
+
 int model_count(const struct model_catalogue *catalogue)
 {
     return catalogue->count;

@@ -51,6 +51,8 @@ struct model_catalogue;
  * there already is replaced. */
 struct model_catalogue *model_catalogue_load(struct arena *arena, const char *path,
                                              struct err *err);
+/* Of one model, which has to outlive it. */
+struct model_catalogue *model_catalogue_of(struct arena *arena, const struct model *model);
 int model_count(const struct model_catalogue *catalogue);
 const struct model *model_at(const struct model_catalogue *catalogue, int index);
 /* A name of the catalogue, or the path of a Hugging Face config.json (any name that ends in .json

@@ -148,6 +148,18 @@ const char *sliced_waits_for(const struct sliced *sliced);
 int64_t sliced_exchange_ps(const struct sliced *sliced, int32_t number,
                            const struct sliced_load *load);
 
+/* ---- a pass as a sum, without a run: sliced_alone.c ---- */
+
+struct sliced_alone {
+    int64_t time_ps, compute_ps; /* compute: along the chain of what waited for what */
+    int64_t message_count, message_bytes;
+};
+/* Somebody's pass on idle devices and links, after sliced_alone_setup; of the host price and
+ * lead_ps alone are asked. busy_ps: by position. False: something has no price, or two exchanges of
+ * the pass are under way at once, which no sum tells. */
+bool sliced_alone_pass(struct sliced *sliced, int32_t who, const struct sliced_load *load,
+                       struct sliced_alone *alone, int64_t *busy_ps, struct err *err);
+
 /* ---- after it ---- */
 
 struct sliced_totals {

@@ -161,14 +161,13 @@ const struct alone *alone_of(const struct sliced *sliced, struct sliced_op *op)
 
 /* ---- a pass ---- */
 
-static bool pieces_price(struct sliced *sliced)
+static bool pieces_price(struct sliced *sliced, struct err *err)
 {
     const struct sliced_host *host = &sliced->set->host;
-    struct err err = ERR_INIT; /* the events will say it */
 
     for (int32_t i = 0; i < sliced->pass->piece_count; i++)
         if (!host->price(host->arg, sliced, sliced->running, i, &sliced->piece_ps[i],
-                         &sliced->piece_extrapolated[i], &err))
+                         &sliced->piece_extrapolated[i], err))
             return false;
     return true;
 }
@@ -265,9 +264,11 @@ static bool pass_add(struct sliced *sliced, int64_t *end_ps)
 bool alone_begin(struct sliced *sliced)
 {
     struct sliced_set *set = sliced->set;
+    struct err err = ERR_INIT; /* the events will say it */
     int64_t end_ps, next_ps;
 
-    if (!set->own || !set->host.is_quiet(set->host.arg, sliced, &next_ps) || !pieces_price(sliced))
+    if (!set->own || !set->host.is_quiet(set->host.arg, sliced, &next_ps) ||
+        !pieces_price(sliced, &err))
         return false;
     for (int32_t i = 0; i < sliced->count; i++)
         sliced->cursors[i].clock_ps = sliced->begin_ps;
@@ -279,6 +280,30 @@ bool alone_begin(struct sliced *sliced)
     }
     engine_set(set->engine, set->first_slot + sliced->number, end_ps, ENGINE_COMPLETION);
     return true;
+}
+
+bool sliced_alone_pass(struct sliced *sliced, int32_t who, const struct sliced_load *load,
+                       struct sliced_alone *alone, int64_t *busy_ps, struct err *err)
+{
+    bool is_sum;
+
+    sliced->running = who;
+    sliced->load = *load;
+    sliced->begin_ps = sliced->message_count = sliced->message_bytes = 0;
+    sliced->chain.count = 0;
+    for (int32_t i = 0; i < sliced->count; i++)
+        sliced->cursors[i] =
+            (struct cursor){ .first_ps = SLICED_NEVER_PS, .last_ps = SLICED_NEVER_PS };
+    is_sum = pieces_price(sliced, err) &&
+             (pass_add(sliced, &alone->time_ps) ||
+              err_set(err, ERR_INPUT, "two exchanges of a pass are under way at once"));
+    sliced->running = SLICED_NOBODY;
+    alone->compute_ps = sliced->last.compute_ps;
+    alone->message_count = sliced->message_count;
+    alone->message_bytes = sliced->message_bytes;
+    for (int32_t i = 0; i < sliced->count; i++)
+        busy_ps[i] = sliced->cursors[i].busy_ps;
+    return is_sum;
 }
 
 /* Messages that the network of the run has not seen, as it counts those that it has. */
