@@ -30,8 +30,7 @@ const struct place_algorithm place_algorithms[] = {
       .summary = "the best with stages in file order of the devices (PipeEdge's reverse auction)",
       .plan = place_auction },
     { .name = "edgeshard",
-      .summary = "the first layer at the source: devices come back to (latency) or used once "
-                 "(EdgeShard, mended)",
+      .summary = "layers in order, the first at the source (EdgeShard, mended)",
       .plan = place_edgeshard },
     { .name = "exact",
       .summary = "the best contiguous pipeline by the objective",
