@@ -6,23 +6,30 @@
 #include "lib/base/out.h"
 #include "lib/format/placement.h"
 #include "sim/cmd/cmd.h"
+#include "sim/cmd/place_kafetzis.h"
 #include "sim/cmd/place_tell.h"
 #include "sim/report/inputs.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_ALGORITHM = 0x300, KEY_LIST, KEY_EXPLAIN, KEY_JSON };
+enum { KEY_ALGORITHM = 0x300, KEY_LIST, KEY_RULES, KEY_EXPLAIN, KEY_JSON };
 
 struct settings {
     struct planning_options planning;
-    const struct place_algorithm *algorithm;
+    const struct place_algorithm *algorithm; /* NULL: not given */
     const char *output;
-    bool does_list, does_explain, is_json;
+    bool does_list, does_explain, is_json, is_kafetzis;
 };
+
+static const char *const rules_names[] = { "default", "kafetzis" };
 
 static const struct argp_option place_options[] = {
     { "algorithm", KEY_ALGORITHM, "NAME", 0, "The planner (default exact); see --list", 3 },
     { "list", KEY_LIST, NULL, 0, "List the planners", 3 },
+    { "rules", KEY_RULES, "NAME", 0,
+      "default: measured costs; kafetzis: the formulas of Kafetzis' simulator, without --costs, "
+      "for single, greedy, round-robin, resource-aware and exact-heads (its default)",
+      3 },
     { NULL, 0, NULL, 0, "Output:", 5 },
     { "placement", 'o', "P.csv", 0, "The placement (required; - is stdout)", 5 },
     { "explain", KEY_EXPLAIN, NULL, 0, "Say which choices made it this placement", 5 },
@@ -53,6 +60,10 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_LIST:
         settings->does_list = true;
+        return 0;
+    case KEY_RULES:
+        settings->is_kafetzis = cli_choice(state, "--rules", text, rules_names, 2) > 0;
+        settings->planning.needs_no_costs = settings->is_kafetzis;
         return 0;
     case 'o':
         settings->output = text;
@@ -111,7 +122,7 @@ static bool list_algorithms(struct arena *arena, struct err *err)
     if (!out)
         return false;
     for (int i = 0; i < place_algorithm_count; i++)
-        out_printf(out, "%-12s %s\n", place_algorithms[i].name, place_algorithms[i].summary);
+        out_printf(out, "%-14s %s\n", place_algorithms[i].name, place_algorithms[i].summary);
     return out_commit(out, err);
 }
 
@@ -124,9 +135,16 @@ static bool check_output(const struct planning *planning, const char *output, st
             err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it", output));
 }
 
+static const struct place_algorithm *algorithm_of(const struct settings *settings,
+                                                  const char *by_default)
+{
+    return settings->algorithm ? settings->algorithm : place_find(by_default);
+}
+
 static bool run(struct arena *arena, const struct settings *settings, int *exit_code,
                 struct err *err)
 {
+    const struct place_algorithm *algorithm;
     struct planning planning;
     struct planned planned;
     struct place_told told = { .planning = &planning,
@@ -137,14 +155,21 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
 
     if (settings->does_list)
         return list_algorithms(arena, err);
+    if (settings->is_kafetzis)
+        return place_kafetzis_run(
+            arena,
+            &(struct place_kafetzis){ &settings->planning,
+                                      algorithm_of(settings, "exact-heads")->name, settings->output,
+                                      settings->does_explain, settings->is_json },
+            exit_code, err);
     if (!planning_load(arena, &settings->planning, &planning, err) ||
         !check_output(&planning, settings->output, err))
         return false;
-    refusal = planning_refusal(&planning, settings->algorithm);
+    algorithm = algorithm_of(settings, "exact");
+    refusal = planning_refusal(&planning, algorithm);
     if (refusal)
-        return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", settings->algorithm->name,
-                       refusal);
-    planned = planning_ask(&planning, settings->algorithm, settings->planning.objective, false);
+        return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", algorithm->name, refusal);
+    planned = planning_ask(&planning, algorithm, settings->planning.objective, false);
     *exit_code = planned.answer.is_feasible ? CLI_DONE : CLI_NO;
     return tell(arena, settings, &told, err);
 }
@@ -166,7 +191,7 @@ int cmd_place(int argc, char **argv)
                "  orrery-sim place --model tinyllama-1.1b --cluster cluster --costs costs \\\n"
                "      --objective period -o placement.csv"
     };
-    struct settings settings = { .algorithm = place_find("exact") };
+    struct settings settings = { .algorithm = NULL };
     struct arena *arena = arena_create();
     struct err err = ERR_INIT;
     int exit_code = CLI_DONE;

@@ -147,7 +147,7 @@ void planning_check_end(const struct argp_state *state, struct planning_options 
 {
     if (!options->cluster)
         cli_error(state, "--cluster is missing: the devices to place on");
-    if (options->cost_count == 0)
+    if (options->cost_count == 0 && !options->needs_no_costs)
         cli_error(state, "--costs is missing: what things cost on them");
     if (options->workload && (options->prompt_tokens > 0 || options->output_tokens > 0))
         cli_error(state, "--workload says how long a typical request is: it goes without --prompt "

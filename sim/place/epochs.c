@@ -28,6 +28,7 @@
 #define MOST_INSTANTS 128 /* at which something is decided */
 #define MOST_OPTIONS 16
 #define PS_PER_US 1000000
+#define LEAD_REQUESTS 4 /* that end before a device is lost, when it is left so early */
 
 struct option { /* one epoch */
     struct placement_row *rows;
@@ -181,34 +182,78 @@ struct place_answer place_static(struct arena *arena, const struct place_ask *as
 
 /* ---- instants ---- */
 
-static int compare_times(const void *a, const void *b)
+struct instant {
+    int64_t time_ps;
+    int64_t state_ps; /* when the cluster is as it is placed for: later, where a loss is to come */
+    bool is_event;    /* of something that changes, or is going to; else of an interval */
+};
+
+struct instants {
+    int count;
+    struct instant list[MOST_INSTANTS];
+};
+
+static int compare_instants(const void *a, const void *b)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    int64_t x = ((const struct instant *)a)->time_ps, y = ((const struct instant *)b)->time_ps;
 
     return (x > y) - (x < y);
 }
 
-/* Rising, without 0 and without repetitions: events, then ends of intervals. */
-static int instants_fill(const struct place_ask *ask, int64_t *times_ps)
+/* Rising, without 0 and without repetitions: events, instants ahead of a loss, ends of intervals.
+ */
+static void instants_gather(const struct place_ask *ask, int64_t lead_ps, struct instants *all)
 {
     const struct workload *workload = judge_input(ask->judge)->workload;
     int64_t last_ps = 0;
-    int count = 0, kept = 0;
 
     for (size_t i = 0; i < workload->count; i++)
         if (workload->arrivals_ps[i] != WORKLOAD_CLOSED && workload->arrivals_ps[i] > last_ps)
             last_ps = workload->arrivals_ps[i];
-    for (size_t i = 0; ask->events && i < ask->events->count; i++)
-        if (count < MOST_INSTANTS - INTERVALS &&
-            (count == 0 || ask->events->events[i].time_ps > times_ps[count - 1]))
-            times_ps[count++] = ask->events->events[i].time_ps;
     for (int i = 1; i < INTERVALS; i++)
-        times_ps[count++] = last_ps / INTERVALS * i;
-    qsort(times_ps, (size_t)count, sizeof *times_ps, compare_times);
-    for (int i = 0; i < count; i++)
-        if (times_ps[i] > 0 && (kept == 0 || times_ps[i] > times_ps[kept - 1]))
-            times_ps[kept++] = times_ps[i];
-    return kept;
+        all->list[all->count++] =
+            (struct instant){ last_ps / INTERVALS * i, last_ps / INTERVALS * i, false };
+    for (size_t i = 0; ask->events && i < ask->events->count; i++) {
+        const struct event *event = &ask->events->events[i];
+
+        if (all->count + 2 > MOST_INSTANTS)
+            break;
+        if (event->kind == EVENT_DOWN && event->target == EVENT_DEVICE)
+            all->list[all->count++] =
+                (struct instant){ event->time_ps - lead_ps, event->time_ps, true };
+        all->list[all->count++] = (struct instant){ event->time_ps, event->time_ps, true };
+    }
+}
+
+static void instants_fill(const struct place_ask *ask, int64_t lead_ps, struct instants *all)
+{
+    int kept = 0;
+
+    instants_gather(ask, lead_ps, all);
+    qsort(all->list, (size_t)all->count, sizeof all->list[0], compare_instants);
+    for (int i = 0; i < all->count; i++) {
+        struct instant *last = &all->list[kept - 1];
+
+        if (all->list[i].time_ps <= 0)
+            continue;
+        if (kept == 0 || all->list[i].time_ps > last->time_ps) {
+            all->list[kept++] = all->list[i];
+            continue;
+        }
+        last->is_event = last->is_event || all->list[i].is_event;
+        if (all->list[i].state_ps > last->state_ps)
+            last->state_ps = all->list[i].state_ps;
+    }
+    all->count = kept;
+}
+
+/* Up to the next event: what comes then is decided then. */
+static int64_t horizon_ps(const struct instants *all, int at)
+{
+    for (int i = at + 1; i < all->count; i++)
+        if (all->list[i].is_event)
+            return all->list[i].time_ps;
+    return INT64_MAX;
 }
 
 /* The mean request of those that arrive from one instant to the next; without any of them, what it
@@ -241,11 +286,11 @@ struct moving {
     struct arena *arena;
     const struct place_ask *ask;
     struct problem_input input; /* as of the last instant */
+    struct option first;
     struct options seen;        /* epochs so far */
     struct placement_row *rows; /* of all of them */
     int row_count, epoch_count;
     int64_t switch_cost_ps;
-    struct judge_verdict verdict;
     const char **lines;
 };
 
@@ -265,13 +310,16 @@ static struct placement_row *rows_with(struct arena *arena, const struct moving 
     return rows;
 }
 
+/* Of requests that arrive before until_ps. */
 static struct judge_verdict judge_with(const struct moving *m, const struct placement_row *rows,
-                                       int count, int64_t switch_cost_ps)
+                                       int count, int64_t switch_cost_ps, int64_t until_ps)
 {
     struct judge_input input = *judge_input(m->ask->judge);
 
     if (switch_cost_ps > input.serve.switch_cost_ps)
         input.serve.switch_cost_ps = switch_cost_ps;
+    if (until_ps < input.serve.until_ps)
+        input.serve.until_ps = until_ps;
     return judge_rows(judge_create(m->arena, &input), rows, count);
 }
 
@@ -300,14 +348,18 @@ static void migration_tell(struct moving *m, const struct migration *migration, 
         units_format_human(migration->time_ps, takes));
 }
 
-/* The best way to go on from the instant, if it is better than to go on as before. */
-static void decide(struct moving *m, const struct problem *problem, int64_t time_ps)
+/* The best way to go on from the instant, if it is better than to go on as before: until the
+ * horizon, migrations included. */
+static void decide(struct moving *m, const struct problem *problem, int64_t time_ps,
+                   int64_t until_ps)
 {
     const struct option *last = &m->seen.list[m->seen.count - 1];
     const struct cluster *cluster = problem_input(m->ask->problems[0])->cluster;
     const bool *are_down = moment_down(m->arena, cluster, m->ask->events, time_ps);
     struct options options = { 0 };
     struct migration best_migration = { .device = -1 };
+    struct judge_verdict best_verdict =
+        judge_with(m, m->rows, m->row_count, m->switch_cost_ps, until_ps);
     int best = -1;
 
     options_fill(m->arena, m->ask, problem, last->heads, &options);
@@ -318,12 +370,12 @@ static void decide(struct moving *m, const struct problem *problem, int64_t time
         struct migration migration = migration_of(m->arena, problem, last->rows, last->count,
                                                   option->rows, option->count, are_down);
         struct placement_row *rows = rows_with(m->arena, m, option, time_ps);
-        struct judge_verdict verdict =
-            judge_with(m, rows, m->row_count + option->count, switch_cost_of(m, &migration));
+        struct judge_verdict verdict = judge_with(m, rows, m->row_count + option->count,
+                                                  switch_cost_of(m, &migration), until_ps);
 
-        if (!is_served_better(m->ask, &verdict, &m->verdict))
+        if (!is_served_better(m->ask, &verdict, &best_verdict))
             continue;
-        m->verdict = verdict;
+        best_verdict = verdict;
         best = i;
         best_migration = migration;
     }
@@ -340,47 +392,72 @@ static void decide(struct moving *m, const struct problem *problem, int64_t time
     migration_tell(m, &best_migration, time_ps);
 }
 
-static void look_around(struct moving *m, const int64_t *times_ps, int count, int at)
+/* How long before a device is lost it is left. */
+static int64_t lead_of(const struct moving *m)
+{
+    struct judge_verdict lone =
+        judge_alone(m->ask->judge, m->first.rows, m->first.count, m->input.service,
+                    m->input.prompt_tokens, m->input.output_tokens);
+
+    return LEAD_REQUESTS * lone.latency_mean_ps;
+}
+
+static void look_around(struct moving *m, const struct instants *all, int at)
 {
     const struct problem_input *first = problem_input(m->ask->problems[0]);
+    int64_t time_ps = all->list[at].time_ps;
     const struct problem *problem;
     struct err err = ERR_INIT;
 
-    lengths_fill(judge_input(m->ask->judge)->workload, times_ps[at],
-                 at + 1 < count ? times_ps[at + 1] : INT64_MAX, &m->input);
-    m->input.cluster = moment_cluster(m->arena, first->cluster, m->ask->events, times_ps[at]);
+    lengths_fill(judge_input(m->ask->judge)->workload, time_ps,
+                 at + 1 < all->count ? all->list[at + 1].time_ps : INT64_MAX, &m->input);
+    m->input.cluster =
+        moment_cluster(m->arena, first->cluster, m->ask->events, all->list[at].state_ps);
     problem = problem_create(m->arena, &m->input, &err);
     if (problem) /* else its lengths are none that a model takes: nothing to decide */
-        decide(m, problem, times_ps[at]);
+        decide(m, problem, time_ps, horizon_ps(all, at));
+}
+
+/* Epochs one after the other: each is good up to the next event, all of them together may not be.
+ */
+static bool is_worth_it(const struct moving *m)
+{
+    const struct option *once = &m->first;
+    struct judge_verdict all = judge_with(m, m->rows, m->row_count, m->switch_cost_ps, INT64_MAX);
+    struct judge_verdict alone = judge_with(m, once->rows, once->count, 0, INT64_MAX);
+
+    return m->epoch_count > 1 && is_served_better(m->ask, &all, &alone);
 }
 
 struct place_answer place_dynamic(struct arena *arena, const struct place_ask *ask)
 {
     struct moving m = { .arena = arena, .ask = ask, .input = *problem_input(ask->problems[0]) };
     struct place_answer answer = { .is_feasible = true, .why = "" };
-    int64_t *times_ps = arena_array(arena, MOST_INSTANTS, sizeof *times_ps);
-    int count = instants_fill(ask, times_ps);
-    struct option first;
+    struct instants *all = arena_alloc(arena, sizeof *all);
 
-    if (!begin(arena, ask, &first))
+    if (!begin(arena, ask, &m.first))
         return nothing_fits(arena, ask->problems[0]);
-    option_add(&m.seen, first);
+    option_add(&m.seen, m.first);
     m.lines = arena_array(arena, MOST_INSTANTS, sizeof *m.lines);
-    m.rows = rows_with(arena, &m, &first, 0);
-    m.row_count = first.count;
+    m.rows = rows_with(arena, &m, &m.first, 0);
+    m.row_count = m.first.count;
     m.epoch_count = 1;
-    m.verdict = judge_with(&m, m.rows, m.row_count, 0);
-    for (int i = 0; i < count && !(ask->is_over && ask->is_over(ask->is_over_arg)); i++)
-        look_around(&m, times_ps, count, i);
+    instants_fill(ask, lead_of(&m), all);
+    for (int i = 0; i < all->count && !(ask->is_over && ask->is_over(ask->is_over_arg)); i++)
+        look_around(&m, all, i);
+    if (!is_worth_it(&m)) {
+        answer.rows = m.first.rows;
+        answer.row_count = m.first.count;
+        answer.why = "placed once: no migration is worth what it costs";
+        return answer;
+    }
     answer.rows = m.rows;
     answer.row_count = m.row_count;
     answer.lines = m.lines;
     answer.line_count = m.epoch_count - 1;
     answer.switch_cost_ps = m.switch_cost_ps;
-    answer.why = m.epoch_count == 1
-                     ? "placed once: no migration is worth what it costs"
-                     : arena_printf(arena, "%d migration%s, simulated with --switch-cost %lldus",
-                                    m.epoch_count - 1, m.epoch_count == 2 ? "" : "s",
-                                    (long long)(m.switch_cost_ps / PS_PER_US));
+    answer.why = arena_printf(arena, "%d migration%s, simulated with --switch-cost %lldus",
+                              m.epoch_count - 1, m.epoch_count == 2 ? "" : "s",
+                              (long long)(m.switch_cost_ps / PS_PER_US));
     return answer;
 }

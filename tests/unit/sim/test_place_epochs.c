@@ -119,6 +119,18 @@ static struct served run_answer(const struct case_of *of, const struct place_ans
     return served;
 }
 
+/* Above 0: the second one serves less. */
+static int goodput_order(const struct case_of *of, const struct place_answer *one,
+                         const struct place_answer *two)
+{
+    struct judge_input input = *judge_input(of->judge);
+    struct judge_verdict a = judge_rows(of->judge, one->rows, one->row_count), b;
+
+    input.serve.switch_cost_ps = two->switch_cost_ps;
+    b = judge_rows(judge_create(fixture.arena, &input), two->rows, two->row_count);
+    return judge_compare(&b, &a);
+}
+
 static int epochs_of(const struct place_answer *answer)
 {
     return answer->row_count > 0 ? answer->rows[answer->row_count - 1].epoch + 1 : 0;
@@ -362,6 +374,7 @@ static void dynamic_is_not_worse_than_static(void **state)
             continue;
         before = run_answer(&of, &once);
         after = run_answer(&of, &moved);
+        assert_true(goodput_order(&of, &once, &moved) <= 0 || of.ask.objective == PLACE_LATENCY);
         if (of.ask.objective == PLACE_LATENCY) {
             assert_true(after.ok >= before.ok);
             assert_true(after.ok > before.ok || after.latency_sum_ps <= before.latency_sum_ps);
