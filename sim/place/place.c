@@ -53,6 +53,9 @@ const struct place_algorithm place_algorithms[] = {
       .needs_model = true,
       .needs_workload = true,
       .plan = place_dynamic },
+    { .name = "infscale",
+      .summary = "replicas packed on nodes for the most throughput (InfScale, mended)",
+      .plan = place_infscale },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);
 

@@ -114,19 +114,28 @@ static bool are_attached_alike(const struct cluster_medium *medium, const char *
            is_equal(one->efficiency_ratio, two->efficiency_ratio);
 }
 
-static bool are_alike(const struct cluster *cluster, int32_t a, int32_t b)
+bool problem_are_twins(const struct cluster *cluster, int32_t a, int32_t b)
 {
     const struct cluster_device *one = &cluster->devices[a], *two = &cluster->devices[b];
 
     if (strcmp(one->type, two->type) != 0 || one->threads != two->threads ||
         !is_equal(one->speed_ratio, two->speed_ratio) || one->memory_bytes != two->memory_bytes ||
-        one->reserved_bytes != two->reserved_bytes || is_node_shared(cluster, a) ||
-        is_node_shared(cluster, b) || is_at_source(cluster, a) || is_at_source(cluster, b))
+        one->reserved_bytes != two->reserved_bytes)
+        return false;
+    if (strcmp(one->node, two->node) == 0)
+        return true;
+    if (is_at_source(cluster, a) || is_at_source(cluster, b))
         return false;
     for (int m = 0; m < cluster->medium_count; m++)
         if (!are_attached_alike(&cluster->media[m], one->node, two->node))
             return false;
     return true;
+}
+
+static bool are_alike(const struct cluster *cluster, int32_t a, int32_t b)
+{
+    return !is_node_shared(cluster, a) && !is_node_shared(cluster, b) &&
+           problem_are_twins(cluster, a, b);
 }
 
 static bool kinds_fill(struct problem *problem, struct err *err)

@@ -43,6 +43,8 @@ int32_t problem_unit_count(const struct problem *problem);
 int32_t problem_kind_count(const struct problem *problem);
 int32_t problem_kind_of(const struct problem *problem, int32_t device);
 const int32_t *problem_devices(const struct problem *problem, int32_t kind, int32_t *count);
+/* Alike in all but that they may share a node, with each other or with others. */
+bool problem_are_twins(const struct cluster *cluster, int32_t a, int32_t b);
 
 /* Costs in ps. The two of messages: until the last byte is there, or how long the port is taken. */
 int64_t problem_units_ps(const struct problem *problem, int32_t device, int32_t first,
@@ -96,6 +98,10 @@ const struct chain *problem_chain(struct arena *arena, const struct problem *pro
                                   enum chain_objective objective);
 const struct chain *problem_device_chain(struct arena *arena, const struct problem *problem,
                                          enum chain_objective objective);
+/* Over the devices of a list, in its order, which must outlive the chain. */
+const struct chain *problem_list_chain(struct arena *arena, const struct problem *problem,
+                                       enum chain_objective objective, const int32_t *devices,
+                                       int32_t count);
 
 struct problem_stage {
     int32_t device, first, last; /* units */

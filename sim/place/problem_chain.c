@@ -93,16 +93,24 @@ const struct chain *problem_chain(struct arena *arena, const struct problem *pro
     return begin(arena, problem, objective, kinds, counts, devices, seconds);
 }
 
+const struct chain *problem_list_chain(struct arena *arena, const struct problem *problem,
+                                       enum chain_objective objective, const int32_t *devices,
+                                       int32_t count)
+{
+    int32_t *counts = arena_array(arena, (size_t)count, sizeof *counts);
+
+    for (int32_t i = 0; i < count; i++)
+        counts[i] = 1;
+    return begin(arena, problem, objective, count, counts, devices, devices);
+}
+
 const struct chain *problem_device_chain(struct arena *arena, const struct problem *problem,
                                          enum chain_objective objective)
 {
     int32_t count = problem_input(problem)->cluster->device_count;
-    int32_t *counts = arena_array(arena, (size_t)count, sizeof *counts);
     int32_t *devices = arena_array(arena, (size_t)count, sizeof *devices);
 
-    for (int32_t d = 0; d < count; d++) {
-        counts[d] = 1;
+    for (int32_t d = 0; d < count; d++)
         devices[d] = d;
-    }
-    return begin(arena, problem, objective, count, counts, devices, devices);
+    return problem_list_chain(arena, problem, objective, devices, count);
 }
