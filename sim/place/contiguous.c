@@ -11,11 +11,7 @@ enum chain_objective contiguous_objective(const struct place_ask *ask)
 
 const char *contiguous_why_not(struct arena *arena, const struct problem *problem)
 {
-    int64_t missing_bytes = problem_missing_bytes(problem);
-
-    if (missing_bytes == 0)
-        return "no cut into consecutive stages, one a device, fits";
-    return arena_printf(arena, "all devices together lack %lld bytes", (long long)missing_bytes);
+    return place_why_not(arena, problem, "no cut into consecutive stages, one a device, fits");
 }
 
 /* Stages on kinds to stages on devices, each kind's in file order. */

@@ -157,13 +157,9 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
 
 static struct place_answer nothing_fits(struct arena *arena, const struct problem *problem)
 {
-    int64_t missing_bytes = problem_missing_bytes(problem);
-
-    return (struct place_answer){ .why = missing_bytes > 0
-                                             ? arena_printf(arena,
-                                                            "all devices together lack %lld bytes",
-                                                            (long long)missing_bytes)
-                                             : "neither by heads nor by layers anything fits" };
+    return (struct place_answer){
+        .why = place_why_not(arena, problem, "neither by heads nor by layers anything fits")
+    };
 }
 
 struct place_answer place_static(struct arena *arena, const struct place_ask *ask)

@@ -26,15 +26,6 @@ struct candidate {
     struct judge_verdict verdict;
 };
 
-static const char *why_not(struct arena *arena, const struct problem *problem)
-{
-    int64_t missing_bytes = problem_missing_bytes(problem);
-
-    if (missing_bytes == 0)
-        return "heads, projections and FFNs, each whole on one device, fit nowhere";
-    return arena_printf(arena, "all devices together lack %lld bytes", (long long)missing_bytes);
-}
-
 static struct heads_answer whole_on_one(struct arena *arena, const struct heads_problem *p)
 {
     struct heads_answer best = { .cost = HUGE_VAL };
@@ -145,7 +136,9 @@ static struct place_answer pipeline(struct arena *arena, const struct place_ask 
     struct place_answer answer = place_exact(arena, ask);
 
     if (!answer.is_feasible)
-        answer.why = why_not(arena, ask->problems[0]);
+        answer.why =
+            place_why_not(arena, ask->problems[0],
+                          "heads, projections and FFNs, each whole on one device, fit nowhere");
     else
         answer.why = "by heads nothing fits: whole layers, by the exact pipeline";
     return answer;

@@ -1,6 +1,7 @@
 /* place.c - the table of planners. */
 #include "sim/place/place.h"
 
+#include "lib/base/arena.h"
 #include <string.h>
 
 const char *const place_objective_names[PLACE_OBJECTIVE_COUNT] = {
@@ -75,4 +76,13 @@ struct placement_row *place_rows(struct arena *arena, const struct place_ask *as
         return answer->rows;
     }
     return problem_rows(arena, ask->problems[0], answer->stages, answer->stage_count, count);
+}
+
+const char *place_why_not(struct arena *arena, const struct problem *problem, const char *otherwise)
+{
+    int64_t missing_bytes = problem_missing_bytes(problem);
+
+    if (missing_bytes == 0)
+        return otherwise;
+    return arena_printf(arena, "all devices together lack %lld bytes", (long long)missing_bytes);
 }

@@ -73,6 +73,9 @@ const struct place_algorithm *place_find(const char *name);
 /* The rows of a feasible answer: its own, or of its stages. In arena. */
 struct placement_row *place_rows(struct arena *arena, const struct place_ask *ask,
                                  const struct place_answer *answer, int *count);
+/* Why nothing fits: how many bytes all devices together lack; else what the planner says. */
+const char *place_why_not(struct arena *arena, const struct problem *problem,
+                          const char *otherwise);
 
 /* ---- the algorithms, by file ---- */
 
