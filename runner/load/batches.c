@@ -358,7 +358,10 @@ void batches_result(struct batches *batches, const struct plan_stage *stage,
     memmove(instance->flying, instance->flying + 1,
             (size_t)instance->flying_count * sizeof *instance->flying);
     take_tokens(batches, flying, message->payload, at_ps);
-    plan_all(batches, stage->replica); /* before another result comes: each is an instant */
+    /* before another result comes, as each is an instant; who arrives in it, the next request of a
+     * client whose last one has just ended among them, takes part, as in the simulator */
+    serve_take_arrivals(serve, at_ps);
+    plan_all(batches, stage->replica);
 }
 
 void batches_record(struct batches *batches, const struct plan_stage *stage, int32_t position,

@@ -49,6 +49,8 @@ int serve_worker_of(const struct serve *serve, const struct plan_stage *stage);
 void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
 /* Of the worker in the stage; -1: it has no part in it. */
 int32_t serve_position_of(const struct serve *serve, const struct plan_stage *stage, int worker);
+/* Dispatches what has arrived by the instant; returns when the next one comes, or SOURCE_NEVER. */
+int64_t serve_take_arrivals(struct serve *serve, int64_t until_ps);
 /* Dispatches a request that waits, among the replicas of the epoch at the instant; false: none
  * takes it. */
 bool serve_place(struct serve *serve, size_t request, int64_t at_ps);

@@ -277,6 +277,15 @@ static void arrive(struct serve *serve)
         failures_turn_away(serve, request, arrival_ps);
 }
 
+int64_t serve_take_arrivals(struct serve *serve, int64_t until_ps)
+{
+    int64_t arrival_ps;
+
+    while ((arrival_ps = source_peek_ps(serve->source)) != SOURCE_NEVER && arrival_ps <= until_ps)
+        arrive(serve);
+    return arrival_ps;
+}
+
 int32_t serve_position_of(const struct serve *serve, const struct plan_stage *stage, int worker)
 {
     for (int i = 0; i < stage->device_count; i++)
@@ -501,9 +510,7 @@ static bool serve_load(struct serve *serve, struct err *err)
 
         if (!failures_drill(serve, err))
             return false;
-        while ((arrival_ps = source_peek_ps(serve->source)) != SOURCE_NEVER &&
-               arrival_ps <= serve_now_ps(serve))
-            arrive(serve);
+        arrival_ps = serve_take_arrivals(serve, serve_now_ps(serve));
         for (int i = 0; i < serve->fleet->count; i++)
             if (serve->fleet->workers[i].state == FLEET_UP && !flush_queue(serve, i, err))
                 return false;

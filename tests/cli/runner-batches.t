@@ -52,6 +52,13 @@ agrees "blocks that run out in a pipeline" two.csv load.csv --batch continuous:3
 like "there too" "$out" "preempted  [1-9]"
 agrees "max_batch of a row takes the place of SEQS" least.csv load.csv --batch continuous:8:24
 is "no batch is larger" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 9 | sort | uniq -c | awk '$1 > 2' | wc -l)" 0
+# Who sends the next request at the instant at which a batch ends is in the next batch.
+{
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
+    for i in {0..23}; do echo "$i,,chat,$((8 + 5 * i % 17)),$((2 + 3 * i % 7)),c$((i % 3)),0"; done
+} > closed.csv
+agrees "clients that do not think" one.csv closed.csv --batch continuous:3:24
+agrees "clients that do not think, in a pipeline" two.csv closed.csv --batch continuous:3:24
 printf 'service,replica,stage,device,model\ntext,0,0,d0,tiny-bert\n' > bert.csv
 printf 'request_id,arrival_s,service,prompt_tokens\n0,0,text,20\n1,0,text,17\n2,0,text,5\n3,0,text,60\n' > text.csv
 agrees "encoders" bert.csv text.csv --batch continuous:3:64
