@@ -22,8 +22,12 @@
 #include "lib/wire/channel.h"
 #include "lib/wire/keys.h"
 
+#define DEFAULT_PAUSE_PS (10 * UNITS_PS_PER_MS)
+#define MAX_PAUSE_PS UNITS_PS_PER_S
+
 struct options {
     const char *listen, *connect, *keys, *medium, *output;
+    int64_t pause_ps;
     bool is_json;
 };
 
@@ -60,7 +64,7 @@ static bool read_address(int handle, char address[CHANNEL_ADDRESS_BYTES], struct
     return true;
 }
 
-static bool probe_loopback(struct arena *arena, const struct keys *keys,
+static bool probe_loopback(struct arena *arena, const struct keys *keys, int64_t pause_ns,
                            struct link_measured *measured, struct err *err)
 {
     char address[CHANNEL_ADDRESS_BYTES];
@@ -78,7 +82,7 @@ static bool probe_loopback(struct arena *arena, const struct keys *keys,
     close(handles[1]);
     ok = peer > 0 ? read_address(handles[0], address, err) : err_errno(err, "fork");
     close(handles[0]);
-    ok = ok && link_probe(arena, address, keys, measured, err);
+    ok = ok && link_probe(arena, address, keys, pause_ns, measured, err);
     if (peer > 0) {
         if (!ok)
             kill(peer, SIGKILL);
@@ -113,6 +117,8 @@ static void put_csv(struct arena *arena, const struct options *options, const st
         "orrery-profile " CLI_VERSION,
         "measured",
         options->connect ? options->connect : "loopback",
+        "pause_s",
+        arena_printf(arena, "%.6f", 1e-12 * (double)options->pause_ps),
         "burst_bytes", /* pass at once after a pause; the row does not know of it */
         arena_printf(arena, "%lld", (long long)fit->burst_bytes),
         "fit_median_error_ratio",
@@ -140,6 +146,7 @@ static void put_json(struct arena *arena, const struct options *options,
     json_put_seconds(json, "per_message_s", fit->per_message_ps);
     json_put_double(json, "efficiency_ratio", fit->efficiency_ratio);
     json_put_double(json, "payload_bits_per_s", fit->bits_per_s);
+    json_put_seconds(json, "pause_s", options->pause_ps);
     json_put_int(json, "mtu_bytes", measured->mtu_bytes);
     json_put_int(json, "burst_bytes", fit->burst_bytes);
     json_put_double(json, "fit_median_error_ratio", fit->median_error_ratio);
@@ -241,7 +248,7 @@ static bool write_results(struct arena *arena, const struct options *options,
 
 /* ---- the command ---- */
 
-enum key { KEY_LISTEN = 256, KEY_CONNECT, KEY_KEYS, KEY_MEDIUM, KEY_JSON };
+enum key { KEY_LISTEN = 256, KEY_CONNECT, KEY_KEYS, KEY_MEDIUM, KEY_PAUSE, KEY_JSON };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
@@ -266,6 +273,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         options->medium = text;
         if (text[0] == '\0')
             cli_error(state, "--medium: expected a name");
+        return 0;
+    case KEY_PAUSE:
+        if (!units_parse_duration(text, &options->pause_ps) || options->pause_ps > MAX_PAUSE_PS)
+            cli_error(state, "--pause: '%s': expected a time of at most 1s, such as 10ms", text);
         return 0;
     case 'o':
         options->output = text;
@@ -293,6 +304,30 @@ static void say_listening(void *arg, const char *address)
             (const char *)arg, address, strrchr(address, ':'));
 }
 
+static bool measure_link(struct arena *arena, const struct options *options, char *program,
+                         struct err *err)
+{
+    struct link_measured measured = { .points = { { 0 } } };
+    struct link_fit fit = { 0 };
+    const struct keys *keys = NULL;
+    int64_t pause_ns = options->pause_ps / UNITS_PS_PER_NS;
+    bool ok;
+
+    if (options->keys) {
+        keys = keys_load(arena, options->keys, err);
+        if (!keys)
+            return false;
+    }
+    if (options->listen)
+        return link_peer(arena, options->listen, keys, say_listening, program, err);
+    ok = options->connect ? link_probe(arena, options->connect, keys, pause_ns, &measured, err)
+                          : probe_loopback(arena, keys, pause_ns, &measured, err);
+    ok = ok && link_fit(arena, measured.points, measured.point_count, measured.bursts, LINK_BURSTS,
+                        &fit, err);
+    fit.efficiency_ratio = link_efficiency_ratio(measured.mtu_bytes);
+    return ok && write_results(arena, options, &measured, &fit, err);
+}
+
 int profiler_link(int argc, char **argv)
 {
     static const struct argp_option list[] = {
@@ -303,6 +338,10 @@ int profiler_link(int argc, char **argv)
           0 },
         { "medium", KEY_MEDIUM, "NAME", 0,
           "Name of the medium in links.csv (default loopback, or lan with --connect)", 0 },
+        { "pause", KEY_PAUSE, "TIME", 0,
+          "How long both ends sleep before each exchange (default 10ms, about a step: who has "
+          "slept longer wakes later)",
+          0 },
         { "output", 'o', "links.csv", 0, "Write the fit here (- is stdout)", 0 },
         { "json", KEY_JSON, NULL, 0, "Print JSON, times in seconds", 0 },
         { 0 },
@@ -313,7 +352,7 @@ int profiler_link(int argc, char **argv)
         NULL,
         "Measures what sending a message costs, with the sockets that orrery-run uses, and fits "
         "per_message_s + latency_s + 8 bytes / bits_per_s. Without --listen or --connect: between "
-        "two processes of this machine. Takes about 2 s on loopback."
+        "two processes of this machine. Takes about 3 s on loopback."
         "\vExample, on two boards:\n"
         "  orrery-profile link --listen 0.0.0.0:5560\n"
         "  orrery-profile link --connect pi1:5560 -o links.csv",
@@ -321,11 +360,8 @@ int profiler_link(int argc, char **argv)
         NULL,
         NULL
     };
-    struct options options = { 0 };
-    struct link_measured measured = { .points = { { 0 } } };
-    struct link_fit fit = { 0 };
+    struct options options = { .pause_ps = DEFAULT_PAUSE_PS };
     struct err err = ERR_INIT;
-    const struct keys *keys = NULL;
     struct arena *arena;
     int exit_code;
     bool ok;
@@ -335,20 +371,7 @@ int profiler_link(int argc, char **argv)
     if (!options.medium)
         options.medium = options.connect ? "lan" : "loopback";
     arena = arena_create();
-    if (options.keys)
-        keys = keys_load(arena, options.keys, &err);
-    if (options.keys && !keys) {
-        ok = false;
-    } else if (options.listen) {
-        ok = link_peer(arena, options.listen, keys, say_listening, argv[0], &err);
-    } else {
-        ok = (options.connect ? link_probe(arena, options.connect, keys, &measured, &err)
-                              : probe_loopback(arena, keys, &measured, &err)) &&
-             link_fit(arena, measured.points, measured.point_count, measured.bursts, LINK_BURSTS,
-                      &fit, &err);
-        fit.efficiency_ratio = link_efficiency_ratio(measured.mtu_bytes);
-        ok = ok && write_results(arena, &options, &measured, &fit, &err);
-    }
+    ok = measure_link(arena, &options, argv[0], &err);
     exit_code = ok ? CLI_DONE : cli_fail(argv[0], &err);
     arena_destroy(arena);
     return exit_code;

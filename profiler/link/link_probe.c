@@ -24,7 +24,6 @@
 #define PATIENCE_NS INT64_C(30000000000)
 #define CONNECT_PATIENCE_NS INT64_C(5000000000)
 #define PEER_PATIENCE_NS INT64_C(60000000000) /* a prober that says nothing for so long is gone */
-#define PAUSE_NS INT64_C(2000000)
 #define WARM_UPS 2
 #define MIN_SIZES 4
 #define MIN_ROUNDS 3
@@ -45,6 +44,7 @@ static const int burst_messages[LINK_BURSTS] = { 1, 16, 32, 48 };
 struct end { /* of the link: one socket in, one out */
     struct channel_hub *hub;
     struct channel *in, *out;
+    int64_t pause_ns; /* the prober's: before each exchange */
 };
 
 static bool open_end(struct arena *arena, const struct keys *keys, struct end *end, struct err *err)
@@ -169,7 +169,7 @@ bool link_peer(struct arena *arena, const char *listen, const struct keys *keys,
                link_listening_fn *on_listening, void *arg, struct err *err)
 {
     char bound[CHANNEL_ADDRESS_BYTES];
-    struct end end = { NULL, NULL, NULL };
+    struct end end = { 0 };
     bool ok = open_end(arena, keys, &end, err) && channel_bind(end.in, listen, bound, err);
 
     if (ok) {
@@ -267,7 +267,7 @@ static bool exchange(struct end *end, enum frame_type type, int messages, int64_
     struct channel_message message;
     int64_t start_ns;
 
-    clock_sleep_until_ns(clock_now_ns() + PAUSE_NS);
+    clock_sleep_until_ns(clock_now_ns() + end->pause_ns);
     start_ns = clock_now_ns();
     for (frame.step = 0; frame.step < messages; frame.step++)
         if (!send_frame(end, &frame, payload, err))
@@ -351,12 +351,12 @@ static bool burst(struct end *end, const unsigned char *payload, struct link_mea
     return true;
 }
 
-bool link_probe(struct arena *arena, const char *address, const struct keys *keys,
+bool link_probe(struct arena *arena, const char *address, const struct keys *keys, int64_t pause_ns,
                 struct link_measured *measured, struct err *err)
 {
     const struct frame stop = { .type = FRAME_STOP };
     struct err ignored = ERR_INIT;
-    struct end end = { NULL, NULL, NULL };
+    struct end end = { .pause_ns = pause_ns };
     unsigned char *payload = arena_alloc(arena, (size_t)MAX_PAYLOAD_BYTES);
     bool ok;
 

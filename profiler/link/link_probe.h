@@ -26,8 +26,9 @@ typedef void link_listening_fn(void *arg, const char *address);
 /* Answers one prober, then returns. keys: as of channel_hub_create, on both sides. */
 bool link_peer(struct arena *arena, const char *listen, const struct keys *keys,
                link_listening_fn *on_listening, void *arg, struct err *err);
-/* Measures the way to the peer at `address`. */
-bool link_probe(struct arena *arena, const char *address, const struct keys *keys,
+/* Measures the way to the peer at `address`. Both ends sleep for pause_ns before each exchange: how
+ * long a sleeper takes to wake depends on how long it has slept. */
+bool link_probe(struct arena *arena, const char *address, const struct keys *keys, int64_t pause_ns,
                 struct link_measured *measured, struct err *err);
 
 #endif

@@ -26,12 +26,10 @@
 #include <stdlib.h>
 
 #define TICK_NS INT64_C(100000000)
-#define STOP_NS INT64_C(5000000000) /* for the last records of a run */
-#define STALL_NS                                                                                   \
-    INT64_C(120000000000)         /* nothing computes and nothing arrives: a message is lost       \
-                                   */
-#define LOOK_NS INT64_C(50000000) /* between two looks at the workers */
-#define MAX_MESSAGES 64           /* between two looks at the arrivals */
+#define STOP_NS INT64_C(5000000000)    /* for the last records of a run */
+#define STALL_NS INT64_C(120000000000) /* of no step and no message: one is lost */
+#define LOOK_NS INT64_C(50000000)      /* between two looks at the workers */
+#define MAX_MESSAGES 64                /* between two looks at the arrivals */
 
 int64_t serve_now_ps(const struct serve *serve)
 {

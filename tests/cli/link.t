@@ -12,10 +12,12 @@ like "every size and the error of the fit are printed" "$out" "4194304 .*loopbac
 is "no line is longer than 80 columns" "$(grep -cE '^.{81,}' <<< "$out")" 0
 like "the file is a links table" "$(head -n 1 links.csv)" "^# orrery: links 1$"
 like "of one switch for every node" "$(tail -n 1 links.csv)" "^loopback,switch,\*,[0-9]+,0\.0[0-9]*,"
+like "and how long both ends slept between messages" "$(cat links.csv)" "# pause_s: 0.010000"
 like "its head states the error" "$(cat links.csv)" "# fit_max_error_ratio: [0-9]"
 is "one row" "$(grep -vc '^#' links.csv)" 2
 
-exit_is 0 "as JSON, with a name" link --json --medium eth0
+exit_is 0 "as JSON, with a name" link --json --medium eth0 --pause 100us
+like "JSON says the pause" "$(tr -d ' \n' <<< "$out")" '"pause_s":0.0001'
 like "JSON has the three numbers" "$(tr -d ' \n' <<< "$out")" '^\{"schema":1,"medium":"eth0","bits_per_s":[0-9]+,"latency_s":0\..*,"per_message_s":.*"points":\[\{"bytes":64,'
 
 if command -v orrery-run > /dev/null; then
@@ -52,6 +54,8 @@ no_file "leaves no file" links.csv
 exit_is 2 "a folder that is not there" link -o nowhere/links.csv
 like "it is named" "$err" "nowhere/links.csv: No such file"
 exit_is 2 "both ends at once" link --listen 127.0.0.1:0 --connect 127.0.0.1:1
+exit_is 2 "a pause that is none" link --pause soon
+like "is explained" "$err" "--pause: 'soon': expected a time of at most 1s"
 exit_is 2 "a bad address" link --connect nowhere
 like "what was expected" "$err" "expected HOST:PORT"
 exit_is 2 "an address that is not ours" link --listen 192.0.2.1:5555
