@@ -44,7 +44,7 @@ struct csv {
     int column_count, header_count;
     int *position; /* 1-based field of each column, 0 = not in this file */
     const struct meta *meta;
-    bool is_open, is_broken;
+    bool is_open, is_broken, is_partial;
 };
 
 /* ---- lines ---- */
@@ -125,7 +125,7 @@ static bool read_line(struct csv *csv, struct err *err)
         csv->block += count + is_whole;
         csv->block_left -= count + is_whole;
     }
-    if (!has_any)
+    if (!has_any || (csv->is_partial && !is_whole)) /* at the end, or cut off in the line */
         return false;
     if (csv->line_length > 0 && csv->line[csv->line_length - 1] == '\r')
         csv->line_length--;
@@ -253,6 +253,7 @@ static bool read_meta(struct csv *csv, const char *format, struct err *err)
     meta->value = trim(csv->arena, colon + 1, length - (size_t)(colon - text) - 1);
     meta->next = csv->meta;
     csv->meta = meta;
+    csv->is_partial = csv->is_partial || strcmp(meta->key, "partial") == 0;
     if (!format || strcmp(meta->key, "orrery") != 0)
         return true;
     name_length = strcspn(meta->value, " ");

@@ -3,8 +3,10 @@
  * RFC 4180 through libcsv, one physical line at a time so that line numbers stay exact. Rules for
  * every table (traces/README.md): UTF-8, header row, columns in any order, `# key: value` lines
  * before the header, columns that begin with x_ ignored, empty field = not given. Blank lines are
- * skipped. Errors: "path:line:column: field is 'x': what was expected". A line holds at most 1 MiB,
- * no NUL byte and no newline inside quotes; CRLF and a UTF-8 byte order mark are accepted. */
+ * skipped. A file whose head says `# partial: ...` was cut off while it was written: a last line
+ * without its newline is left out there. Errors: "path:line:column: field is 'x': what was
+ * expected". A line holds at most 1 MiB, no NUL byte and no newline inside quotes; CRLF and a UTF-8
+ * byte order mark are accepted. */
 #ifndef ORRERY_BASE_CSV_H
 #define ORRERY_BASE_CSV_H
 

@@ -165,6 +165,35 @@ struct out *out_open(struct arena *arena, const char *path, struct err *err)
     return out;
 }
 
+static bool is_plain(const char *path)
+{
+    struct stat info;
+
+    return strcmp(path, "-") != 0 && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
+}
+
+struct out *out_open_beside(struct arena *arena, const char *path, const char *suffix,
+                            struct err *err)
+{
+    struct out *out;
+    int fd;
+
+    if (!is_plain(path))
+        return NULL;
+    out = create(arena, arena_printf(arena, "%s%s", path, suffix));
+    out->temporary = out->path;
+    /* a new one, whoever still reads or writes what stood there */
+    fd = unlink(out->path) == 0 || errno == ENOENT
+             ? open(out->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
+             : -1;
+    if (fd >= 0)
+        out->file = fdopen(fd, "w");
+    if (out->file)
+        return out;
+    err_errno(err, out->path);
+    return NULL;
+}
+
 struct out *out_open_memory(struct arena *arena)
 {
     return create(arena, "memory");
@@ -186,6 +215,27 @@ static void flush(struct out *out)
         fwrite(out->buffer, 1, out->used, out->file) != out->used)
         out->write_errno = errno ? errno : EIO;
     out->used = 0;
+}
+
+bool out_flush(struct out *out, struct err *err)
+{
+    flush(out);
+    errno = 0;
+    if (fflush(out->file) != 0 && out->write_errno == 0)
+        out->write_errno = errno ? errno : EIO;
+    if (out->write_errno == 0)
+        return true;
+    errno = out->write_errno;
+    return err_errno(err, out->path);
+}
+
+void out_leave(struct out *out)
+{
+    if (!out || out->state != OUT_OPEN)
+        return;
+    flush(out);
+    fclose(out->file);
+    out->state = OUT_DONE;
 }
 
 char *out_room(struct out *out, size_t count)

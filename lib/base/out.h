@@ -17,6 +17,16 @@ struct err;
 struct out;
 
 struct out *out_open(struct arena *arena, const char *path, struct err *err);
+/* A file that grows under its own name, path with suffix behind it, and may be read meanwhile. What
+ * stood there goes. NULL without an error where path is no plain file (stdout, a pipe): nothing
+ * stands beside these. It ends with out_abort, which removes it, or out_leave. */
+struct out *out_open_beside(struct arena *arena, const char *path, const char *suffix,
+                            struct err *err);
+/* What has been put is in the file: a process that is killed takes none of it with it. */
+bool out_flush(struct out *out, struct err *err);
+/* Closes a file of out_open_beside, and leaves it as it is. NULL is allowed. */
+void out_leave(struct out *out);
+
 /* Collects the output in memory instead; out_memory gives it, NUL-terminated, until out_abort. */
 struct out *out_open_memory(struct arena *arena);
 const char *out_memory(struct out *out, size_t *length_bytes);

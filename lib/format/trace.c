@@ -260,6 +260,7 @@ bool trace_requests_load(struct arena *arena, const char *path, struct trace_req
             break;
         requests->count++;
     }
+    requests->is_partial = csv_meta(csv, TRACE_PARTIAL) != NULL;
     is_ok = err->kind == ERR_NONE && sort_requests(arena, rows, csv, requests, err);
     csv_close(csv);
     return is_ok;
@@ -337,12 +338,14 @@ bool trace_stages_load(struct arena *arena, const char *path, struct trace_stage
     struct names *names = names_create(arena);
     size_t capacity = 0;
 
+    stages->is_partial = false;
     stages->count = 0;
     stages->stages = NULL;
     stages->path = path;
     if (!csv)
         return false;
     stages->path = csv_path(csv);
+    stages->is_partial = csv_meta(csv, TRACE_PARTIAL) != NULL;
     while (csv_next(csv, err)) {
         if (stages->count == capacity) {
             size_t larger = capacity ? 2 * capacity : 256;

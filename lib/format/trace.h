@@ -31,9 +31,14 @@ struct trace_request {
 void trace_requests_begin(struct out *out, const char *const *meta);
 void trace_request_put(struct out *out, const struct trace_request *request);
 
+/* Key of the head of a table that holds what was known before its run had ended, in the order in
+ * which it became known. */
+#define TRACE_PARTIAL "partial"
+
 struct trace_requests {
     size_t count;
     struct trace_request *requests;
+    bool is_partial;
 };
 bool trace_requests_load(struct arena *arena, const char *path, struct trace_requests *requests,
                          struct err *err);
@@ -55,6 +60,7 @@ struct trace_stages {
     size_t count;
     struct trace_stage *stages; /* as in the file */
     const char *path;
+    bool is_partial;
 };
 bool trace_stages_load(struct arena *arena, const char *path, struct trace_stages *stages,
                        struct err *err);

@@ -24,6 +24,7 @@
 #include "runner/fleet/fleet.h"
 #include "runner/load/serve.h"
 #include "runner/load/table.h"
+#include "runner/report/partial.h"
 #include "runner/report/report.h"
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
@@ -50,6 +51,8 @@ struct coordinator {
     struct out *outs[OUT_COUNT];
     struct fleet *fleet;
     struct serve_run run;
+    struct report_input report; /* of the files that hold what is known while the run goes on */
+    struct partial *partial;
 };
 
 /* ---- input ---- */
@@ -203,6 +206,7 @@ static bool folder_has(struct arena *arena, const char *folder, const char *cons
 
 static bool is_read(const struct coordinator *c, const char *path)
 {
+    static const char *const key_files[] = { KEYS_FILE, NULL };
     static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
     static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
                                               "stages.csv", NULL };
@@ -216,7 +220,8 @@ static bool is_read(const struct coordinator *c, const char *path)
     for (int i = 0; i < c->costs.count; i++)
         if (folder_has(c->arena, cost_path(c->costs.tables[i]), cost_files, path))
             return true;
-    return options->cluster && folder_has(c->arena, options->cluster, cluster_files, path);
+    return (options->keys && folder_has(c->arena, options->keys, key_files, path)) ||
+           (options->cluster && folder_has(c->arena, options->cluster, cluster_files, path));
 }
 
 static bool open_outputs(struct coordinator *c, struct err *err)
@@ -225,12 +230,16 @@ static bool open_outputs(struct coordinator *c, struct err *err)
                                   c->options->transfers_out };
 
     for (int i = 0; i < OUT_SUMMARY; i++) {
+        const char *partial;
+
         if (!paths[i])
             continue;
-        for (int j = 0; j < i; j++)
-            if (paths[j] && strcmp(paths[i], paths[j]) == 0)
-                return err_set(err, ERR_USAGE, "%s: two outputs of this name", paths[i]);
-        if (is_read(c, paths[i]))
+        partial = arena_printf(c->arena, "%s" REPORT_PARTIAL, paths[i]);
+        for (int k = 0; k < OUT_SUMMARY; k++)
+            if (paths[k] &&
+                ((k < i && strcmp(paths[i], paths[k]) == 0) || strcmp(partial, paths[k]) == 0))
+                return err_set(err, ERR_USAGE, "%s: two outputs of this name", paths[k]);
+        if (is_read(c, paths[i]) || is_read(c, partial))
             return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
                            paths[i]);
         c->outs[i] = out_open(c->arena, paths[i], err);
@@ -247,9 +256,9 @@ static void drop_outputs(struct coordinator *c)
             out_abort(c->outs[i]);
 }
 
-static const char *const *describe(struct coordinator *c)
+static const char *const *describe(struct coordinator *c, bool is_partial)
 {
-    const char **meta = arena_array(c->arena, 20 + 4 * (size_t)c->fleet->count, sizeof *meta);
+    const char **meta = arena_array(c->arena, 22 + 4 * (size_t)c->fleet->count, sizeof *meta);
     struct arena *arena = c->arena;
     const char *pads = "";
     int n = 0;
@@ -257,6 +266,10 @@ static const char *const *describe(struct coordinator *c)
     for (int i = 0; i < c->options->pad_count; i++)
         pads = arena_printf(arena, "%s%s%s=%g", pads, i ? " " : "", c->options->pads[i].device,
                             c->options->pads[i].ratio);
+    if (is_partial) {
+        meta[n++] = TRACE_PARTIAL;
+        meta[n++] = "in the order in which it became known; the run had not ended";
+    }
     meta[n++] = "seed";
     meta[n++] = arena_printf(arena, "%llu", (unsigned long long)c->options->seed);
     meta[n++] = "version";
@@ -294,15 +307,35 @@ static bool has_stdout(const struct coordinator_options *options)
            (options->transfers_out && strcmp(options->transfers_out, "-") == 0);
 }
 
-static bool write_all(struct coordinator *c, struct err *err)
+static struct report_input report_of(struct coordinator *c, bool is_partial)
 {
-    struct report_input input = { .plan = c->plan,
+    return (struct report_input){ .plan = c->plan,
                                   .workload = c->workload,
                                   .service_of = c->service_of,
                                   .fleet = c->fleet,
                                   .run = &c->run,
-                                  .meta = describe(c),
+                                  .meta = describe(c, is_partial),
                                   .seed = c->options->seed };
+}
+
+static bool begin_partial(struct coordinator *c, struct err *err)
+{
+    const struct partial_paths paths = { c->options->requests_out, c->options->stages_out,
+                                         c->options->transfers_out };
+
+    c->report = report_of(c, true);
+    c->partial = partial_open(c->arena, &c->report, &paths, c->options->replays, err);
+    return c->partial != NULL;
+}
+
+static void look(void *arg)
+{
+    partial_look(((struct coordinator *)arg)->partial);
+}
+
+static bool write_all(struct coordinator *c, struct err *err)
+{
+    struct report_input input = report_of(c, false);
     bool to_stderr = has_stdout(c->options);
     struct out *summary = to_stderr ? out_open_memory(c->arena) : out_open(c->arena, "-", err);
 
@@ -376,7 +409,9 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .keep_transfers = options->transfers_out != NULL,
                                  .replays = options->replays,
                                  .rejoin_wait_ns = options->rejoin_wait_ps / UNITS_PS_PER_NS,
-                                 .events = c->events };
+                                 .events = c->events,
+                                 .look = look,
+                                 .look_arg = c };
     struct fleet_address address = { options->listen, c->keys, options->keys };
 
     block_signals();
@@ -392,7 +427,7 @@ static bool run_fleet(struct coordinator *c, struct err *err)
     input.fleet = c->fleet;
     return (!options->is_local || fleet_spawn(c->fleet, err)) &&
            fleet_assemble(c->fleet, c->plan, options->wait_ps / UNITS_PS_PER_NS, err) &&
-           announce(c) && serve_run(c->arena, &input, &c->run, err);
+           begin_partial(c, err) && announce(c) && serve_run(c->arena, &input, &c->run, err);
 }
 
 int coordinator_main(int argc, char **argv)
@@ -411,8 +446,12 @@ int coordinator_main(int argc, char **argv)
     ok = load(&c, &err) && assign(&c, &err) && open_outputs(&c, &err) && run_fleet(&c, &err) &&
          write_all(&c, &err);
     fleet_end(c.fleet);
-    if (!ok)
+    if (ok) {
+        partial_remove(c.partial);
+    } else {
+        partial_leave(c.partial);
         drop_outputs(&c);
+    }
     exit_code = !ok ? cli_fail("orrery-run", &err)
                 : c.run.table->by_status[TRACE_FAILED] > 0 || c.run.missing_count > 0 ? CLI_NO
                                                                                       : CLI_DONE;

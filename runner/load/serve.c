@@ -483,6 +483,7 @@ static void look_for_trouble(struct serve *serve)
         failures_bury(serve, dead);
     failures_look(serve);
     monitor_look(serve);
+    serve->input->look(serve->input->look_arg);
     if (signal_number != 0) {
         serve->run->signal_number = signal_number;
         fprintf(stderr,
@@ -593,6 +594,7 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.t0_ns = serve.progress_ns = clock_now_ns();
     if (!serve_load(&serve, err) || !serve_stop(&serve, err))
         return false;
+    input->look(input->look_arg);
     failures_forget(&serve);
     records_sort(run);
     return true;

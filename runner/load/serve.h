@@ -30,6 +30,9 @@ struct serve_input {
     bool replays;                /* what ran on a lost worker begins anew, else it has failed */
     int64_t rejoin_wait_ns;      /* how long the run goes on without any replica up */
     const struct events *events; /* a drill: devices that go down and up; NULL = none */
+    /* Called at least twice a second while the load runs: what is in the run then has happened. */
+    void (*look)(void *arg);
+    void *look_arg;
 };
 
 #define SERVE_NO_BATCH (-1)

@@ -11,6 +11,7 @@ struct table *table_create(struct arena *arena, size_t request_count, int replic
 
     table->count = request_count;
     table->requests = arena_array(arena, request_count, sizeof *table->requests);
+    table->ended = arena_array(arena, request_count, sizeof *table->ended);
     table->replica_count = replica_count;
     table->replicas = arena_array(arena, (size_t)replica_count, sizeof *table->replicas);
     for (size_t i = 0; i < request_count; i++)
@@ -90,7 +91,7 @@ void table_end(struct table *table, size_t request, enum trace_status status, in
     r->status = status;
     if (status == TRACE_OK)
         r->finish_ps = now_ps;
-    table->ended_count++;
+    table->ended[table->ended_count++] = request;
     table->by_status[status]++;
 }
 

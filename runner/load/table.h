@@ -44,6 +44,7 @@ struct table {
     int replica_count;
     struct table_replica *replicas;
     size_t running_count, ended_count;
+    size_t *ended; /* requests, in the order in which they have */
     size_t by_status[TRACE_STATUS_COUNT];
 };
 

@@ -12,31 +12,34 @@
 #include "runner/load/table.h"
 #include <string.h>
 
-void report_requests(const struct report_input *input, struct out *out)
+void report_request(const struct report_input *input, size_t index, struct out *out)
 {
     const struct workload *workload = input->workload;
+    const struct workload_request row = workload_at(workload, index);
+    const struct table_request *state = &input->run->table->requests[index];
+    struct trace_request request = {
+        .request_id = row.request_id,
+        .service = workload->services[row.service],
+        .replica = state->replica < 0 ? -1 : input->plan->replicas[state->replica].number,
+        .arrival_ps = state->arrival_ps,
+        .start_ps = state->start_ps,
+        .first_token_ps = state->first_token_ps,
+        .finish_ps = state->finish_ps,
+        .prompt_tokens = row.prompt_tokens,
+        .output_tokens = row.output_tokens,
+        .client = row.client < 0 ? "" : workload->clients[row.client],
+        .status = state->status,
+        .e2e_ps = TRACE_NONE,
+    };
 
+    trace_request_put(out, &request);
+}
+
+void report_requests(const struct report_input *input, struct out *out)
+{
     trace_requests_begin(out, input->meta);
-    for (size_t i = 0; i < workload->count; i++) {
-        const struct workload_request row = workload_at(workload, i);
-        const struct table_request *state = &input->run->table->requests[i];
-        struct trace_request request = {
-            .request_id = row.request_id,
-            .service = workload->services[row.service],
-            .replica = state->replica < 0 ? -1 : input->plan->replicas[state->replica].number,
-            .arrival_ps = state->arrival_ps,
-            .start_ps = state->start_ps,
-            .first_token_ps = state->first_token_ps,
-            .finish_ps = state->finish_ps,
-            .prompt_tokens = row.prompt_tokens,
-            .output_tokens = row.output_tokens,
-            .client = row.client < 0 ? "" : workload->clients[row.client],
-            .status = state->status,
-            .e2e_ps = TRACE_NONE,
-        };
-
-        trace_request_put(out, &request);
-    }
+    for (size_t i = 0; i < input->workload->count; i++)
+        report_request(input, i, out);
 }
 
 /* By which its steps come and go. */
@@ -56,29 +59,33 @@ static enum op_phase phase_of(const struct serve_record *record)
     return record->step == 0 || record->is_chunk ? OP_PREFILL : OP_DECODE;
 }
 
+void report_stage(const struct report_input *input, const struct serve_record *record,
+                  struct out *out)
+{
+    const struct plan_stage *stage = input->plan->stages[record->stage_id];
+    const struct workload_request row = workload_at(input->workload, record->request);
+    struct trace_stage line = {
+        .request_id = row.request_id,
+        .service = input->workload->services[row.service],
+        .device = device_at(input, stage, record->position),
+        .replica = input->plan->replicas[stage->replica].number,
+        .stage = record->stage,
+        .start_ps = record->start_ps,
+        .finish_ps = record->finish_ps,
+        .step = record->step,
+        .batch_id = record->batch,
+        .phase = phase_of(record),
+    };
+
+    if (record->has_computed)
+        trace_stage_put(out, &line);
+}
+
 void report_stages(const struct report_input *input, struct out *out)
 {
     trace_stages_begin(out, input->meta);
-    for (size_t i = 0; i < input->run->record_count; i++) {
-        const struct serve_record *record = &input->run->records[i];
-        const struct plan_stage *stage = input->plan->stages[record->stage_id];
-        const struct workload_request row = workload_at(input->workload, record->request);
-        struct trace_stage line = {
-            .request_id = row.request_id,
-            .service = input->workload->services[row.service],
-            .device = device_at(input, stage, record->position),
-            .replica = input->plan->replicas[stage->replica].number,
-            .stage = record->stage,
-            .start_ps = record->start_ps,
-            .finish_ps = record->finish_ps,
-            .step = record->step,
-            .batch_id = record->batch,
-            .phase = phase_of(record),
-        };
-
-        if (record->has_computed)
-            trace_stage_put(out, &line);
-    }
+    for (size_t i = 0; i < input->run->record_count; i++)
+        report_stage(input, &input->run->records[i], out);
 }
 
 static const char *node_of(const struct report_input *input, const char *device)
@@ -117,8 +124,8 @@ static void put_transfer(const struct report_input *input, const struct way *way
         trace_transfer_put(out, &line);
 }
 
-static void put_input(const struct report_input *input, const struct serve_record *record,
-                      struct out *out)
+void report_input_transfer(const struct report_input *input, const struct serve_record *record,
+                           struct out *out)
 {
     const struct plan_stage *stage = input->plan->stages[record->stage_id];
     const struct plan_replica *replica = &input->plan->replicas[stage->replica];
@@ -137,22 +144,29 @@ static void put_input(const struct report_input *input, const struct serve_recor
                  from, device_of(input, stage), out);
 }
 
+void report_exchange_transfer(const struct report_input *input,
+                              const struct serve_exchange *exchange, struct out *out)
+{
+    const struct plan_stage *stage = input->plan->stages[exchange->stage_id];
+
+    put_transfer(input,
+                 &(struct way){ exchange->request, exchange->step, SERVE_NO_BATCH, exchange->bytes,
+                                exchange->send_ps, exchange->receive_ps },
+                 device_at(input, stage, exchange->from), device_at(input, stage, exchange->to),
+                 out);
+}
+
 /* What the devices of a stage have sent each other, behind what led into it. */
 static void put_exchanges(const struct report_input *input, const struct serve_record *record,
                           size_t *at, struct out *out)
 {
     for (; *at < input->run->exchange_count; ++*at) {
         const struct serve_exchange *exchange = &input->run->exchanges[*at];
-        const struct plan_stage *stage = input->plan->stages[exchange->stage_id];
 
         if (exchange->request != record->request || exchange->step != record->step ||
             exchange->stage != record->stage)
             break;
-        put_transfer(input,
-                     &(struct way){ exchange->request, exchange->step, SERVE_NO_BATCH,
-                                    exchange->bytes, exchange->send_ps, exchange->receive_ps },
-                     device_at(input, stage, exchange->from), device_at(input, stage, exchange->to),
-                     out);
+        report_exchange_transfer(input, exchange, out);
     }
 }
 
@@ -163,6 +177,18 @@ static int64_t result_bytes(const struct report_input *input, const struct serve
     int64_t bytes = plan_result_bytes(input->plan, &input->plan->replicas[stage->replica]);
 
     return result->batch != SERVE_NO_BATCH ? bytes * result->batch_count : bytes;
+}
+
+void report_result_transfer(const struct report_input *input, const struct serve_record *result,
+                            struct out *out)
+{
+    const struct plan_stage *stage = input->plan->stages[result->stage_id];
+
+    put_transfer(input,
+                 &(struct way){ result->request, result->step, result->batch,
+                                result_bytes(input, result, stage), result->send_ps,
+                                result->receive_ps },
+                 device_of(input, stage), CLUSTER_SOURCE, out);
 }
 
 /* Records and results are sorted alike; a result comes behind the stages of its step. */
@@ -177,19 +203,14 @@ void report_transfers(const struct report_input *input, struct out *out)
 
         for (; at < run->result_count; at++) {
             const struct serve_record *result = &run->results[at];
-            const struct plan_stage *stage = input->plan->stages[result->stage_id];
 
             if (record && (record->request < result->request ||
                            (record->request == result->request && record->step <= result->step)))
                 break;
-            put_transfer(input,
-                         &(struct way){ result->request, result->step, result->batch,
-                                        result_bytes(input, result, stage), result->send_ps,
-                                        result->receive_ps },
-                         device_of(input, stage), CLUSTER_SOURCE, out);
+            report_result_transfer(input, result, out);
         }
         if (record && record->position == 0)
-            put_input(input, record, out);
+            report_input_transfer(input, record, out);
         if (record)
             put_exchanges(input, record, &exchanged, out);
     }

@@ -9,6 +9,7 @@
 #include "sim/report/compare.h"
 #include "sim/report/compare_print.h"
 #include "sim/report/compare_stages.h"
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -124,6 +125,12 @@ struct checked {
     struct compare_report report;
 };
 
+static void tell_partial(const char *path, bool is_partial)
+{
+    if (is_partial)
+        fprintf(stderr, "orrery-sim check: %s: what was known of a run that had not ended\n", path);
+}
+
 static bool check_stages(struct arena *arena, const struct settings *settings,
                          struct checked *checked, struct err *err)
 {
@@ -137,6 +144,7 @@ static bool check_stages(struct arena *arena, const struct settings *settings,
         !compare_stages_run(arena, &checked->predicted_stages, &checked->real_stages,
                             &compare->kept, &checked->excluded, &checked->stages, err))
         return false;
+    tell_partial(settings->real_stages, checked->real_stages.is_partial);
     report->stages = &checked->stages;
     checked->usage = compare_usage_of(arena, &checked->predicted_stages, &checked->real_stages,
                                       &compare->kept.matches[0], &checked->excluded);
@@ -162,6 +170,7 @@ static bool check(struct arena *arena, const struct settings *settings, double *
                                 &checked->excluded, err)) ||
         !compare_run(arena, &checked->predicted, &checked->real, &checked->excluded, compare, err))
         return false;
+    tell_partial(settings->real, checked->real.is_partial);
     checked->report.requests = compare;
     if (!check_stages(arena, settings, checked, err))
         return false;

@@ -501,6 +501,33 @@ static void plain_lines_may_be_taken_off_by_the_caller(void **state)
     csv_close(csv);
 }
 
+static void a_file_that_was_cut_off_loses_its_last_line_alone(void **state)
+{
+    const char *const cut[] = { "a,x\nb,y\nc", "a,x\nb,y\nc,", "a,x\nb,y\nc,zz", "a,x\nb,y\n" };
+
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        struct err err = ERR_INIT;
+        char text[256];
+        struct csv *csv;
+        int rows = 0;
+
+        snprintf(text, sizeof text, "# orrery: cost 1\n# partial: cut off\ndevice,op\n%s", cut[i]);
+        csv = open_text(*state, text, &err);
+        assert_non_null(csv);
+        assert_string_equal(csv_meta(csv, "partial"), "cut off");
+        while (csv_next(csv, &err))
+            rows++;
+        assert_int_equal(err.kind, ERR_NONE);
+        assert_int_equal(rows, 2);
+        csv_close(csv);
+    }
+    /* what is wrong elsewhere, and what does not say that it was cut off, is an error as ever */
+    assert_string_equal(error_of(*state, "# partial: x\ndevice,op\na\nb,y\n"),
+                        "t.csv:3: 1 field, but the header names 2");
+    assert_string_equal(error_of(*state, "device,op\na,x\nb"),
+                        "t.csv:3: 1 field, but the header names 2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +552,7 @@ int main(void)
         RULE(missing_files_and_folders_are_system_errors),
         RULE(a_dash_is_stdin),
         RULE(plain_lines_may_be_taken_off_by_the_caller),
+        RULE(a_file_that_was_cut_off_loses_its_last_line_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

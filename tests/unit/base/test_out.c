@@ -439,6 +439,40 @@ static void a_dash_is_stdout(void **state)
     assert_string_equal(slurp(f, path), "to stdout");
 }
 
+static void a_file_beside_grows_under_its_own_name(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    const char *path = in_folder(f, "a"), *beside = in_folder(f, "a.partial");
+    struct out *out;
+
+    put_file(beside, "of the run before");
+    out = out_open_beside(f->arena, path, ".partial", &err);
+    assert_non_null(out);
+    assert_string_equal(slurp(f, beside), "");
+    out_text(out, "one");
+    assert_true(out_flush(out, &err));
+    assert_string_equal(slurp(f, beside), "one");
+    out_text(out, "two");
+    out_leave(out);
+    out_leave(out);
+    assert_string_equal(slurp(f, beside), "onetwo");
+
+    out = out_open_beside(f->arena, path, ".partial", &err);
+    out_text(out, "three");
+    out_abort(out);
+    assert_int_equal(access(beside, F_OK), -1);
+    assert_int_equal(access(path, F_OK), -1);
+    out_leave(NULL);
+
+    /* nothing stands beside what is no plain file; what cannot be made is an error */
+    assert_null(out_open_beside(f->arena, "-", ".partial", &err));
+    assert_null(out_open_beside(f->arena, "/dev/null", ".partial", &err));
+    assert_int_equal(err.kind, ERR_NONE);
+    assert_null(out_open_beside(f->arena, in_folder(f, "none/a"), ".partial", &err));
+    assert_int_equal(err.kind, ERR_SYSTEM);
+}
+
 static void folders_are_made_with_their_parents(void **state)
 {
     struct fixture *f = *state;
@@ -487,6 +521,7 @@ int main(void)
         RULE(a_rename_that_fails_leaves_no_temporary_file),
         RULE(a_dash_is_stdout),
         RULE(folders_are_made_with_their_parents),
+        RULE(a_file_beside_grows_under_its_own_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

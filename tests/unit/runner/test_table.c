@@ -57,6 +57,7 @@ static void the_first_result_is_the_first_token_and_the_last_the_finish(void **s
     assert_int_equal(request->status, TRACE_OK);
     assert_int_equal(table->by_status[TRACE_OK], 1);
     assert_int_equal(table->ended_count, 1);
+    assert_int_equal(table->ended[0], 0);
     assert_int_equal(table->running_count, 0);
 }
 

@@ -376,7 +376,7 @@ static void two_traces_stand_side_by_side_on_one_time_line(void **state)
                                      .status = TRACE_FAILED };
     struct trace_stages stages[2] = { { .count = 2, .stages = rows[0] },
                                       { .count = 1, .stages = rows[1] } };
-    struct trace_requests requests = { 1, &request };
+    struct trace_requests requests = { .count = 1, .requests = &request };
     struct timeline timelines[2] = { { "predicted", &stages[0], NULL },
                                      { "measured", &stages[1], &requests } };
     struct out *out = out_open_memory(fixture.arena);
@@ -491,7 +491,7 @@ static void slices_that_abut_do_not_overlap_as_doubles(void **state)
 static struct out *requests_written(struct trace_request *rows, size_t count)
 {
     struct trace_stages stages = { 0 };
-    struct trace_requests requests = { count, rows };
+    struct trace_requests requests = { .count = count, .requests = rows };
     struct timeline timeline = { "requests", &stages, &requests };
     struct out *out = out_open_memory(fixture.arena);
 
