@@ -14,7 +14,8 @@ int main(int argc, char **argv)
         int (*run)(int argc, char **argv);
     } commands[] = { { "worker", worker_main },
                      { "keys", control_keys },
-                     { "status", control_status } };
+                     { "status", control_status },
+                     { "update", control_update } };
     char name[64] = "orrery-run"; /* what messages call the program */
 
     cli_take_write_errors();

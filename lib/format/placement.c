@@ -247,9 +247,8 @@ static bool read_rows(struct arena *arena, struct csv *csv, struct placement *pl
     return true;
 }
 
-struct placement *placement_load(struct arena *arena, const char *path, struct err *err)
+static struct placement *load(struct arena *arena, struct csv *csv, struct err *err)
 {
-    struct csv *csv = csv_open(arena, path, "placement", columns, PLACEMENT_COLUMN_COUNT, err);
     struct placement *placement = arena_alloc(arena, sizeof *placement);
     bool is_ok;
 
@@ -261,6 +260,21 @@ struct placement *placement_load(struct arena *arena, const char *path, struct e
     is_ok = read_rows(arena, csv, placement, err);
     csv_close(csv);
     return is_ok ? placement : NULL;
+}
+
+struct placement *placement_load(struct arena *arena, const char *path, struct err *err)
+{
+    return load(arena, csv_open(arena, path, "placement", columns, PLACEMENT_COLUMN_COUNT, err),
+                err);
+}
+
+struct placement *placement_load_text(struct arena *arena, const char *text, size_t length_bytes,
+                                      const char *path, struct err *err)
+{
+    return load(arena,
+                csv_open_text(arena, text, length_bytes, path, "placement", columns,
+                              PLACEMENT_COLUMN_COUNT, err),
+                err);
 }
 
 /* ---- writing ---- */

@@ -7,6 +7,7 @@
 
 #include "lib/format/model.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct arena;
@@ -60,6 +61,9 @@ struct placement {
 
 /* "-" reads stdin. An empty table is an error. */
 struct placement *placement_load(struct arena *arena, const char *path, struct err *err);
+/* The same of text in memory, which path names in errors. */
+struct placement *placement_load_text(struct arena *arena, const char *text, size_t length_bytes,
+                                      const char *path, struct err *err);
 void placement_write(struct out *out, const struct placement_row *rows, int count);
 /* "path:line:column: field is 'x': text" about a row that was loaded before. Returns false. */
 bool placement_bad(const struct placement *placement, const struct placement_row *row,

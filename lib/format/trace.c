@@ -34,6 +34,7 @@ enum request_column {
     CLIENT,
     STATUS,
     E2E_S,
+    EPOCH, /* last: not in every file that is written */
     REQUEST_COLUMN_COUNT
 };
 static const struct csv_column request_columns[REQUEST_COLUMN_COUNT] = {
@@ -49,6 +50,7 @@ static const struct csv_column request_columns[REQUEST_COLUMN_COUNT] = {
     [CLIENT] = { "client", false },
     [STATUS] = { "status", false },
     [E2E_S] = { "e2e_s", false },
+    [EPOCH] = { "epoch", false },
 };
 
 enum stage_column {
@@ -130,10 +132,16 @@ static const char *shared_name(const struct csv *csv, int column, struct names *
 void trace_requests_begin(struct out *out, const char *const *meta)
 {
     table_begin(out, "requests", meta);
+    put_header(out, request_columns, EPOCH);
+}
+
+void trace_requests_begin_epochs(struct out *out, const char *const *meta)
+{
+    table_begin(out, "requests", meta);
     put_header(out, request_columns, REQUEST_COLUMN_COUNT);
 }
 
-void trace_request_put(struct out *out, const struct trace_request *request)
+static void put_request(struct out *out, const struct trace_request *request)
 {
     out_int(out, request->request_id);
     put_name(out, request->service);
@@ -147,6 +155,18 @@ void trace_request_put(struct out *out, const struct trace_request *request)
     put_name(out, request->client);
     put_name(out, trace_status_names[request->status]);
     put_time(out, request->e2e_ps);
+}
+
+void trace_request_put(struct out *out, const struct trace_request *request)
+{
+    put_request(out, request);
+    out_char(out, '\n');
+}
+
+void trace_request_put_epoch(struct out *out, const struct trace_request *request, int32_t epoch)
+{
+    put_request(out, request);
+    put_number(out, epoch, 0);
     out_char(out, '\n');
 }
 
@@ -176,6 +196,7 @@ static bool read_request(const struct csv *csv, struct names *names, struct numb
 {
     struct trace_request *request = &row->request;
     int status = TRACE_OK;
+    int32_t epoch;
 
     row->line = csv_line(csv);
     if (!csv_int(csv, REQUEST_ID, 0, INT64_MAX, &request->request_id, err))
@@ -188,7 +209,8 @@ static bool read_request(const struct csv *csv, struct names *names, struct numb
         !csv_choice(csv, STATUS, trace_status_names, TRACE_STATUS_COUNT, &status, err))
         return false;
     request->status = (enum trace_status)status;
-    if (!read_number(csv, REPLICA, 0, -1, &request->replica, err) ||
+    if (!read_number(csv, EPOCH, 0, -1, &epoch, err) || /* which its arrival says as well */
+        !read_number(csv, REPLICA, 0, -1, &request->replica, err) ||
         !read_number(csv, PROMPT_TOKENS, 0, 0, &request->prompt_tokens, err) ||
         !read_number(csv, OUTPUT_TOKENS, 0, 0, &request->output_tokens, err) ||
         !read_time(csv, ARRIVAL_S, &request->arrival_ps, err) ||

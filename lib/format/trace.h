@@ -30,6 +30,9 @@ struct trace_request {
 };
 void trace_requests_begin(struct out *out, const char *const *meta);
 void trace_request_put(struct out *out, const struct trace_request *request);
+/* The same of a run with several epochs: another column says whose replica it was, -1 = empty. */
+void trace_requests_begin_epochs(struct out *out, const char *const *meta);
+void trace_request_put_epoch(struct out *out, const struct trace_request *request, int32_t epoch);
 
 /* Key of the head of a table that holds what was known before its run had ended, in the order in
  * which it became known. */

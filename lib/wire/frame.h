@@ -42,6 +42,8 @@ enum frame_type {
     FRAME_PART = 16, /* worker -> worker: a message of an exchange in a stage on several devices */
     FRAME_CREDIT = 17, /* of a stage with a bounded queue, to whom its steps come from: room */
     FRAME_STATUS = 18, /* anybody -> coordinator, answered by the same with JSON text */
+    FRAME_UPDATE = 19, /* anybody -> coordinator: a placement, JSON text; coordinator -> worker: its
+                          slices of it, as SETUP; each answered by the same with JSON text */
     FRAME_TYPE_END
 };
 

@@ -7,5 +7,7 @@
 int control_keys(int argc, char **argv);
 /* `orrery-run status`: what a run is doing just now. */
 int control_status(int argc, char **argv);
+/* `orrery-run update`: gives a run that goes on another placement. */
+int control_update(int argc, char **argv);
 
 #endif

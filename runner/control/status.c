@@ -8,13 +8,10 @@
 #include "lib/base/out.h"
 #include "lib/base/units.h"
 #include "lib/wire/channel.h"
-#include "lib/wire/keys.h"
+#include "runner/control/ask.h"
 #include "runner/control/control.h"
 #include <math.h>
 #include <stdio.h>
-
-#define PATIENCE_NS INT64_C(5000000000)
-#define MAX_ANSWER_BYTES (INT64_C(4) << 20)
 
 struct options {
     const char *connect, *keys;
@@ -23,53 +20,23 @@ struct options {
 
 /* ---- asking ---- */
 
-static const char *receive_answer(struct arena *arena, struct channel_hub *hub,
-                                  struct channel *channel, struct err *err)
+static const char *question(struct arena *arena, const struct options *options, struct err *err)
 {
-    int64_t deadline_ns = clock_now_ns() + PATIENCE_NS;
-
-    while (clock_now_ns() < deadline_ns) {
-        struct channel_wait wait = { channel, false, false };
-        struct channel_message message;
-        const char *text = NULL;
-
-        if (!channel_wait(hub, &wait, 1, deadline_ns, err))
-            return NULL;
-        if (channel_receive(channel, &message, err) != CHANNEL_DONE) {
-            if (err->kind != ERR_NONE)
-                return NULL;
-            continue;
-        }
-        if (message.frame.type == FRAME_STATUS)
-            text = arena_strndup(arena, (const char *)message.payload,
-                                 (size_t)message.frame.payload_bytes);
-        channel_message_close(&message);
-        if (text)
-            return text;
-    }
-    err_set(err, ERR_SYSTEM, "no answer within 5 s: its load has not begun, or is over");
-    return NULL;
-}
-
-static const char *ask(struct arena *arena, const struct options *options, struct channel_hub *hub,
-                       struct err *err)
-{
-    const struct frame question = { .type = FRAME_STATUS };
-    struct channel *channel = channel_open(arena, hub, CHANNEL_DEALER, 16, MAX_ANSWER_BYTES, err);
+    int64_t deadline_ns = clock_now_ns() + ASK_PATIENCE_NS;
+    enum frame_type type = FRAME_TYPE_END;
     const char *answer = NULL;
-    bool is_open = false;
+    struct ask ask;
+    bool ok = ask_open(arena, options->connect, options->keys, &ask, err) &&
+              ask_send(&ask, FRAME_STATUS, "", err);
 
-    if (channel && channel_connect(channel, options->connect, err) &&
-        channel_wait_open(hub, channel, clock_now_ns() + PATIENCE_NS, &is_open, err)) {
-        if (!is_open)
-            err_set(err, ERR_SYSTEM, "no coordinator at %s", options->connect);
-        else if (channel_send(channel, NULL, &question, NULL, err) == CHANNEL_DONE)
-            answer = receive_answer(arena, hub, channel, err);
-        else
-            err_set(err, ERR_SYSTEM, "the coordinator at %s does not read", options->connect);
+    while (ok && type != FRAME_STATUS) {
+        answer = ask_receive(&ask, deadline_ns, &type, err);
+        ok = answer != NULL;
     }
-    channel_close(channel, 0);
-    return answer;
+    if (!ok && err->kind == ERR_NONE)
+        err_set(err, ERR_SYSTEM, "no answer within 5 s: its load has not begun, or is over");
+    ask_close(&ask);
+    return ok ? answer : NULL;
 }
 
 /* ---- printing ---- */
@@ -188,9 +155,7 @@ int control_status(int argc, char **argv)
         NULL
     };
     struct options options = { 0 };
-    const struct keys *keys = NULL;
-    struct channel_hub *hub = NULL;
-    const char *answer = NULL;
+    const char *answer;
     struct err err = ERR_INIT;
     struct arena *arena;
     int exit_code;
@@ -199,11 +164,7 @@ int control_status(int argc, char **argv)
     if (!cli_parse(&argp, argc, argv, &options, &exit_code))
         return exit_code;
     arena = arena_create();
-    if (!options.keys || (keys = keys_load(arena, options.keys, &err)))
-        hub = channel_hub_create(arena, keys, &err);
-    if (hub)
-        answer = ask(arena, &options, hub, &err);
-    channel_hub_destroy(hub);
+    answer = question(arena, &options, &err);
     ok = answer && show(arena, &options, answer, &err);
     arena_destroy(arena);
     return ok ? CLI_DONE : cli_fail(argv[0], &err);

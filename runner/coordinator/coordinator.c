@@ -11,187 +11,22 @@
 #include "lib/base/out.h"
 #include "lib/base/same_file.h"
 #include "lib/base/units.h"
-#include "lib/format/cluster.h"
-#include "lib/format/cost.h"
-#include "lib/format/events.h"
-#include "lib/format/model.h"
-#include "lib/format/placement.h"
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
 #include "lib/kernels/kernels.h"
-#include "lib/policy/plan.h"
 #include "lib/wire/keys.h"
+#include "runner/coordinator/internal.h"
 #include "runner/fleet/fleet.h"
 #include "runner/load/serve.h"
 #include "runner/load/table.h"
 #include "runner/report/partial.h"
 #include "runner/report/report.h"
 #include "runner/setup/machine.h"
-#include "runner/setup/setup.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-enum output { OUT_REQUESTS, OUT_STAGES, OUT_TRANSFERS, OUT_SUMMARY, OUT_COUNT };
-
-struct coordinator {
-    const struct coordinator_options *options;
-    struct arena *arena;
-    const struct placement *placement;
-    const struct plan *plan;
-    struct workload *workload;
-    const int32_t *service_of;
-    struct cost_set costs;
-    struct assignment assignment;
-    int64_t session;
-    const struct keys *keys;     /* NULL = none */
-    const struct events *events; /* NULL = none */
-    struct out *outs[OUT_COUNT];
-    struct fleet *fleet;
-    struct serve_run run;
-    struct report_input report; /* of the files that hold what is known while the run goes on */
-    struct partial *partial;
-};
-
-/* ---- input ---- */
-
-static bool no_executables(const struct placement *placement, struct err *err)
-{
-    for (int i = 0; i < placement->count; i++)
-        if (placement->rows[i].executable[0] != '\0')
-            return placement_bad(placement, &placement->rows[i], PLACEMENT_EXECUTABLE, err,
-                                 "orrery-run executes models; a black box can only be simulated");
-    return true;
-}
-
-/* Without --cluster: the placement's devices, of the type of the only cost table if one is given.
- */
-static struct cluster *find_cluster(struct coordinator *c, struct err *err)
-{
-    const char **names;
-
-    if (c->options->cluster)
-        return cluster_load(c->arena, c->options->cluster, err);
-    if (c->costs.count > 1) {
-        err_set(err, ERR_USAGE,
-                "cost tables of %d device types are given: --cluster must say "
-                "which device is of which type",
-                c->costs.count);
-        return NULL;
-    }
-    names = arena_array(c->arena, (size_t)c->placement->count, sizeof *names);
-    for (int i = 0; i < c->placement->count; i++)
-        names[i] = c->placement->rows[i].device;
-    return cluster_implied(c->arena, names, c->placement->count,
-                           c->costs.count == 1 ? cost_type(c->costs.tables[0]) : "");
-}
-
-static const struct batching *batching_options(const struct coordinator *c)
-{
-    return c->options->batching.batch.kind == BATCH_CONTINUOUS ? &c->options->batching : NULL;
-}
-
-/* max_batch of rows takes the place of SEQS; without --batch it asks for fixed batches. */
-static bool no_fixed_batches(const struct placement *placement, struct err *err)
-{
-    for (int i = 0; i < placement->count; i++)
-        if (placement->rows[i].max_batch > 1)
-            return placement_bad(
-                placement, &placement->rows[i], PLACEMENT_MAX_BATCH, err,
-                "this version runs no fixed batches: give --batch continuous:SEQS");
-    return true;
-}
-
-/* A drill kills and starts processes; links and speeds are this machine's own. */
-static bool load_events(struct coordinator *c, struct err *err)
-{
-    const struct events *events;
-
-    if (!c->options->events)
-        return true;
-    c->events = events = events_load(c->arena, c->options->events, c->plan->cluster, err);
-    if (!events)
-        return false;
-    for (size_t i = 0; i < events->count; i++)
-        if (events->events[i].target != EVENT_DEVICE ||
-            (events->events[i].kind != EVENT_DOWN && events->events[i].kind != EVENT_UP))
-            return err_at(err, events->path, events->events[i].line, 0,
-                          "orrery-run performs down and up of devices: '%s' can only be simulated",
-                          events->events[i].name);
-    return true;
-}
-
-static bool load(struct coordinator *c, struct err *err)
-{
-    const struct coordinator_options *options = c->options;
-    struct model_catalogue *catalogue = model_catalogue_load(c->arena, options->models, err);
-    struct cluster *cluster;
-
-    if (!catalogue)
-        return false;
-    if (options->keys && !(c->keys = keys_load(c->arena, options->keys, err)))
-        return false;
-    c->placement = placement_load(c->arena, options->placement, err);
-    if (!c->placement || !no_executables(c->placement, err) ||
-        (!batching_options(c) && !no_fixed_batches(c->placement, err)))
-        return false;
-    if (options->cost_count > 0 &&
-        !cost_set_load(c->arena, options->costs, options->cost_count, &c->costs, err))
-        return false;
-    cluster = find_cluster(c, err);
-    if (!cluster)
-        return false;
-    c->plan = plan_build(c->arena, c->placement, cluster, NULL, catalogue, err);
-    if (!c->plan)
-        return false;
-    c->workload = workload_load(c->arena, options->workload, err);
-    return c->workload &&
-           plan_match_workload(c->arena, c->plan, c->workload, &c->service_of, err) &&
-           load_events(c, err);
-}
-
-/* What a drill raises again must be able to come back. */
-static bool check_events(struct coordinator *c, struct err *err)
-{
-    for (size_t i = 0; c->events && i < c->events->count; i++) {
-        const struct event *event = &c->events->events[i];
-        int worker = c->assignment.worker_of[event->device];
-        const struct setup *setup = worker < 0 ? NULL : &c->assignment.setups[worker];
-
-        for (int k = 0; setup && event->kind == EVENT_UP && k < setup->stage_count; k++)
-            if (setup->stages[k].position_count > 0)
-                return err_at(err, c->events->path, event->line, 0,
-                              "device '%s' has a part of a stage on several devices, which this "
-                              "version cannot join again",
-                              event->name);
-    }
-    return true;
-}
-
-static bool assign(struct coordinator *c, struct err *err)
-{
-    struct assign_input input = {
-        .plan = c->plan,
-        .placement = c->placement,
-        .workload = c->workload,
-        .service_of = c->service_of,
-        .costs = c->options->cost_count > 0 ? &c->costs : NULL,
-        .pads = c->options->pads,
-        .pad_count = c->options->pad_count,
-        .seed = c->options->seed,
-        .session = c->session,
-        .batching = batching_options(c),
-        .collective = c->options->collective,
-        .has_clamp = c->options->has_clamp,
-        .tells_exchanges = c->options->transfers_out != NULL,
-        .is_local = c->options->is_local,
-    };
-
-    return assign_build(c->arena, &input, &c->assignment, err) && check_events(c, err) &&
-           (!c->options->is_local || assign_memory(&c->assignment, machine_available_bytes(), err));
-}
 
 /* ---- output ---- */
 
@@ -404,19 +239,21 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .workload = c->workload,
                                  .service_of = c->service_of,
                                  .dispatch = options->dispatch,
-                                 .batching = batching_options(c),
+                                 .batching = coordinator_batching(c),
                                  .seed = options->seed,
                                  .keep_transfers = options->transfers_out != NULL,
                                  .replays = options->replays,
                                  .rejoin_wait_ns = options->rejoin_wait_ps / UNITS_PS_PER_NS,
                                  .events = c->events,
                                  .look = look,
-                                 .look_arg = c };
+                                 .prepare = coordinator_prepare,
+                                 .adopt = coordinator_adopt,
+                                 .arg = c };
     struct fleet_address address = { options->listen, c->keys, options->keys };
 
     block_signals();
     c->fleet =
-        fleet_create(c->arena, c->plan, c->placement, &c->assignment, &address, c->session, err);
+        fleet_create(c->arena, c->plan, c->placement, c->assignment, &address, c->session, err);
     if (!c->fleet)
         return false;
     fprintf(stderr, "orrery-run: listening on %s%s\n", c->fleet->address,
@@ -443,8 +280,8 @@ int coordinator_main(int argc, char **argv)
     c.arena = arena_create();
     /* no two runs share it, and never 0: the session of a worker that has not been told */
     c.session = (clock_now_ns() ^ ((int64_t)getpid() << 40)) | 1;
-    ok = load(&c, &err) && assign(&c, &err) && open_outputs(&c, &err) && run_fleet(&c, &err) &&
-         write_all(&c, &err);
+    ok = coordinator_load(&c, &err) && coordinator_assign(&c, &err) && open_outputs(&c, &err) &&
+         run_fleet(&c, &err) && write_all(&c, &err);
     fleet_end(c.fleet);
     if (ok) {
         partial_remove(c.partial);

@@ -317,7 +317,7 @@ const struct argp coordinator_argp = {
     "orrery-sim simulates, requests at the instants of the workload. Without a command it "
     "coordinates a run and writes what happened; `orrery-run worker` is one device of it and ends "
     "with the run, `orrery-run keys` makes the keys of an encrypted cluster, `orrery-run status` "
-    "asks a run how it goes (each has --help).\n"
+    "asks a run how it goes, `orrery-run update` gives it another placement (each has --help).\n"
     "Exit status: 0 done; 1 done, but requests failed; 2 could not be done."
     "\v"
     "On one machine, workers included:\n"

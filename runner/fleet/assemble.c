@@ -135,7 +135,7 @@ static bool compare_clocks(struct fleet *fleet, struct fleet_worker *worker, str
            err_set(err, ERR_SYSTEM, "device '%s': its worker does not answer", worker->device);
 }
 
-static bool connect_first_stages(struct fleet *fleet, const struct plan *plan, struct err *err)
+bool fleet_connect_first_stages(struct fleet *fleet, const struct plan *plan, struct err *err)
 {
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = plan->stages[i];
@@ -176,7 +176,7 @@ bool fleet_assemble(struct fleet *fleet, const struct plan *plan, int64_t wait_n
     for (int i = 0; i < fleet->count; i++)
         if (!compare_clocks(fleet, &fleet->workers[i], err))
             return false;
-    fleet->has_begun = connect_first_stages(fleet, plan, err);
+    fleet->has_begun = fleet_connect_first_stages(fleet, plan, err);
     return fleet->has_begun;
 }
 

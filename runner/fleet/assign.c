@@ -17,10 +17,10 @@
 #include "lib/policy/quantise.h"
 #include "lib/wire/frame.h"
 #include "runner/setup/batching.h"
+#include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/pad.h"
 #include "runner/worker/shard.h"
-#include <stdio.h>
 #include <string.h>
 
 #define OPEN_SLOTS 8 /* caches prepared when the load does not say how many it needs at once */
@@ -93,33 +93,6 @@ static int32_t kv_slots(const struct workload *workload)
 
 /* ---- padding ---- */
 
-static const char *read_text(struct arena *arena, const char *path, struct err *err)
-{
-    FILE *file = fopen(path, "re");
-    size_t size = 0, capacity = 1 << 16, got;
-    char *text = arena_alloc(arena, capacity);
-
-    if (!file) {
-        err_errno(err, path);
-        return NULL;
-    }
-    while ((got = fread(text + size, 1, capacity - 1 - size, file)) > 0) {
-        size += got;
-        if (size == capacity - 1) {
-            text = arena_grow(arena, text, capacity, 2 * capacity, 1);
-            capacity *= 2;
-        }
-        if ((int64_t)size > MAX_TABLE_BYTES) {
-            err_set(err, ERR_INPUT, "%s: longer than %lld bytes", path, (long long)MAX_TABLE_BYTES);
-            break;
-        }
-    }
-    if (ferror(file))
-        err_errno(err, path);
-    fclose(file);
-    return err->kind == ERR_NONE ? text : NULL;
-}
-
 static bool set_pad(struct arena *arena, const struct assign_input *input,
                     const struct cluster_device *device, double ratio, struct setup *setup,
                     struct err *err)
@@ -134,10 +107,10 @@ static bool set_pad(struct arena *arena, const struct assign_input *input,
                        device->type);
     setup->pad_ratio = ratio;
     setup->pad_type = cost_type(table);
-    setup->pad_kernels =
-        read_text(arena, arena_printf(arena, "%s/kernels.csv", cost_path(table)), err);
-    setup->pad_interp =
-        read_text(arena, arena_printf(arena, "%s/interp.csv", cost_path(table)), &no_file);
+    setup->pad_kernels = machine_read_text(
+        arena, arena_printf(arena, "%s/kernels.csv", cost_path(table)), MAX_TABLE_BYTES, err);
+    setup->pad_interp = machine_read_text(
+        arena, arena_printf(arena, "%s/interp.csv", cost_path(table)), MAX_TABLE_BYTES, &no_file);
     if (!setup->pad_interp)
         setup->pad_interp = "";
     return setup->pad_kernels != NULL;
@@ -178,6 +151,8 @@ static bool set_pads(struct arena *arena, const struct assign_input *input,
             return err_set(err, ERR_USAGE, "--pad %s: no such device in the placement",
                            pad->device);
         setup = &assignment->setups[assignment->worker_of[device]];
+        if (setup->stage_count == 0)
+            continue;
         if (!set_pad(arena, input, &cluster->devices[device], pad->ratio, setup, err) ||
             !check_pad(arena, input, setup, err))
             return false;
@@ -405,7 +380,7 @@ bool assign_build(struct arena *arena, const struct assign_input *input,
             assignment->setups[worker].worker = worker;
             set_worker(arena, input, device, &assignment->setups[worker]);
         }
-    for (int i = 0; i < plan->stage_count; i++)
+    for (int i = input->first_stage; i < plan->stage_count; i++)
         for (int k = 0; k < plan->stages[i]->device_count; k++) {
             const struct plan_stage *stage = plan->stages[i];
 
@@ -463,22 +438,38 @@ int64_t assign_told_bytes(const struct assignment *assignment)
     return most_bytes;
 }
 
-bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err)
+/* What a worker must have memory for, beside what it has already. */
+static int64_t lacks_bytes(const struct assignment *assignment, const struct assignment *held,
+                           int worker)
+{
+    const struct setup *setup = &assignment->setups[worker];
+
+    return setup->stage_count == 0
+               ? 0
+               : shard_need_bytes(setup) -
+                     shard_shared_bytes(held ? &held->setups[worker] : NULL, setup);
+}
+
+bool assign_memory(const struct assignment *assignment, const struct assignment *held,
+                   int64_t available_bytes, struct err *err)
 {
     int64_t need_bytes = 0, usable_bytes = (int64_t)(SHARD_MEMORY_RATIO * (double)available_bytes);
     char need[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
+    int count = 0;
 
-    for (int i = 0; i < assignment->count; i++)
-        need_bytes += shard_need_bytes(&assignment->setups[i]);
+    for (int i = 0; i < assignment->count; i++) {
+        need_bytes += lacks_bytes(assignment, held, i);
+        count += assignment->setups[i].stage_count > 0;
+    }
     if (need_bytes > usable_bytes)
         return err_set(err, ERR_SYSTEM,
                        "%d worker%s on this machine need%s %s of memory%s: only %s are available",
-                       assignment->count, assignment->count == 1 ? "" : "s",
-                       assignment->count == 1 ? "s" : "", units_format_bytes(need_bytes, need),
-                       assignment->count == 1 ? "" : " together",
+                       count, count == 1 ? "" : "s", count == 1 ? "s" : "",
+                       units_format_bytes(need_bytes, need), count == 1 ? "" : " together",
                        units_format_bytes(available_bytes, available));
     for (int i = 0; i < assignment->count; i++)
-        assignment->setups[i].memory_bytes = shard_need_bytes(&assignment->setups[i]) +
-                                             (usable_bytes - need_bytes) / assignment->count;
+        if (assignment->setups[i].stage_count > 0)
+            assignment->setups[i].memory_bytes =
+                lacks_bytes(assignment, held, i) + (usable_bytes - need_bytes) / count;
     return true;
 }

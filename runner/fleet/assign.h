@@ -34,7 +34,8 @@ struct assign_input {
     const struct batching *batching; /* continuous batches; NULL: none */
     enum collective_algorithm collective;
     bool has_clamp, tells_exchanges;
-    bool is_local; /* every worker on this machine: addresses of the cluster do not apply */
+    bool is_local;   /* every worker on this machine: addresses of the cluster do not apply */
+    int first_stage; /* stages with lower ids are there already: they are left out of the setups */
 };
 
 struct assignment {
@@ -53,7 +54,8 @@ int assign_peers(const struct assignment *assignment, int worker, int32_t *numbe
 /* The longest RECORD or RESULT that a worker may send. */
 int64_t assign_told_bytes(const struct assignment *assignment);
 /* For workers that share this machine: gives each what it needs and an equal part of what is left.
- * False when they do not fit together. */
-bool assign_memory(const struct assignment *assignment, int64_t available_bytes, struct err *err);
+ * False when they do not fit together. held: what they have already; NULL: nothing. */
+bool assign_memory(const struct assignment *assignment, const struct assignment *held,
+                   int64_t available_bytes, struct err *err);
 
 #endif

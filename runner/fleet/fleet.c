@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 
 #define CONTROL_MARK 65536
-#define CONTROL_TEXT_BYTES 65536 /* what a worker says of itself is no longer */
+#define CONTROL_TEXT_BYTES (2 * SETUP_MAX_UPDATE_BYTES) /* of others nothing is longer */
 #define TICK_NS INT64_C(100000000)
 #define EXIT_GRACE_NS INT64_C(50000000) /* for the last words of a process that is gone */
 #define REPLACE_NS INT64_C(1000000000)  /* a silent worker that is not set up may be replaced */
@@ -34,6 +34,7 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
     fleet->placement = placement;
     fleet->assignment = assignment;
     fleet->session = session;
+    fleet->told_bytes = told_bytes > CONTROL_TEXT_BYTES ? told_bytes : CONTROL_TEXT_BYTES;
     fleet->count = assignment->count;
     fleet->workers = arena_array(arena, (size_t)fleet->count, sizeof *fleet->workers);
     for (int i = 0; i < fleet->count; i++) {
@@ -47,8 +48,7 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
     if (!fleet->hub)
         return NULL;
     fleet->router =
-        channel_open(arena, fleet->hub, CHANNEL_ROUTER, CONTROL_MARK,
-                     told_bytes > CONTROL_TEXT_BYTES ? told_bytes : CONTROL_TEXT_BYTES, err);
+        channel_open(arena, fleet->hub, CHANNEL_ROUTER, CONTROL_MARK, fleet->told_bytes, err);
     if (fleet->router && channel_bind(fleet->router, address->listen, fleet->address, err))
         return fleet;
     channel_close(fleet->router, 0);
@@ -317,6 +317,7 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_RELEASE:
     case FRAME_PING:
     case FRAME_STATUS:
+    case FRAME_UPDATE:
     case FRAME_TYPE_END:
         break;
     }
@@ -339,6 +340,8 @@ int fleet_receive(struct fleet *fleet, struct channel_message *message)
             on_beat(fleet, message);
         else if (message->frame.type == FRAME_STATUS)
             fleet->asker = message->from;
+        else if (message->frame.type == FRAME_UPDATE)
+            fleet_on_update(fleet, number, message);
         else if (number < 0 && message->frame.type == FRAME_HELLO)
             on_hello(fleet, message);
         else if (number >= 0 && on_worker(fleet, &fleet->workers[number], message))

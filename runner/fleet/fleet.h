@@ -52,6 +52,8 @@ struct fleet_worker {
         is_returning; /* in the place of a lost one, and fleet_find_returned has not named it yet */
     bool is_awaited;  /* a process in its place has been started, and has not joined yet */
     bool is_held;     /* nor may it, until a drill says that the device is up again */
+    bool is_loading;  /* it has been sent stages of an update, and has not answered */
+    int64_t added_bytes;           /* weights that it has loaded for that */
     struct channel_peer next_peer; /* waits for its place; count 0: nobody does */
     int64_t next_number;
 };
@@ -72,13 +74,19 @@ struct fleet {
     char address[CHANNEL_ADDRESS_BYTES]; /* where the coordinator listens */
     const char *keys_folder;             /* NULL = none */
     char refusal[CHANNEL_REFUSAL_BYTES]; /* why somebody was turned away last, as it was told */
+    int64_t told_bytes;                  /* the longest message that it takes */
     bool is_local;
     bool has_started; /* nobody may join any more */
     bool has_begun;   /* the load; but in the place of a lost worker */
     int count;
     struct fleet_worker *workers;
     struct channel_peer asker; /* of the status; count 0 = nobody */
-    int64_t looked_ns;         /* when the dead were last looked for */
+    struct {
+        struct channel_peer asker; /* count 0: nobody waits for an answer */
+        const char *path, *text;   /* the placement; NULL once it has been taken from here */
+        char trouble[512];         /* why it cannot be; "" = nothing is known against it */
+    } update;
+    int64_t looked_ns; /* when the dead were last looked for */
 };
 
 /* Listens. */
@@ -111,6 +119,24 @@ bool fleet_respawn(struct fleet *fleet, int worker, struct err *err);
 /* Somebody has asked what the run is doing (FRAME_STATUS); the answer goes to who asked last. */
 bool fleet_is_asked(const struct fleet *fleet);
 void fleet_answer(struct fleet *fleet, const char *text);
+/* ---- update.c: another placement for a run that goes on ---- */
+
+/* Somebody has asked for one, and no other is under way: its path and text. */
+bool fleet_take_update(struct fleet *fleet, const char **path, const char **text);
+/* Sends workers the stages of `added` that they lack, and where those listen that they will send to
+ * (all: of everything that is placed then). number: how many updates the run has taken. False with
+ * why not: a worker is not up. */
+bool fleet_begin_update(struct fleet *fleet, const struct assignment *added,
+                        const struct assignment *all, int64_t number, struct err *err);
+enum fleet_progress { FLEET_LOADING, FLEET_LOADED, FLEET_NOT_LOADED };
+/* FLEET_NOT_LOADED: update.trouble says why. */
+enum fleet_progress fleet_look_update(struct fleet *fleet);
+/* All have loaded: what is placed is what `all` says from now on, which outlives the fleet. */
+bool fleet_end_update(struct fleet *fleet, const struct plan *plan, const struct assignment *all,
+                      struct err *err);
+/* To whoever has asked for it. */
+void fleet_answer_update(struct fleet *fleet, bool is_taken, const char *line);
+
 /* Every worker that is up says that it is not computing. */
 bool fleet_is_idle(const struct fleet *fleet);
 void fleet_release(struct fleet *fleet, int worker, int64_t request);

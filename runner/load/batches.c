@@ -49,11 +49,13 @@ struct instance { /* of a replica */
 
 struct batches {
     struct serve *serve;
+    int instance_count;
     struct instance *instances;
     struct member *members;
     struct flying **all; /* by number */
     size_t count, room;
     int32_t *words; /* scratch: a STEP */
+    size_t most_words;
 };
 
 static int32_t outputs_of(const struct batches *batches, size_t request)
@@ -63,34 +65,44 @@ static int32_t outputs_of(const struct batches *batches, size_t request)
     return admit_step_count(serve_model(batches->serve, request), row.output_tokens);
 }
 
-struct batches *batches_create(struct serve *serve, struct err *err)
+bool batches_add_replicas(struct batches *batches, struct err *err)
 {
+    struct serve *serve = batches->serve;
     const struct plan *plan = serve->input->plan;
-    struct batches *batches = arena_alloc(serve->arena, sizeof *batches);
-    size_t most_words = 0;
+    int old = batches->instance_count;
 
-    batches->serve = serve;
-    batches->instances =
-        arena_array(serve->arena, (size_t)plan->replica_count, sizeof *batches->instances);
-    batches->members =
-        arena_array(serve->arena, serve->input->workload->count, sizeof *batches->members);
-    for (int r = 0; r < plan->replica_count; r++) {
+    batches->instances = arena_grow(serve->arena, batches->instances, (size_t)old,
+                                    (size_t)plan->replica_count, sizeof *batches->instances);
+    for (int r = old; r < plan->replica_count; r++) {
         struct instance *instance = &batches->instances[r];
         const struct plan_replica *replica = &plan->replicas[r];
         size_t words;
 
         if (!batching_of(serve->input->batching, replica, plan->services[replica->service].model,
                          batching_longest(serve->input->workload), &instance->options, err))
-            return NULL;
+            return false;
         instance->continuous = continuous_create(serve->arena, &instance->options);
         instance->flying = arena_array(serve->arena, (size_t)instance->options.max_in_flight,
                                        sizeof *instance->flying);
         words = 2 * (size_t)FRAME_ENTRY_WORDS * (size_t)instance->options.max_seqs +
                 (size_t)instance->options.token_budget;
-        most_words = words > most_words ? words : most_words;
+        if (words > batches->most_words) {
+            batches->most_words = words;
+            batches->words = arena_array(serve->arena, words, sizeof *batches->words);
+        }
     }
-    batches->words = arena_array(serve->arena, most_words, sizeof *batches->words);
-    return batches;
+    batches->instance_count = plan->replica_count;
+    return true;
+}
+
+struct batches *batches_create(struct serve *serve, struct err *err)
+{
+    struct batches *batches = arena_alloc(serve->arena, sizeof *batches);
+
+    batches->serve = serve;
+    batches->members =
+        arena_array(serve->arena, serve->input->workload->count, sizeof *batches->members);
+    return batches_add_replicas(batches, err) ? batches : NULL;
 }
 
 bool batches_fit(const struct batches *batches, int32_t replica, size_t request)

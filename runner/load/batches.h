@@ -19,6 +19,8 @@ struct serve;
 
 /* NULL with an error when a replica cannot batch as --batch says. */
 struct batches *batches_create(struct serve *serve, struct err *err);
+/* Of replicas that an update has brought. */
+bool batches_add_replicas(struct batches *batches, struct err *err);
 /* Whether the request could be computed alone, and what is still to be computed: for dispatch. */
 bool batches_fit(const struct batches *batches, int32_t replica, size_t request);
 int64_t batches_work_tokens(const struct batches *batches, int32_t replica);

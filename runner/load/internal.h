@@ -24,6 +24,9 @@ struct queue { /* requests whose next step is to be sent to a worker's stage 0 *
 struct serve {
     struct arena *arena;
     const struct serve_input *input;
+    struct serve_input *own; /* the same: an update changes its plan */
+    bool is_updating;        /* workers load what an update asks for */
+    const char *update_path;
     struct fleet *fleet;
     struct table *table;
     struct source *source;

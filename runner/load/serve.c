@@ -22,6 +22,7 @@
 #include "runner/load/monitor.h"
 #include "runner/load/records.h"
 #include "runner/load/table.h"
+#include "runner/load/update.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -483,7 +484,8 @@ static void look_for_trouble(struct serve *serve)
         failures_bury(serve, dead);
     failures_look(serve);
     monitor_look(serve);
-    serve->input->look(serve->input->look_arg);
+    update_look(serve);
+    serve->input->look(serve->input->arg);
     if (signal_number != 0) {
         serve->run->signal_number = signal_number;
         fprintf(stderr,
@@ -571,7 +573,8 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
                struct err *err)
 {
     const struct plan *plan = input->plan;
-    struct serve serve = { .arena = arena, .input = input, .fleet = input->fleet, .run = run };
+    struct serve_input own = *input; /* an update changes its plan */
+    struct serve serve = { .arena = arena, .input = &own, .fleet = input->fleet, .run = run };
     int32_t longest = 1;
 
     *run = (struct serve_run){ 0 };
@@ -591,10 +594,11 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
         return false;
     failures_create(&serve);
     monitor_create(&serve);
+    serve.own = &own;
     serve.t0_ns = serve.progress_ns = clock_now_ns();
     if (!serve_load(&serve, err) || !serve_stop(&serve, err))
         return false;
-    input->look(input->look_arg);
+    input->look(input->arg);
     failures_forget(&serve);
     records_sort(run);
     return true;

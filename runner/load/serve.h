@@ -32,7 +32,15 @@ struct serve_input {
     const struct events *events; /* a drill: devices that go down and up; NULL = none */
     /* Called at least twice a second while the load runs: what is in the run then has happened. */
     void (*look)(void *arg);
-    void *look_arg;
+    /* Somebody wants the run to go on with another placement: checks it, and tells workers what
+     * they lack (fleet_begin_update). number: of updates that were taken. False with why not. */
+    bool (*prepare)(void *arg, const char *path, const char *text, int64_t number, int64_t now_ps,
+                    struct err *err);
+    /* All is loaded: the plan of before, with another epoch from that instant on, behind the
+     * others.
+     */
+    const struct plan *(*adopt)(void *arg, int64_t from_ps, struct err *err);
+    void *arg; /* of these */
 };
 
 #define SERVE_NO_BATCH (-1)
@@ -60,6 +68,12 @@ struct serve_exchange {
     int64_t bytes, send_ps, receive_ps;
 };
 
+struct serve_update { /* an epoch that the placement did not have at the start */
+    int32_t epoch;    /* its number */
+    const char *path; /* of the placement, as whoever asked for it calls it */
+    int64_t from_ps;
+};
+
 struct serve_run {
     struct table *table;
     size_t record_count, result_count, exchange_count;
@@ -74,6 +88,8 @@ struct serve_run {
     int return_count;     /* and that took the place of one */
     size_t replay_count;  /* requests begun anew, each time */
     size_t missing_count; /* RECORDs that never came, though nothing failed */
+    int update_count;
+    struct serve_update *updates;
 };
 
 /* Runs the whole workload. False only when the machine itself fails; lost workers are results. */

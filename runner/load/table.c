@@ -12,8 +12,7 @@ struct table *table_create(struct arena *arena, size_t request_count, int replic
     table->count = request_count;
     table->requests = arena_array(arena, request_count, sizeof *table->requests);
     table->ended = arena_array(arena, request_count, sizeof *table->ended);
-    table->replica_count = replica_count;
-    table->replicas = arena_array(arena, (size_t)replica_count, sizeof *table->replicas);
+    table_add_replicas(arena, table, replica_count);
     for (size_t i = 0; i < request_count; i++)
         table->requests[i] = (struct table_request){ .replica = -1,
                                                      .arrival_ps = TRACE_NONE,
@@ -22,9 +21,16 @@ struct table *table_create(struct arena *arena, size_t request_count, int replic
                                                      .finish_ps = TRACE_NONE,
                                                      .next = TABLE_NOBODY,
                                                      .previous = TABLE_NOBODY };
-    for (int i = 0; i < replica_count; i++)
-        table->replicas[i] = (struct table_replica){ .is_up = true, .running = TABLE_NOBODY };
     return table;
+}
+
+void table_add_replicas(struct arena *arena, struct table *table, int replica_count)
+{
+    table->replicas = arena_grow(arena, table->replicas, (size_t)table->replica_count,
+                                 (size_t)replica_count, sizeof *table->replicas);
+    for (int i = table->replica_count; i < replica_count; i++)
+        table->replicas[i] = (struct table_replica){ .is_up = true, .running = TABLE_NOBODY };
+    table->replica_count = replica_count;
 }
 
 void table_arrive(struct table *table, size_t request, int64_t arrival_ps)

@@ -49,6 +49,8 @@ struct table {
 };
 
 struct table *table_create(struct arena *arena, size_t request_count, int replica_count);
+/* New ones, up, behind those that are there. */
+void table_add_replicas(struct arena *arena, struct table *table, int replica_count);
 void table_arrive(struct table *table, size_t request, int64_t arrival_ps);
 /* Dispatched. */
 void table_start(struct table *table, size_t request, int32_t replica, int32_t step_count);

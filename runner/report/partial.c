@@ -32,7 +32,7 @@ struct partial *partial_open(struct arena *arena, const struct report_input *inp
                              const struct partial_paths *paths, bool replays, struct err *err)
 {
     static void (*const begin[FILE_COUNT])(struct out * out, const char *const *meta) = {
-        trace_requests_begin, trace_stages_begin, trace_transfers_begin
+        trace_requests_begin_epochs, trace_stages_begin, trace_transfers_begin
     };
     const char *const names[FILE_COUNT] = { paths->requests, paths->stages, paths->transfers };
     struct partial *partial = arena_alloc(arena, sizeof *partial);
@@ -147,7 +147,7 @@ static void put_requests(struct partial *partial)
             partial->next_ended >= partial->seen_ended)
             break;
         if (partial->files[FILE_REQUESTS])
-            report_request(partial->input, index, partial->files[FILE_REQUESTS]);
+            report_request(partial->input, index, true, partial->files[FILE_REQUESTS]);
     }
     partial->seen_ended = table->ended_count;
 }

@@ -12,7 +12,7 @@
 #include "runner/load/table.h"
 #include <string.h>
 
-void report_request(const struct report_input *input, size_t index, struct out *out)
+void report_request(const struct report_input *input, size_t index, bool has_epoch, struct out *out)
 {
     const struct workload *workload = input->workload;
     const struct workload_request row = workload_at(workload, index);
@@ -31,15 +31,26 @@ void report_request(const struct report_input *input, size_t index, struct out *
         .status = state->status,
         .e2e_ps = TRACE_NONE,
     };
+    int32_t epoch = state->replica < 0
+                        ? -1
+                        : input->plan->epochs[input->plan->replicas[state->replica].epoch].number;
 
-    trace_request_put(out, &request);
+    if (has_epoch)
+        trace_request_put_epoch(out, &request, epoch);
+    else
+        trace_request_put(out, &request);
 }
 
 void report_requests(const struct report_input *input, struct out *out)
 {
-    trace_requests_begin(out, input->meta);
+    bool has_epoch = input->plan->epoch_count > 1;
+
+    if (has_epoch)
+        trace_requests_begin_epochs(out, input->meta);
+    else
+        trace_requests_begin(out, input->meta);
     for (size_t i = 0; i < input->workload->count; i++)
-        report_request(input, i, out);
+        report_request(input, i, has_epoch, out);
 }
 
 /* By which its steps come and go. */

@@ -33,7 +33,8 @@ void report_transfers(const struct report_input *input, struct out *out);
 
 /* One row each; a record's is left out when it has not computed, a transfer's when it goes nowhere.
  */
-void report_request(const struct report_input *input, size_t index, struct out *out);
+void report_request(const struct report_input *input, size_t index, bool has_epoch,
+                    struct out *out);
 void report_stage(const struct report_input *input, const struct serve_record *record,
                   struct out *out);
 void report_input_transfer(const struct report_input *input, const struct serve_record *record,

@@ -153,6 +153,15 @@ static void put_json(struct arena *arena, const struct report_input *input, stru
     json_put_int(json, "lost_workers", run->dead_count);
     json_put_int(json, "returned_workers", run->return_count);
     json_put_int(json, "replayed_requests", (int64_t)run->replay_count);
+    json_begin_array(json, "updates");
+    for (int i = 0; i < run->update_count; i++) {
+        json_begin_object(json, NULL);
+        json_put_int(json, "epoch", run->updates[i].epoch);
+        json_put_seconds(json, "from_s", run->updates[i].from_ps);
+        json_put_text(json, "placement", run->updates[i].path);
+        json_end_object(json);
+    }
+    json_end_array(json);
     json_begin_array(json, "services");
     for (int i = 0; i < input->workload->service_count; i++) {
         struct numbers one = collect(arena, input, i);
@@ -218,6 +227,9 @@ static void put_text(struct arena *arena, const struct report_input *input, stru
                    worker->state == FLEET_DEAD ? ", lost: " : "",
                    worker->state == FLEET_DEAD ? worker->trouble : "");
     }
+    for (int i = 0; i < run->update_count; i++)
+        out_printf(out, "update    epoch %d from %s on: %s\n", run->updates[i].epoch,
+                   units_format_human(run->updates[i].from_ps, span), run->updates[i].path);
     if (run->return_count > 0 || run->replay_count > 0)
         out_printf(out, "failures  %d worker%s lost, %d came back; %zu request%s begun anew\n",
                    run->dead_count, run->dead_count == 1 ? "" : "s", run->return_count,

@@ -1,7 +1,8 @@
-/* machine.c - reads /proc and the device tree. */
+/* machine.c - reads /proc, the device tree, and small files. */
 #include "runner/setup/machine.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/err.h"
 #include "lib/base/units.h"
 #include <stdio.h>
 #include <string.h>
@@ -46,4 +47,32 @@ const char *machine_note(struct arena *arena)
     find_line("/proc/device-tree/model", "", board, sizeof board);
     find_line("/proc/cpuinfo", "model name", processor, sizeof processor);
     return arena_printf(arena, "%s %s", names.machine, board[0] ? board : processor);
+}
+
+const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,
+                              struct err *err)
+{
+    FILE *file = fopen(path, "re");
+    size_t size = 0, capacity = 1 << 16, got;
+    char *text = arena_alloc(arena, capacity);
+
+    if (!file) {
+        err_errno(err, path);
+        return NULL;
+    }
+    while ((got = fread(text + size, 1, capacity - 1 - size, file)) > 0) {
+        size += got;
+        if (size == capacity - 1) {
+            text = arena_grow(arena, text, capacity, 2 * capacity, 1);
+            capacity *= 2;
+        }
+        if ((int64_t)size > max_bytes) {
+            err_set(err, ERR_INPUT, "%s: longer than %lld bytes", path, (long long)max_bytes);
+            break;
+        }
+    }
+    if (ferror(file))
+        err_errno(err, path);
+    fclose(file);
+    return err->kind == ERR_NONE ? text : NULL;
 }

@@ -5,10 +5,15 @@
 #include <stdint.h>
 
 struct arena;
+struct err;
 
 /* MemAvailable of /proc/meminfo; INT64_MAX when the kernel does not say. */
 int64_t machine_available_bytes(void);
 /* One line for the head of an output file: architecture and processor or board. */
 const char *machine_note(struct arena *arena);
+
+/* A file as text, of at most max_bytes. NULL with an error. */
+const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,
+                              struct err *err);
 
 #endif

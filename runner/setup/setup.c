@@ -224,6 +224,25 @@ const char *setup_encode_ready(struct arena *arena, const struct setup_ready *re
     return end_text(&text);
 }
 
+const char *setup_encode_update(struct arena *arena, const char *path, const char *placement)
+{
+    struct text text = begin_text(arena);
+
+    json_put_text(text.json, "path", path);
+    json_put_text(text.json, "placement", placement);
+    return end_text(&text);
+}
+
+const char *setup_encode_answer(struct arena *arena, const struct setup_answer *answer)
+{
+    struct text text = begin_text(arena);
+
+    json_put_bool(text.json, "is_taken", answer->is_taken);
+    json_put_text(text.json, "line", answer->line);
+    json_put_int(text.json, "weight_bytes", answer->weight_bytes);
+    return end_text(&text);
+}
+
 const char *setup_encode_peers(struct arena *arena, const struct setup_peer *peers, int count)
 {
     struct text text = begin_text(arena);
@@ -494,17 +513,38 @@ bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t l
 }
 
 /* It ends up in the head of an output file, where a line break would forge another line. */
-static bool get_line(const struct json *object, const char *key, const char **value,
-                     struct err *err)
+static bool get_line(const struct json *object, const char *what, const char *key,
+                     const char **value, struct err *err)
 {
     if (!get_text(object, key, value, err))
         return false;
     for (const char *c = *value; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127 || c - *value >= MAX_LINE)
             return err_set(err, ERR_INPUT,
-                           "ready: %s: expected one line of at most %d printable characters", key,
-                           MAX_LINE);
+                           "%s: %s: expected one line of at most %d printable characters", what,
+                           key, MAX_LINE);
     return true;
+}
+
+bool setup_decode_update(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                         const char **path, const char **placement, struct err *err)
+{
+    const struct json *object = parse(arena, text, length_bytes, "update", err);
+
+    return object && get_line(object, "update", "path", path, err) &&
+           get_text(object, "placement", placement, err);
+}
+
+bool setup_decode_answer(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                         struct setup_answer *answer, struct err *err)
+{
+    const struct json *object = parse(arena, text, length_bytes, "answer", err);
+    const struct json *weights = object ? json_get(object, "weight_bytes") : NULL;
+
+    return object && get_bool(object, "is_taken", &answer->is_taken, err) &&
+           get_line(object, "answer", "line", &answer->line, err) &&
+           ((weights && json_int(weights, &answer->weight_bytes) && answer->weight_bytes >= 0) ||
+            err_set(err, ERR_INPUT, "answer: weight_bytes: expected a whole number"));
 }
 
 bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
@@ -515,8 +555,8 @@ bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t l
 
     if (!object || !get_text(object, "endpoint", &ready->endpoint, err) ||
         !channel_check_address("ready: endpoint", ready->endpoint, err) ||
-        !get_line(object, "machine", &ready->machine, err) ||
-        !get_line(object, "blas_core", &ready->blas_core, err))
+        !get_line(object, "ready", "machine", &ready->machine, err) ||
+        !get_line(object, "ready", "blas_core", &ready->blas_core, err))
         return false;
     return (weights && json_int(weights, &ready->weight_bytes) && ready->weight_bytes >= 0) ||
            err_set(err, ERR_INPUT, "ready: weight_bytes: expected a whole number");

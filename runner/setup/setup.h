@@ -121,6 +121,21 @@ const char *setup_encode_ready(struct arena *arena, const struct setup_ready *re
 bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
                         struct setup_ready *ready, struct err *err);
 
+/* A placement that a run is to go on with: the file and its name. */
+#define SETUP_MAX_UPDATE_BYTES (INT64_C(1) << 20)
+const char *setup_encode_update(struct arena *arena, const char *path, const char *text);
+bool setup_decode_update(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                         const char **path, const char **placement, struct err *err);
+
+struct setup_answer { /* to an update, of a worker or of the coordinator */
+    bool is_taken;
+    const char *line;     /* why not; of the coordinator also what has been done */
+    int64_t weight_bytes; /* of a worker: what it has loaded */
+};
+const char *setup_encode_answer(struct arena *arena, const struct setup_answer *answer);
+bool setup_decode_answer(struct arena *arena, const unsigned char *text, size_t length_bytes,
+                         struct setup_answer *answer, struct err *err);
+
 const char *setup_encode_peers(struct arena *arena, const struct setup_peer *peers, int count);
 bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t length_bytes,
                         struct setup_peer **peers, int *count, struct err *err);

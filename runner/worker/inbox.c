@@ -170,6 +170,11 @@ static bool move_peers(struct worker *worker, const struct channel_message *mess
     for (int i = 0; i < count; i++) {
         int32_t index = worker_find_peer_index(worker, peers[i].worker);
 
+        if (index < 0 && peers[i].endpoint[0] != '\0') { /* of stages that are being added */
+            if (!worker_add_peer(worker, peers[i].worker, peers[i].endpoint, err))
+                return false;
+            continue;
+        }
         if (index < 0)
             continue;
         worker->are_lost[index] = peers[i].endpoint[0] == '\0';
@@ -205,6 +210,8 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
             worker->waiting = -1;
     } else if (frame->type == FRAME_PEERS) {
         return move_peers(worker, message, err);
+    } else if (frame->type == FRAME_UPDATE) {
+        return worker_add_stages(worker, message, err);
     } else if (frame->type == FRAME_ERROR) {
         return err_set(err, ERR_SYSTEM, "the coordinator says: %.*s", (int)frame->payload_bytes,
                        (const char *)message->payload);

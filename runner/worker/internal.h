@@ -9,6 +9,7 @@
 
 struct arena;
 struct batch_queue;
+struct added;
 struct beat;
 struct err;
 struct pad;
@@ -36,9 +37,10 @@ struct worker {
     const struct setup *setup;
     struct shard *shard;
     struct pad *pad; /* NULL without padding */
-    int32_t peer_count;
-    int32_t *peer_numbers;     /* workers that this one sends to ... */
-    struct channel **peers;    /* ... and how, */
+    int32_t peer_count, peer_capacity;
+    int32_t *peer_numbers;  /* workers that this one sends to ... */
+    struct channel **peers; /* ... and how, */
+    const char **peer_endpoints;
     bool *are_lost;            /* unless nobody listens there any more */
     struct batch_queue *queue; /* of job numbers */
     struct job **jobs;
@@ -47,6 +49,8 @@ struct worker {
     int32_t *room; /* by stage: steps that the next stage, whose queue is bounded, still takes */
     int32_t *owed; /* by stage: steps that have left its bounded queue, and were not told of yet */
     struct sliced **sliced; /* by stage of the setup; NULL: a stage of one device */
+    int64_t data_bytes;     /* the largest message that data takes */
+    struct added *added;    /* stages that came while the run went on, the last first; NULL: none */
     int64_t waiting;        /* request whose step waits for its deadline or to be sent, -1 = none */
     bool is_stopped;
 };
@@ -67,6 +71,30 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
                        struct err *err);
 /* Sleeps until something comes or the deadline, and receives it. */
 bool worker_receive_until(struct worker *worker, int64_t deadline_ns, struct err *err);
+
+/* ---- worker.c: what the start of a run and an update share ---- */
+
+/* The largest message that may come for the stages of the setup. */
+int64_t worker_message_bytes(const struct worker *worker);
+/* Begins to connect to a worker that this one sends to. */
+bool worker_add_peer(struct worker *worker, int32_t number, const char *endpoint, struct err *err);
+/* Waits until those from `first` on have answered, and checks that all are known that the stages
+ * from first_stage on send to. */
+bool worker_await_peers(struct worker *worker, int32_t first, int first_stage, int64_t wait_ns,
+                        struct err *err);
+/* Makes room for what is kept for each stage of the setup, of which first_stage and later are new.
+ */
+void worker_hold_stages(struct worker *worker, int first_stage);
+
+/* ---- added.c: stages that are added while the run goes on ---- */
+
+/* An UPDATE with them. They are loaded by a thread of their own. */
+bool worker_add_stages(struct worker *worker, const struct channel_message *message,
+                       struct err *err);
+/* Takes what has been loaded, and tells the coordinator. */
+bool worker_look_added(struct worker *worker, struct err *err);
+/* Ends what is under way, and frees what has been added. */
+void worker_drop_added(struct worker *worker);
 
 /* ---- step.c: computing and sending ---- */
 

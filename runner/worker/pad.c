@@ -13,6 +13,7 @@
 
 struct pad {
     const struct setup *setup;
+    struct pad *more; /* of stages that were added later */
     const struct cost_table *table;
     struct price *price;
     struct plan_stage *stages;        /* as price_step wants them */
@@ -110,13 +111,40 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
     return pad;
 }
 
+void pad_append(struct pad *pad, struct pad *more)
+{
+    while (pad->more)
+        pad = pad->more;
+    pad->more = more;
+}
+
+void pad_drop_last(struct pad *pad)
+{
+    while (pad->more->more)
+        pad = pad->more;
+    pad->more = NULL;
+}
+
+/* The part that has a stage, and which it is there. */
+static struct pad *pad_at(struct pad *pad, int *index)
+{
+    while (*index >= pad->setup->stage_count) {
+        *index -= pad->setup->stage_count;
+        pad = pad->more;
+    }
+    return pad;
+}
+
 bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
                int64_t *price_ps, struct err *err)
 {
-    const struct setup *setup = pad->setup;
-    const struct model *model = &setup->models[setup->stages[index].model].model;
+    const struct setup *setup;
+    const struct model *model;
     int extrapolated;
 
+    pad = pad_at(pad, &index);
+    setup = pad->setup;
+    model = &setup->models[setup->stages[index].model].model;
     if (!price_step(pad->price, &pad->stages[index], model, pad->table, setup->threads, 1.0,
                     new_tokens, past_tokens, price_ps, &extrapolated, err))
         return false;
@@ -127,11 +155,11 @@ bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_toke
 bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entries, int count,
                      int64_t *price_ps, struct err *err)
 {
-    struct continuous_batch batch = { .count = count,
-                                      .entry_count = count,
-                                      .entries = pad->entries };
+    struct continuous_batch batch = { .count = count, .entry_count = count };
     int32_t extrapolated;
 
+    pad = pad_at(pad, &index);
+    batch.entries = pad->entries;
     for (int i = 0; i < count; i++) {
         pad->entries[i] = (struct continuous_entry){ .tag = entries[i].request,
                                                      .tokens = entries[i].tokens,
@@ -151,10 +179,13 @@ bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entri
 bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,
                      int32_t past_tokens, int64_t *price_ps, struct err *err)
 {
-    const struct setup *setup = pad->setup;
-    const struct model *model = &setup->models[setup->stages[index].model].model;
+    const struct setup *setup;
+    const struct model *model;
     int extrapolated;
 
+    pad = pad_at(pad, &index);
+    setup = pad->setup;
+    model = &setup->models[setup->stages[index].model].model;
     if (!price_piece(pad->price, &pad->passes[index]->pieces[piece], model, pad->table,
                      setup->threads, 1.0, new_tokens, past_tokens, price_ps, &extrapolated, err))
         return false;

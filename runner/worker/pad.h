@@ -16,6 +16,9 @@ struct pad;
 struct setup;
 
 struct pad *pad_create(struct arena *arena, const struct setup *setup, struct err *err);
+/* Stages of more are numbered behind those of pad. */
+void pad_append(struct pad *pad, struct pad *more);
+void pad_drop_last(struct pad *pad);
 /* What this step of stage `index` of the setup takes on the padded device: ratio x its price. */
 bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_tokens,
                int64_t *price_ps, struct err *err);

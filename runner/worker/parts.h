@@ -15,6 +15,7 @@ struct arena;
 struct err;
 struct parts;
 struct setup;
+struct setup_model;
 
 /* Of weights, and of the vectors and two largest KV caches beside them. */
 int64_t parts_weight_bytes(const struct setup *setup, int index);
@@ -53,7 +54,7 @@ void parts_take(struct parts *parts, const struct pass_step *step,
                 const struct exchange_message *message, int32_t tokens, void *words);
 void parts_put(struct parts *parts, const struct pass_step *step,
                const struct exchange_message *message, int32_t tokens, const void *words);
-/* The largest message of an operation, in bytes of words. */
-int64_t parts_message_bytes(const struct setup *setup, int index);
+/* The largest message of an operation, in bytes of words, however the model is cut. */
+int64_t parts_message_bytes(const struct setup_model *model);
 
 #endif

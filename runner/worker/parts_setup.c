@@ -124,12 +124,11 @@ int64_t parts_other_bytes(const struct setup *setup, int index)
     int64_t row = 3 * (int64_t)shape.hidden + (int64_t)shape.heads * shape.head_dim +
                   shape.ffn_hidden + narrow_width(&shape) + 1;
 
-    return 4 * row * model->max_tokens + parts_message_bytes(setup, index) + whole_bytes(&shape);
+    return 4 * row * model->max_tokens + parts_message_bytes(model) + whole_bytes(&shape);
 }
 
-int64_t parts_message_bytes(const struct setup *setup, int index)
+int64_t parts_message_bytes(const struct setup_model *model)
 {
-    const struct setup_model *model = &setup->models[setup->stages[index].model];
     struct forward_shape shape = weights_shape(model);
     int64_t width = narrow_width(&shape);
 

@@ -16,6 +16,7 @@
 #include "runner/worker/shard_internal.h"
 #include "runner/worker/weights.h"
 #include <inttypes.h>
+#include <string.h>
 
 #define PREPARED_RATIO 0.25 /* of the budget, for caches before the run */
 
@@ -65,6 +66,92 @@ int64_t shard_weight_bytes(const struct setup *setup)
     for (int i = 0; i < setup->stage_count; i++)
         bytes += stage_weight_bytes(setup, i);
     return bytes;
+}
+
+/* ---- what is there already ---- */
+
+static bool is_same_model(const struct setup_model *x, const struct setup_model *y)
+{
+    const struct model *a = &x->model, *b = &y->model;
+
+    return strcmp(a->name, b->name) == 0 && a->hidden == b->hidden && a->heads == b->heads &&
+           a->kv_heads == b->kv_heads && a->head_dim == b->head_dim &&
+           a->ffn_hidden == b->ffn_hidden && a->vocab == b->vocab && a->ffn == b->ffn &&
+           a->weight_bits == b->weight_bits &&
+           weights_shape(x).max_context == weights_shape(y).max_context;
+}
+
+enum held { HELD_LAYER, HELD_EMBED, HELD_LM_HEAD };
+
+/* A stage of whole layers that has it, of the same model; NOBODY. */
+static int find_held(const struct setup *held, const struct setup *setup, int index, enum held what,
+                     int32_t layer)
+{
+    const struct setup_stage *asks = &setup->stages[index];
+    const struct setup_model *model = &setup->models[asks->model];
+
+    for (int i = 0; i < held->stage_count; i++) {
+        const struct setup_stage *stage = &held->stages[i];
+        bool has_it = what == HELD_EMBED     ? stage->has_embed
+                      : what == HELD_LM_HEAD ? stage->has_lm_head
+                                             : stage->layer_first <= layer &&
+                                                   layer < stage->layer_first + stage->layer_count;
+
+        if (has_it && stage->position_count == 0 &&
+            is_same_model(&held->models[stage->model], model))
+            return i;
+    }
+    return NOBODY;
+}
+
+/* Beside matrices, positions and gains. A tied matrix is in either end. */
+static int64_t shared_ends_bytes(const struct setup *held, const struct setup *setup, int index)
+{
+    const struct setup_stage *stage = &setup->stages[index];
+    const struct setup_model *model = &setup->models[stage->model];
+    struct forward_shape shape = weights_shape(model);
+    bool has_embed = find_held(held, setup, index, HELD_EMBED, 0) != NOBODY;
+    bool has_lm_head = find_held(held, setup, index, HELD_LM_HEAD, 0) != NOBODY;
+    bool has_any = model->model.tied_lm_head && (has_embed || has_lm_head);
+    int64_t bytes = 0;
+
+    if (stage->has_embed && (has_embed || has_any))
+        bytes += forward_embed_bytes(&shape);
+    if (stage->has_embed && has_embed)
+        bytes += 4 * forward_positions_floats(&shape);
+    if (stage->has_lm_head && (has_lm_head || has_any) && embedding_of(setup, index) == NOBODY)
+        bytes += forward_lm_head_bytes(&shape);
+    if (stage->has_lm_head && has_lm_head)
+        bytes += 4 * forward_small_floats(&shape);
+    return bytes;
+}
+
+int64_t shard_shared_bytes(const struct setup *held, const struct setup *setup)
+{
+    int64_t bytes = 0;
+
+    for (int s = 0; held && s < setup->stage_count; s++) {
+        const struct setup_stage *stage = &setup->stages[s];
+        struct forward_shape shape = weights_shape(&setup->models[stage->model]);
+
+        if (stage->position_count > 0)
+            continue;
+        for (int32_t i = 0; i < stage->layer_count; i++)
+            if (find_held(held, setup, s, HELD_LAYER, stage->layer_first + i) != NOBODY)
+                bytes += layer_bytes(&shape);
+        bytes += shared_ends_bytes(held, setup, s);
+    }
+    return bytes;
+}
+
+/* The stage that has it already; NULL. */
+static const struct shard_stage *find_before(const struct shard *shard, int index, enum held what,
+                                             int32_t layer)
+{
+    int at = shard->before ? find_held(shard->held, shard->setup, index, what, layer) : NOBODY;
+    const struct shard *part = at == NOBODY ? NULL : shard_look_at(shard->before, &at);
+
+    return part ? &part->stages[at] : NULL;
 }
 
 /* Whether its steps are packed for the wire: batches, and values of few bits. */
@@ -143,20 +230,22 @@ int64_t shard_need_bytes(const struct setup *setup)
 static bool set_budget(struct shard *shard, struct err *err)
 {
     const struct setup *setup = shard->setup;
-    int64_t available_bytes = machine_available_bytes(), need_bytes = shard_need_bytes(setup);
+    int64_t shared_bytes = shard_shared_bytes(shard->held, setup);
+    int64_t available_bytes = machine_available_bytes();
+    int64_t need_bytes = shard_need_bytes(setup) - shared_bytes;
     int64_t usable_bytes = (int64_t)(SHARD_MEMORY_RATIO * (double)available_bytes);
     char need[UNITS_TEXT_BYTES], weights[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
 
     if (setup->memory_bytes > 0) /* workers of one machine must not each count all of it */
         usable_bytes = available_bytes = setup->memory_bytes;
-    shard->kv_budget_bytes = usable_bytes - fixed_bytes(setup);
+    shard->kv_budget_bytes = usable_bytes - (fixed_bytes(setup) - shared_bytes);
     if (need_bytes <= usable_bytes)
         return true;
     return err_set(err, ERR_SYSTEM,
                    "needs %s of memory (weights %s, the rest for activations and one request's "
                    "cache): only %s are available",
                    units_format_bytes(need_bytes, need),
-                   units_format_bytes(shard_weight_bytes(setup), weights),
+                   units_format_bytes(shard_weight_bytes(setup) - shared_bytes, weights),
                    units_format_bytes(available_bytes, available));
 }
 
@@ -202,30 +291,62 @@ static bool fill_layer(struct shard *shard, const struct forward_shape *shape, i
     return err->kind == ERR_NONE;
 }
 
-static bool fill_ends(struct shard *shard, int index, struct err *err)
+/* The matrix of one end that is there already: of a tied model that of the other end as well. */
+static const void *matrix_before(const struct shard *shard, int index, enum held what)
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct setup_model *model = &shard->setup->models[stage->model];
+    const struct shard_stage *embed = find_before(shard, index, HELD_EMBED, 0);
+    const struct shard_stage *lm_head = find_before(shard, index, HELD_LM_HEAD, 0);
+    bool is_tied = shard->setup->models[stage->model].model.tied_lm_head;
+
+    if (embed && (what == HELD_EMBED || is_tied))
+        return embed->ends.embed;
+    return lm_head && (what == HELD_LM_HEAD || is_tied) ? lm_head->ends.lm_head : NULL;
+}
+
+static void fill_embed(struct shard *shard, int index, struct err *err)
+{
+    const struct shard_stage *before = find_before(shard, index, HELD_EMBED, 0);
+    const struct forward_shape *shape = &shard->stages[index].model->shape;
+    struct forward_ends *ends = &shard->stages[index].ends;
+
+    ends->embed = matrix_before(shard, index, HELD_EMBED);
+    if (!ends->embed)
+        ends->embed =
+            fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, WEIGHTS_EMBED, err);
+    if (before)
+        ends->positions = before->ends.positions;
+    else if (!shape->is_rope)
+        ends->positions = fill(shard, forward_positions_floats(shape), -1, WEIGHTS_POSITIONS, err);
+}
+
+static void fill_lm_head(struct shard *shard, int index, struct err *err)
+{
+    const struct setup_stage *stage = &shard->setup->stages[index];
+    const struct shard_stage *before = find_before(shard, index, HELD_LM_HEAD, 0);
     const struct forward_shape *shape = &shard->stages[index].model->shape;
     struct forward_ends *ends = &shard->stages[index].ends;
     int embedding = embedding_of(shard->setup, index);
 
-    if (stage->has_embed) {
-        ends->embed =
-            fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, WEIGHTS_EMBED, err);
-        if (!shape->is_rope)
-            ends->positions =
-                fill(shard, forward_positions_floats(shape), -1, WEIGHTS_POSITIONS, err);
-    }
-    if (stage->has_lm_head) {
-        ends->small = fill(shard, forward_small_floats(shape), -1, WEIGHTS_END_SMALL, err);
-        if (embedding != NOBODY)
-            ends->lm_head = shard->stages[embedding].ends.embed;
-        else /* tied but elsewhere: the same values */
-            ends->lm_head =
-                fill_typed(shard, shape->dtype, forward_lm_head_bytes(shape), -1,
-                           model->model.tied_lm_head ? WEIGHTS_EMBED : WEIGHTS_LM_HEAD, err);
-    }
+    ends->small = before ? before->ends.small
+                         : fill(shard, forward_small_floats(shape), -1, WEIGHTS_END_SMALL, err);
+    ends->lm_head = embedding != NOBODY ? shard->stages[embedding].ends.embed
+                                        : matrix_before(shard, index, HELD_LM_HEAD);
+    if (!ends->lm_head) /* tied but elsewhere: the same values */
+        ends->lm_head = fill_typed(
+            shard, shape->dtype, forward_lm_head_bytes(shape), -1,
+            shard->setup->models[stage->model].model.tied_lm_head ? WEIGHTS_EMBED : WEIGHTS_LM_HEAD,
+            err);
+}
+
+static bool fill_ends(struct shard *shard, int index, struct err *err)
+{
+    const struct setup_stage *stage = &shard->setup->stages[index];
+
+    if (stage->has_embed)
+        fill_embed(shard, index, err);
+    if (stage->has_lm_head)
+        fill_lm_head(shard, index, err);
     return err->kind == ERR_NONE;
 }
 
@@ -299,10 +420,16 @@ static bool create_whole(struct shard *shard, int index, struct err *err)
     struct shard_stage *stage = &shard->stages[index];
 
     stage->layers = arena_array(shard->arena, (size_t)setup->layer_count, sizeof *stage->layers);
-    for (int i = 0; i < setup->layer_count; i++)
-        if (!fill_layer(shard, &stage->model->shape, setup->layer_first + i, &stage->layers[i],
-                        err))
+    stage->layer_first = setup->layer_first;
+    for (int i = 0; i < setup->layer_count; i++) {
+        int32_t layer = setup->layer_first + i;
+        const struct shard_stage *before = find_before(shard, index, HELD_LAYER, layer);
+
+        if (before) /* stages of whole layers alone are found */
+            stage->layers[i] = before->layers[layer - before->layer_first];
+        else if (!fill_layer(shard, &stage->model->shape, layer, &stage->layers[i], err))
             return false;
+    }
     return fill_ends(shard, index, err);
 }
 
@@ -334,36 +461,44 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
 
 void shard_release_stage(struct shard *shard, int index, int64_t request)
 {
+    shard = shard_at(shard, &index);
     if (shard->stages[index].kv)
         kv_pool_release(shard->stages[index].kv, request);
 }
 
 void shard_release(struct shard *shard, int64_t request)
 {
-    for (int i = 0; i < shard->setup->stage_count; i++)
-        shard_release_stage(shard, i, request);
+    for (; shard; shard = shard->more)
+        for (int i = 0; i < shard->setup->stage_count; i++)
+            shard_release_stage(shard, i, request);
 }
 
 const struct frame_entry *shard_entries(const struct shard *shard, int index)
 {
+    shard = shard_look_at(shard, &index);
     return shard->stages[index].model->entries;
 }
 
 struct parts *shard_parts(const struct shard *shard, int index)
 {
+    shard = shard_look_at(shard, &index);
     return shard->stages[index].parts;
 }
 
 struct kv_pool *shard_caches(const struct shard *shard, int index)
 {
+    shard = shard_look_at(shard, &index);
     return shard->stages[index].kv;
 }
 
 int shard_find_stage(const struct shard *shard, int32_t stage_id)
 {
-    for (int i = 0; i < shard->setup->stage_count; i++)
-        if (shard->setup->stages[i].id == stage_id)
-            return i;
+    int first = 0;
+
+    for (; shard; first += shard->setup->stage_count, shard = shard->more)
+        for (int i = 0; i < shard->setup->stage_count; i++)
+            if (shard->setup->stages[i].id == stage_id)
+                return first + i;
     return -1;
 }
 
@@ -432,19 +567,23 @@ static bool set_threads(struct shard *shard, struct err *err)
     for (int i = 0; i < setup->model_count; i++)
         is_typed =
             is_typed || kernel_dtype_of_bits(setup->models[i].model.weight_bits) != KERNEL_F32;
-    if (!kernel_use_threads(setup->threads, err))
+    /* those that are computing meanwhile have as many already */
+    if (!shard->before && !kernel_use_threads(setup->threads, err))
         return false;
     if (setup->threads > 1 && is_typed)
         shard->team = team_create(shard->arena, setup->threads, err);
     return setup->threads == 1 || !is_typed || shard->team;
 }
 
-struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err)
+struct shard *shard_create(struct arena *arena, const struct setup *setup, const struct setup *held,
+                           const struct shard *before, struct err *err)
 {
     struct shard *shard = arena_alloc(arena, sizeof *shard);
 
     shard->arena = arena;
     shard->setup = setup;
+    shard->held = held;
+    shard->before = before;
     shard->models = arena_array(arena, (size_t)setup->model_count, sizeof *shard->models);
     shard->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *shard->stages);
     if (!set_threads(shard, err) || !set_budget(shard, err))
@@ -461,8 +600,23 @@ struct shard *shard_create(struct arena *arena, const struct setup *setup, struc
     return shard;
 }
 
+void shard_append(struct shard *shard, struct shard *more)
+{
+    while (shard->more)
+        shard = shard->more;
+    shard->more = more;
+}
+
+void shard_drop_last(struct shard *shard)
+{
+    while (shard->more->more)
+        shard = shard->more;
+    shard_destroy(shard->more);
+    shard->more = NULL;
+}
+
 void shard_destroy(struct shard *shard)
 {
-    if (shard)
+    for (; shard; shard = shard->more)
         team_destroy(shard->team);
 }

@@ -28,10 +28,20 @@ struct shard;
 /* Bytes of weights, and of everything that one largest request needs beside them. */
 int64_t shard_weight_bytes(const struct setup *setup);
 int64_t shard_need_bytes(const struct setup *setup);
+/* Of these what is there already, where held describes all stages of the worker; NULL: nothing. */
+int64_t shard_shared_bytes(const struct setup *held, const struct setup *setup);
 
 /* Checks the memory of this machine, allocates, fills, prepares KV caches, and runs every stage
  * twice, so that first touches and first BLAS calls are not in the run. */
-struct shard *shard_create(struct arena *arena, const struct setup *setup, struct err *err);
+/* held, before: what the worker has already (NULL: nothing). Matrices of whole layers that are the
+ * same are shared with it; both must outlive this one. May then be called by another thread than
+ * the one that computes with before. */
+struct shard *shard_create(struct arena *arena, const struct setup *setup, const struct setup *held,
+                           const struct shard *before, struct err *err);
+/* Stages of more, which knows shard as what was before, are numbered behind those of shard. */
+void shard_append(struct shard *shard, struct shard *more);
+/* What was appended last goes. */
+void shard_drop_last(struct shard *shard);
 /* Ends its threads; the memory is the arena's. NULL is allowed. */
 void shard_destroy(struct shard *shard);
 

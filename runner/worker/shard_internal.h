@@ -27,7 +27,8 @@ struct shard_model {
 
 struct shard_stage {
     struct shard_model *model;
-    struct forward_layer *layers;
+    struct forward_layer *layers; /* from layer_first on; NULL of a stage in parts */
+    int32_t layer_first;
     struct forward_ends ends;
     struct kv_pool *kv;  /* NULL without layers */
     struct parts *parts; /* of a stage on several devices; else NULL */
@@ -36,6 +37,10 @@ struct shard_stage {
 struct shard {
     struct arena *arena;
     const struct setup *setup;
+    /* what is there already; weights that are the same are shared; NULL: nothing */
+    const struct setup *held;
+    const struct shard *before;
+    struct shard *more; /* stages that were added later; NULL: none */
     struct shard_model *models;
     struct shard_stage *stages;
     int64_t kv_budget_bytes; /* for the slabs of all stages */
@@ -46,6 +51,25 @@ struct shard {
 static inline int shard_max_entries(int max_seqs)
 {
     return 2 * max_seqs;
+}
+
+/* The part that has a stage, and which it is there. */
+static inline struct shard *shard_at(struct shard *shard, int *index)
+{
+    while (*index >= shard->setup->stage_count) {
+        *index -= shard->setup->stage_count;
+        shard = shard->more;
+    }
+    return shard;
+}
+
+static inline const struct shard *shard_look_at(const struct shard *shard, int *index)
+{
+    while (*index >= shard->setup->stage_count) {
+        *index -= shard->setup->stage_count;
+        shard = shard->more;
+    }
+    return shard;
 }
 
 /* A step of a stage of whole layers: the entries, caches and input of its model are set. */

@@ -37,8 +37,10 @@ void shard_compute(struct shard *shard, int index, int sequences, int rows)
 
 bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame, struct err *err)
 {
-    const struct setup_model *model = &shard->setup->models[shard->setup->stages[index].model];
+    const struct setup_model *model;
 
+    shard = shard_look_at(shard, &index);
+    model = &shard->setup->models[shard->setup->stages[index].model];
     return (frame->new_tokens >= 1 && frame->new_tokens <= model->max_tokens &&
             frame->total_tokens <= model->max_total_tokens &&
             frame->past_tokens + frame->new_tokens <= frame->total_tokens) ||
@@ -93,10 +95,14 @@ static bool is_long(const struct frame *frame, int64_t bytes, struct err *err)
 bool shard_input(struct shard *shard, int index, const struct frame *frame,
                  const unsigned char *payload, void *words, struct err *err)
 {
-    const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct shard_model *model = shard->stages[index].model;
-    int64_t values = (int64_t)frame->new_tokens * model->shape.hidden;
+    const struct setup_stage *stage;
+    const struct shard_model *model;
+    int64_t values;
 
+    shard = shard_at(shard, &index);
+    stage = &shard->setup->stages[index];
+    model = shard->stages[index].model;
+    values = (int64_t)frame->new_tokens * model->shape.hidden;
     payload += INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
     if (!stage->has_embed) {
         if (!is_long(frame, quantise_bytes(values, stage->wire_bits_in), err))
@@ -114,8 +120,10 @@ bool shard_input_two(struct shard *shard, int index, const struct frame *frame,
                      const unsigned char *payload, struct shard_tensor output,
                      struct shard_tensor residual, struct err *err)
 {
-    int bits = shard->setup->stages[index].wire_bits_in;
+    int bits;
 
+    shard = shard_at(shard, &index);
+    bits = shard->setup->stages[index].wire_bits_in;
     if (!is_long(frame, quantise_bytes(output.count, bits) + quantise_bytes(residual.count, bits),
                  err))
         return false;
@@ -145,14 +153,17 @@ static size_t pack_behind(struct shard *shard, int index, float *x, int64_t valu
 struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_tensor output,
                                    struct shard_tensor residual)
 {
-    size_t count = pack_behind(shard, index, output.values, output.count, 0);
+    size_t count;
 
+    shard = shard_at(shard, &index);
+    count = pack_behind(shard, index, output.values, output.count, 0);
     count = pack_behind(shard, index, residual.values, residual.count, count);
     return (struct shard_output){ shard->stages[index].model->words, 4 * count, 1 };
 }
 
 struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values)
 {
+    shard = shard_at(shard, &index);
     if (shard->setup->stages[index].wire_bits == 0)
         return (struct shard_output){ x, 4 * (size_t)values, 1 };
     return (struct shard_output){ shard->stages[index].model->words,
@@ -279,11 +290,14 @@ enum shard_result shard_step(struct shard *shard, int index, const struct frame 
                              const unsigned char *payload, struct shard_output *output,
                              struct err *err)
 {
-    const struct setup_stage *setup = &shard->setup->stages[index];
-    struct shard_model *model = shard->stages[index].model;
+    const struct setup_stage *setup;
+    struct shard_model *model;
     enum shard_result found;
     int sequences;
 
+    shard = shard_at(shard, &index);
+    setup = &shard->setup->stages[index];
+    model = shard->stages[index].model;
     if (!read_step(shard, index, frame, payload, &sequences, err) ||
         !shard_input(shard, index, frame, payload,
                      setup->has_embed ? (void *)model->tokens : model->x, err))

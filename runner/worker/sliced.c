@@ -144,15 +144,17 @@ struct sliced *sliced_create(struct worker *worker, int index)
         sliced->gone[i] = NOBODY;
     sliced->held_room = most_held(sliced);
     sliced->held = arena_array(arena, (size_t)sliced->held_room, sizeof *sliced->held);
-    sliced->words = arena_alloc(arena, (size_t)sliced_message_bytes(sliced));
+    sliced->words = arena_alloc(
+        arena,
+        (size_t)sliced_message_bytes(&worker->setup->models[worker->setup->stages[index].model]));
     sliced->told =
         arena_alloc(arena, FRAME_TOLD_BYTES * (size_t)sliced->held_room + FRAME_RECORD_BYTES);
     return sliced;
 }
 
-int64_t sliced_message_bytes(const struct sliced *sliced)
+int64_t sliced_message_bytes(const struct setup_model *model)
 {
-    return TAG_BYTES + parts_message_bytes(sliced->worker->setup, sliced->index);
+    return TAG_BYTES + parts_message_bytes(model);
 }
 
 /* ---- messages in ---- */

@@ -13,12 +13,14 @@
 #include <stdint.h>
 
 struct err;
+struct setup_model;
 struct sliced;
 struct worker;
 
 /* Stage `index` of the worker's setup, whose shard is there. */
 struct sliced *sliced_create(struct worker *worker, int index);
-int64_t sliced_message_bytes(const struct sliced *sliced);
+/* The largest message, of any stage of the model. */
+int64_t sliced_message_bytes(const struct setup_model *model);
 /* A job whose message names this stage: a step, or a message of an exchange. False: it is neither,
  * or cannot be one, and stays the caller's. */
 bool sliced_receive(struct sliced *sliced, int32_t job);

@@ -234,7 +234,7 @@ bool worker_serve(struct worker *worker, struct err *err)
     while (!worker->is_stopped) {
         int64_t until_ns = 0; /* only looks */
 
-        if (!advance(worker, err) || !worker_grant(worker, err))
+        if (!worker_look_added(worker, err) || !advance(worker, err) || !worker_grant(worker, err))
             return false;
         if (batch_peek(worker->queue) < 0)
             until_ns = clock_now_ns() + WORKER_TICK_NS;

@@ -103,13 +103,8 @@ static bool is_numeric(const char *address)
     return strspn(address, "0123456789.:") == strlen(address);
 }
 
-/* Where to listen: the command line, else the cluster's devices.csv, else a free port of the
- * interface on the way to the coordinator. advertised = what others must connect to. */
-static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYTES],
-                      struct err *err)
+int64_t worker_message_bytes(const struct worker *worker)
 {
-    const char *address = worker->options->listen ? worker->options->listen : worker->setup->bind;
-    char host[CHANNEL_ADDRESS_BYTES], bound[CHANNEL_ADDRESS_BYTES];
     int64_t max_bytes = 4;
 
     for (int i = 0; i < worker->setup->model_count; i++) {
@@ -122,14 +117,42 @@ static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYT
 
         max_bytes = bytes > max_bytes ? bytes : max_bytes;
     }
-    for (int i = 0; i < worker->setup->stage_count; i++)
-        if (worker->sliced[i] && sliced_message_bytes(worker->sliced[i]) > max_bytes)
-            max_bytes = sliced_message_bytes(worker->sliced[i]);
-    if (max_bytes > FRAME_MAX_PAYLOAD_BYTES)
+    for (int i = 0; i < worker->setup->stage_count; i++) {
+        int64_t bytes =
+            sliced_message_bytes(&worker->setup->models[worker->setup->stages[i].model]);
+
+        if (worker->sliced[i] && bytes > max_bytes)
+            max_bytes = bytes;
+    }
+    return max_bytes;
+}
+
+/* Of whatever stages of these models an update may bring; a socket is told once. */
+static int64_t most_bytes(const struct setup *setup)
+{
+    int64_t most = 0;
+
+    for (int i = 0; i < setup->model_count; i++)
+        if (sliced_message_bytes(&setup->models[i]) > most)
+            most = sliced_message_bytes(&setup->models[i]);
+    return most < FRAME_MAX_PAYLOAD_BYTES ? most : FRAME_MAX_PAYLOAD_BYTES;
+}
+
+/* Where to listen: the command line, else the cluster's devices.csv, else a free port of the
+ * interface on the way to the coordinator. advertised = what others must connect to. */
+static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYTES],
+                      struct err *err)
+{
+    const char *address = worker->options->listen ? worker->options->listen : worker->setup->bind;
+    char host[CHANNEL_ADDRESS_BYTES], bound[CHANNEL_ADDRESS_BYTES];
+    int64_t need_bytes = worker_message_bytes(worker), bytes = most_bytes(worker->setup);
+
+    if (need_bytes > FRAME_MAX_PAYLOAD_BYTES)
         return err_set(err, ERR_INPUT, "activations of %lld bytes: at most %lld travel at once",
-                       (long long)max_bytes, (long long)FRAME_MAX_PAYLOAD_BYTES);
+                       (long long)need_bytes, (long long)FRAME_MAX_PAYLOAD_BYTES);
+    worker->data_bytes = bytes > need_bytes ? bytes : need_bytes;
     worker->data =
-        channel_open(worker->arena, worker->hub, CHANNEL_PULL, DATA_MARK, max_bytes, err);
+        channel_open(worker->arena, worker->hub, CHANNEL_PULL, DATA_MARK, worker->data_bytes, err);
     if (!worker->data || !channel_local_host(worker->options->connect, host, err))
         return false;
     if (address[0] == '\0')
@@ -153,6 +176,21 @@ static bool open_data(struct worker *worker, char advertised[CHANNEL_ADDRESS_BYT
     else
         memcpy(advertised, bound, CHANNEL_ADDRESS_BYTES);
     return true;
+}
+
+void worker_hold_stages(struct worker *worker, int first_stage)
+{
+    size_t old = (size_t)first_stage, count = (size_t)worker->setup->stage_count;
+
+    worker->room = arena_grow(worker->arena, worker->room, old, count, sizeof(int32_t));
+    worker->owed = arena_grow(worker->arena, worker->owed, old, count, sizeof(int32_t));
+    worker->sliced = arena_grow(worker->arena, worker->sliced, old, count, sizeof(struct sliced *));
+    for (int i = first_stage; i < worker->setup->stage_count; i++) {
+        worker->room[i] = worker->setup->stages[i].next_depth;
+        worker->owed[i] = 0;
+        worker->sliced[i] =
+            worker->setup->stages[i].position_count > 0 ? sliced_create(worker, i) : NULL;
+    }
 }
 
 static bool set_up(struct worker *worker, struct err *err)
@@ -179,37 +217,36 @@ static bool set_up(struct worker *worker, struct err *err)
             return false;
         prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the deadline, not 50 us after it */
     }
-    worker->shard = shard_create(worker->arena, worker->setup, err);
+    worker->shard = shard_create(worker->arena, worker->setup, NULL, NULL, err);
     if (!worker->shard)
         return false;
-    worker->room = arena_array(worker->arena, (size_t)worker->setup->stage_count, sizeof(int32_t));
-    worker->owed = arena_array(worker->arena, (size_t)worker->setup->stage_count, sizeof(int32_t));
-    for (int i = 0; i < worker->setup->stage_count; i++)
-        worker->room[i] = worker->setup->stages[i].next_depth;
-    worker->sliced =
-        arena_array(worker->arena, (size_t)worker->setup->stage_count, sizeof(struct sliced *));
-    for (int i = 0; i < worker->setup->stage_count; i++)
-        if (worker->setup->stages[i].position_count > 0)
-            worker->sliced[i] = sliced_create(worker, i);
+    worker_hold_stages(worker, 0);
     return open_data(worker, advertised, err) &&
            send_text(worker, FRAME_READY, setup_encode_ready(worker->arena, &ready), err);
 }
 
-/* Connects to a worker that this one sends to, and waits until that one has answered. */
-static bool connect_peer(struct worker *worker, const struct setup_peer *peer, struct err *err)
+bool worker_add_peer(struct worker *worker, int32_t number, const char *endpoint, struct err *err)
 {
     struct channel *out = channel_open(worker->arena, worker->hub, CHANNEL_PUSH, DATA_MARK, 0, err);
-    bool is_open;
+    size_t old = (size_t)worker->peer_capacity, capacity = old > 0 ? 2 * old : 8;
 
     if (!out)
         return false;
+    if (worker->peer_count == worker->peer_capacity) {
+        worker->peers =
+            arena_grow(worker->arena, worker->peers, old, capacity, sizeof(struct channel *));
+        worker->are_lost = arena_grow(worker->arena, worker->are_lost, old, capacity, sizeof(bool));
+        worker->peer_numbers =
+            arena_grow(worker->arena, worker->peer_numbers, old, capacity, sizeof(int32_t));
+        worker->peer_endpoints =
+            arena_grow(worker->arena, worker->peer_endpoints, old, capacity, sizeof(char *));
+        worker->peer_capacity = (int32_t)capacity;
+    }
     worker->peers[worker->peer_count] = out;
-    worker->peer_numbers[worker->peer_count++] = peer->worker;
-    if (!channel_connect(out, peer->endpoint, err) ||
-        !channel_wait_open(worker->hub, out, clock_now_ns() + CONNECT_NS, &is_open, err))
-        return false;
-    return is_open || err_set(err, ERR_SYSTEM, "cannot reach the worker at %s within %d s",
-                              peer->endpoint, (int)(CONNECT_NS / 1000000000));
+    worker->are_lost[worker->peer_count] = false;
+    worker->peer_endpoints[worker->peer_count] = arena_strdup(worker->arena, endpoint);
+    worker->peer_numbers[worker->peer_count++] = number;
+    return channel_connect(out, endpoint, err);
 }
 
 /* Whoever the stage sends to has been named. */
@@ -226,6 +263,25 @@ static bool check_peers(const struct worker *worker, const struct setup_stage *s
     return ok || err_set(err, ERR_INPUT, "peers: one of stage %d is missing", stage->id);
 }
 
+bool worker_await_peers(struct worker *worker, int32_t first, int first_stage, int64_t wait_ns,
+                        struct err *err)
+{
+    for (int32_t i = first; i < worker->peer_count; i++) {
+        bool is_open;
+
+        if (!channel_wait_open(worker->hub, worker->peers[i], clock_now_ns() + wait_ns, &is_open,
+                               err))
+            return false;
+        if (!is_open)
+            return err_set(err, ERR_SYSTEM, "cannot reach the worker at %s within %d s",
+                           worker->peer_endpoints[i], (int)(wait_ns / 1000000000));
+    }
+    for (int i = first_stage; i < worker->setup->stage_count; i++)
+        if (!check_peers(worker, &worker->setup->stages[i], err))
+            return false;
+    return true;
+}
+
 static bool meet_peers(struct worker *worker, struct err *err)
 {
     struct channel_message message;
@@ -240,14 +296,10 @@ static bool meet_peers(struct worker *worker, struct err *err)
     channel_message_close(&message);
     if (!ok)
         return false;
-    worker->peers = arena_array(worker->arena, (size_t)count + 1, sizeof(struct channel *));
-    worker->are_lost = arena_array(worker->arena, (size_t)count + 1, sizeof(bool));
-    worker->peer_numbers = arena_array(worker->arena, (size_t)count + 1, sizeof(int32_t));
     for (int i = 0; ok && i < count; i++)
-        ok = connect_peer(worker, &peers[i], err);
-    for (int i = 0; ok && i < worker->setup->stage_count; i++)
-        ok = check_peers(worker, &worker->setup->stages[i], err);
-    return ok && send_text(worker, FRAME_UP, "", err);
+        ok = worker_add_peer(worker, peers[i].worker, peers[i].endpoint, err);
+    return ok && worker_await_peers(worker, 0, 0, CONNECT_NS, err) &&
+           send_text(worker, FRAME_UP, "", err);
 }
 
 /* ---- the command ---- */
@@ -269,6 +321,7 @@ static bool leave(struct worker *worker, const struct err *err)
     for (int i = 0; worker->sliced && i < worker->setup->stage_count; i++)
         if (worker->sliced[i])
             sliced_close(worker->sliced[i]);
+    worker_drop_added(worker);
     for (int32_t i = 0; i < worker->peer_count; i++)
         channel_close(worker->peers[i], 0);
     beat_stop(worker->beat);

@@ -71,7 +71,7 @@ exit_is 0 "a row that was cut off is left out" check_itself r.csv.partial s.csv.
 unlike "it is" "$out" "request 39999"
 grep -v '^# partial' r.csv.partial > cut.csv
 exit_is 2 "where nothing says that it was cut off it is an error" check_itself cut.csv s.csv.partial
-like "with its place" "$err" "cut.csv:[0-9]+: 6 fields, but the header names 12"
+like "with its place" "$err" "cut.csv:[0-9]+: 6 fields, but the header names 13"
 
 # ---- replays: no row of an attempt that did not count
 printf 'service,replica,stage,device,model\nchat,0,0,d0,tiny\nchat,1,0,d1,tiny\n' > replicas.csv

@@ -36,9 +36,10 @@ static void read_header(const uint8_t *bytes, size_t count)
 static bool decode(struct arena *arena, int type, const uint8_t *text, size_t count,
                    struct err *err)
 {
+    struct setup_answer answer;
     struct setup_ready ready;
     struct setup_peer *peers;
-    const char *device;
+    const char *device, *placement;
     int64_t number;
     int peer_count;
 
@@ -49,6 +50,10 @@ static bool decode(struct arena *arena, int type, const uint8_t *text, size_t co
         return setup_decode_ready(arena, text, count, &ready, err);
     case FRAME_PEERS:
         return setup_decode_peers(arena, text, count, &peers, &peer_count, err);
+    case FRAME_UPDATE:
+        return setup_decode_update(arena, text, count, &device, &placement, err);
+    case FRAME_UP: /* no text of its own: stands for the answers */
+        return setup_decode_answer(arena, text, count, &answer, err);
     default:
         return setup_decode(arena, text, count, err) != NULL;
     }

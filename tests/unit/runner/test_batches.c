@@ -52,7 +52,7 @@ static struct shard *shard_of(struct arena *arena, const struct model *model, in
     *setup = tiny_setup(arena, model, stage, first, count);
     setup->models[0].max_seqs = seqs;
     setup->models[0].max_tokens = seqs > 1 ? 24 : MAX_PROMPT;
-    shard = shard_create(arena, setup, &err);
+    shard = shard_create(arena, setup, NULL, NULL, &err);
     if (!shard)
         fail_msg("%s", err.text);
     return shard;

@@ -280,7 +280,7 @@ static void same_as_whole(struct arena *arena, const struct model *model, uint64
     struct setup setup = scattered(arena, model, seed), all = gathered(arena, &setup);
     struct setup whole = tiny_setup(arena, model, 0, 0, model->layers);
     struct err err = ERR_INIT;
-    struct shard *shard = shard_create(arena, &whole, &err);
+    struct shard *shard = shard_create(arena, &whole, NULL, NULL, &err);
     struct world world = assemble(arena, &setup), one = assemble(arena, &all);
     int32_t tokens[PROMPT], count = PROMPT, past = 0, positions = setup.stages[0].position_count;
     float difference;

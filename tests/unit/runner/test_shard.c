@@ -1,5 +1,6 @@
 /* test_shard.c - steps of a real, tiny model: the same tokens wherever its layers are, and a bad
  * frame never reaches a kernel. */
+#include "runner/worker/kv.h"
 #include "runner/worker/shard.h"
 
 #include "lib/base/err.h"
@@ -39,7 +40,7 @@ static struct shard *cut(struct arena *arena, const struct model *model, int32_t
     struct shard *shard;
 
     *setup = tiny_setup(arena, model, stage, first, count);
-    shard = shard_create(arena, setup, &err);
+    shard = shard_create(arena, setup, NULL, NULL, &err);
     if (!shard)
         fail_msg("%s", err.text);
     return shard;
@@ -299,7 +300,7 @@ static void a_model_that_no_machine_holds_is_a_clear_error(void **state)
     model.layers = 1000;
     setup = tiny_setup(arena, &model, 0, 0, 1000);
     assert_true(shard_need_bytes(&setup) > INT64_C(1) << 50);
-    assert_null(shard_create(arena, &setup, &err));
+    assert_null(shard_create(arena, &setup, NULL, NULL, &err));
     assert_int_equal(err.kind, ERR_SYSTEM);
     assert_non_null(strstr(err.text, "of memory"));
     assert_non_null(strstr(err.text, "are available"));
@@ -328,7 +329,7 @@ static void a_cache_over_the_budget_is_refused_until_one_is_released(void **stat
     struct shard *shard;
 
     setup.memory_bytes = shard_need_bytes(&setup); /* of one request, however much there is */
-    shard = shard_create(arena, &setup, &err);
+    shard = shard_create(arena, &setup, NULL, NULL, &err);
     assert_non_null(shard);
     assert_int_equal(begin_request(shard, 0), SHARD_DONE);
     assert_int_equal(begin_request(shard, 1), SHARD_REFUSED);
@@ -336,7 +337,7 @@ static void a_cache_over_the_budget_is_refused_until_one_is_released(void **stat
     assert_int_equal(begin_request(shard, 1), SHARD_DONE);
 
     setup.memory_bytes--;
-    assert_null(shard_create(arena, &setup, &err));
+    assert_null(shard_create(arena, &setup, NULL, NULL, &err));
     assert_non_null(strstr(err.text, "of memory"));
 }
 
@@ -350,10 +351,10 @@ static void workers_of_one_machine_share_what_is_left(void **state)
     const int64_t need[2] = { shard_need_bytes(&setups[0]), shard_need_bytes(&setups[1]) };
     struct err err = ERR_INIT;
 
-    assert_true(assign_memory(&assignment, INT64_C(1000000000), &err));
+    assert_true(assign_memory(&assignment, NULL, INT64_C(1000000000), &err));
     for (int i = 0; i < 2; i++)
         assert_int_equal(setups[i].memory_bytes, need[i] + (900000000 - need[0] - need[1]) / 2);
-    assert_false(assign_memory(&assignment, need[0] + need[1], &err));
+    assert_false(assign_memory(&assignment, NULL, need[0] + need[1], &err));
     assert_non_null(strstr(err.text, "2 workers on this machine need"));
 }
 
@@ -365,7 +366,7 @@ static void threads_that_the_blas_does_not_use_are_an_error(void **state)
     struct err err = ERR_INIT;
 
     setup.threads = 1 << 12;
-    assert_null(shard_create(arena, &setup, &err));
+    assert_null(shard_create(arena, &setup, NULL, NULL, &err));
     assert_non_null(strstr(err.text, "4096 threads are asked for"));
 }
 
@@ -414,7 +415,7 @@ static void two_stages_of_a_worker_share_a_tied_matrix(void **state)
     unsigned char words[PROMPT * 64 * 4];
     struct shard_output output;
     struct err err = ERR_INIT;
-    struct shard *shard = shard_create(arena, &both, &err);
+    struct shard *shard = shard_create(arena, &both, NULL, NULL, &err);
     size_t bytes;
 
     assert_int_equal(shard_weight_bytes(&both), shard_weight_bytes(&whole));
@@ -428,6 +429,49 @@ static void two_stages_of_a_worker_share_a_tied_matrix(void **state)
     frame.stage = 1;
     assert_int_equal(shard_step(shard, 1, &frame, words, &output, &err), SHARD_DONE);
     assert_memory_equal(output.words, pass_through(arena, one, 1, &frame, prompt, &bytes), 4);
+}
+
+static void added_stages_share_the_layers_that_are_there(void **state)
+{
+    struct arena *arena = *state;
+    struct model model = tiny_model();
+    struct setup held = tiny_setup(arena, &model, 0, 0, 3), none = held;
+    struct setup more = tiny_setup(arena, &model, 7, 0, 4);
+    struct shard *one[1] = { cut(arena, &model, 0, 0, 4) };
+    struct frame frame = { .stage = 7, .request = 1, .new_tokens = PROMPT };
+    const int32_t prompt[PROMPT] = { 5, 4, 3, 2, 1 };
+    unsigned char words[PROMPT * 4];
+    struct shard_output output;
+    struct err err = ERR_INIT;
+    struct shard *shard = shard_create(arena, &held, NULL, NULL, &err);
+    struct shard *added = shard_create(arena, &more, &held, shard, &err);
+    size_t bytes;
+
+    /* three of its four layers and the embedding, which is its output matrix as well */
+    none.stage_count = 0;
+    assert_true(shard_shared_bytes(&held, &more) > shard_weight_bytes(&more) / 2);
+    assert_true(shard_shared_bytes(&held, &more) < shard_weight_bytes(&more));
+    assert_int_equal(shard_shared_bytes(&none, &more), 0);
+    assert_int_equal(shard_shared_bytes(NULL, &more), 0);
+    assert_non_null(added);
+
+    assert_int_equal(shard_find_stage(shard, 7), -1);
+    shard_append(shard, added);
+    assert_int_equal(shard_find_stage(shard, 0), 0);
+    assert_int_equal(shard_find_stage(shard, 7), 1);
+    frame_put_words(words, prompt, PROMPT);
+    frame.payload_bytes = (int64_t)sizeof prompt;
+    frame.total_tokens = PROMPT + 1;
+    assert_int_equal(shard_step(shard, 1, &frame, words, &output, &err), SHARD_DONE);
+    assert_int_equal(output.bytes, 4);
+    frame.stage = 0;
+    assert_memory_equal(output.words, pass_through(arena, one, 1, &frame, prompt, &bytes), 4);
+    shard_release(shard, 1);
+    assert_int_equal(kv_pool_used_bytes(shard_caches(shard, 1)), 0);
+
+    shard_drop_last(shard);
+    assert_int_equal(shard_find_stage(shard, 7), -1);
+    assert_int_equal(shard_find_stage(shard, 0), 0);
 }
 
 /* What `orrery-sim fit` counts is what the kernels store. */
@@ -474,6 +518,7 @@ int main(void)
         TEST(tied_weights_are_counted_once),
         TEST(two_stages_of_a_worker_share_a_tied_matrix),
         TEST(matrices_weigh_what_the_kernels_store),
+        TEST(added_stages_share_the_layers_that_are_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,133 @@
+/* update.c - `orrery-run update`: gives a coordinator another placement for its run. */
+#include "lib/base/arena.h"
+#include "lib/base/cli.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include "lib/wire/channel.h"
+#include "runner/control/ask.h"
+#include "runner/control/control.h"
+#include "runner/setup/machine.h"
+#include "runner/setup/setup.h"
+#include <stdio.h>
+#include <string.h>
+
+#define ALIVE_NS INT64_C(1000000000) /* between two questions whether it is still there */
+
+struct options {
+    const char *connect, *keys, *placement;
+};
+
+/* Workers may load for long: it waits as long as the coordinator answers something. */
+static bool await(const struct ask *ask, struct setup_answer *answer, struct err *err)
+{
+    int64_t heard_ns = clock_now_ns();
+
+    while (clock_now_ns() - heard_ns < ASK_PATIENCE_NS) {
+        enum frame_type type;
+        const char *text = ask_receive(ask, clock_now_ns() + ALIVE_NS, &type, err);
+
+        if (err->kind != ERR_NONE)
+            return false;
+        if (text && type == FRAME_UPDATE)
+            return setup_decode_answer(ask->arena, (const unsigned char *)text, strlen(text),
+                                       answer, err);
+        if (text)
+            heard_ns = clock_now_ns();
+        else if (!ask_send(ask, FRAME_STATUS, "", err))
+            return false;
+    }
+    return err_set(err, ERR_SYSTEM, "no answer for 5 s: the load has not begun, or is over");
+}
+
+static bool update(struct arena *arena, const struct options *options, struct err *err)
+{
+    const char *text =
+        machine_read_text(arena, options->placement, SETUP_MAX_UPDATE_BYTES / 2, err);
+    struct setup_answer answer;
+    struct ask ask;
+    bool ok;
+
+    if (!text)
+        return false;
+    ok = ask_open(arena, options->connect, options->keys, &ask, err) &&
+         ask_send(&ask, FRAME_UPDATE, setup_encode_update(arena, options->placement, text), err) &&
+         await(&ask, &answer, err);
+    ask_close(&ask);
+    if (ok && !answer.is_taken)
+        return err_set(err, ERR_INPUT, "%s", answer.line);
+    if (ok)
+        printf("%s\n", answer.line);
+    return ok;
+}
+
+/* ---- the command ---- */
+
+enum key { KEY_CONNECT = 256, KEY_KEYS };
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct options *options = state->input;
+    struct err err = ERR_INIT;
+
+    switch (key) {
+    case KEY_CONNECT:
+        options->connect = text;
+        if (!channel_check_address("--connect", text, &err))
+            cli_error(state, "%s", err.text);
+        return 0;
+    case KEY_KEYS:
+        options->keys = text;
+        return 0;
+    case 'p':
+        options->placement = text;
+        return 0;
+    case ARGP_KEY_ARG:
+        cli_error(state, "'%s': expected options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->connect)
+            cli_error(state, "--connect is missing");
+        else if (!options->placement)
+            cli_error(state, "--placement is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int control_update(int argc, char **argv)
+{
+    static const struct argp_option list[] = {
+        { "connect", KEY_CONNECT, "HOST:PORT", 0, "Where the coordinator listens (required)", 0 },
+        { "placement", 'p', "P.csv", 0, "What the run is to go on with (required)", 0 },
+        { "keys", KEY_KEYS, "DIR", 0, "Folder with the cluster's keys, when the run has them", 0 },
+        { 0 },
+    };
+    static const struct argp argp = {
+        list,
+        parse_option,
+        NULL,
+        "Gives a run another placement without stopping it: its next epoch. It is checked first, "
+        "and "
+        "one that cannot be is refused with its line while the run goes on as before. Workers load "
+        "what they lack beside their work; when all have, requests that arrive go by the new "
+        "placement, and those under way end where they are. Its devices must have workers in the "
+        "run, and its services be services of the run."
+        "\vExample: orrery-run update --connect 192.168.1.10:5555 --placement P2.csv",
+        NULL,
+        NULL,
+        NULL
+    };
+    struct options options = { 0 };
+    struct err err = ERR_INIT;
+    struct arena *arena;
+    int exit_code;
+    bool ok;
+
+    if (!cli_parse(&argp, argc, argv, &options, &exit_code))
+        return exit_code;
+    arena = arena_create();
+    ok = update(arena, &options, &err);
+    arena_destroy(arena);
+    return ok ? CLI_DONE : cli_fail(argv[0], &err);
+}

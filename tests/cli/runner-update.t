@@ -1,0 +1,184 @@
+#!/bin/bash
+# Another placement for a run that goes on: `orrery-run update`. Requests under way end where they are, later ones go
+# by the new one; what cannot be is refused, and the run goes on.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
+need orrery-run
+need orrery-sim
+cd "$tmp" || exit 2
+
+tiny_models models.csv "other,decoder,4,64,4,4,16,256,512,gelu,layer,learned,yes,32,32,256"
+tiny_pipeline two.csv
+printf '%s\n' service,replica,stage,device,model chat,0,0,d0,tiny chat,1,0,d1,tiny > replicas.csv
+printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-3,layer,0/2 \
+    chat,0,0,d1,tiny,0-3,layer,1/2 chat,0,0,d0,tiny,,lm_head, > halves.csv
+printf '%s\n' service,replica,stage,device,model,layers,block,queue_depth,wire_bits chat,0,0,d1,tiny,,embed,2,8 \
+    chat,0,0,d1,tiny,0,layer,2,8 chat,0,1,d0,tiny,1-3,layer,2, chat,0,1,d0,tiny,,lm_head,2, > bounded.csv
+load() { # REQUESTS: of three clients, some ms each
+    echo 'request_id,arrival_s,service,prompt_tokens,output_tokens,client,think_s'
+    for ((i = 0; i < $1; i++)); do echo "$i,,chat,16,4,c$((i % 3)),0.01"; done
+}
+load 20000 > long.csv
+port=$((20000 + $$ % 20000))
+column() { # FILE NAME
+    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
+}
+lines() { cat r.csv.partial 2> /dev/null | wc -l; }
+await_more() { # COUNT: so many more requests have ended, within 20 s
+    local from
+    from=$(lines)
+    for ((n = 0; n < 400; n++)); do
+        [ "$(lines)" -ge $((from + $1)) ] && return 0
+        sleep 0.05
+    done
+    return 1
+}
+begin() { # OPTION...: a long run in the background
+    port=$((port + 1))
+    rm -f r.csv s.csv ./*.partial
+    timeout 60 orrery-run --local --models models.csv --placement two.csv --workload long.csv --listen "127.0.0.1:$port" \
+        --requests-out r.csv --stages-out s.csv "$@" > run.out 2> run.err &
+    coordinator=$!
+    await_more 20
+}
+finish() { # the run is told to end: only what had not begun has failed
+    kill -TERM "$(pgrep -P $coordinator)"
+    wait $coordinator
+}
+update() { timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement "$1" "${@:2}"; }
+# Requests that ended well, in order of arrival.
+ended() { grep -v '^#' r.csv | awk -F, '$11 == "ok"' | sort -t , -k 4g; }
+
+# ---- to replicas, back, and to a stage cut over both
+begin
+exit_is 0 "an update is taken" update replicas.csv
+like "it says from when on" "$out" "^replicas.csv is epoch 1 from [0-9.]+ m?s on$"
+await_more 100
+exit_is 0 "another one" update two.csv
+like "is the next epoch" "$out" "^two.csv is epoch 2 from "
+await_more 100
+exit_is 0 "and one that cuts layers" update halves.csv
+await_more 100
+exit_is 0 "and one with bounded queues and few bits" update bounded.csv
+await_more 100
+finish
+# three are under way at the end, and those behind them have not arrived
+is "nothing failed before the end" "$(ended | sort -t , -k 1n | awk -F, '$1 - last > 4 { bad = 1 } { last = $1 } END { print bad + 0 }')" 0
+is "all epochs have had requests, in turn" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1 2 3 4"
+in_turn() { # a request goes by its arrival
+    ended | awk -F, '{ if ($4 > last[$13]) last[$13] = $4; if (!($13 in first) || $4 < first[$13]) first[$13] = $4 }
+        END { for (e = 1; e <= 4; e++) if (last[e - 1] >= first[e]) { print e, last[e - 1], first[e]; bad = 1 } exit bad }'
+}
+ok "a request belongs to the epoch of its arrival" in_turn
+places() { # EPOCH: where its requests computed: stage and device
+    awk -F, -v epoch="$1" 'FNR == NR { if ($11 == "ok" && $13 == epoch) mine[$1]; next } $1 in mine { print $4 $5 }' <(grep -v '^#' r.csv) \
+        <(grep -v '^#' s.csv) | sort -u | xargs
+}
+is "epoch 0 ran as the first placement says" "$(places 0)" "0d0 1d1"
+is "epoch 1 as the second" "$(places 1)" "0d0 0d1"
+is "epoch 2 as the third" "$(places 2)" "0d0 1d1"
+is "epoch 3 as the fourth" "$(places 3)" "0d0 0d1"
+is "epoch 4 as the fifth" "$(places 4)" "0d1 1d0"
+whole() { # four steps, each in every place of its epoch
+    awk -F, 'FNR == NR { if ($11 == "ok") want[$1] = $13 == 1 ? 4 : 8; next } $1 in want { seen[$1]++ }
+        END { for (r in want) if (seen[r] != want[r]) { print r, seen[r]; bad = 1 } exit bad }' <(grep -v '^#' r.csv) <(grep -v '^#' s.csv)
+}
+ok "every step of every request is recorded once" whole
+like "the summary names them" "$(cat run.out)" "update    epoch 1 from .* on: replicas.csv.update    epoch 2 from .* on: two.csv"
+is "no line is longer than 80 columns" "$(grep -cE '^.{81,}' run.out)" 0
+like "so does stderr" "$(cat run.err)" "orrery-run: replicas.csv is epoch 1 from "
+exit_is 0 "a trace with epochs is read" orrery-sim check --predicted r.csv --real r.csv
+
+# ---- what is refused, while the run goes on
+begin --json
+bad() { # NAME EXPECTED FILE
+    exit_is 2 "$1 is refused" update "$3"
+    like "$1: why" "$err" "$2"
+}
+sed 's/0-1,layer/0,layer/' two.csv > hole.csv
+bad "a layer that is missing" "orrery-run update: hole.csv:[0-9]+:.*layer 1" hole.csv
+sed 's/,d1,/,d7,/' two.csv > unknown.csv
+bad "a device that is unknown" "orrery-run update: unknown.csv:4:4: device is 'd7': " unknown.csv
+sed 's/^chat/mail/' two.csv > mail.csv
+bad "a service that the run has not" "orrery-run update: mail.csv:2:1: service is 'mail': the run has no such service" mail.csv
+sed 's/,tiny,/,other,/' two.csv > other.csv
+bad "another model" "orrery-run update: other.csv:2:5: model is 'other': " other.csv
+{ head -n 1 replicas.csv | sed 's/$/,epoch,from_s/' && sed '1d; s/$/,1,0.5/' replicas.csv; } > later.csv
+bad "epochs of its own" "later.csv:2:" later.csv
+printf 'service,replica,stage,device,executable\nchat,0,0,d0,box\n' > box.csv
+bad "an executable" "orrery-run update: box.csv:2:5: executable is 'box': orrery-run executes models" box.csv
+printf 'service,replica,stage,device,model,max_batch\nchat,0,0,d0,tiny,65000\n' > batched.csv
+bad "batches that the run does not make" "orrery-run update: batched.csv:2:6: max_batch is '65000': " batched.csv
+echo 'service,replica' > torn.csv
+bad "what is no placement" "orrery-run update: torn.csv:1: missing column" torn.csv
+bad "a file that is not there" "orrery-run update: none.csv: No such file" none.csv
+ok "the run goes on" await_more 20
+exit_is 0 "and takes one that can be" update replicas.csv
+await_more 50
+exit_is 0 "one that is like one before" update two.csv
+await_more 50
+finish
+is "nothing was lost on the way" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1 2"
+like "the summary as JSON" "$(tr -d ' \n' < run.out)" '"updates":\[\{"epoch":1,"from_s":[0-9.]+,"placement":"replicas.csv"\},\{"epoch":2,'
+# each worker had two layers and one matrix of 512 x 64 (tied), and has loaded the other two: what was there is shared
+is "matrices are held once" "$(tr -d ' \n' < run.out | grep -o '"weight_bytes":[0-9]*' | sort -u | wc -l)" 1
+
+# ---- batches
+begin --batch continuous:4
+exit_is 0 "batches: an update is taken" update replicas.csv
+await_more 60
+exit_is 2 "batches: what they cannot be on is refused" update halves.csv
+like "batches: with its place" "$err" "halves.csv:2:4: device is 'd0': this version of orrery-run batches on"
+finish
+is "batches: both epochs have had requests" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1"
+
+# ---- padded devices
+tiny_costs 20000
+begin --costs costs --pad d0=2 --pad d1=2
+exit_is 0 "padded devices: an update is taken" update replicas.csv
+await_more 60
+finish
+padded() { # 8 decode steps of four layers take as long as they cost: those of two layers twice, about
+    awk -F, 'FNR == NR { if ($11 == "ok") e[$1] = $13; next } $1 in e && $8 == 2 { n[e[$1]]++; t[e[$1]] += $7 - $6 }
+        END { r = (t[1] / n[1]) / (t[0] / n[0]); print r; exit !(r > 1.5 && r < 2.5) }' <(grep -v '^#' r.csv) <(grep -v '^#' s.csv)
+}
+ok "padded devices: the new stages are padded too" padded
+
+# ---- failures
+printf 'time_s,target,event\n4,d1,down\n4.1,d1,up\n' > drill.csv
+begin --on-failure replay --events drill.csv
+exit_is 0 "a drill: an update before it" update replicas.csv
+await_line() { # FILE TEXT: within 20 s
+    for ((n = 0; n < 200; n++)); do
+        grep -q "$2" "$1" && return 0
+        sleep 0.1
+    done
+    return 1
+}
+ok "a worker that comes back" await_line run.err "device 'd1': a worker is back"
+await_more 50
+finish
+computed_late() { # on the device that came back, in the last epoch
+    awk -F, -v d="$1" 'FNR == NR { if ($11 == "ok" && $13 == 1) e[$1]; next } $1 in e && $5 == d && $6 > 4.2 { n++ } END { exit !(n > 5) }' \
+        <(grep -v '^#' r.csv) <(grep -v '^#' s.csv)
+}
+ok "has the stages of the update" computed_late d1
+
+# ---- when no update is possible
+{ head -n 1 two.csv | sed 's/$/,epoch,from_s/' && sed '1d; s/$/,0,0/' two.csv && sed '1d; s/$/,1,500/' two.csv; } > epochs.csv
+begin --placement epochs.csv
+exit_is 2 "before an epoch of the file" update replicas.csv
+like "says when" "$err" "epoch 1 of the placement is still to come: updates are taken from 500 s on"
+finish
+exit_is 2 "nobody there" timeout 20 orrery-run update --connect 127.0.0.1:1 --placement two.csv
+like "nobody there: is said" "$err" "orrery-run update: no coordinator at 127.0.0.1:1"
+orrery-run keys -o keys > keys.out
+begin --keys keys
+exit_is 2 "an update without the keys" update replicas.csv
+like "is turned away" "$err" "orrery-run update: turned away: "
+exit_is 0 "with them it is taken" update replicas.csv --keys keys
+finish
+exit_is 2 "an update of nothing" orrery-run update --connect 127.0.0.1:1
+like "asks for what" "$err" "--placement is missing"
+
+done_testing
