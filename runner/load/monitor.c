@@ -2,7 +2,6 @@
 #include "runner/load/monitor.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/clock.h"
 #include "lib/base/json.h"
 #include "lib/base/out.h"
 #include "lib/base/units.h"
@@ -11,7 +10,10 @@
 #include "runner/load/internal.h"
 #include "runner/load/table.h"
 
-#define SAMPLE_NS INT64_C(1000000000)
+#define SAMPLE_PS UNITS_PS_PER_S
+#define CLOCK_ERROR_PS                                                                             \
+    UNITS_PS_PER_S     /* a step that ends later than that is no step of this run                  \
+                        */
 #define WINDOW 10      /* samples */
 #define EWMA_RATIO 0.9 /* weight of the new sample, as InfScale has it */
 
@@ -20,13 +22,14 @@ struct device {
 };
 
 struct sample { /* all since the start */
-    int64_t at_ns;
-    size_t arrived, ended;
+    int64_t at_ps;
+    size_t arrived, ok_count;
     struct device *devices;
 };
 
 struct monitor {
     struct device *devices;
+    int64_t *busy_until_ps; /* of each: what has been counted */
     size_t ok_count;
     int64_t latency_ps;                /* sum of those */
     struct sample samples[WINDOW + 1]; /* a ring; the first is that of the start */
@@ -41,14 +44,14 @@ static size_t arrived(const struct serve *serve)
     return serve->table->running_count + serve->table->ended_count + failures_held(serve);
 }
 
-static void take_sample(struct serve *serve, int64_t now_ns)
+static void take_sample(struct serve *serve, int64_t now_ps)
 {
     struct monitor *monitor = serve->monitor;
     struct sample *sample = &monitor->samples[monitor->sample_count++ % (WINDOW + 1)];
 
-    sample->at_ns = now_ns;
+    sample->at_ps = now_ps;
     sample->arrived = arrived(serve);
-    sample->ended = serve->table->ended_count;
+    sample->ok_count = monitor->ok_count;
     for (int i = 0; i < serve->fleet->count; i++)
         sample->devices[i] = monitor->devices[i];
 }
@@ -59,18 +62,39 @@ void monitor_create(struct serve *serve)
 
     serve->monitor = arena_alloc(serve->arena, sizeof *serve->monitor);
     serve->monitor->devices = arena_array(serve->arena, count, sizeof(struct device));
+    serve->monitor->busy_until_ps = arena_array(serve->arena, count, sizeof(int64_t));
     for (int i = 0; i <= WINDOW; i++)
         serve->monitor->samples[i].devices =
             arena_array(serve->arena, count, sizeof(struct device));
-    take_sample(serve, clock_now_ns());
+    take_sample(serve, 0);
 }
 
-void monitor_computed(struct serve *serve, int worker, int64_t took_ps)
+static int64_t kept_samples(const struct monitor *monitor)
 {
-    serve->monitor->devices[worker].steps++;
+    return monitor->sample_count < WINDOW + 1 ? monitor->sample_count : WINDOW + 1;
+}
+
+/* A step is told of when it has ended, and may have begun several samples ago: these have their
+ * share of it. Time that two steps have in common (passes of two stages) counts once. */
+void monitor_computed(struct serve *serve, int worker, int64_t start_ps, int64_t finish_ps)
+{
+    struct monitor *monitor = serve->monitor;
+    int64_t *until_ps = &monitor->busy_until_ps[worker];
+    int64_t from_ps = start_ps > *until_ps ? start_ps : *until_ps;
+
+    monitor->devices[worker].steps++;
     /* a broken worker's times must not overflow anything */
-    if (took_ps > 0 && serve->monitor->devices[worker].busy_ps <= UNITS_MAX_PS - took_ps)
-        serve->monitor->devices[worker].busy_ps += took_ps;
+    if (finish_ps <= from_ps || finish_ps > serve_now_ps(serve) + CLOCK_ERROR_PS)
+        return;
+    *until_ps = finish_ps;
+    monitor->devices[worker].busy_ps += finish_ps - from_ps;
+    for (int64_t i = 0; i < kept_samples(monitor); i++) {
+        struct sample *sample = &monitor->samples[i];
+        int64_t end_ps = finish_ps < sample->at_ps ? finish_ps : sample->at_ps;
+
+        if (end_ps > from_ps)
+            sample->devices[worker].busy_ps += end_ps - from_ps;
+    }
 }
 
 void monitor_ended(struct serve *serve, int64_t latency_ps)
@@ -84,16 +108,16 @@ static void average(double *value, double sample, bool is_first)
     *value = is_first ? sample : EWMA_RATIO * sample + (1 - EWMA_RATIO) * *value;
 }
 
-static void update_averages(struct serve *serve, const struct sample *before, int64_t now_ns)
+static void update_averages(struct serve *serve, const struct sample *before, int64_t now_ps)
 {
     struct monitor *monitor = serve->monitor;
     bool is_first = monitor->sample_count == 1;
-    double span_s = (double)(now_ns - before->at_ns) * 1e-9;
+    double span_s = (double)(now_ps - before->at_ps) * 1e-12;
     size_t ended = monitor->ok_count - monitor->ewma_ok_count;
 
     average(&monitor->in_system, (double)(arrived(serve) - serve->table->ended_count), is_first);
     average(&monitor->input_per_s, (double)(arrived(serve) - before->arrived) / span_s, is_first);
-    average(&monitor->output_per_s, (double)(serve->table->ended_count - before->ended) / span_s,
+    average(&monitor->output_per_s, (double)(monitor->ok_count - before->ok_count) / span_s,
             is_first);
     if (ended > 0)
         average(&monitor->delay_s,
@@ -108,7 +132,7 @@ static void update_averages(struct serve *serve, const struct sample *before, in
 /* The sample that is so many before now, or the oldest that is kept. */
 static const struct sample *before_now(const struct monitor *monitor, int64_t samples)
 {
-    int64_t kept = monitor->sample_count < WINDOW + 1 ? monitor->sample_count : WINDOW + 1;
+    int64_t kept = kept_samples(monitor);
 
     return &monitor->samples[(monitor->sample_count - (samples < kept ? samples : kept)) %
                              (WINDOW + 1)];
@@ -117,21 +141,21 @@ static const struct sample *before_now(const struct monitor *monitor, int64_t sa
 static void put_rates(const struct serve *serve, struct json_writer *json, const char *key,
                       const struct sample *since)
 {
-    double span_s = (double)(clock_now_ns() - (since ? since->at_ns : serve->t0_ns)) * 1e-9;
+    double span_s = (double)(serve_now_ps(serve) - (since ? since->at_ps : 0)) * 1e-12;
 
     json_begin_object(json, key);
     json_put_double(json, "span_s", span_s);
     json_put_double(json, "input_per_s",
                     (double)(arrived(serve) - (since ? since->arrived : 0)) / span_s);
     json_put_double(json, "output_per_s",
-                    (double)(serve->table->ended_count - (since ? since->ended : 0)) / span_s);
+                    (double)(serve->monitor->ok_count - (since ? since->ok_count : 0)) / span_s);
     json_end_object(json);
 }
 
 static void put_device_rates(const struct serve *serve, int worker, struct json_writer *json,
                              const char *key, const struct sample *since)
 {
-    double span_s = (double)(clock_now_ns() - (since ? since->at_ns : serve->t0_ns)) * 1e-9;
+    double span_s = (double)(serve_now_ps(serve) - (since ? since->at_ps : 0)) * 1e-12;
     struct device now = serve->monitor->devices[worker];
     struct device then = since ? since->devices[worker] : (struct device){ 0 };
 
@@ -206,11 +230,11 @@ void monitor_look(struct serve *serve)
 {
     struct monitor *monitor = serve->monitor;
     const struct sample *last = before_now(monitor, 1);
-    int64_t now_ns = clock_now_ns();
+    int64_t now_ps = serve_now_ps(serve);
 
-    if (now_ns - last->at_ns >= SAMPLE_NS) {
-        update_averages(serve, last, now_ns);
-        take_sample(serve, now_ns);
+    if (now_ps - last->at_ps >= SAMPLE_PS) {
+        update_averages(serve, last, now_ps);
+        take_sample(serve, now_ps);
     }
     if (fleet_is_asked(serve->fleet)) {
         struct out *answer = describe(serve);

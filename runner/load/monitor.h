@@ -8,8 +8,8 @@
 struct serve;
 
 void monitor_create(struct serve *serve); /* into serve->monitor */
-/* A device has computed a step, for so long. */
-void monitor_computed(struct serve *serve, int worker, int64_t took_ps);
+/* A device has computed a step. */
+void monitor_computed(struct serve *serve, int worker, int64_t start_ps, int64_t finish_ps);
 /* A request has ended well. */
 void monitor_ended(struct serve *serve, int64_t latency_ps);
 /* Takes a sample each second, and answers who has asked. */

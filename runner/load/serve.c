@@ -390,7 +390,7 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
     record = serve_record_of(serve, stage, serve_position_of(serve, stage, worker), message);
     count_record(serve, stage, &record);
     if (record.has_computed)
-        monitor_computed(serve, worker, record.finish_ps - record.start_ps);
+        monitor_computed(serve, worker, record.start_ps, record.finish_ps);
     if (serve->batches) {
         batches_record(serve->batches, stage, record.position, message);
         return;
