@@ -24,3 +24,10 @@ const char *op_phase_name(enum op_phase phase)
 {
     return op_phase_names[phase];
 }
+
+const char *op_set_name(int bit)
+{
+    if (UINT32_C(1) << bit == OP_SET_DECODE)
+        return "attn decode";
+    return UINT32_C(1) << bit == OP_SET_SAMPLER ? "sampler" : op_names[bit];
+}

@@ -6,6 +6,7 @@
 #define ORRERY_BASE_OP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum op {
     OP_EMBED,    /* token (and position) rows, or patch projection for vision */
@@ -36,5 +37,19 @@ const char *op_phase_name(enum op_phase phase);
 /* NULL-safe arrays of all names, for choices. */
 extern const char *const op_names[OP_COUNT];
 extern const char *const op_phase_names[OP_PHASE_COUNT];
+
+/* Sets of kernels, a bit each: the operators, attention of decode steps apart from that of prompts,
+ * and the choice of a token. */
+#define OP_SET_DECODE (UINT32_C(1) << OP_COUNT)
+#define OP_SET_SAMPLER (UINT32_C(1) << (OP_COUNT + 1))
+#define OP_SET_COUNT ((int)OP_COUNT + 2)
+
+static inline uint32_t op_set_of(enum op op, enum op_phase phase)
+{
+    return phase == OP_DECODE ? OP_SET_DECODE : UINT32_C(1) << op;
+}
+
+/* Of bit 0 .. OP_SET_COUNT - 1: "ffn_up", "attn decode", "sampler". */
+const char *op_set_name(int bit);
 
 #endif

@@ -36,6 +36,7 @@ struct key {
 struct sum {
     struct key key; /* new_tokens 0 = free slot */
     int32_t extrapolated;
+    uint32_t extrapolated_ops;
     int64_t time_ps;
 };
 
@@ -49,6 +50,7 @@ struct price {
     size_t slot_count, used;
     bool has_kappa;
     int64_t without_kappa;
+    uint32_t extrapolated_ops;
     const struct overheads *overheads; /* NULL = none */
 };
 
@@ -169,7 +171,10 @@ static bool add_op(const struct owner *owner, const struct model_op *op, int64_t
                      err) ||
         !add_product(time_ps, times, &sum->time_ps, err))
         return false;
-    sum->extrapolated += origin == INTERP_EXTRAPOLATED;
+    if (origin == INTERP_EXTRAPOLATED) {
+        sum->extrapolated++;
+        sum->extrapolated_ops |= op_set_of(op->op, op->phase);
+    }
     return true;
 }
 
@@ -239,6 +244,11 @@ int64_t price_without_kappa(const struct price *price)
     return price->without_kappa;
 }
 
+uint32_t price_extrapolated_ops(const struct price *price)
+{
+    return price->extrapolated_ops;
+}
+
 static void apply_kappa(struct price *price, const struct owner *owner, const struct key *key,
                         int64_t *time_ps)
 {
@@ -285,6 +295,7 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
         if (!add_product(piece->terms[i].row_ps, (int64_t)key->batch * key->new_tokens,
                          &sum.time_ps, err))
             return NULL;
+    price->extrapolated_ops |= sum.extrapolated_ops;
     make_room(price);
     slot = find_slot(price, key);
     *slot = sum;

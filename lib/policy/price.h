@@ -65,6 +65,9 @@ void price_use_overheads(struct price *price, const struct overheads *overheads)
 /* Steps with different sizes that kappa was wanted for and no anchor told. */
 int64_t price_without_kappa(const struct price *price);
 
+/* The operators (op_set_of) of which some cost lay outside the measured range. */
+uint32_t price_extrapolated_ops(const struct price *price);
+
 /* time / speed_ratio, rounded: the one place where a speed ratio is applied. */
 int64_t price_scale(int64_t time_ps, double speed_ratio);
 

@@ -132,8 +132,7 @@ struct step_price *step_price_create(struct arena *arena, const struct step_pric
 
 /* ---- sums ---- */
 
-static bool add(struct sum *sum, int64_t time_ps, int64_t times, enum interp_origin origin,
-                struct err *err)
+static bool add(struct sum *sum, int64_t time_ps, int64_t times, struct err *err)
 {
     int64_t product_ps;
 
@@ -141,8 +140,19 @@ static bool add(struct sum *sum, int64_t time_ps, int64_t times, enum interp_ori
         __builtin_add_overflow(sum->time_ps, product_ps, &sum->time_ps) ||
         sum->time_ps > UNITS_MAX_PS)
         return err_set(err, ERR_INPUT, "a step of a stage costs more than 104 days");
-    sum->extrapolated += origin == INTERP_EXTRAPOLATED;
     return true;
+}
+
+/* What kernels of that set (op_set_of) take. */
+static bool add_kernel(const struct step_price *price, struct sum *sum, uint32_t kernel,
+                       int64_t time_ps, int64_t times, enum interp_origin origin, struct err *err)
+{
+    if (origin == INTERP_EXTRAPOLATED) {
+        sum->extrapolated++;
+        if (price->of.extrapolated_ops)
+            *price->of.extrapolated_ops |= kernel;
+    }
+    return add(sum, time_ps, times, err);
 }
 
 /* What is no operator. */
@@ -150,7 +160,7 @@ static bool add_beside(struct sum *sum, int64_t time_ps, int64_t times, struct e
 {
     struct sum beside = { .time_ps = sum->beside_ps };
 
-    if (!add(&beside, time_ps, times, INTERP_MEASURED, err))
+    if (!add(&beside, time_ps, times, err))
         return false;
     sum->beside_ps = beside.time_ps;
     return true;
@@ -160,8 +170,7 @@ static bool add_beside(struct sum *sum, int64_t time_ps, int64_t times, struct e
 static bool join(struct sum *sum, const struct sum *other, struct err *err)
 {
     sum->extrapolated += other->extrapolated;
-    return add(sum, other->time_ps, 1, INTERP_MEASURED, err) &&
-           add_beside(sum, other->beside_ps, 1, err);
+    return add(sum, other->time_ps, 1, err) && add_beside(sum, other->beside_ps, 1, err);
 }
 
 /* What the sum of a step of that size is in the end. */
@@ -179,7 +188,7 @@ static bool total(const struct step_price *price, const struct sum *sum, enum op
         else
             ++*price->of.without_kappa;
     }
-    if (!add(&all, sum->beside_ps, 1, INTERP_MEASURED, err))
+    if (!add(&all, sum->beside_ps, 1, err))
         return false;
     *time_ps = price_scale(all.time_ps, price->of.speed_ratio);
     return true;
@@ -202,7 +211,7 @@ static bool add_op(const struct step_price *price, const struct work *work,
         return err_set(err, detail.kind,
                        price->of.piece ? "%s (block %s" PRICE_OF_SLICED ")" : "%s", detail.text,
                        model_block_names[work->block]);
-    return add(sum, time_ps, times, origin, err);
+    return add_kernel(price, sum, op_set_of(op->op, op->phase), time_ps, times, origin, err);
 }
 
 /* An engine with attn_mixed norms every row before it picks the last ones. */
@@ -250,7 +259,7 @@ static bool add_head(const struct step_price *price, const struct work *work, in
     return work->model->kind != MODEL_DECODER ||
            (cost_lookup_sampler(price->of.table, sequences, work->model->vocab, price->threads,
                                 work->model->weight_bits, &time_ps, &origin, err) &&
-            add(sum, time_ps, 1, origin, err));
+            add_kernel(price, sum, OP_SET_SAMPLER, time_ps, 1, origin, err));
 }
 
 /* All that works on the last token of each sequence, and what an engine does for each. */
@@ -277,16 +286,17 @@ static const struct sum *sum_sequences(struct step_price *price, int32_t sequenc
 static bool add_mixed(const struct step_price *price, struct cost_mixed mixed, struct sum *sum,
                       struct err *err)
 {
+    uint32_t kernel = mixed.chunk_tokens > 0 ? op_set_of(OP_ATTN, OP_PREFILL) : OP_SET_DECODE;
     enum interp_origin origin;
     int64_t time_ps;
 
     if (price->grid) {
         time_ps = cost_grid_ps(price->of.table, price->grid, &mixed, &origin);
-        return add(sum, time_ps, price->attn->times, origin, err);
+        return add_kernel(price, sum, kernel, time_ps, price->attn->times, origin, err);
     }
     return cost_lookup_mixed(price->of.table, &mixed, price->threads, price->of.model->weight_bits,
                              &time_ps, &origin, err) &&
-           add(sum, time_ps, price->attn->times, origin, err);
+           add_kernel(price, sum, kernel, time_ps, price->attn->times, origin, err);
 }
 
 /* batch sequences of so many new tokens each. */

@@ -42,6 +42,8 @@ struct step_price_of {
     double speed_ratio;
     /* Counts steps that no anchor tells the kappa of; NULL: sums are not multiplied by any. */
     int64_t *without_kappa;
+    uint32_t *extrapolated_ops; /* grows by the kernels (op_set_of) of which some cost lies outside
+                                   the measured range; NULL: nobody asks */
     const struct overheads *overheads; /* of steps of a stage, not of pieces; NULL = none */
     int32_t max_seqs, token_budget;    /* of a step; budget up to STEP_PRICE_MAX_TOKENS */
 };

@@ -12,10 +12,13 @@
 #include "sim/cmd/run_options.h"
 #include "sim/report/record.h"
 #include "sim/report/report.h"
+#include "sim/report/served.h"
 #include "sim/report/utilisation.h"
 #include "sim/report/watch.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 static bool open_outputs(struct arena *arena, const struct run_settings *settings,
                          const struct inputs *inputs, struct out *outs[OUT_COUNT], struct err *err)
@@ -132,6 +135,13 @@ static bool run_load(struct arena *arena, const struct run_settings *settings,
     return *kafetzis != NULL;
 }
 
+static bool reports_to_terminal(const struct run_settings *settings)
+{
+    const char *path = settings->paths[OUT_REPORT];
+
+    return path && strcmp(path, "-") == 0 && !settings->is_json && isatty(STDOUT_FILENO);
+}
+
 /* Simulates and writes; on failure the outputs are the caller's to abort. */
 static bool simulate(struct arena *arena, const struct run_settings *settings,
                      struct out *outs[OUT_COUNT], int *exit_code, struct err *err)
@@ -169,6 +179,7 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     report.phases = kafetzis ? run_kafetzis_phases(kafetzis) : NULL;
     report.inputs = &scenario.inputs;
     report.load = load_of(arena, &settings->files);
+    report.served = kafetzis ? NULL : served_options(arena, &settings->serve, &result);
     report.until_ps = settings->serve.until_ps == INT64_MAX ? 0 : settings->serve.until_ps;
     report.max_requests =
         settings->serve.max_requests == SIZE_MAX ? 0 : settings->serve.max_requests;
@@ -178,7 +189,8 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     write_outputs(arena, settings, &report, record, outs);
     if (metrics_has_slo(&settings->metrics) && metrics_missed(&report.all) > 0)
         *exit_code = CLI_NO;
-    for (int i = 0; i < report.loud_count; i++)
+    /* On a terminal they stand in the report already. */
+    for (int i = 0; i < report.loud_count && !reports_to_terminal(settings); i++)
         fprintf(stderr, "orrery-sim run: warning: %s\n", report.loud_warnings[i]);
     return out_commit_all(outs, OUT_COUNT, err);
 }

@@ -226,15 +226,16 @@ struct llm_result {
     int64_t first_ps, last_ps; /* arrivals; LLM_NEVER, 0 without any */
     int64_t end_ps;            /* of the last iteration or arrival */
     int64_t extrapolated_costs;
-    int64_t without_kappa;  /* steps of other sizes that no anchor tells it of */
-    int64_t active_ps;      /* with requests in the system */
-    struct wide compute_ps; /* of requests, with presences: a job counts for each in it */
-    int64_t *busy_ps;       /* by device of the cluster */
-    int64_t *gap_ps;        /* by device: taken by epochs, */
-    int64_t *free_ps;       /* until then */
-    int64_t *kv_bytes;      /* by device: largest use of the KV cache */
-    int64_t *wait_peak_ps;  /* by device: longest from an arrival to its first iteration, and that a
-                               batch waited before a later stage */
+    uint32_t extrapolated_ops; /* of these: op_set_of */
+    int64_t without_kappa;     /* steps of other sizes that no anchor tells it of */
+    int64_t active_ps;         /* with requests in the system */
+    struct wide compute_ps;    /* of requests, with presences: a job counts for each in it */
+    int64_t *busy_ps;          /* by device of the cluster */
+    int64_t *gap_ps;           /* by device: taken by epochs, */
+    int64_t *free_ps;          /* until then */
+    int64_t *kv_bytes;         /* by device: largest use of the KV cache */
+    int64_t *wait_peak_ps; /* by device: longest from an arrival to its first iteration, and that a
+                              batch waited before a later stage */
     int32_t token_budget;
     bool are_blocks_given, is_memory_known;           /* of every instance */
     int64_t pull_requests, pull_messages, pull_bytes; /* KV caches that went between instances */

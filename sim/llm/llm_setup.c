@@ -118,6 +118,7 @@ static struct step_price *price_of(const struct run *run, const struct instance 
                                  .threads = device->threads,
                                  .speed_ratio = run->devices[index].speed_ratio,
                                  .overheads = run->input->overheads,
+                                 .extrapolated_ops = &run->result->extrapolated_ops,
                                  .without_kappa =
                                      run->options->has_kappa ? &run->result->without_kappa : NULL,
                                  .max_seqs = instance->options.max_seqs,

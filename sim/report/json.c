@@ -3,6 +3,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"
 #include "lib/base/dmath.h"
+#include "lib/base/op.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/policy/plan.h"
@@ -264,12 +265,12 @@ static void put_continuous(struct json_writer *json, const struct llm_result *do
 }
 
 /* What requests were made of: pairs of a key and its value. */
-static void put_load(struct json_writer *json, const char *const *load)
+static void put_options(struct json_writer *json, const char *key, const char *const *pairs)
 {
-    if (!load)
+    if (!pairs)
         return;
-    json_begin_object(json, "load");
-    for (const char *const *pair = load; *pair; pair += 2)
+    json_begin_object(json, key);
+    for (const char *const *pair = pairs; *pair; pair += 2)
         json_put_text(json, pair[0], pair[1]);
     json_end_object(json);
 }
@@ -307,7 +308,8 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
     json_put_text(json, "version", CLI_VERSION);
     json_put_int(json, "seed", (int64_t)report->seed);
     inputs_json(report->inputs, json);
-    put_load(json, report->load);
+    put_options(json, "load", report->load);
+    put_options(json, "served", report->served);
     json_put_seconds(json, "simulated_s", result->end_ps);
     json_put_int(json, "events", result->event_count);
     if (report->options.slo_ps > 0)
@@ -336,6 +338,11 @@ void report_json(struct arena *arena, const struct report *report, struct out *o
         phases_json(report->phases, json);
     put_moves(json, result);
     json_put_int(json, "extrapolated_costs", result->extrapolated_costs);
+    json_begin_array(json, "extrapolated_ops");
+    for (int bit = 0; bit < OP_SET_COUNT; bit++)
+        if (result->extrapolated_costs > 0 && result->extrapolated_ops >> bit & 1)
+            json_put_text(json, NULL, op_set_name(bit));
+    json_end_array(json);
     put_wakes(json, result);
     if (result->continuous)
         put_continuous(json, result->continuous);

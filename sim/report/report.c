@@ -3,6 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/dmath.h"
+#include "lib/base/op.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/cost.h"
@@ -381,6 +382,18 @@ int64_t report_left_out(const struct report *report)
     return workload ? (int64_t)(workload->count - report->result->taken_count) : -1;
 }
 
+/* " (attn decode, lmhead)": what to profile further. */
+static const char *ops_text(struct arena *arena, uint32_t ops)
+{
+    const char *text = "";
+
+    for (int bit = 0; bit < OP_SET_COUNT; bit++)
+        if (ops >> bit & 1)
+            text = arena_printf(arena, "%s%s%s", text, text[0] == '\0' ? " (" : ", ",
+                                op_set_name(bit));
+    return text[0] == '\0' ? text : arena_printf(arena, "%s)", text);
+}
+
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
@@ -409,9 +422,10 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
     if (result->extrapolated_costs > 0)
         warn(report, arena_printf(arena,
                                   "%lld operator cost%s outside the measured range: "
-                                  "extrapolated",
+                                  "extrapolated%s",
                                   (long long)result->extrapolated_costs,
-                                  result->extrapolated_costs == 1 ? " lies" : "s lie"));
+                                  result->extrapolated_costs == 1 ? " lies" : "s lie",
+                                  ops_text(arena, result->extrapolated_ops)));
     warn_of_codec(arena, report);
     warn_of_standstill(arena, report);
     warn_of_trim(report);

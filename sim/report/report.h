@@ -31,6 +31,7 @@ struct report {
     /* What requests that were made for the run were asked to be: "key", "value", ..., NULL-ended;
      * NULL: they stand in a file. */
     const char *const *load;
+    const char *const *served; /* likewise: how (served.h); NULL: rules that have no options */
     struct metrics all, *services;
     struct bottleneck bottleneck;
     int warning_count;

@@ -52,16 +52,16 @@ static void put_trim(const struct report *report, struct out *out)
                units_format_human(report->all.window_ps, window));
 }
 
-/* Requests that stand in no file: what they were asked to be, in lines of at most 80 columns. */
-static void put_load(const struct report *report, struct out *out)
+/* Options as one would type them, in lines of at most 80 columns. */
+static void put_options(const char *label, const char *const *pairs, struct out *out)
 {
     int column = 80;
 
-    for (const char *const *pair = report->load; pair && *pair; pair += 2) {
+    for (const char *const *pair = pairs; pair && *pair; pair += 2) {
         int width = (int)(strlen(pair[0]) + strlen(pair[1])) + 3;
 
         if (column + width > 78) {
-            out_text(out, column == 80 ? "  load      " : "\n            ");
+            out_printf(out, "%s%-10s", column == 80 ? "  " : "\n  ", column == 80 ? label : "");
             column = 12;
         }
         out_printf(out, " --%s %s", pair[0], pair[1]);
@@ -383,7 +383,8 @@ void report_text(const struct report *report, struct out *out)
 {
     out_printf(out, "orrery-sim %s, seed %" PRIu64 "\n", CLI_VERSION, report->seed);
     inputs_text(report->inputs, out);
-    put_load(report, out);
+    put_options("load", report->load, out);
+    put_options("served", report->served, out);
     put_totals(report, out);
     if (report->result->continuous)
         put_continuous(report->result->continuous, out);

@@ -332,6 +332,8 @@ static void result_fill(struct serve *serve)
     result->arrival_span_ps = serve->arrivals.last_ps - serve->arrivals.first_ps;
     result->lacks_kappa = price_without_kappa(serve->price) > 0 ||
                           (result->continuous && result->continuous->without_kappa > 0);
+    result->extrapolated_ops = price_extrapolated_ops(serve->price) |
+                               (result->continuous ? result->continuous->extrapolated_ops : 0);
     devices_fill(serve);
     for (int i = 0; serve->wakes && i < serve->input->plan->cluster->device_count; i++) {
         result->wake_count += serve->wakes[i].count;

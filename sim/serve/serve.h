@@ -284,6 +284,7 @@ struct serve_result {
     int64_t event_count;
     int64_t moved_bytes; /* sent over links; of a message once */
     int64_t extrapolated_costs;
+    uint32_t extrapolated_ops; /* the kernels of these costs: op_set_of */
     const bool *is_left_out; /* by replica of the plan: did not fit into memory, --memory refuse */
     bool has_wakes;          /* some device has a cost of waking: */
     int64_t wake_count, wake_ps;
