@@ -185,6 +185,12 @@ static void warn_of_refused(struct arena *arena, struct report *report)
         if (text)
             warn(report, text);
     }
+    for (int why = 0; why < SERVE_FAILURE_COUNT; why++) {
+        const char *text = failed_text(arena, report->result, (enum serve_failure)why);
+
+        if (text)
+            warn(report, text);
+    }
 }
 
 static void warn_of_memory(struct arena *arena, struct report *report)
@@ -397,8 +403,9 @@ static const char *ops_text(struct arena *arena, uint32_t ops)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 9 + SERVE_REFUSAL_COUNT + 3 * input->plan->cluster->device_count +
-               input->plan->replica_count + result->passes_count;
+    int most = 9 + SERVE_REFUSAL_COUNT + SERVE_FAILURE_COUNT +
+               3 * input->plan->cluster->device_count + input->plan->replica_count +
+               result->passes_count;
 
     report->arena = arena;
     report->input = input;

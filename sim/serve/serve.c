@@ -34,9 +34,26 @@ const char *const serve_fast_names[SERVE_FAST_COUNT] = {
     [SERVE_FAST_ON] = "on",
 };
 
+const char *const serve_failure_names[SERVE_FAILURE_COUNT] = {
+    [SERVE_FAILURE_LOST] = "lost", [SERVE_FAILURE_DOWN] = "down"
+};
+
+static void note_failed(struct serve_result *result, const struct serve_end *end)
+{
+    struct serve_failed *failed =
+        &result->failed[end->replica < 0 ? SERVE_FAILURE_DOWN : SERVE_FAILURE_LOST];
+
+    if (failed->count++ == 0) {
+        failed->first_id = end->request_id;
+        failed->first_arrival_ps = end->arrival_ps;
+    }
+}
+
 void serve_tell_end(struct serve *serve, const struct serve_end *end)
 {
     serve->told_count++;
+    if (end->status == TRACE_FAILED)
+        note_failed(serve->result, end);
     if (serve->result->requests) {
         serve->retold_count += serve->result->requests[end->index].is_taken;
         serve->result->requests[end->index] = (struct serve_request){

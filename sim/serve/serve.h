@@ -116,6 +116,17 @@ struct serve_refused { /* requests that were refused for one reason */
     int64_t first_id, first_tokens; /* of the first of them; tokens 0 = not known */
 };
 
+enum serve_failure {
+    SERVE_FAILURE_LOST, /* a device of its replica went down while it was in flight */
+    SERVE_FAILURE_DOWN, /* when it came, all replicas that could take it had a device down */
+    SERVE_FAILURE_COUNT
+};
+extern const char *const serve_failure_names[SERVE_FAILURE_COUNT]; /* as in the JSON */
+struct serve_failed { /* requests that failed for one reason */
+    int64_t count;
+    int64_t first_id, first_arrival_ps; /* of the first that ended so */
+};
+
 struct serve_device {
     int64_t busy_ps, gap_ps;
     double sent_ps;     /* its messages occupied the first link of their way: not the device */
@@ -290,6 +301,7 @@ struct serve_result {
     int64_t wake_count, wake_ps;
     int64_t migrations; /* devices that an epoch brought new slices to */
     struct serve_refused refused[SERVE_REFUSAL_COUNT];
+    struct serve_failed failed[SERVE_FAILURE_COUNT];
     bool lacks_kappa;             /* wanted, and no anchor told that of some step */
     enum serve_fast fast_path;    /* what made this result: ON = the closed form */
     struct serve_device *devices; /* as in the cluster */

@@ -43,6 +43,10 @@ static void an_idle_device_fails_and_comes_back(void **state)
     assert_lost_ms(1, TRACE_FAILED, -1);
     assert_lost_ms(2, TRACE_FAILED, -1);
     assert_int_equal(fixture.result.requests[1].replica, -1); /* nobody took it */
+    assert_int_equal(fixture.result.failed[SERVE_FAILURE_LOST].count, 0);
+    assert_int_equal(fixture.result.failed[SERVE_FAILURE_DOWN].count, 2);
+    assert_int_equal(fixture.result.failed[SERVE_FAILURE_DOWN].first_id, 1);
+    assert_int_equal(fixture.result.failed[SERVE_FAILURE_DOWN].first_arrival_ps, 15 * MS);
     assert_request_ms(3, 30, 30, 40); /* up goes before an arrival of the same instant */
 }
 
@@ -56,6 +60,8 @@ static void what_runs_and_waits_on_a_failed_device_fails(void **state)
     assert_int_equal(fixture.result.requests[1].replica, 0);
     assert_lost_ms(2, TRACE_FAILED, -1);
     assert_request_ms(3, 20, 20, 30); /* at once: a job that failed has no gap */
+    assert_int_equal(fixture.result.failed[SERVE_FAILURE_LOST].count, 3);
+    assert_int_equal(fixture.result.failed[SERVE_FAILURE_DOWN].count, 0);
     assert_int_equal(fixture.result.devices[0].busy_ps, 14 * MS);
     assert_int_equal(fixture.result.devices[0].gap_ps, 0);
 }
