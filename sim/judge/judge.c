@@ -24,6 +24,8 @@ struct judge {
     int64_t count;
     struct err err; /* the last verdict's why */
     char link_name[256];
+    int64_t *service_good, *device_busy_ps; /* of the last verdict; NULL: there was none */
+    int32_t service_room;
 };
 
 struct judge *judge_create(struct arena *arena, const struct judge_input *input)
@@ -107,6 +109,28 @@ static void fill_room(const struct serve_result *result, const struct cluster *c
     }
 }
 
+static void keep_shares(struct judge *judge, const struct serve_result *result,
+                        const struct workload *workload, const int32_t *service_of,
+                        const struct metrics *services, struct judge_verdict *verdict)
+{
+    int32_t device_count = judge->input.cluster->device_count;
+
+    if (!judge->device_busy_ps)
+        judge->device_busy_ps =
+            arena_array(judge->arena, (size_t)device_count, sizeof *judge->device_busy_ps);
+    if (workload->service_count > judge->service_room) {
+        judge->service_room = workload->service_count;
+        judge->service_good =
+            arena_array(judge->arena, (size_t)judge->service_room, sizeof *judge->service_good);
+    }
+    for (int32_t d = 0; d < device_count; d++)
+        judge->device_busy_ps[d] = result->devices[d].busy_ps + result->devices[d].gap_ps;
+    for (int32_t s = 0; s < workload->service_count; s++)
+        judge->service_good[s] = service_of[s] < 0 ? 0 : services[service_of[s]].good;
+    verdict->service_good = judge->service_good;
+    verdict->device_busy_ps = judge->device_busy_ps;
+}
+
 static struct judge_verdict infeasible(struct judge *judge, const struct err *err)
 {
     judge->err = *err;
@@ -155,6 +179,7 @@ static bool simulate(struct arena *arena, struct judge *judge, const struct plan
     fill_busiest(&result, plan->cluster, verdict);
     keep_link_name(arena, judge, &result, verdict);
     fill_room(&result, plan->cluster, verdict);
+    keep_shares(judge, &result, workload, input.service_of, services, verdict);
     return true;
 }
 

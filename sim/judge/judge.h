@@ -50,6 +50,9 @@ struct judge_verdict {
     int64_t room_bytes;    /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
     int32_t room_device;
     double energy_j; /* of all devices of the cluster over the run; below 0: not known */
+    /* Both valid until the next call: good requests by service of the workload, and how long each
+     * device of the cluster was taken, gaps included. */
+    const int64_t *service_good, *device_busy_ps;
 };
 
 /* In arena; what the input points to must outlive it. */

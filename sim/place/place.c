@@ -57,6 +57,11 @@ const struct place_algorithm place_algorithms[] = {
     { .name = "infscale",
       .summary = "replicas packed on nodes for the most throughput (InfScale, mended)",
       .plan = place_infscale },
+    { .name = "alpaserve",
+      .summary = "services share groups of devices, chosen by simulation (AlpaServe)",
+      .takes_services = true,
+      .needs_workload = true,
+      .plan = place_alpaserve },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);
 

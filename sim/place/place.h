@@ -91,6 +91,8 @@ struct place_answer place_auction(struct arena *arena, const struct place_ask *a
 struct place_answer place_exact(struct arena *arena, const struct place_ask *ask);
 /* edgeshard.c */
 struct place_answer place_edgeshard(struct arena *arena, const struct place_ask *ask);
+/* alpaserve.c */
+struct place_answer place_alpaserve(struct arena *arena, const struct place_ask *ask);
 /* infscale.c */
 struct place_answer place_infscale(struct arena *arena, const struct place_ask *ask);
 /* heads_place.c */

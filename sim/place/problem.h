@@ -131,4 +131,17 @@ struct placement_row *problem_rows(struct arena *arena, const struct problem *pr
                                    const struct problem_stage *stages, int32_t count,
                                    int *row_count);
 
+struct problem_shard {
+    const int32_t *devices;
+    int32_t device_count;
+    int32_t first, last; /* units */
+};
+/* A model's attention, projection and FFN divide into so many parts; of an executable: 1. */
+bool problem_can_shard(const struct problem *problem, int32_t parts);
+/* The same of stages on several devices each: all of them compute a part of each block, or of an
+ * executable all of it together. */
+struct placement_row *problem_shard_rows(struct arena *arena, const struct problem *problem,
+                                         const struct problem_shard *shards, int32_t count,
+                                         int *row_count);
+
 #endif
