@@ -48,8 +48,6 @@ int64_t serve_now_ps(const struct serve *serve);
 const struct model *serve_model(const struct serve *serve, size_t request);
 /* Of a stage's first device, by which steps come and go. */
 int serve_worker_of(const struct serve *serve, const struct plan_stage *stage);
-/* The first tokens of the request's prompt, into serve->tokens. */
-void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
 /* Of the worker in the stage; -1: it has no part in it. */
 int32_t serve_position_of(const struct serve *serve, const struct plan_stage *stage, int worker);
 /* Dispatches what has arrived by the instant; returns when the next one comes, or SOURCE_NEVER. */
@@ -64,6 +62,15 @@ enum trace_status serve_why_not(const struct serve *serve, size_t request, int64
 void serve_release(struct serve *serve, size_t request);
 /* The request is no longer anybody's, and its client may send the next one. */
 void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps);
+
+/* ---- send.c ---- */
+
+/* Its next step waits to be sent. */
+void serve_enqueue(struct serve *serve, size_t request);
+/* Sends what waits for the worker, as far as it goes now. */
+bool serve_flush(struct serve *serve, int worker, struct err *err);
+/* The first tokens of the request's prompt, into serve->tokens. */
+void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
 /* Whether another step may be sent to stage 0 of the replica, and that one has been. */
 bool serve_has_room(const struct serve *serve, int32_t replica);
 void serve_take_room(struct serve *serve, int32_t replica);

@@ -7,7 +7,6 @@
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
-#include "lib/base/rng.h"
 #include "lib/base/units.h"
 #include "lib/format/model.h"
 #include "lib/format/workload.h"
@@ -24,7 +23,6 @@
 #include "runner/load/table.h"
 #include "runner/load/update.h"
 #include <stdio.h>
-#include <stdlib.h>
 
 #define TICK_NS INT64_C(100000000)
 #define STOP_NS INT64_C(5000000000)    /* for the last records of a run */
@@ -52,110 +50,6 @@ const struct model *serve_model(const struct serve *serve, size_t request)
 int serve_worker_of(const struct serve *serve, const struct plan_stage *stage)
 {
     return serve->fleet->assignment->worker_of[stage->devices[0]];
-}
-
-/* ---- steps out ---- */
-
-static void enqueue(struct serve *serve, size_t request)
-{
-    const struct plan_replica *replica =
-        &serve->input->plan->replicas[serve->table->requests[request].replica];
-    struct queue *queue = &serve->queues[serve_worker_of(serve, &replica->stages[0])];
-
-    if (queue->count == queue->capacity) {
-        size_t capacity = queue->capacity ? 2 * queue->capacity : 64;
-        size_t *grown = arena_array(serve->arena, capacity, sizeof *grown);
-
-        for (size_t i = 0; i < queue->count; i++)
-            grown[i] = queue->requests[(queue->head + i) % queue->capacity];
-        queue->requests = grown;
-        queue->capacity = capacity;
-        queue->head = 0;
-    }
-    queue->requests[(queue->head + queue->count++) % queue->capacity] = request;
-    table_sent(serve->table, serve->table->requests[request].replica);
-}
-
-/* Prompts are drawn from a stream of the request's own, so that they do not depend on order. */
-void serve_fill_prompt(struct serve *serve, size_t request, int32_t count)
-{
-    const struct workload_request row = workload_at(serve->input->workload, request);
-    const struct model *model = service_of(serve, request)->model;
-    struct rng rng = rng_stream(serve->input->seed, RNG_INPUT_TOKENS, (uint64_t)row.request_id);
-
-    for (int32_t i = 0; i < count; i++)
-        serve->tokens[i] = (int32_t)rng_below(&rng, (uint64_t)model->vocab);
-}
-
-static enum channel_result send_step(struct serve *serve, struct channel *push, size_t request,
-                                     struct err *err)
-{
-    const struct workload_request row = workload_at(serve->input->workload, request);
-    const struct table_request *state = &serve->table->requests[request];
-    struct frame frame = { .type = FRAME_STEP,
-                           .stage = serve->input->plan->replicas[state->replica].stages[0].id,
-                           .request = table_name(serve->table, request),
-                           .step = state->step,
-                           .total_tokens = row.prompt_tokens + row.output_tokens };
-
-    admit_step_tokens(row.prompt_tokens, state->step, &frame.new_tokens, &frame.past_tokens);
-    if (state->step == 0)
-        serve_fill_prompt(serve, request, frame.new_tokens);
-    else
-        serve->tokens[0] = state->token;
-    frame.payload_bytes = 4 * (int64_t)frame.new_tokens;
-    frame.start_ns = clock_now_ns();
-    return channel_send_words(push, NULL, &frame, serve->tokens, err);
-}
-
-bool serve_has_room(const struct serve *serve, int32_t replica)
-{
-    return serve->input->plan->replicas[replica].stages[0].queue_depth == 0 ||
-           serve->room[replica] > 0;
-}
-
-void serve_take_room(struct serve *serve, int32_t replica)
-{
-    if (serve->input->plan->replicas[replica].stages[0].queue_depth > 0)
-        serve->room[replica]--;
-}
-
-/* Steps leave in order, but for those whose stage 0 has no room. */
-static bool flush_queue(struct serve *serve, int worker, struct err *err)
-{
-    struct queue *queue = &serve->queues[worker];
-    bool is_open = true;
-
-    queue->is_blocked = false;
-    for (size_t left = queue->count; left > 0; left--) {
-        size_t request = queue->requests[queue->head];
-        int32_t replica = serve->table->requests[request].replica;
-        bool is_kept = false;
-
-        if (serve->table->requests[request].state == TABLE_RUNNING) {
-            is_kept = !is_open || !serve_has_room(serve, replica);
-            if (!is_kept) {
-                switch (send_step(serve, serve->fleet->workers[worker].push, request, err)) {
-                case CHANNEL_DONE:
-                case CHANNEL_GONE:
-                    serve_take_room(serve, replica);
-                    break;
-                case CHANNEL_LATER:
-                    is_open = false;
-                    is_kept = queue->is_blocked = true;
-                    break;
-                case CHANNEL_BAD:
-                    return false;
-                }
-            }
-        }
-        queue->head = (queue->head + 1) % queue->capacity;
-        if (is_kept)
-            queue->requests[(queue->head + queue->count - 1) % queue->capacity] = request;
-        else
-            queue->count--;
-    }
-    return true;
 }
 
 /* ---- requests ---- */
@@ -258,7 +152,7 @@ bool serve_place(struct serve *serve, size_t request, int64_t at_ps)
     if (serve->batches)
         batches_join(serve->batches, request);
     else
-        enqueue(serve, request);
+        serve_enqueue(serve, request);
     return true;
 }
 
@@ -343,7 +237,7 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
     case TABLE_STALE:
         return;
     case TABLE_STEP:
-        enqueue(serve, (size_t)frame->request);
+        serve_enqueue(serve, (size_t)frame->request);
         break;
     case TABLE_FINISHED:
         serve_end(serve, (size_t)frame->request, TRACE_OK, at_ps);
@@ -513,7 +407,7 @@ static bool serve_load(struct serve *serve, struct err *err)
             return false;
         arrival_ps = serve_take_arrivals(serve, serve_now_ps(serve));
         for (int i = 0; i < serve->fleet->count; i++)
-            if (serve->fleet->workers[i].state == FLEET_UP && !flush_queue(serve, i, err))
+            if (serve->fleet->workers[i].state == FLEET_UP && !serve_flush(serve, i, err))
                 return false;
         if (serve->batches && !batches_advance(serve->batches, err))
             return false;

@@ -7,7 +7,6 @@
 #include "lib/kernels/forward.h"
 #include "lib/kernels/kernels.h"
 #include "lib/kernels/team.h"
-#include "lib/policy/quantise.h"
 #include "lib/wire/frame.h"
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
@@ -15,215 +14,10 @@
 #include "runner/worker/parts.h"
 #include "runner/worker/shard_internal.h"
 #include "runner/worker/weights.h"
-#include <inttypes.h>
-#include <string.h>
 
 #define PREPARED_RATIO 0.25 /* of the budget, for caches before the run */
 
 /* ---- how much memory ---- */
-
-static int64_t layer_bytes(const struct forward_shape *shape)
-{
-    return forward_qkv_bytes(shape) + forward_oproj_bytes(shape) + forward_ffn_up_bytes(shape) +
-           forward_ffn_down_bytes(shape) + 4 * forward_small_floats(shape);
-}
-
-#define NOBODY (-1)
-
-/* Whose embedding a stage's tied lm_head shares: that of the first stage here, its own included,
- * which has one of the same model. A stage in parts keeps its own (parts.c). */
-static int embedding_of(const struct setup *setup, int index)
-{
-    const struct setup_stage *stage = &setup->stages[index];
-
-    for (int i = 0; i <= index && setup->models[stage->model].model.tied_lm_head; i++)
-        if (setup->stages[i].model == stage->model && setup->stages[i].has_embed &&
-            setup->stages[i].position_count == 0)
-            return i;
-    return NOBODY;
-}
-
-static int64_t stage_weight_bytes(const struct setup *setup, int index)
-{
-    const struct setup_stage *stage = &setup->stages[index];
-    struct forward_shape shape = weights_shape(&setup->models[stage->model]);
-    int64_t bytes = stage->layer_count * layer_bytes(&shape);
-
-    if (stage->position_count > 0)
-        return parts_weight_bytes(setup, index);
-    if (stage->has_embed)
-        bytes += forward_embed_bytes(&shape) + 4 * forward_positions_floats(&shape);
-    if (stage->has_lm_head)
-        bytes += 4 * forward_small_floats(&shape) +
-                 (embedding_of(setup, index) != NOBODY ? 0 : forward_lm_head_bytes(&shape));
-    return bytes;
-}
-
-int64_t shard_weight_bytes(const struct setup *setup)
-{
-    int64_t bytes = 0;
-
-    for (int i = 0; i < setup->stage_count; i++)
-        bytes += stage_weight_bytes(setup, i);
-    return bytes;
-}
-
-/* ---- what is there already ---- */
-
-static bool is_same_model(const struct setup_model *x, const struct setup_model *y)
-{
-    const struct model *a = &x->model, *b = &y->model;
-
-    return strcmp(a->name, b->name) == 0 && a->hidden == b->hidden && a->heads == b->heads &&
-           a->kv_heads == b->kv_heads && a->head_dim == b->head_dim &&
-           a->ffn_hidden == b->ffn_hidden && a->vocab == b->vocab && a->ffn == b->ffn &&
-           a->weight_bits == b->weight_bits &&
-           weights_shape(x).max_context == weights_shape(y).max_context;
-}
-
-enum held { HELD_LAYER, HELD_EMBED, HELD_LM_HEAD };
-
-/* A stage of whole layers that has it, of the same model; NOBODY. */
-static int find_held(const struct setup *held, const struct setup *setup, int index, enum held what,
-                     int32_t layer)
-{
-    const struct setup_stage *asks = &setup->stages[index];
-    const struct setup_model *model = &setup->models[asks->model];
-
-    for (int i = 0; i < held->stage_count; i++) {
-        const struct setup_stage *stage = &held->stages[i];
-        bool has_it = what == HELD_EMBED     ? stage->has_embed
-                      : what == HELD_LM_HEAD ? stage->has_lm_head
-                                             : stage->layer_first <= layer &&
-                                                   layer < stage->layer_first + stage->layer_count;
-
-        if (has_it && stage->position_count == 0 &&
-            is_same_model(&held->models[stage->model], model))
-            return i;
-    }
-    return NOBODY;
-}
-
-/* Beside matrices, positions and gains. A tied matrix is in either end. */
-static int64_t shared_ends_bytes(const struct setup *held, const struct setup *setup, int index)
-{
-    const struct setup_stage *stage = &setup->stages[index];
-    const struct setup_model *model = &setup->models[stage->model];
-    struct forward_shape shape = weights_shape(model);
-    bool has_embed = find_held(held, setup, index, HELD_EMBED, 0) != NOBODY;
-    bool has_lm_head = find_held(held, setup, index, HELD_LM_HEAD, 0) != NOBODY;
-    bool has_any = model->model.tied_lm_head && (has_embed || has_lm_head);
-    int64_t bytes = 0;
-
-    if (stage->has_embed && (has_embed || has_any))
-        bytes += forward_embed_bytes(&shape);
-    if (stage->has_embed && has_embed)
-        bytes += 4 * forward_positions_floats(&shape);
-    if (stage->has_lm_head && (has_lm_head || has_any) && embedding_of(setup, index) == NOBODY)
-        bytes += forward_lm_head_bytes(&shape);
-    if (stage->has_lm_head && has_lm_head)
-        bytes += 4 * forward_small_floats(&shape);
-    return bytes;
-}
-
-int64_t shard_shared_bytes(const struct setup *held, const struct setup *setup)
-{
-    int64_t bytes = 0;
-
-    for (int s = 0; held && s < setup->stage_count; s++) {
-        const struct setup_stage *stage = &setup->stages[s];
-        struct forward_shape shape = weights_shape(&setup->models[stage->model]);
-
-        if (stage->position_count > 0)
-            continue;
-        for (int32_t i = 0; i < stage->layer_count; i++)
-            if (find_held(held, setup, s, HELD_LAYER, stage->layer_first + i) != NOBODY)
-                bytes += layer_bytes(&shape);
-        bytes += shared_ends_bytes(held, setup, s);
-    }
-    return bytes;
-}
-
-/* The stage that has it already; NULL. */
-static const struct shard_stage *find_before(const struct shard *shard, int index, enum held what,
-                                             int32_t layer)
-{
-    int at = shard->before ? find_held(shard->held, shard->setup, index, what, layer) : NOBODY;
-    const struct shard *part = at == NOBODY ? NULL : shard_look_at(shard->before, &at);
-
-    return part ? &part->stages[at] : NULL;
-}
-
-/* Whether its steps are packed for the wire: batches, and values of few bits. */
-static bool packs_words(const struct setup *setup, int model)
-{
-    bool packs = setup->models[model].max_seqs > 1;
-
-    for (int i = 0; i < setup->stage_count; i++)
-        packs = packs || (setup->stages[i].model == model &&
-                          (setup->stages[i].wire_bits > 0 || setup->stages[i].wire_bits_in > 0 ||
-                           setup->stages[i].position_count > 0));
-    return packs;
-}
-
-/* Entries, and behind them as many words as there are values, of two tensors inside a layer, each
- * with its range. */
-static int64_t most_words(const struct setup_model *model)
-{
-    int64_t heads = (int64_t)model->model.heads * model->model.head_dim;
-    int64_t wide = heads > model->model.ffn_hidden ? heads : model->model.ffn_hidden;
-
-    return FRAME_ENTRY_WORDS * (int64_t)shard_max_entries(model->max_seqs) +
-           model->max_tokens * (model->model.hidden + wide) +
-           INT64_C(2) * (QUANTISE_SCALE_BYTES / 4);
-}
-
-static int64_t scratch_bytes(const struct setup *setup, int index)
-{
-    const struct setup_model *model = &setup->models[index];
-    struct forward_shape shape = weights_shape(model);
-    int64_t m = model->max_tokens, up = (int64_t)shape.ffn_hidden * (shape.is_swiglu ? 3 : 1);
-    int64_t wide = (int64_t)(2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim;
-    int64_t seqs = model->max_seqs, past = model->max_total_tokens - model->max_tokens;
-    int64_t floats = m * (INT64_C(2) * shape.hidden + wide + up) + seqs * shape.vocab +
-                     (shape.is_patches ? m * WEIGHTS_PATCH_VALUES : 0) +
-                     kernel_attention_scratch(model->max_tokens, shape.heads, shape.kv_heads,
-                                              past > 0 ? (int)past : 0);
-
-    if (packs_words(setup, index))
-        floats += most_words(model);
-    return floats * (int64_t)sizeof(float);
-}
-
-/* All but KV caches. */
-static int64_t fixed_bytes(const struct setup *setup)
-{
-    int64_t bytes = shard_weight_bytes(setup);
-
-    for (int i = 0; i < setup->model_count; i++)
-        bytes += scratch_bytes(setup, i);
-    for (int i = 0; i < setup->stage_count; i++)
-        if (setup->stages[i].position_count > 0)
-            bytes += parts_other_bytes(setup, i);
-    return bytes;
-}
-
-int64_t shard_need_bytes(const struct setup *setup)
-{
-    int64_t bytes = fixed_bytes(setup);
-
-    for (int i = 0; i < setup->stage_count; i++) {
-        const struct setup_stage *stage = &setup->stages[i];
-        const struct setup_model *model = &setup->models[stage->model];
-        struct forward_shape shape = weights_shape(model);
-
-        if (stage->position_count > 0) /* one of them spare */
-            bytes += 2 * parts_slab_bytes(setup, i, model->max_total_tokens);
-        else
-            bytes += kv_pool_slab_bytes(&shape, NULL, stage->layer_count, model->max_total_tokens);
-    }
-    return bytes;
-}
 
 /* What the caches may take is settled here: pages of a slab that nobody has written yet are still
  * counted as available by the system, so that later looks at it would hand them out twice. */
@@ -238,7 +32,7 @@ static bool set_budget(struct shard *shard, struct err *err)
 
     if (setup->memory_bytes > 0) /* workers of one machine must not each count all of it */
         usable_bytes = available_bytes = setup->memory_bytes;
-    shard->kv_budget_bytes = usable_bytes - (fixed_bytes(setup) - shared_bytes);
+    shard->kv_budget_bytes = usable_bytes - (shard_fixed_bytes(setup) - shared_bytes);
     if (need_bytes <= usable_bytes)
         return true;
     return err_set(err, ERR_SYSTEM,
@@ -263,6 +57,17 @@ static bool has_room(void *arg, int64_t slab_bytes)
 }
 
 /* ---- weights ---- */
+
+/* The stage that has it already; NULL. */
+static const struct shard_stage *find_before(const struct shard *shard, int index,
+                                             enum shard_held what, int32_t layer)
+{
+    int at = shard->before ? shard_find_held(shard->held, shard->setup, index, what, layer)
+                           : SHARD_NOBODY;
+    const struct shard *part = at == SHARD_NOBODY ? NULL : shard_look_at(shard->before, &at);
+
+    return part ? &part->stages[at] : NULL;
+}
 
 static void *fill_typed(struct shard *shard, enum kernel_dtype dtype, int64_t bytes, int32_t layer,
                         enum weights_part part, struct err *err)
@@ -292,25 +97,25 @@ static bool fill_layer(struct shard *shard, const struct forward_shape *shape, i
 }
 
 /* The matrix of one end that is there already: of a tied model that of the other end as well. */
-static const void *matrix_before(const struct shard *shard, int index, enum held what)
+static const void *matrix_before(const struct shard *shard, int index, enum shard_held what)
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct shard_stage *embed = find_before(shard, index, HELD_EMBED, 0);
-    const struct shard_stage *lm_head = find_before(shard, index, HELD_LM_HEAD, 0);
+    const struct shard_stage *embed = find_before(shard, index, SHARD_EMBED, 0);
+    const struct shard_stage *lm_head = find_before(shard, index, SHARD_LM_HEAD, 0);
     bool is_tied = shard->setup->models[stage->model].model.tied_lm_head;
 
-    if (embed && (what == HELD_EMBED || is_tied))
+    if (embed && (what == SHARD_EMBED || is_tied))
         return embed->ends.embed;
-    return lm_head && (what == HELD_LM_HEAD || is_tied) ? lm_head->ends.lm_head : NULL;
+    return lm_head && (what == SHARD_LM_HEAD || is_tied) ? lm_head->ends.lm_head : NULL;
 }
 
 static void fill_embed(struct shard *shard, int index, struct err *err)
 {
-    const struct shard_stage *before = find_before(shard, index, HELD_EMBED, 0);
+    const struct shard_stage *before = find_before(shard, index, SHARD_EMBED, 0);
     const struct forward_shape *shape = &shard->stages[index].model->shape;
     struct forward_ends *ends = &shard->stages[index].ends;
 
-    ends->embed = matrix_before(shard, index, HELD_EMBED);
+    ends->embed = matrix_before(shard, index, SHARD_EMBED);
     if (!ends->embed)
         ends->embed =
             fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, WEIGHTS_EMBED, err);
@@ -323,15 +128,15 @@ static void fill_embed(struct shard *shard, int index, struct err *err)
 static void fill_lm_head(struct shard *shard, int index, struct err *err)
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct shard_stage *before = find_before(shard, index, HELD_LM_HEAD, 0);
+    const struct shard_stage *before = find_before(shard, index, SHARD_LM_HEAD, 0);
     const struct forward_shape *shape = &shard->stages[index].model->shape;
     struct forward_ends *ends = &shard->stages[index].ends;
-    int embedding = embedding_of(shard->setup, index);
+    int embedding = shard_embedding_of(shard->setup, index);
 
     ends->small = before ? before->ends.small
                          : fill(shard, forward_small_floats(shape), -1, WEIGHTS_END_SMALL, err);
-    ends->lm_head = embedding != NOBODY ? shard->stages[embedding].ends.embed
-                                        : matrix_before(shard, index, HELD_LM_HEAD);
+    ends->lm_head = embedding != SHARD_NOBODY ? shard->stages[embedding].ends.embed
+                                              : matrix_before(shard, index, SHARD_LM_HEAD);
     if (!ends->lm_head) /* tied but elsewhere: the same values */
         ends->lm_head = fill_typed(
             shard, shape->dtype, forward_lm_head_bytes(shape), -1,
@@ -362,8 +167,9 @@ static void create_lists(struct shard *shard, struct shard_model *model, int ind
     model->past = arena_array(shard->arena, seqs, sizeof *model->past);
     model->counts = arena_array(shard->arena, seqs, sizeof *model->counts);
     model->best = arena_array(shard->arena, seqs, sizeof *model->best);
-    if (packs_words(shard->setup, index))
-        model->words = arena_array(shard->arena, (size_t)most_words(setup), sizeof *model->words);
+    if (shard_packs_words(shard->setup, index))
+        model->words =
+            arena_array(shard->arena, (size_t)shard_most_words(setup), sizeof *model->words);
 }
 
 static bool create_model(struct shard *shard, int index, struct err *err)
@@ -423,7 +229,7 @@ static bool create_whole(struct shard *shard, int index, struct err *err)
     stage->layer_first = setup->layer_first;
     for (int i = 0; i < setup->layer_count; i++) {
         int32_t layer = setup->layer_first + i;
-        const struct shard_stage *before = find_before(shard, index, HELD_LAYER, layer);
+        const struct shard_stage *before = find_before(shard, index, SHARD_LAYER, layer);
 
         if (before) /* stages of whole layers alone are found */
             stage->layers[i] = before->layers[layer - before->layer_first];

@@ -8,6 +8,7 @@
 
 struct kv_pool;
 struct parts;
+struct setup_model;
 struct team;
 
 struct shard_model {
@@ -46,6 +47,20 @@ struct shard {
     int64_t kv_budget_bytes; /* for the slabs of all stages */
     struct team *team;       /* of products that the BLAS does not do; NULL: one thread */
 };
+
+/* ---- shard_size.c ---- */
+
+#define SHARD_NOBODY (-1)
+
+enum shard_held { SHARD_LAYER, SHARD_EMBED, SHARD_LM_HEAD };
+int shard_find_held(const struct setup *held, const struct setup *setup, int index,
+                    enum shard_held what, int32_t layer);
+int shard_embedding_of(const struct setup *setup, int index);
+bool shard_packs_words(const struct setup *setup, int model);
+int64_t shard_most_words(const struct setup_model *model);
+int64_t shard_fixed_bytes(const struct setup *setup);
+
+/* ---- */
 
 /* Entries that a STEP of the model may have: as many may lose their caches as compute. */
 static inline int shard_max_entries(int max_seqs)
