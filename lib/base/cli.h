@@ -65,6 +65,8 @@ int64_t cli_int(struct argp_state *state, const char *option, const char *text, 
 int64_t cli_duration_ps(struct argp_state *state, const char *option, const char *text);
 int64_t cli_duration_positive_ps(struct argp_state *state, const char *option, const char *text);
 double cli_rate_per_s(struct argp_state *state, const char *option, const char *text);
+/* A ratio >= 0: "5%" or "0.05"; above 1 only as a percentage. */
+double cli_ratio(struct argp_state *state, const char *option, const char *text);
 /* Index of text among count names; otherwise cli_error with "did you mean". */
 int cli_choice(struct argp_state *state, const char *option, const char *text,
                const char *const *names, int count);

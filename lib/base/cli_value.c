@@ -63,6 +63,29 @@ double cli_rate_per_s(struct argp_state *state, const char *option, const char *
     return 1;
 }
 
+double cli_ratio(struct argp_state *state, const char *option, const char *text)
+{
+    size_t length = strlen(text);
+    char number[32];
+    double value = -1;
+    bool is_percent = length > 0 && text[length - 1] == '%';
+
+    length -= is_percent;
+    if (length < sizeof(number)) {
+        memcpy(number, text, length);
+        number[length] = '\0';
+        if (!units_parse_double(number, &value))
+            value = -1;
+    }
+    if (value < 0)
+        cli_error(state, "%s%s is '%.60s': expected a ratio such as 5%% or 0.05", dashes(option),
+                  option, text);
+    if (!is_percent && value > 1)
+        cli_error(state, "%s%s is '%s', which is %.6g %%: did you mean '%s%%'?", dashes(option),
+                  option, text, 100 * value, text);
+    return is_percent ? value / 100 : value;
+}
+
 int cli_choice(struct argp_state *state, const char *option, const char *text,
                const char *const *names, int count)
 {

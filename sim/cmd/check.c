@@ -47,28 +47,6 @@ static const struct argp_option check_options[] = {
     { 0 }
 };
 
-static double parse_ratio(struct argp_state *state, const char *text)
-{
-    size_t length = strlen(text);
-    char number[32];
-    double value = -1;
-    bool is_percent = length > 0 && text[length - 1] == '%';
-
-    length -= is_percent;
-    if (length < sizeof(number)) {
-        memcpy(number, text, length);
-        number[length] = '\0';
-        if (!units_parse_double(number, &value))
-            value = -1;
-    }
-    if (value < 0)
-        cli_error(state, "--max-mare is '%s': expected a ratio such as 5%% or 0.05", text);
-    if (!is_percent && value > 1)
-        cli_error(state, "--max-mare is '%s', which is %.6g %%: did you mean '%s%%'?", text,
-                  100 * value, text);
-    return is_percent ? value / 100 : value;
-}
-
 static error_t on_option(int key, char *text, struct argp_state *state)
 {
     struct settings *settings = state->input;
@@ -93,7 +71,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         settings->exclude_trace = text;
         return 0;
     case KEY_MAX_MARE:
-        settings->max_mare = parse_ratio(state, text);
+        settings->max_mare = cli_ratio(state, "--max-mare", text);
         return 0;
     case KEY_JSON:
         settings->is_json = true;

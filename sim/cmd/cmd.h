@@ -10,6 +10,7 @@ int cmd_run(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_place(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
+int cmd_capacity(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_network(int argc, char **argv);
 int cmd_trace(int argc, char **argv);

@@ -172,11 +172,40 @@ static error_t on_open(int key, char *text, struct argp_state *state)
 
 const struct argp load_open_argp = { .options = load_open_options, .parser = on_open };
 
+/* "NAME=OF:SHARE" is NAME:SHARE, and what NAME is. */
+static const char *take_of(struct argp_state *state, struct load *load, const char *text)
+{
+    const char *equals = strchr(text, '='), *share;
+    int number = load->options.service_count;
+    double value;
+
+    if (number == LOAD_MAX_OFS)
+        cli_error(state, "--service: more than %d given", LOAD_MAX_OFS);
+    if (!equals)
+        return text;
+    share = strrchr(equals, ':');
+    if (share && !units_parse_double(share + 1, &value))
+        share = NULL;
+    load->ofs[number] =
+        share ? arena_strndup(load->arena, equals + 1, (size_t)(share - equals - 1)) : equals + 1;
+    return arena_printf(load->arena, "%.*s%s", (int)(equals - text), text, share ? share : "");
+}
+
+static void add_service(struct argp_state *state, struct load *load, const char *text)
+{
+    struct err err = ERR_INIT;
+
+    if (load->takes_ofs)
+        text = take_of(state, load, text);
+    if (!generate_parse_service(load->arena, text, &load->options, &err))
+        cli_error(state, "%s", err.text);
+    load->has_shares = load->has_shares || strchr(text, ':');
+}
+
 static error_t on_option(int key, char *text, struct argp_state *state)
 {
     struct load *load = state->input;
     struct generate_options *options = &load->options;
-    struct err err = ERR_INIT;
 
     switch (key) {
     case ARGP_KEY_INIT:
@@ -198,9 +227,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         options->max_context_tokens = cli_int(state, "--max-context", text, 1, DIST_MAX_TOKENS);
         break;
     case KEY(SERVICE):
-        if (!generate_parse_service(load->arena, text, options, &err))
-            cli_error(state, "%s", err.text);
-        load->has_shares = load->has_shares || strchr(text, ':');
+        add_service(state, load, text);
         break;
     case KEY(SERVICES):
     case KEY(SPLIT):

@@ -37,11 +37,17 @@ enum load_text {
     LOAD_TEXT_COUNT
 };
 
+#define LOAD_MAX_OFS 64
+
 struct load {
     struct arena *arena; /* set by the caller before parsing */
     struct generate_options options;
     const char *texts[LOAD_TEXT_COUNT]; /* as typed, NULL = not given */
     bool has_shares;                    /* a --service came with a share */
+    /* Set by the caller: --service may be NAME=OF[:SHARE], and ofs has the OF of each service as
+     * they were given, NULL = none. */
+    bool takes_ofs;
+    const char *ofs[LOAD_MAX_OFS];
 };
 
 /* Their parsers' input is a struct load. load_argp has the group of options 2, "Requests:"; a

@@ -222,6 +222,7 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
     planning->catalogue = model_catalogue_load(arena, options->models, err);
     if (!planning->catalogue)
         return false;
+    planning->workload = options->made;
     if (options->workload) {
         planning->workload = workload_load(arena, options->workload, err);
         if (!planning->workload)

@@ -7,7 +7,9 @@
 #include "sim/cmd/serving.h"
 #include "sim/place/place.h"
 
-#define PLANNING_MAX_SERVICES 64
+struct workload;
+
+#define PLANNING_MAX_SERVICES LOAD_MAX_OFS
 
 struct planning_options { /* as typed; NULL or 0 = not given */
     const char *cluster, *model, *models, *workload, *events;
@@ -16,6 +18,7 @@ struct planning_options { /* as typed; NULL or 0 = not given */
     const char *services[PLANNING_MAX_SERVICES]; /* NAME[=OF] */
     int32_t prompt_tokens, output_tokens, sequences, fault_count;
     bool needs_no_costs; /* of rules without them */
+    struct workload *made; /* in place of --workload: requests that the command made; NULL: none */
     bool has_objective;
     enum place_objective objective;
     uint64_t seed;
