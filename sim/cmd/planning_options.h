@@ -17,7 +17,7 @@ struct planning_options { /* as typed; NULL or 0 = not given */
     const char *costs[SCENARIO_MAX_COSTS];
     const char *services[PLANNING_MAX_SERVICES]; /* NAME[=OF] */
     int32_t prompt_tokens, output_tokens, sequences, fault_count;
-    bool needs_no_costs; /* of rules without them */
+    bool needs_no_costs;   /* of rules without them */
     struct workload *made; /* in place of --workload: requests that the command made; NULL: none */
     bool has_objective;
     enum place_objective objective;
