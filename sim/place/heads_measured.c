@@ -13,7 +13,8 @@
 #include <string.h>
 
 #define VALUE_BYTES 4
-/* A speed ratio is applied step by step in a run, to sums here: so many ps a layer and step. */
+/* A speed ratio is applied step by step in a run, to sums here, and each message is rounded: so
+ * many ps a layer and step, and one for each device. */
 #define ROUNDING_PS 8
 
 struct layer_costs {                           /* by device of the list; ps, of one layer */
@@ -431,35 +432,93 @@ static double least_of(const double *costs, int32_t count)
     return least;
 }
 
-int64_t heads_bound_ps(struct arena *arena, const struct heads_measured *m,
+/* Of a layer without its heads, on the cheapest conn; memory as if it were the only layer. */
+static struct costs relax(struct arena *arena, const struct heads_measured *m,
+                          struct heads_problem *relaxed)
+{
+    struct costs c = costs_create(arena, m, relaxed);
+    double conn_ps = least_of(m->layer.conns, m->device_count);
+
+    relaxed->projection_costs = m->layer.projections;
+    relaxed->resources[0] = memory_of(m, rooms_with(arena, m, 0), 1, false);
+    relaxed->end_count = 1;
+    for (int32_t d = 0; d < m->device_count; d++) {
+        c.ffns[d] = m->layer.ffns[d] + conn_ps;
+        for (int32_t to = 0; to < m->device_count; to++)
+            c.pass[heads_at(relaxed, d, to)] =
+                message_ps(m, d, to, m->input->prompt_tokens, m->input->model->hidden);
+    }
+    return c;
+}
+
+/* All heads on one device: they go to the projection together. */
+static double together_ps(struct arena *arena, const struct heads_measured *m,
+                          bool (*is_over)(void *arg), void *is_over_arg)
+{
+    const struct model *model = m->input->model;
+    struct heads_problem relaxed;
+    struct costs c = relax(arena, m, &relaxed);
+    size_t width = (size_t)relaxed.head_count + 1, all = width - 1;
+
+    for (int32_t d = 0; d < m->device_count; d++) {
+        for (size_t n = 1; n < width; n++)
+            c.heads[(size_t)d * width + n] =
+                n == all ? m->layer.heads[(size_t)d * width + n] : HUGE_VAL;
+        for (int32_t to = 0; to < m->device_count; to++)
+            c.gather[heads_at(&relaxed, d, to) * width + all] = message_ps(
+                m, d, to, m->input->prompt_tokens, (int64_t)model->heads * model->head_dim);
+    }
+    return heads_solve(arena, &relaxed, is_over, is_over_arg).bound;
+}
+
+/* On several: what they work on reaches one more device whole, whatever way it takes, and one
+ * head's output at least goes to the projection from elsewhere. Where messages pass beside
+ * computing, as with --overlap, neither has to take any time. */
+static double apart_ps(struct arena *arena, const struct heads_measured *m, bool has_overlap,
+                       bool (*is_over)(void *arg), void *is_over_arg)
+{
+    const struct model *model = m->input->model;
+    int32_t rows = m->input->prompt_tokens, devices = m->device_count;
+    int64_t head_values = (int64_t)model->heads / model->kv_heads * model->head_dim;
+    double feed_ps = HUGE_VAL;
+    struct heads_problem relaxed;
+    struct costs c = relax(arena, m, &relaxed);
+
+    relaxed.head_costs = m->layer.heads;
+    for (int32_t from = 0; from < devices; from++)
+        for (int32_t to = 0; to < devices; to++)
+            if (from != to)
+                feed_ps = fmin(feed_ps, message_ps(m, from, to, rows, model->hidden));
+    for (int32_t p = 0; p < devices && !has_overlap; p++) {
+        double gather_ps = HUGE_VAL;
+
+        for (int32_t from = 0; from < devices; from++)
+            if (from != p)
+                gather_ps = fmin(gather_ps, message_ps(m, from, p, rows, head_values));
+        for (int32_t f = 0; f < devices; f++)
+            c.pass[heads_at(&relaxed, p, f)] += feed_ps + gather_ps;
+    }
+    return heads_solve(arena, &relaxed, is_over, is_over_arg).bound;
+}
+
+int64_t heads_bound_ps(struct arena *arena, const struct heads_measured *m, bool has_overlap,
                        bool (*is_over)(void *arg), void *is_over_arg)
 {
     const struct problem_input *input = m->input;
     int32_t layers = input->model->layers;
     int64_t steps = input->model->kind == MODEL_DECODER ? input->output_tokens : 1;
-    struct heads_problem relaxed;
-    struct costs c = costs_create(arena, m, &relaxed);
-    struct heads_answer answer;
-    double least_end = HUGE_VAL, bound_ps;
+    double least_end_ps = HUGE_VAL, bound_ps;
 
-    relaxed.head_costs = m->layer.heads;
-    relaxed.projection_costs = m->layer.projections;
-    relaxed.resources[0] = memory_of(m, rooms_with(arena, m, 0), 1, false);
-    for (int32_t d = 0; d < m->device_count; d++) {
-        double end_ps = m->layer.ends[d] +
-                        (double)problem_entry(m->problem, m->devices[d]).time_ps +
-                        (double)problem_exit(m->problem, m->devices[d]).time_ps;
-
-        least_end = end_ps < least_end ? end_ps : least_end;
-        c.ffns[d] = m->layer.ffns[d] + least_of(m->layer.conns, m->device_count);
-        for (int32_t to = 0; to < m->device_count; to++)
-            c.pass[heads_at(&relaxed, d, to)] =
-                message_ps(m, d, to, input->prompt_tokens, input->model->hidden);
-    }
-    relaxed.end_count = 1;
-    answer = heads_solve(arena, &relaxed, is_over, is_over_arg);
-    bound_ps =
-        layers * answer.bound + least_end - (double)ROUNDING_PS * (double)layers * (double)steps;
-    return answer.is_feasible && bound_ps > 0 && bound_ps < (double)INT64_MAX ? (int64_t)bound_ps
-                                                                              : 0;
+    for (int32_t d = 0; d < m->device_count; d++)
+        least_end_ps =
+            fmin(least_end_ps, m->layer.ends[d] +
+                                   (double)problem_entry(m->problem, m->devices[d]).time_ps +
+                                   (double)problem_exit(m->problem, m->devices[d]).time_ps);
+    bound_ps = fmin(together_ps(arena, m, is_over, is_over_arg),
+                    apart_ps(arena, m, has_overlap, is_over, is_over_arg));
+    bound_ps = layers * bound_ps + least_end_ps -
+               (double)(ROUNDING_PS + m->device_count) * (double)layers * (double)steps;
+    if (m->device_count < input->cluster->device_count) /* some were not looked at */
+        return 0;
+    return bound_ps > 0 && bound_ps < (double)INT64_MAX ? (int64_t)bound_ps : 0;
 }

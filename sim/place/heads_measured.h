@@ -34,9 +34,9 @@ struct heads_found heads_find(struct arena *arena, const struct heads_measured *
 struct heads_found heads_found_of(struct arena *arena, const struct heads_measured *measured,
                                   struct heads_answer answer, const struct heads_plan *before);
 /* No placement that keeps projections, FFNs and heads whole is faster for a lone request, however
- * each layer is cut: every layer at its fastest, memory for one layer asked alone, of messages
- * those from projection to FFN. */
-int64_t heads_bound_ps(struct arena *arena, const struct heads_measured *measured,
+ * each layer is cut, and whichever --collective: every layer at its fastest, with the memory of one
+ * layer, and the messages that it cannot do without. 0: nothing is known. */
+int64_t heads_bound_ps(struct arena *arena, const struct heads_measured *measured, bool has_overlap,
                        bool (*is_over)(void *arg), void *is_over_arg);
 /* By device of the answer: a device of the cluster. */
 const int32_t *heads_devices(const struct heads_measured *measured, int32_t *count);

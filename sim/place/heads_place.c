@@ -179,7 +179,9 @@ static struct place_answer place_heads(struct arena *arena, const struct place_a
     lines_fill(arena, problem, measured, best.found, &answer);
     if (how == HEADS_EXACT && ask->objective == PLACE_LATENCY &&
         !(ask->judge && judge_input(ask->judge)->serve.has_kappa))
-        answer.bound_ps = heads_bound_ps(arena, measured, ask->is_over, ask->is_over_arg);
+        answer.bound_ps = heads_bound_ps(arena, measured,
+                                         ask->judge && judge_input(ask->judge)->serve.has_overlap,
+                                         ask->is_over, ask->is_over_arg);
     return answer;
 }
 

@@ -142,6 +142,17 @@ static struct least enumerate(const struct case_of *of, const struct heads_measu
     return least;
 }
 
+/* Whole layers, on other devices from layer to layer: head-level placements, too. */
+static int64_t pipeline_ps(const struct case_of *of, const struct place_ask *ask)
+{
+    struct place_answer answer = place_exact(fixture.arena, ask);
+    int count;
+    struct placement_row *placed = place_rows(fixture.arena, ask, &answer, &count);
+
+    assert_true(answer.is_feasible);
+    return judge_of(of, placed, count).latency_mean_ps;
+}
+
 /* exact-heads has the least sum; nothing that can be simulated is below its bound; and what it and
  * the greedy one choose is near the best of all simulations. */
 static void every_placement_was_looked_at(void **state)
@@ -181,6 +192,7 @@ static void every_placement_was_looked_at(void **state)
         exact_ps = judge_of(&of, exact.rows, exact.row_count).latency_mean_ps;
         aware_ps = judge_of(&of, aware.rows, aware.row_count).latency_mean_ps;
         assert_true(exact.bound_ps > 0 && exact.bound_ps <= least.simulated_ps);
+        assert_true(exact.bound_ps <= pipeline_ps(&of, &ask));
         assert_true(exact_ps <= aware_ps && exact_ps >= least.simulated_ps);
         exact_log += log((double)exact_ps / (double)least.simulated_ps);
         aware_log += log((double)aware_ps / (double)least.simulated_ps);
