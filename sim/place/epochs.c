@@ -3,9 +3,9 @@
  *
  * After Kafetzis et al. (arXiv 2505.02533), who re-decide every interval and weigh inference
  * against migration. In their published program (DistributedTransformerInferenceSimulator, commit
- * 252528f, src/algorithms/baselines.py) Static and Dynamic are the same code, thresholds are read
- * by nobody, and a migration costs nothing. Here it costs what its bytes take on the links, and is
- * made only if the simulation of the whole workload, that cost included, is better with it. */
+ * 252528f) Static and Dynamic do the same, thresholds are read by nobody, and a migration costs
+ * nothing. Here it costs what its bytes take on the links, and is made only if the simulation of
+ * the workload up to the next event, that cost included, is better with it. */
 #include "sim/place/place.h"
 
 #include "lib/base/arena.h"
