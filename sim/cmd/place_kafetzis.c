@@ -167,7 +167,7 @@ static const char *why_not(const struct run *run)
     static const char *const what[HEADS_RESOURCES] = { "bytes of memory",
                                                        "FLOP, as if a step had one second" };
 
-    for (int r = 0; r < run->problem->resource_count; r++) {
+    for (int r = 0; r < HEADS_RESOURCES; r++) {
         const struct heads_resource *of = &run->problem->resources[r];
         double need = run->problem->head_count * of->head + of->projection + of->ffn, have = 0;
 

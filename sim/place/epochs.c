@@ -228,7 +228,7 @@ static void instants_fill(const struct place_ask *ask, int64_t lead_ps, struct i
     instants_gather(ask, lead_ps, all);
     qsort(all->list, (size_t)all->count, sizeof all->list[0], compare_instants);
     for (int i = 0; i < all->count; i++) {
-        struct instant *last = &all->list[kept - 1];
+        struct instant *last = &all->list[kept > 0 ? kept - 1 : 0];
 
         if (all->list[i].time_ps <= 0)
             continue;

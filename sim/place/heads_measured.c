@@ -432,9 +432,10 @@ static double least_of(const double *costs, int32_t count)
     return least;
 }
 
-/* Of a layer without its heads, on the cheapest conn; memory as if it were the only layer. */
+/* Of a layer without its heads, on the cheapest conn; memory as if it were the only layer. ways_ps:
+ * by device of the projection, what messages of heads take anyhow. */
 static struct costs relax(struct arena *arena, const struct heads_measured *m,
-                          struct heads_problem *relaxed)
+                          const double *ways_ps, struct heads_problem *relaxed)
 {
     struct costs c = costs_create(arena, m, relaxed);
     double conn_ps = least_of(m->layer.conns, m->device_count);
@@ -446,7 +447,7 @@ static struct costs relax(struct arena *arena, const struct heads_measured *m,
         c.ffns[d] = m->layer.ffns[d] + conn_ps;
         for (int32_t to = 0; to < m->device_count; to++)
             c.pass[heads_at(relaxed, d, to)] =
-                message_ps(m, d, to, m->input->prompt_tokens, m->input->model->hidden);
+                message_ps(m, d, to, m->input->prompt_tokens, m->input->model->hidden) + ways_ps[d];
     }
     return c;
 }
@@ -456,8 +457,9 @@ static double together_ps(struct arena *arena, const struct heads_measured *m,
                           bool (*is_over)(void *arg), void *is_over_arg)
 {
     const struct model *model = m->input->model;
+    double *none_ps = arena_array(arena, (size_t)m->device_count, sizeof *none_ps);
     struct heads_problem relaxed;
-    struct costs c = relax(arena, m, &relaxed);
+    struct costs c = relax(arena, m, none_ps, &relaxed);
     size_t width = (size_t)relaxed.head_count + 1, all = width - 1;
 
     for (int32_t d = 0; d < m->device_count; d++) {
@@ -480,11 +482,9 @@ static double apart_ps(struct arena *arena, const struct heads_measured *m, bool
     const struct model *model = m->input->model;
     int32_t rows = m->input->prompt_tokens, devices = m->device_count;
     int64_t head_values = (int64_t)model->heads / model->kv_heads * model->head_dim;
-    double feed_ps = HUGE_VAL;
+    double *ways_ps = arena_array(arena, (size_t)devices, sizeof *ways_ps), feed_ps = HUGE_VAL;
     struct heads_problem relaxed;
-    struct costs c = relax(arena, m, &relaxed);
 
-    relaxed.head_costs = m->layer.heads;
     for (int32_t from = 0; from < devices; from++)
         for (int32_t to = 0; to < devices; to++)
             if (from != to)
@@ -495,9 +495,10 @@ static double apart_ps(struct arena *arena, const struct heads_measured *m, bool
         for (int32_t from = 0; from < devices; from++)
             if (from != p)
                 gather_ps = fmin(gather_ps, message_ps(m, from, p, rows, head_values));
-        for (int32_t f = 0; f < devices; f++)
-            c.pass[heads_at(&relaxed, p, f)] += feed_ps + gather_ps;
+        ways_ps[p] = feed_ps + gather_ps;
     }
+    (void)relax(arena, m, ways_ps, &relaxed);
+    relaxed.head_costs = m->layer.heads;
     return heads_solve(arena, &relaxed, is_over, is_over_arg).bound;
 }
 

@@ -278,7 +278,8 @@ static void a_search_that_is_cut_short_has_a_bound(void **state)
     enum { DEVICES = 8, HEADS = 32 };
     struct rng rng = rng_stream(24, RNG_TEST, 0);
     static double heads[DEVICES * (HEADS + 1)], gather[DEVICES * DEVICES * (HEADS + 1)];
-    static double each[DEVICES], zero[DEVICES * DEVICES], rooms[DEVICES];
+    static double each[DEVICES], rooms[DEVICES];
+    static const double zero[DEVICES * DEVICES] = { 0 };
     static const int32_t ends[] = { -1 };
     const struct heads_problem p = { .head_count = HEADS,
                                      .device_count = DEVICES,
