@@ -296,14 +296,9 @@ static bool probe(void *arg, struct rate_probe *probe, struct err *err)
             judge_workload(trial->judge, trial->placement->rows, trial->placement->count, workload);
         if (verdict->why)
             verdict->why = arena_strndup(trial->arena, verdict->why, strlen(verdict->why));
-        if (verdict->is_link)
-            probe->busiest =
-                arena_strndup(trial->arena, verdict->link_name, strlen(verdict->link_name));
-        else if (verdict->busiest >= 0)
-            probe->busiest =
-                arena_printf(trial->arena, "device '%s'",
-                             judge_input(trial->judge)->cluster->devices[verdict->busiest].name);
-        verdict->link_name = NULL;
+        if (verdict->busiest_name)
+            verdict->busiest_name =
+                arena_strndup(trial->arena, verdict->busiest_name, strlen(verdict->busiest_name));
         probe->is_met = capacity_is_met(&trial->settings->goal, verdict);
         if (verdict->is_feasible && verdict->window_ps > 0)
             probe->served_per_s =

@@ -113,7 +113,7 @@ static void keep(struct boards *boards, const struct planned *planned)
                              .load = planned->load };
     memcpy(found->rows, planned->rows, count * sizeof *found->rows);
     found->load.why = "";
-    found->load.link_name = NULL;
+    found->load.busiest_name = NULL;
 }
 
 static bool try_offered(struct boards *boards, struct size *size, struct err *err)

@@ -148,10 +148,11 @@ static void put_found(struct arena *arena, const struct rate_answer *answer, str
 
     put_line(out, "capacity", arena_printf(arena, "%.4g requests/s", answer->rate_per_s));
     put_line(out, "",
-             at->busiest ? arena_printf(arena, "%s; %s is busy %.0f %% of the time",
-                                        place_load_text(arena, &at->verdict), at->busiest,
-                                        100 * busy_ratio(&at->verdict))
-                         : place_load_text(arena, &at->verdict));
+             at->verdict.busiest_name
+                 ? arena_printf(arena, "%s; %s is busy %.0f %% of the time",
+                                place_load_text(arena, &at->verdict), at->verdict.busiest_name,
+                                100 * busy_ratio(&at->verdict))
+                 : place_load_text(arena, &at->verdict));
     put_line(out, "next",
              next->verdict.is_feasible
                  ? arena_printf(arena, "%.4g/s is not borne: %s", answer->next_per_s,
@@ -214,7 +215,7 @@ static void json_probe(const struct rate_probe *probe, struct json_writer *json)
     json_put_bool(json, "met", probe->is_met);
     if (probe->verdict.is_feasible)
         json_put_double(json, "busiest_ratio", busy_ratio(&probe->verdict));
-    json_put_text(json, "busiest", probe->busiest);
+    json_put_text(json, "busiest", probe->verdict.busiest_name);
     place_put_load(json, &probe->verdict);
     json_end_object(json);
 }

@@ -83,14 +83,6 @@ static bool refuse(const struct planning *planning, struct planned *planned, con
     return false;
 }
 
-static const char *limit_of(const struct planning *planning, const struct judge_verdict *verdict)
-{
-    if (verdict->is_link)
-        return keep(planning, verdict->link_name);
-    return verdict->busiest < 0 ? "nothing"
-                                : device_text(planning->arena, planning, verdict->busiest);
-}
-
 static bool predict_alone(const struct planning *planning, struct planned *planned)
 {
     double energy_j = 0;
@@ -105,9 +97,11 @@ static bool predict_alone(const struct planning *planning, struct planned *plann
             return refuse(planning, planned, verdict.why);
         if (verdict.ok_count < verdict.total_count)
             return refuse(planning, planned, "a lone request does not end well");
-        planned->services[s] = (struct planned_service){ .latency_ps = verdict.latency_mean_ps,
-                                                         .period_ps = verdict.busiest_ps,
-                                                         .limit = limit_of(planning, &verdict) };
+        planned->services[s] = (struct planned_service){
+            .latency_ps = verdict.latency_mean_ps,
+            .period_ps = verdict.busiest_ps,
+            .limit = verdict.busiest_name ? keep(planning, verdict.busiest_name) : "nothing"
+        };
         energy_j = verdict.energy_j < 0 || energy_j < 0 ? -1 : energy_j + verdict.energy_j;
     }
     planned->energy_j = energy_j;
@@ -214,7 +208,7 @@ static void predict(const struct planning *planning, bool is_simulated, struct p
     planned->has_load = true;
     planned->load = load_of(planning, planned);
     planned->load.why = keep(planning, planned->load.why);
-    planned->load.link_name = keep(planning, planned->load.link_name);
+    planned->load.busiest_name = keep(planning, planned->load.busiest_name);
 }
 
 struct planned planning_ask(const struct planning *planning,

@@ -12,6 +12,7 @@
 #include "sim/report/bottleneck.h"
 #include "sim/report/energy.h"
 #include "sim/report/metrics.h"
+#include "sim/report/passes.h"
 #include "sim/report/watch.h"
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,7 @@ struct judge {
     struct arena *arena;
     int64_t count;
     struct err err; /* the last verdict's why */
-    char link_name[256];
+    char busiest_name[256];
     int64_t *service_good, *device_busy_ps; /* of the last verdict; NULL: there was none */
     int32_t service_room;
 };
@@ -65,33 +66,55 @@ static const struct plan *plan_of(struct arena *arena, const struct judge *judge
                       judge->input.catalogue, err);
 }
 
+static void take_longer(struct judge_verdict *verdict, int64_t time_ps, enum judge_resource kind,
+                        int32_t index)
+{
+    if (time_ps <= verdict->busiest_ps)
+        return;
+    verdict->busiest_ps = time_ps;
+    verdict->busiest_kind = kind;
+    verdict->busiest = index;
+}
+
 static void fill_busiest(const struct serve_result *result, const struct cluster *cluster,
                          struct judge_verdict *verdict)
 {
     verdict->busiest = -1;
     for (int32_t d = 0; d < cluster->device_count; d++)
-        if (result->devices[d].busy_ps + result->devices[d].gap_ps > verdict->busiest_ps) {
-            verdict->busiest_ps = result->devices[d].busy_ps + result->devices[d].gap_ps;
-            verdict->busiest = d;
-        }
+        take_longer(verdict, result->devices[d].busy_ps + result->devices[d].gap_ps, JUDGE_DEVICE,
+                    d);
     for (int l = 0; l < result->link_count; l++)
-        if (result->links[l].busy_ps > verdict->busiest_ps) {
-            verdict->busiest_ps = result->links[l].busy_ps;
-            verdict->busiest = l;
-            verdict->is_link = true;
-        }
+        take_longer(verdict, result->links[l].busy_ps, JUDGE_LINK, l);
+    for (int p = 0; p < result->passes_count; p++)
+        take_longer(verdict, passes_time_ps(&result->passes[p]), JUDGE_STAGE, p);
 }
 
 /* Behind everything else: the result's memory is given back. */
-static void keep_link_name(struct arena *arena, struct judge *judge,
-                           const struct serve_result *result, struct judge_verdict *verdict)
+static void name_busiest(struct arena *arena, struct judge *judge, const struct plan *plan,
+                         const struct serve_result *result, struct judge_verdict *verdict)
 {
-    if (!verdict->is_link)
+    char *name = judge->busiest_name;
+    size_t room = sizeof judge->busiest_name;
+    int32_t id;
+
+    if (verdict->busiest < 0)
         return;
-    (void)snprintf(
-        judge->link_name, sizeof judge->link_name, "%s",
-        bottleneck_link_name(arena, judge->input.cluster, &result->links[verdict->busiest]));
-    verdict->link_name = judge->link_name;
+    verdict->busiest_name = name;
+    switch (verdict->busiest_kind) {
+    case JUDGE_DEVICE:
+        (void)snprintf(name, room, "device '%s'", plan->cluster->devices[verdict->busiest].name);
+        return;
+    case JUDGE_LINK:
+        (void)snprintf(
+            name, room, "%s",
+            bottleneck_link_name(arena, plan->cluster, &result->links[verdict->busiest]));
+        return;
+    case JUDGE_STAGE:
+        id = result->passes[verdict->busiest].stage;
+        (void)snprintf(name, room, "stage %s on %d devices", passes_stage_name(arena, plan, id),
+                       plan->stages[id]->device_count);
+        return;
+    }
 }
 
 static void fill_room(const struct serve_result *result, const struct cluster *cluster,
@@ -177,7 +200,7 @@ static bool simulate(struct arena *arena, struct judge *judge, const struct plan
     if (!energy_of_all(plan->cluster, &result, &verdict->energy_j))
         verdict->energy_j = -1;
     fill_busiest(&result, plan->cluster, verdict);
-    keep_link_name(arena, judge, &result, verdict);
+    name_busiest(arena, judge, plan, &result, verdict);
     fill_room(&result, plan->cluster, verdict);
     keep_shares(judge, &result, workload, input.service_of, services, verdict);
     return true;

@@ -32,6 +32,8 @@ struct judge_input {
     int64_t slo_ps, slo_ttft_ps, slo_tpot_ps;
 };
 
+enum judge_resource { JUDGE_DEVICE, JUDGE_LINK, JUDGE_STAGE };
+
 struct judge_verdict {
     /* false: it is no placement, does not fit into memory, or cannot make progress; why says so and
      * is valid until the next call */
@@ -43,11 +45,14 @@ struct judge_verdict {
     int64_t latency_p90_ps, latency_p95_ps, latency_p999_ps, latency_max_ps;
     int64_t ttft_mean_ps, tpot_mean_ps; /* 0: of none */
     int64_t output_tokens;
-    int64_t busiest_ps;    /* the longest that a device computed or a link was busy, */
-    bool is_link;          /* which of the two, */
-    int32_t busiest;       /* and its index in the cluster or in serve_result.links */
-    const char *link_name; /* is_link: "switch lan (pi0's port)", valid until the next call */
-    int64_t room_bytes;    /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
+    /* The longest that a device computed, a link was busy, or a step ran in a stage on several
+     * devices, which takes one at a time. */
+    int64_t busiest_ps;
+    enum judge_resource busiest_kind; /* which of the three, */
+    int32_t busiest; /* its index in the cluster, or in the result's links or passes; -1: none */
+    const char *busiest_name; /* "device 'a'", "switch lan (a's port)", "stage s/0/1 on 2 devices";
+                                 valid until the next call */
+    int64_t room_bytes; /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
     int32_t room_device;
     double energy_j; /* of all devices of the cluster over the run; below 0: not known */
     /* Both valid until the next call: good requests by service of the workload, and how long each

@@ -21,7 +21,6 @@ struct rate_probe {
     double rate_per_s;
     bool is_met;
     double served_per_s; /* what came out a second; 0: not known */
-    const char *busiest; /* in words: "device 'a'"; NULL: nothing */
     struct judge_verdict verdict;
 };
 
