@@ -45,6 +45,20 @@ draw() { # PROGRAM FOLDER
     "$program" network case.scn --json > network.json
 }
 
+# What every planner places, and what bears which rate, in FOLDER.
+choose() { # PROGRAM FOLDER
+    local program=$1 folder=$2 box="--cluster $data/cluster --costs $data/costs/board" load
+    load="--service chat=gpt2-4l --prompt uniform:4:30 --output constant:5 --slo 300ms"
+    mkdir -p "$folder/chosen" && cd "$folder/chosen" || return
+    "$program" generate --process poisson --rate 12/s --requests 40 --service chat --prompt uniform:4:30 \
+        --output constant:5 -o w.csv > generate.txt || return
+    # shellcheck disable=SC2086  # words
+    "$program" compare --service chat=gpt2-4l $box --workload w.csv --slo 300ms --csv table.csv --placements-out found \
+        --json > compare.json &&
+        "$program" capacity --boards kinds --rate 15/s $load $box --requests 100 --json -o boards.csv > boards.json &&
+        "$program" capacity -p boards.csv ${load/chat=gpt2-4l/chat} $box --requests 100 --json > capacity.json
+}
+
 # 500 flows over 12 resources, of awkward rates, weights and sizes.
 flows() {
     awk 'function next_of(n) { x = (x * 16807) % 2147483647; return x % n }
@@ -69,6 +83,8 @@ ok "every kind of workload" draw "$simulator" "$tmp/first"
 ok "and again" draw "$simulator" "$tmp/second"
 ok "a run" simulate "$simulator" "$tmp/first" "$data"
 ok "the same run again" simulate "$simulator" "$tmp/second" "$data"
+ok "every planner" choose "$simulator" "$tmp/first"
+ok "and again" choose "$simulator" "$tmp/second"
 ok "every mode" modes "$simulator" "$tmp/first/modes"
 ok "and again" modes "$simulator" "$tmp/second/modes"
 ok "gives the same bytes" diff -r "$tmp/first" "$tmp/second"
@@ -120,17 +136,20 @@ build() { # NAME MAKE-ARGUMENT...
 ok "a build without optimisation" build debug BUILD=debug CC="${CC:-gcc}"
 ok "runs" simulate "$root/build/debug/bin/orrery-sim" "$tmp/debug" "$data"
 ok "draws" draw "$root/build/debug/bin/orrery-sim" "$tmp/debug"
+ok "plans" choose "$root/build/debug/bin/orrery-sim" "$tmp/debug"
 ok "runs in every mode" modes "$root/build/debug/bin/orrery-sim" "$tmp/debug/modes"
 ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/debug"
 ok "a build for this very processor" build native CC="${CC:-gcc}" CFLAGS='-O3 -march=native'
 ok "runs" simulate "$root/build/native/bin/orrery-sim" "$tmp/native" "$data"
 ok "draws" draw "$root/build/native/bin/orrery-sim" "$tmp/native"
+ok "plans" choose "$root/build/native/bin/orrery-sim" "$tmp/native"
 ok "runs in every mode" modes "$root/build/native/bin/orrery-sim" "$tmp/native/modes"
 ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/native"
 if command -v clang > /dev/null; then
     ok "a build by clang with -O3" build clang CC=clang CFLAGS=-O3
     ok "runs" simulate "$root/build/clang/bin/orrery-sim" "$tmp/clang" "$data"
     ok "draws" draw "$root/build/clang/bin/orrery-sim" "$tmp/clang"
+    ok "plans" choose "$root/build/clang/bin/orrery-sim" "$tmp/clang"
     ok "runs in every mode" modes "$root/build/clang/bin/orrery-sim" "$tmp/clang/modes"
     ok "and gives the same bytes" diff -r "$tmp/first" "$tmp/clang"
 else
