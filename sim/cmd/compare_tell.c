@@ -190,7 +190,8 @@ static void put_numbers(const struct compare_table *table, const struct columns 
     out_printf(out, " %7s", units_format_human(row->period_ps, time));
     out_printf(out, " %6s", percent(period_over(table, best, index), share));
     if (columns->has_load && row->goodput_per_s >= 0) {
-        (void)snprintf(share, sizeof share, "%.3g/s", row->goodput_per_s);
+        (void)snprintf(share, sizeof share, row->goodput_per_s < 1 ? "%.2g/s" : "%.3g/s",
+                       row->goodput_per_s);
         out_printf(out, " %7s %3.0f %%", share,
                    load->total_count > 0
                        ? 100 * (double)load->good_count / (double)load->total_count
@@ -358,7 +359,7 @@ static void csv_row(const struct compare_table *table, const struct best *best, 
     out_char(out, ',');
     out_csv(out, reason_of(row) ? reason_of(row) : "");
     if (!is_shown(row)) {
-        out_text(out, ",,,,,,,,,,,,,,,,\n");
+        out_text(out, ",,,,,,,,,,,,,,,,,\n");
         return;
     }
     out_char(out, ',');
@@ -387,6 +388,8 @@ static void csv_row(const struct compare_table *table, const struct best *best, 
             out_seconds(out, row->bounds_ps[o]);
         csv_number(out, row->bounds_ps[o] > 0 ? row->over_bound_ratio[o] : -1);
     }
+    out_char(out, ',');
+    out_csv(out, planned->answer.why);
     out_text(out, "\n");
 }
 
@@ -396,11 +399,12 @@ void compare_tell_csv(const struct compare_table *table, struct out *out)
 
     out_printf(out, "# orrery: comparison 1\n# program: orrery-sim %s\n# seed: %" PRIu64 "\n",
                CLI_VERSION, table->planning->options->seed);
-    out_text(out,
-             "planner,objectives,feasible,reason,latency_s,latency_over_ratio,period_s,"
-             "period_over_ratio,goodput_per_s,goodput_below_ratio,good,requests,"
-             "latency_p99_s,room_bytes,energy_per_output_token_j,energy_per_request_j,"
-             "latency_bound_s,latency_over_bound_ratio,period_bound_s,period_over_bound_ratio\n");
+    out_text(
+        out,
+        "planner,objectives,feasible,reason,latency_s,latency_over_ratio,period_s,"
+        "period_over_ratio,goodput_per_s,goodput_below_ratio,good,requests,"
+        "latency_p99_s,room_bytes,energy_per_output_token_j,energy_per_request_j,"
+        "latency_bound_s,latency_over_bound_ratio,period_bound_s,period_over_bound_ratio,remark\n");
     for (int i = 0; i < table->row_count; i++)
         csv_row(table, &best, i, out);
 }
@@ -483,6 +487,9 @@ void compare_tell_json(const struct compare_table *table, struct out *out)
         json_put_bool(json, "asked", !row->refusal);
         json_put_bool(json, "feasible", is_shown(row));
         json_put_text(json, "reason", reason_of(row));
+        if (is_shown(row))
+            json_put_text(json, "remark",
+                          row->planned.answer.why[0] != '\0' ? row->planned.answer.why : NULL);
         if (is_shown(row))
             put_found(table, &best, i, json);
         json_end_object(json);

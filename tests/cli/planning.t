@@ -33,7 +33,7 @@ while IFS=, read -r planner objectives feasible rest; do
     file=found/$planner.csv
     [ -f "$file" ] || file=found/$planner-${objectives%% *}.csv
     options=()
-    switch=$(sed -n 's/.*run it with \(--switch-cost [^ ]*\).*/\1/p' <<< "$rest")
+    switch=$(sed -n 's/.*\(--switch-cost [^ ,"]*\).*/\1/p' <<< "$rest")
     # shellcheck disable=SC2206  # words
     [ -z "$switch" ] || options=($switch)
     is "$planner by $objectives: a run finds the same goodput" \
