@@ -287,6 +287,8 @@ static void put_found_json(const struct place_told *told, struct json_writer *js
     json_put_int(json, "replicas", shape.replicas);
     json_put_int(json, "devices", shape.devices);
     json_put_int(json, "epochs", shape.epochs);
+    if (planned->answer.switch_cost_ps > 0)
+        json_put_seconds(json, "switch_cost_s", planned->answer.switch_cost_ps);
     if (planned->answer.stages)
         put_stages(told, json);
     place_put_services(json, told->planning, planned);

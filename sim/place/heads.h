@@ -65,6 +65,8 @@ struct heads_answer heads_solve(struct arena *arena, const struct heads_problem 
 /* Load-aware greedy: for each projection the best FFN and ends that leave room, then head by head
  * to the device with which the time so far is least; ties to the first. bound is 0. */
 struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem *problem);
+/* All of it on the one device where it takes least; bound is 0. */
+struct heads_answer heads_single(struct arena *arena, const struct heads_problem *problem);
 /* The time above, infinite where something has no room. */
 double heads_cost(const struct heads_problem *problem, const struct heads_answer *answer);
 

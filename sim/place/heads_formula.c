@@ -248,24 +248,12 @@ static struct heads_answer plan_aware(struct arena *arena, const struct heads_pr
     return heads_greedy(arena, problem);
 }
 
-static struct heads_answer plan_single(struct arena *arena, const struct heads_problem *p,
+static struct heads_answer plan_single(struct arena *arena, const struct heads_problem *problem,
                                        bool (*is_over)(void *arg), void *is_over_arg)
 {
-    struct heads_answer best = { .cost = HUGE_VAL };
-
     (void)is_over;
     (void)is_over_arg;
-    for (int32_t d = 0; d < p->device_count; d++) {
-        struct heads_answer one = { .projection = d, .ffn = d };
-
-        one.counts = arena_array(arena, (size_t)p->device_count, sizeof(int32_t));
-        one.counts[d] = p->head_count;
-        one.cost = heads_cost(p, &one);
-        one.is_feasible = !isinf(one.cost);
-        if (one.is_feasible && one.cost < best.cost)
-            best = one;
-    }
-    return best;
+    return heads_single(arena, problem);
 }
 
 const struct heads_rule heads_rules[] = {

@@ -1,4 +1,5 @@
-/* heads_greedy.c - load-aware greedy for head-level placements; see heads.h. */
+/* heads_greedy.c - head-level placements without a search: load-aware greedy, and one device; see
+ * heads.h. */
 #include "sim/place/heads.h"
 
 #include "lib/base/arena.h"
@@ -108,5 +109,25 @@ struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem
                 best.counts[d] = counts[d];
         }
     }
+    return best;
+}
+
+struct heads_answer heads_single(struct arena *arena, const struct heads_problem *p)
+{
+    struct heads_answer best = { .cost = HUGE_VAL };
+
+    for (int32_t d = 0; d < p->device_count; d++)
+        for (int32_t e = 0; e < p->end_count; e++) {
+            struct heads_answer one = { .end = e, .projection = d, .ffn = d };
+
+            if (p->ends[e] >= 0 && p->ends[e] != d)
+                continue;
+            one.counts = arena_array(arena, (size_t)p->device_count, sizeof *one.counts);
+            one.counts[d] = p->head_count;
+            one.cost = heads_cost(p, &one);
+            one.is_feasible = !isinf(one.cost);
+            if (one.is_feasible && one.cost < best.cost)
+                best = one;
+        }
     return best;
 }

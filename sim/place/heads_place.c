@@ -26,23 +26,6 @@ struct candidate {
     struct judge_verdict verdict;
 };
 
-static struct heads_answer whole_on_one(struct arena *arena, const struct heads_problem *p)
-{
-    struct heads_answer best = { .cost = HUGE_VAL };
-
-    for (int32_t d = 0; d < p->device_count; d++) {
-        struct heads_answer one = { .end = d, .projection = d, .ffn = d };
-
-        one.counts = arena_array(arena, (size_t)p->device_count, sizeof *one.counts);
-        one.counts[d] = p->head_count;
-        one.cost = heads_cost(p, &one);
-        one.is_feasible = !isinf(one.cost);
-        if (one.is_feasible && one.cost < best.cost)
-            best = one;
-    }
-    return best;
-}
-
 static void judge_candidate(struct arena *arena, const struct place_ask *ask,
                             struct candidate *candidate)
 {
@@ -159,7 +142,7 @@ static struct place_answer place_heads(struct arena *arena, const struct place_a
 
         if (i == 2) /* cheap, and what sums of messages may be wrong about */
             found[i] = heads_found_of(arena, measured,
-                                      whole_on_one(arena, heads_problem_of(measured)), NULL);
+                                      heads_single(arena, heads_problem_of(measured)), NULL);
         else if (i == 1 && how == HEADS_GREEDY)
             continue;
         else

@@ -1,34 +1,15 @@
 /* test_place_epochs.c - static and dynamic placements: what a run makes of both, what migrations
  * cost, and a cluster as it is at an instant. */
-#include "tests/unit/sim/sliced_model.h"
+#include "tests/unit/sim/place_case.h"
 
-#include "lib/base/rng.h"
-#include "lib/format/cluster.h"
 #include "lib/format/events.h"
-#include "lib/format/placement.h"
-#include "sim/judge/judge.h"
 #include "sim/place/migration.h"
 #include "sim/place/moment.h"
-#include "sim/place/place.h"
 
 #define ROUNDS 20
 #define EVENTS "time_s,target,event,value\n"
 #define DEVICES "device,type,speed_ratio,memory_bytes\n"
 #define LINKS "medium,kind,node,bits_per_s,latency_s,per_message_s\n"
-
-struct case_of {
-    struct problem_input input;
-    struct cost_set costs;
-    const struct problem *problem;
-    const struct events *events;
-    struct judge *judge;
-    struct place_ask ask;
-};
-
-static int draw(struct rng *rng, int low, int high)
-{
-    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
-}
 
 static const char *requests_text(int count, int each_ms, int prompt, int output)
 {
@@ -40,56 +21,29 @@ static const char *requests_text(int count, int each_ms, int prompt, int output)
     return text;
 }
 
-static void case_begin(struct case_of *of, const char *events, enum place_objective objective)
+static void case_begin(struct case_of *of, const char *text, enum place_objective objective)
 {
-    const char *costs = fixture_path("costs");
-    struct model_catalogue *catalogue =
-        model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
-    struct judge_input input = { .costs = &of->costs,
-                                 .catalogue = catalogue,
-                                 .serve = fixture.options };
-    int64_t prompts = 0, outputs = 0;
+    struct events *events = NULL;
+    int64_t prompts = 0, outputs = 0, count;
+    struct workload *workload;
 
-    assert_non_null(catalogue);
-    assert_true(cost_set_load(fixture.arena, &costs, 1, &of->costs, &fixture.err));
-    input.cluster = cluster_load(fixture.arena, fixture_path("cluster"), &fixture.err);
-    input.workload = workload_load(fixture.arena, fixture_path("w.csv"), &fixture.err);
-    assert_true(input.cluster && input.workload);
-    assert_int_not_equal(input.workload->count, 0);
-    of->events = NULL;
+    case_load(of);
+    workload = workload_load(fixture.arena, fixture_path("w.csv"), &fixture.err);
+    assert_non_null(workload);
     fixture.files.events = NULL;
-    if (events) {
-        fixture_write("e.csv", arena_printf(fixture.arena, EVENTS "%s", events));
+    if (text) {
+        fixture_write("e.csv", arena_printf(fixture.arena, EVENTS "%s", text));
         fixture.files.events = fixture_path("e.csv");
-        of->events = events_load(fixture.arena, fixture.files.events, input.cluster, &fixture.err);
-        if (!of->events)
+        events = events_load(fixture.arena, fixture.files.events, of->input.cluster, &fixture.err);
+        if (!events)
             fail_msg("%s", fixture.err.text);
     }
-    for (size_t i = 0; i < input.workload->count; i++) {
-        prompts += input.workload->prompt_tokens[i];
-        outputs += input.workload->output_tokens[i];
+    for (size_t i = 0; i < workload->count; i++) {
+        prompts += workload->prompt_tokens[i];
+        outputs += workload->output_tokens[i];
     }
-    if (input.workload->count == 0)
-        return; /* for clang's analyzer */
-    of->input = (struct problem_input){ .cluster = input.cluster,
-                                        .costs = &of->costs,
-                                        .service = "s",
-                                        .model = model_find(catalogue, "wide", &fixture.err),
-                                        .prompt_tokens =
-                                            (int32_t)(prompts / (int64_t)input.workload->count),
-                                        .output_tokens =
-                                            (int32_t)(outputs / (int64_t)input.workload->count),
-                                        .sequences = 1 };
-    of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
-    if (!of->problem)
-        fail_msg("%s", fixture.err.text);
-    input.events = of->events;
-    of->judge = judge_create(fixture.arena, &input);
-    of->ask = (struct place_ask){ .problems = &of->problem,
-                                  .problem_count = 1,
-                                  .objective = objective,
-                                  .judge = of->judge,
-                                  .events = of->events };
+    count = workload->count > 0 ? (int64_t)workload->count : 1;
+    case_ask(of, prompts / count, outputs / count, workload, events, objective);
 }
 
 struct served {
@@ -286,25 +240,25 @@ static void a_moment_is_behind_all_events_before_it(void **state)
                "1,a,speed_ratio,0.25\n2,a,down,\n3,lan/b,bits_per_s,1e6\n4,a,up,\n"
                "5,lan/b,down,\n6,lan/b,up,\n7,lan,bits_per_s,2e6\n8,lan,down,\n",
                PLACE_LATENCY);
-    moment = moment_cluster(fixture.arena, of.input.cluster, of.events, 0);
+    moment = moment_cluster(fixture.arena, of.input.cluster, of.ask.events, 0);
     assert_true(moment->devices[0].speed_ratio == 1 && moment->devices[0].memory_bytes == 5000);
-    moment = moment_cluster(fixture.arena, of.input.cluster, of.events, 2 * UNITS_PS_PER_S);
+    moment = moment_cluster(fixture.arena, of.input.cluster, of.ask.events, 2 * UNITS_PS_PER_S);
     assert_true(moment->devices[0].speed_ratio == 0.25 && moment->devices[0].memory_bytes == 1);
-    assert_true(moment_down(fixture.arena, of.input.cluster, of.events, 2 * UNITS_PS_PER_S)[0]);
+    assert_true(moment_down(fixture.arena, of.input.cluster, of.ask.events, 2 * UNITS_PS_PER_S)[0]);
     assert_false(
-        moment_down(fixture.arena, of.input.cluster, of.events, 2 * UNITS_PS_PER_S - 1)[0]);
-    moment = moment_cluster(fixture.arena, of.input.cluster, of.events, 4 * UNITS_PS_PER_S);
+        moment_down(fixture.arena, of.input.cluster, of.ask.events, 2 * UNITS_PS_PER_S - 1)[0]);
+    moment = moment_cluster(fixture.arena, of.input.cluster, of.ask.events, 4 * UNITS_PS_PER_S);
     assert_true(moment->devices[0].memory_bytes == 5000);
     medium = cluster_common_medium(moment, "a", "b", &from, &to);
     assert_string_equal(medium->name, "lan");
     assert_true(from->bits_per_s == 8e6 && to->bits_per_s == 1e6);
-    moment = moment_cluster(fixture.arena, of.input.cluster, of.events, 5 * UNITS_PS_PER_S);
+    moment = moment_cluster(fixture.arena, of.input.cluster, of.ask.events, 5 * UNITS_PS_PER_S);
     (void)cluster_common_medium(moment, "a", "b", &from, &to);
     assert_true(from->bits_per_s == 8e6 && to->bits_per_s < 1e4);
-    moment = moment_cluster(fixture.arena, of.input.cluster, of.events, 7 * UNITS_PS_PER_S);
+    moment = moment_cluster(fixture.arena, of.input.cluster, of.ask.events, 7 * UNITS_PS_PER_S);
     (void)cluster_common_medium(moment, "a", "b", &from, &to);
     assert_true(from->bits_per_s == 2e6 && to->bits_per_s == 2e6);
-    moment = moment_cluster(fixture.arena, of.input.cluster, of.events, 8 * UNITS_PS_PER_S);
+    moment = moment_cluster(fixture.arena, of.input.cluster, of.ask.events, 8 * UNITS_PS_PER_S);
     (void)cluster_common_medium(moment, "a", "b", &from, &to);
     assert_true(from->bits_per_s < 1e4 && to->bits_per_s < 1e4);
     assert_true(of.input.cluster->media[0].attachments[0].bits_per_s == 8e6);
@@ -370,7 +324,7 @@ static void dynamic_is_not_worse_than_static(void **state)
         fixture_write("w.csv", random_requests(&rng, 60));
         fixture.options.memory = SERVE_MEMORY_REFUSE;
         case_begin(&of, random_events(&rng, devices), round % 3 ? PLACE_LATENCY : PLACE_GOODPUT);
-        once = of.ask.judge ? place_static(fixture.arena, &of.ask) : (struct place_answer){ 0 };
+        once = place_static(fixture.arena, &of.ask);
         moved = place_dynamic(fixture.arena, &of.ask);
         assert_int_equal(once.is_feasible, moved.is_feasible);
         if (!once.is_feasible)

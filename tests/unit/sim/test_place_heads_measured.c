@@ -1,30 +1,13 @@
 /* test_place_heads_measured.c - head-level placements on measured costs: against the simulation of
  * every one of them on small clusters. */
-#include "tests/unit/sim/sliced_model.h"
+#include "tests/unit/sim/place_case.h"
 
-#include "lib/base/rng.h"
-#include "lib/format/cluster.h"
-#include "lib/format/placement.h"
-#include "sim/judge/judge.h"
 #include "sim/place/heads_measured.h"
 #include "sim/place/heads_rows.h"
-#include "sim/place/place.h"
 #include <math.h>
 
 #define ROUNDS 24
 #define MOST_DEVICES 3
-
-struct case_of {
-    struct problem_input input;
-    struct cost_set costs;
-    const struct problem *problem;
-    struct judge *judge;
-};
-
-static int draw(struct rng *rng, int low, int high)
-{
-    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
-}
 
 static void draw_cluster(struct rng *rng, int32_t memory_bytes)
 {
@@ -49,29 +32,8 @@ static void draw_cluster(struct rng *rng, int32_t memory_bytes)
 
 static void case_begin(struct case_of *of, int prompt, int output)
 {
-    const char *costs = fixture_path("costs");
-    struct model_catalogue *catalogue =
-        model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
-    struct judge_input input = { .costs = &of->costs,
-                                 .catalogue = catalogue,
-                                 .serve = fixture.options };
-
-    assert_non_null(catalogue);
-    assert_true(cost_set_load(fixture.arena, &costs, 1, &of->costs, &fixture.err));
-    of->input = (struct problem_input){ .cluster = cluster_load(
-                                            fixture.arena, fixture_path("cluster"), &fixture.err),
-                                        .costs = &of->costs,
-                                        .service = "s",
-                                        .model = model_find(catalogue, "wide", &fixture.err),
-                                        .prompt_tokens = prompt,
-                                        .output_tokens = output,
-                                        .sequences = 1 };
-    assert_non_null(of->input.cluster);
-    of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
-    if (!of->problem)
-        fail_msg("%s", fixture.err.text);
-    input.cluster = of->input.cluster;
-    of->judge = judge_create(fixture.arena, &input);
+    case_load(of);
+    case_ask(of, prompt, output, NULL, NULL, PLACE_LATENCY);
 }
 
 static struct judge_verdict judge_of(const struct case_of *of, const struct placement_row *placed,
@@ -143,11 +105,11 @@ static struct least enumerate(const struct case_of *of, const struct heads_measu
 }
 
 /* Whole layers, on other devices from layer to layer: head-level placements, too. */
-static int64_t pipeline_ps(const struct case_of *of, const struct place_ask *ask)
+static int64_t pipeline_ps(const struct case_of *of)
 {
-    struct place_answer answer = place_exact(fixture.arena, ask);
+    struct place_answer answer = place_exact(fixture.arena, &of->ask);
     int count;
-    struct placement_row *placed = place_rows(fixture.arena, ask, &answer, &count);
+    struct placement_row *placed = place_rows(fixture.arena, &of->ask, &answer, &count);
 
     assert_true(answer.is_feasible);
     return judge_of(of, placed, count).latency_mean_ps;
@@ -166,7 +128,6 @@ static void every_placement_was_looked_at(void **state)
         struct place_answer exact, aware;
         int64_t exact_ps, aware_ps;
         struct heads_found found;
-        struct place_ask ask;
         struct case_of of;
         struct least least;
 
@@ -176,23 +137,19 @@ static void every_placement_was_looked_at(void **state)
         }
         draw_cluster(&rng, 0);
         case_begin(&of, draw(&rng, 1, 4), draw(&rng, 1, 6));
-        ask = (struct place_ask){ .problems = &of.problem,
-                                  .problem_count = 1,
-                                  .objective = PLACE_LATENCY,
-                                  .judge = of.judge };
         measured = heads_measure(fixture.arena, of.problem);
         assert_false(heads_has_holes(measured));
         least = enumerate(&of, measured);
         found = heads_find(fixture.arena, measured, HEADS_EXACT, NULL, NULL, NULL);
         assert_true(found.is_feasible && found.is_uniform);
         assert_true(fabs(found.cost_ps - least.sum_ps) <= 1e-12 * least.sum_ps);
-        exact = place_exact_heads(fixture.arena, &ask);
-        aware = place_resource_aware(fixture.arena, &ask);
+        exact = place_exact_heads(fixture.arena, &of.ask);
+        aware = place_resource_aware(fixture.arena, &of.ask);
         assert_true(exact.is_feasible && aware.is_feasible);
         exact_ps = judge_of(&of, exact.rows, exact.row_count).latency_mean_ps;
         aware_ps = judge_of(&of, aware.rows, aware.row_count).latency_mean_ps;
         assert_true(exact.bound_ps > 0 && exact.bound_ps <= least.simulated_ps);
-        assert_true(exact.bound_ps <= pipeline_ps(&of, &ask));
+        assert_true(exact.bound_ps <= pipeline_ps(&of));
         assert_true(exact_ps <= aware_ps && exact_ps >= least.simulated_ps);
         exact_log += log((double)exact_ps / (double)least.simulated_ps);
         aware_log += log((double)aware_ps / (double)least.simulated_ps);
@@ -216,7 +173,6 @@ static void layers_are_cut_differently_where_they_have_to_be(void **state)
     int feasible = 0, uneven = 0;
 
     for (int round = 0; round < ROUNDS; round++) {
-        struct place_ask ask;
         struct case_of of;
 
         if (round > 0) {
@@ -225,23 +181,19 @@ static void layers_are_cut_differently_where_they_have_to_be(void **state)
         }
         draw_cluster(&rng, draw(&rng, 120, 400) * 1000);
         case_begin(&of, 2, 3);
-        ask = (struct place_ask){ .problems = &of.problem,
-                                  .problem_count = 1,
-                                  .objective = PLACE_LATENCY,
-                                  .judge = of.judge };
         for (int a = 0; a < 2; a++) {
-            struct place_answer answer = a > 0 ? place_exact_heads(fixture.arena, &ask)
-                                               : place_resource_aware(fixture.arena, &ask);
+            struct place_answer answer = a > 0 ? place_exact_heads(fixture.arena, &of.ask)
+                                               : place_resource_aware(fixture.arena, &of.ask);
             struct judge_verdict verdict;
             struct placement_row *placed;
             int count;
 
             if (!answer.is_feasible) {
                 assert_int_not_equal(answer.why[0], '\0');
-                assert_false(place_exact(fixture.arena, &ask).is_feasible);
+                assert_false(place_exact(fixture.arena, &of.ask).is_feasible);
                 continue;
             }
-            placed = place_rows(fixture.arena, &ask, &answer, &count);
+            placed = place_rows(fixture.arena, &of.ask, &answer, &count);
             verdict = judge_of(&of, placed, count);
             assert_true(verdict.is_feasible && verdict.room_bytes >= 0);
             assert_true(answer.bound_ps <= verdict.latency_mean_ps);
