@@ -6,6 +6,7 @@
 #include "sim/place/heads_internal.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct option { /* ends and FFN beside a projection */
     double base;
@@ -34,7 +35,7 @@ static int32_t next_count(const struct heads_problem *p, int32_t device, int32_t
 
 /* Head by head; false: some are left over. */
 static bool heads_fill(const struct heads_problem *p, struct heads_choice choice, int32_t *rooms,
-                       int32_t *counts, double *cost)
+                       int32_t *counts)
 {
     double most = 0, ways = 0;
     int32_t left = p->head_count;
@@ -71,7 +72,6 @@ static bool heads_fill(const struct heads_problem *p, struct heads_choice choice
         left -= best_count - counts[best];
         counts[best] = best_count;
     }
-    *cost = heads_base(p, choice) + most + ways;
     return true;
 }
 
@@ -86,7 +86,6 @@ struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem
     best.counts = arena_array(arena, devices, sizeof *best.counts);
     for (int32_t q = 0; q < p->device_count; q++) {
         int32_t count = 0;
-        double cost = HUGE_VAL;
         bool is_filled = false;
 
         for (int32_t e = 0; e < p->end_count; e++)
@@ -99,14 +98,19 @@ struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem
             }
         qsort(options, (size_t)count, sizeof *options, compare_options);
         for (int32_t i = 0; i < count && !is_filled && options[i].base < best.cost; i++) {
-            is_filled = heads_fill(p, options[i].choice, rooms, counts, &cost);
-            if (!is_filled || cost >= best.cost)
+            struct heads_answer answer = { .is_feasible = true,
+                                           .end = options[i].choice.end,
+                                           .projection = q,
+                                           .ffn = options[i].choice.ffn,
+                                           .counts = counts };
+
+            is_filled = heads_fill(p, options[i].choice, rooms, counts);
+            answer.cost = is_filled ? heads_cost(p, &answer) : HUGE_VAL;
+            if (answer.cost >= best.cost)
                 continue;
-            best = (struct heads_answer){
-                true, cost, 0, options[i].choice.end, q, options[i].choice.ffn, best.counts
-            };
-            for (int32_t d = 0; d < p->device_count; d++)
-                best.counts[d] = counts[d];
+            answer.counts = best.counts;
+            memcpy(best.counts, counts, devices * sizeof *counts);
+            best = answer;
         }
     }
     return best;

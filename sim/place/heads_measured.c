@@ -166,12 +166,11 @@ static struct heads_resource memory_of(const struct heads_measured *m, const dou
     double ends = held_bytes(model, BLOCK_EMBED) + held_bytes(model, BLOCK_LM_HEAD) -
                   (double)model_tied_bytes(model);
 
-    return (struct heads_resource){ rooms, layers * attn / model->kv_heads,
-                                    layers * held_bytes(model, BLOCK_PROJ),
-                                    layers * (held_bytes(model, BLOCK_FFN_UP) +
-                                              held_bytes(model, BLOCK_FFN_DOWN) +
-                                              held_bytes(model, BLOCK_CONN)),
-                                    has_ends ? ends : 0 };
+    return (struct heads_resource){
+        rooms, layers * attn / model->kv_heads, layers * held_bytes(model, BLOCK_PROJ),
+        layers * (held_bytes(model, BLOCK_FFN_UP) + held_bytes(model, BLOCK_FFN_DOWN)),
+        has_ends ? ends : 0
+    };
 }
 
 struct costs { /* of a heads_problem, to be filled */
@@ -212,7 +211,8 @@ static struct costs costs_create(struct arena *arena, const struct heads_measure
     return c;
 }
 
-static double *rooms_with(struct arena *arena, const struct heads_measured *m, double work_bytes)
+/* kept_bytes: of each device, for something else. */
+static double *rooms_with(struct arena *arena, const struct heads_measured *m, double kept_bytes)
 {
     double *rooms = arena_array(arena, (size_t)m->device_count, sizeof *rooms);
 
@@ -220,15 +220,18 @@ static double *rooms_with(struct arena *arena, const struct heads_measured *m, d
         const struct cluster_device *device = &m->input->cluster->devices[m->devices[d]];
 
         rooms[d] = device->memory_bytes > 0
-                       ? (double)(device->memory_bytes - device->reserved_bytes) - work_bytes
+                       ? (double)(device->memory_bytes - device->reserved_bytes) - kept_bytes
                        : HUGE_VAL;
     }
     return rooms;
 }
 
+/* Norms run where the block behind them begins: any device may have any of them. */
 static double *rooms_of(struct arena *arena, const struct heads_measured *m)
 {
-    return rooms_with(arena, m, most_work_bytes(m->input));
+    return rooms_with(arena, m,
+                      most_work_bytes(m->input) +
+                          m->input->model->layers * held_bytes(m->input->model, BLOCK_CONN));
 }
 
 /* What leads to and from a device, of so many layers. */
