@@ -164,7 +164,7 @@ static const char *beam_text(struct arena *arena, bool is_feasible, double bound
                         units_format_human((int64_t)bound, least));
 }
 
-static struct place_answer visits(struct arena *arena, const struct problem *problem)
+static struct place_answer best_way(struct arena *arena, const struct problem *problem)
 {
     struct place_answer once = pipeline(arena, problem, CHAIN_LATENCY), answer = once;
     const struct chain *chain = problem_device_chain(arena, problem, CHAIN_LATENCY);
@@ -245,7 +245,7 @@ struct place_answer place_edgeshard(struct arena *arena, const struct place_ask 
 {
     const struct problem *problem = ask->problems[0];
     struct place_answer answer = contiguous_objective(ask) == CHAIN_LATENCY
-                                     ? visits(arena, problem)
+                                     ? best_way(arena, problem)
                                      : pipeline(arena, problem, CHAIN_PERIOD);
     const char *why = answer.is_feasible ? NULL : lead_why_not(arena, problem);
 

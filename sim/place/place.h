@@ -95,6 +95,8 @@ struct place_answer place_edgeshard(struct arena *arena, const struct place_ask 
 struct place_answer place_alpaserve(struct arena *arena, const struct place_ask *ask);
 /* infscale.c */
 struct place_answer place_infscale(struct arena *arena, const struct place_ask *ask);
+/* galaxy.c */
+struct place_answer place_galaxy(struct arena *arena, const struct place_ask *ask);
 /* heads_place.c */
 struct place_answer place_resource_aware(struct arena *arena, const struct place_ask *ask);
 struct place_answer place_exact_heads(struct arena *arena, const struct place_ask *ask);

@@ -353,34 +353,49 @@ static void a_device_at_the_source_is_like_no_other(void **state)
     }
 }
 
-/* A slow device at the source keeps its stage, however much faster the other is; what it lacks is
- * said. */
+#define SLOW_AND_FAST                                                                              \
+    fixture_write("costs/slow/stages.csv",                                                         \
+                  EDGES "e,0,0.5,4,0,10\ne,1,0.5,4,0,10\ne,2,0.5,4,0,1\n");                        \
+    fixture_write("costs/fast/stages.csv", EDGES "e,0,0.1,4,0,10\ne,1,0.1,4,0,10\ne,2,0.1,4,0,"    \
+                                                 "1\n")
+#define SLOW_LAN "medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e6,0.001\n"
+
+/* A slow device keeps its stage, however much faster the other is. */
 static void what_gives_the_request_away_stays_at_the_source(void **state)
 {
     const struct problem *problem;
-    struct place_ask ask = { .problems = &problem, .problem_count = 1 };
-    struct place_answer answer;
 
     (void)state;
-    fixture_write("costs/slow/stages.csv", EDGES "e,0,0.5,4,0,10\ne,1,0.5,4,0,10\ne,2,0.5,4,0,1\n");
-    fixture_write("costs/fast/stages.csv", EDGES "e,0,0.1,4,0,10\ne,1,0.1,4,0,10\ne,2,0.1,4,0,1\n");
-    fixture_cluster("device,type,node\na,fast,a\nb,slow,source\n",
-                    "medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e6,0.001\n");
+    SLOW_AND_FAST;
+    fixture_cluster("device,type,node\na,fast,a\nb,slow,source\n", SLOW_LAN);
     problem = problem_of("e");
     for (int objective = PLACE_LATENCY; objective <= PLACE_PERIOD; objective++) {
-        ask.objective = (enum place_objective)objective;
-        answer = place_edgeshard(fixture.arena, &ask);
+        const struct place_ask ask = { .problems = &problem,
+                                       .problem_count = 1,
+                                       .objective = (enum place_objective)objective };
+        struct place_answer answer = place_edgeshard(fixture.arena, &ask);
+
         assert_int_equal(answer.stage_count, 2);
         assert_int_equal(answer.stages[0].device, 1);
         assert_int_equal(answer.stages[0].last, 0);
         assert_non_null(strstr(answer.lines[0], "device 'b', at the source"));
     }
-    fixture_cluster("device,type,node,memory_bytes\na,fast,a,\nb,slow,source,3\n",
-                    "medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e6,0.001\n");
+}
+
+static void what_the_source_lacks_is_said(void **state)
+{
+    const struct problem *problem;
+
+    (void)state;
+    SLOW_AND_FAST;
+    fixture_cluster("device,type,node,memory_bytes\na,fast,a,\nb,slow,source,3\n", SLOW_LAN);
     problem = problem_of("e");
     for (int objective = PLACE_LATENCY; objective <= PLACE_PERIOD; objective++) {
-        ask.objective = (enum place_objective)objective;
-        answer = place_edgeshard(fixture.arena, &ask);
+        const struct place_ask ask = { .problems = &problem,
+                                       .problem_count = 1,
+                                       .objective = (enum place_objective)objective };
+        struct place_answer answer = place_edgeshard(fixture.arena, &ask);
+
         assert_false(answer.is_feasible);
         assert_string_equal(answer.why, "the first layer has to stay at the source, where device "
                                         "'b' lacks 1 bytes for it");
@@ -453,6 +468,7 @@ int main(void)
         RULE(every_placement_is_tried),
         RULE(a_device_at_the_source_is_like_no_other),
         RULE(what_gives_the_request_away_stays_at_the_source),
+        RULE(what_the_source_lacks_is_said),
         RULE(beyond_the_states_a_beam_says_so),
     };
 
