@@ -1,76 +1,36 @@
 /* test_place_galaxy.c - tensor parallel placements by capacity: they are placements that fit and
  * take what is predicted, and how far they are from the best of all shares on few devices. */
+#include "tests/unit/sim/place_case.h"
 #include "tests/unit/sim/sliced_rules.h"
 
-#include "lib/base/rng.h"
-#include "lib/format/cluster.h"
-#include "lib/format/placement.h"
-#include "sim/judge/judge.h"
 #include "sim/place/galaxy.h"
-#include "sim/place/place.h"
-#include "sim/place/problem.h"
 
 #define ROUNDS 20
 #define DEVICES_OF_BRUTE 3
 #define COLUMN_GRAIN 12 /* enumeration cuts columns by the eighth */
 #define MOST_OFF 1.001  /* of the best */
 
-static int draw(struct rng *rng, int low, int high)
-{
-    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
-}
-
-struct case_of {
-    struct cost_set costs;
-    struct model_catalogue *catalogue;
-    struct problem_input input;
-    const struct problem *problem;
-    struct judge *judge;
-};
-
 static void case_begin(struct case_of *of, int prompt, int output)
 {
-    const char *costs = fixture_path("costs");
-    struct judge_input judge = { .costs = &of->costs, .serve = fixture.options };
-
-    of->catalogue = model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
-    assert_true(cost_set_load(fixture.arena, &costs, 1, &of->costs, &fixture.err));
-    of->input = (struct problem_input){ .cluster = cluster_load(
-                                            fixture.arena, fixture_path("cluster"), &fixture.err),
-                                        .costs = &of->costs,
-                                        .service = "chat",
-                                        .model = model_find(of->catalogue, "wide", &fixture.err),
-                                        .prompt_tokens = prompt,
-                                        .output_tokens = output,
-                                        .sequences = 1 };
-    assert_non_null(of->input.cluster);
-    of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
-    if (!of->problem)
-        fail_msg("%s", fixture.err.text);
-    judge.cluster = of->input.cluster;
-    judge.catalogue = of->catalogue;
-    of->judge = judge_create(fixture.arena, &judge);
+    case_load(of);
+    case_ask(of, prompt, output, NULL, NULL, PLACE_LATENCY);
 }
 
-static struct place_answer plan(const struct case_of *of, enum place_objective objective)
+static struct place_answer plan(struct case_of *of, enum place_objective objective)
 {
-    const struct place_ask ask = {
-        .problems = &of->problem, .problem_count = 1, .objective = objective, .judge = of->judge
-    };
-
-    return place_galaxy(fixture.arena, &ask);
+    of->ask.objective = objective;
+    return place_galaxy(fixture.arena, &of->ask);
 }
 
 /* Of the rows, as the simulator sees it: it fits. */
 static struct judge_verdict judge_of(const struct case_of *of, const struct place_answer *answer)
 {
-    const struct place_ask ask = { .problems = &of->problem, .problem_count = 1 };
     struct judge_verdict verdict;
     int count;
-    struct placement_row *list = place_rows(fixture.arena, &ask, answer, &count);
+    struct placement_row *list = place_rows(fixture.arena, &of->ask, answer, &count);
 
-    verdict = judge_alone(of->judge, list, count, "chat", of->input.prompt_tokens,
-                          of->input.output_tokens);
+    verdict =
+        judge_alone(of->judge, list, count, "s", of->input.prompt_tokens, of->input.output_tokens);
     if (!verdict.is_feasible)
         fail_msg("%s", verdict.why);
     assert_true(verdict.room_bytes >= 0);
@@ -131,7 +91,7 @@ static void brute_score(struct brute *brute)
     struct parts_score score;
     struct err err = ERR_INIT;
     int count = 0, before[3] = { 0 };
-    const struct placement_row row = { .service = "chat",
+    const struct placement_row row = { .service = "s",
                                        .model = "wide",
                                        .executable = "",
                                        .part_of = 1,

@@ -1,21 +1,12 @@
 /* test_place_parts.c - what is predicted of a placement over stages of several devices is what the
  * simulator finds of a lone request, for drawn parts, devices and links. */
+#include "tests/unit/sim/place_case.h"
 #include "tests/unit/sim/sliced_rules.h"
 
-#include "lib/base/rng.h"
-#include "lib/format/cluster.h"
-#include "lib/format/placement.h"
-#include "sim/judge/judge.h"
 #include "sim/place/parts.h"
-#include "sim/place/problem.h"
 
 #define ROUNDS 300
 #define MOST_DEVICES 4
-
-static int draw(struct rng *rng, int low, int high)
-{
-    return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
-}
 
 static void draw_links(struct rng *rng, const char *devices)
 {
@@ -59,9 +50,9 @@ static const char *cut_block(struct rng *rng, const char *text, int stage, const
         if (last < first)
             continue;
         if (first == 0 && last == parts - 1)
-            return arena_printf(fixture.arena, "%schat,0,%d,%c,wide,%s,%s,\n", text, stage,
-                                devices[i], layers, block);
-        text = arena_printf(fixture.arena, "%schat,0,%d,%c,wide,%s,%s,%d-%d/%d\n", text, stage,
+            return arena_printf(fixture.arena, "%ss,0,%d,%c,wide,%s,%s,\n", text, stage, devices[i],
+                                layers, block);
+        text = arena_printf(fixture.arena, "%ss,0,%d,%c,wide,%s,%s,%d-%d/%d\n", text, stage,
                             devices[i], layers, block, first, last, parts);
         first = last + 1;
     }
@@ -94,74 +85,42 @@ static const char *draw_rows(struct rng *rng)
         const char *layers = arena_printf(fixture.arena, "%d-%d", first, last);
 
         if (s == 0)
-            text = arena_printf(fixture.arena, "%schat,0,0,%c,wide,,embed,\n", text, devices[0]);
+            text = arena_printf(fixture.arena, "%ss,0,0,%c,wide,,embed,\n", text, devices[0]);
         text = cut_block(rng, text, s, layers, "attn", KV_HEADS, devices);
         text = cut_block(rng, text, s, layers, "proj", draw(rng, 0, 1) ? KV_HEADS : HEADS, devices);
         text = cut_block(rng, text, s, layers, "ffn", FFN / 4, devices);
         if (draw(rng, 0, 1) > 0)
             text = cut_block(rng, text, s, layers, "conn", draw(rng, 1, 5), devices);
         if (s + 1 == stages)
-            text = arena_printf(fixture.arena, "%schat,0,%d,%c,wide,,lm_head,\n", text, s,
+            text = arena_printf(fixture.arena, "%ss,0,%d,%c,wide,,lm_head,\n", text, s,
                                 devices[strlen(devices) - 1]);
     }
     return text;
 }
 
-struct case_of {
-    struct cost_set costs;
-    struct model_catalogue *catalogue;
-    struct problem_input input;
-    const struct problem *problem;
-    struct placement *placement;
-};
-
-static void case_begin(struct case_of *of, int prompt, int output)
+static const struct placement *case_begin(struct case_of *of, int prompt, int output)
 {
-    const char *costs = fixture_path("costs");
+    const struct placement *placement =
+        placement_load(fixture.arena, fixture_path("p.csv"), &fixture.err);
 
-    of->catalogue = model_catalogue_load(fixture.arena, fixture_path("models.csv"), &fixture.err);
-    assert_true(cost_set_load(fixture.arena, &costs, 1, &of->costs, &fixture.err));
-    of->input = (struct problem_input){ .cluster = cluster_load(
-                                            fixture.arena, fixture_path("cluster"), &fixture.err),
-                                        .costs = &of->costs,
-                                        .service = "chat",
-                                        .model = model_find(of->catalogue, "wide", &fixture.err),
-                                        .prompt_tokens = prompt,
-                                        .output_tokens = output,
-                                        .sequences = 1 };
-    assert_non_null(of->input.cluster);
-    of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
-    if (!of->problem)
+    if (!placement)
         fail_msg("%s", fixture.err.text);
-    of->placement = placement_load(fixture.arena, fixture_path("p.csv"), &fixture.err);
-    if (!of->placement)
-        fail_msg("%s", fixture.err.text);
-}
-
-static struct judge_verdict judge_of(const struct case_of *of, enum collective_algorithm collective)
-{
-    struct judge_input input = { .cluster = of->input.cluster,
-                                 .costs = &of->costs,
-                                 .catalogue = of->catalogue,
-                                 .serve = fixture.options };
-    struct judge *judge;
-
-    input.serve.collective = collective;
-    judge = judge_create(fixture.arena, &input);
-    return judge_alone(judge, of->placement->rows, of->placement->count, "chat",
-                       of->input.prompt_tokens, of->input.output_tokens);
+    case_load(of);
+    case_ask(of, prompt, output, NULL, NULL, PLACE_LATENCY);
+    return placement;
 }
 
 /* The simulator counts what is reserved on devices without parts, too. */
-static int64_t room_of_all(const struct case_of *of, int64_t room_bytes)
+static int64_t room_of_all(const struct case_of *of, const struct placement *placement,
+                           int64_t room_bytes)
 {
     for (int32_t d = 0; d < of->input.cluster->device_count; d++) {
         const struct cluster_device *device = &of->input.cluster->devices[d];
         int64_t free_bytes = device->memory_bytes - device->reserved_bytes;
         bool is_used = device->memory_bytes == 0;
 
-        for (int i = 0; i < of->placement->count; i++)
-            is_used = is_used || strcmp(of->placement->rows[i].device, device->name) == 0;
+        for (int i = 0; i < placement->count; i++)
+            is_used = is_used || strcmp(placement->rows[i].device, device->name) == 0;
         if (!is_used && free_bytes < room_bytes)
             room_bytes = free_bytes;
     }
@@ -176,6 +135,7 @@ static void a_lone_request_takes_what_is_predicted(void **state)
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
         enum collective_algorithm collective = (enum collective_algorithm)draw(&rng, 0, 2);
+        const struct placement *placement;
         struct arena *arena = arena_create();
         struct judge_verdict verdict;
         struct parts_score score;
@@ -183,11 +143,13 @@ static void a_lone_request_takes_what_is_predicted(void **state)
 
         draw_devices(&rng);
         fixture_write("p.csv", draw_rows(&rng));
-        case_begin(&of, draw(&rng, 1, 6), draw(&rng, 1, 8));
-        verdict = judge_of(&of, collective);
+        fixture.options.collective = collective;
+        placement = case_begin(&of, draw(&rng, 1, 6), draw(&rng, 1, 8));
+        verdict = judge_alone(of.judge, placement->rows, placement->count, of.input.service,
+                              of.input.prompt_tokens, of.input.output_tokens);
         fixture.err = (struct err)ERR_INIT;
-        if (!parts_score(arena, of.problem, collective, of.placement->rows, of.placement->count,
-                         &score, &fixture.err)) {
+        if (!parts_score(arena, of.problem, collective, placement->rows, placement->count, &score,
+                         &fixture.err)) {
             assert_non_null(strstr(fixture.err.text, "two exchanges of a pass are under way"));
             beside++;
         } else if (!verdict.is_feasible) {
@@ -198,9 +160,10 @@ static void a_lone_request_takes_what_is_predicted(void **state)
                 fail_msg("round %d: %lld ps predicted, %lld simulated\n%s", round,
                          (long long)score.latency_ps, (long long)verdict.latency_mean_ps,
                          fixture_read("p.csv"));
-            assert_int_equal(verdict.room_bytes, room_of_all(&of, score.room_bytes));
+            assert_int_equal(verdict.room_bytes, room_of_all(&of, placement, score.room_bytes));
             assert_true(score.compute_ps + score.exchange_ps <= score.latency_ps);
-            assert_true(score.period_ps >= verdict.busiest_ps || verdict.is_link);
+            if (verdict.busiest_kind != JUDGE_LINK)
+                assert_int_equal(score.period_ps, verdict.busiest_ps);
             exact++;
             sliced += score.message_count > 0;
         }
@@ -224,8 +187,8 @@ static void parts_of_a_block_cost_what_their_kernels_do(void **state)
 
     (void)state;
     fixture_cluster("device,type,speed_ratio\na,t,\nb,t,0.5\n", NULL);
-    place("chat,0,0,a,wide,,all,\n");
-    case_begin(&of, 4, 1);
+    place("s,0,0,a,wide,,all,\n");
+    (void)case_begin(&of, 4, 1);
     parts = parts_create(fixture.arena, of.problem);
     assert_int_equal(parts_units(parts, BLOCK_ATTN), KV_HEADS);
     assert_int_equal(parts_units(parts, BLOCK_FFN_DOWN), FFN);
