@@ -50,11 +50,11 @@ static void softmax(float *scores, int used, int n)
         scores[j] = 0.0f;
 }
 
-void kernel_attention(const float *qkv, const float *k_cache, const float *v_cache, float *y,
-                      float *scores, int m, int heads, int kv_heads, int head_dim, int past,
-                      int capacity, bool is_causal)
+void kernel_attention_masked(const float *qkv, const float *k_cache, const float *v_cache, float *y,
+                             float *scores, int m, int heads, int kv_heads, int head_dim, int past,
+                             int capacity, bool is_causal, int keys, int visible)
 {
-    int n = past + m, row = (heads + 2 * kv_heads) * head_dim, width = heads * head_dim;
+    int n = keys, row = (heads + 2 * kv_heads) * head_dim, width = heads * head_dim;
     int group = heads / kv_heads;
     float scale = 1.0f / sqrtf((float)head_dim);
 
@@ -67,7 +67,7 @@ void kernel_attention(const float *qkv, const float *k_cache, const float *v_cac
         if (m == 1) {
             cblas_sgemv(CblasRowMajor, CblasNoTrans, n, head_dim, scale, k, head_dim, q, 1, 0.0f,
                         scores, 1);
-            softmax(scores, n, n);
+            softmax(scores, visible, n);
             cblas_sgemv(CblasRowMajor, CblasTrans, n, head_dim, 1.0f, v, head_dim, scores, 1, 0.0f,
                         out, 1);
             continue;
@@ -75,8 +75,16 @@ void kernel_attention(const float *qkv, const float *k_cache, const float *v_cac
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, head_dim, scale, q, row, k,
                     head_dim, 0.0f, scores, n);
         for (int i = 0; i < m; i++)
-            softmax(scores + (int64_t)i * n, is_causal ? past + i + 1 : n, n);
+            softmax(scores + (int64_t)i * n, is_causal ? past + i + 1 : visible, n);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, head_dim, n, 1.0f, scores, n, v,
                     head_dim, 0.0f, out, width);
     }
+}
+
+void kernel_attention(const float *qkv, const float *k_cache, const float *v_cache, float *y,
+                      float *scores, int m, int heads, int kv_heads, int head_dim, int past,
+                      int capacity, bool is_causal)
+{
+    kernel_attention_masked(qkv, k_cache, v_cache, y, scores, m, heads, kv_heads, head_dim, past,
+                            capacity, is_causal, past + m, past + m);
 }

@@ -169,6 +169,12 @@ struct forward_part forward_whole(const struct forward_shape *shape)
                                   shape->ffn_hidden };
 }
 
+/* Without padding. */
+static int own_of(const struct forward_step *step, int b)
+{
+    return step->own ? step->own[b] : count_of(step, b);
+}
+
 static void check_step(const struct forward *forward, const struct forward_step *step)
 {
     assert(step->batch >= 1 && step->batch <= forward->limits.batch && step->tokens >= 1);
@@ -240,9 +246,12 @@ static void attend_all(struct forward *forward, const struct forward_part *part,
 
     for (int b = 0; b < step->batch; b++) {
         int64_t rows = count_of(step, b);
+        int keys = step->keys > 0 ? step->keys : step->past[b] + (int)rows;
 
-        kernel_attention(qkv, kv[b].k, kv[b].v, context, forward->scores, (int)rows, part->heads,
-                         part->kv_heads, s->head_dim, step->past[b], kv[b].capacity, s->is_causal);
+        kernel_attention_masked(qkv, kv[b].k, kv[b].v, context, forward->scores, (int)rows,
+                                part->heads, part->kv_heads, s->head_dim, step->past[b],
+                                kv[b].capacity, s->is_causal, keys,
+                                step->past[b] + own_of(step, b));
         qkv += rows * (part->heads + 2 * part->kv_heads) * s->head_dim;
         context += rows * part->heads * s->head_dim;
     }
@@ -299,6 +308,8 @@ void forward_attention(struct forward *forward, const struct forward_part *part,
     for (int b = 0; b < step->batch; b++) {
         assert(step->past[b] >= 0 && step->past[b] + count_of(step, b) <= kv[b].capacity);
         assert(step->past[b] + count_of(step, b) <= forward->limits.context);
+        assert(step->keys <= kv[b].capacity && step->keys <= forward->limits.context);
+        assert(step->keys == 0 || step->past[b] + count_of(step, b) <= step->keys);
     }
     linear(forward, in, layer->qkv, bias(forward, layer->small, FORWARD_QKV_BIAS), forward->qkv,
            forward_rows(step), (part->heads + 2 * part->kv_heads) * s->head_dim, s->hidden);
@@ -391,7 +402,7 @@ void forward_lm_head(struct forward *forward, const struct forward_ends *ends, c
 
     check_step(forward, step);
     for (int b = 0; b < step->batch; b++) {
-        int row = s->is_pooler ? 0 : count_of(step, b) - 1;
+        int row = s->is_pooler ? 0 : own_of(step, b) - 1;
 
         norm(forward, ends->small, ends->small + s->hidden, x + (int64_t)row * s->hidden,
              forward->last + (int64_t)b * s->hidden, 1);

@@ -64,6 +64,10 @@ struct forward_step {
     int tokens;        /* new ones, of each; with counts of all together */
     const int *past;   /* [batch]: tokens in the cache of each */
     const int *counts; /* [batch]: new ones of each, >= 1; NULL: as many of each */
+    /* Of a padded batch: how many of the new ones are each sequence's own (NULL: all), and the keys
+     * that attention looks at, those behind its own masked (0: its own). Caches are as long. */
+    const int *own;
+    int keys;
 };
 int forward_rows(const struct forward_step *step); /* of all sequences */
 

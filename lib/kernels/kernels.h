@@ -73,6 +73,11 @@ void kernel_kvappend(const float *qkv, float *k_cache, float *v_cache, int m, in
 /* y[m][heads head_dim] = softmax(q k^T / sqrt(head_dim)) v over past + m keys, causal when asked.
  * scores: scratch of kernel_attention_scratch floats. m = 1 goes through sgemv. */
 int64_t kernel_attention_scratch(int m, int heads, int kv_heads, int past);
+/* The same over so many keys (>= past + m), of which those from `visible` on are masked: they are
+ * padding. */
+void kernel_attention_masked(const float *qkv, const float *k_cache, const float *v_cache, float *y,
+                             float *scores, int m, int heads, int kv_heads, int head_dim, int past,
+                             int capacity, bool is_causal, int keys, int visible);
 void kernel_attention(const float *qkv, const float *k_cache, const float *v_cache, float *y,
                       float *scores, int m, int heads, int kv_heads, int head_dim, int past,
                       int capacity, bool is_causal);

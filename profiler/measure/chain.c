@@ -115,7 +115,8 @@ static void take_step(struct chain *chain, const struct point *point)
 {
     int tokens = point->m / point->batch;
 
-    chain->step = (struct forward_step){ point->batch, tokens, chain->past, NULL };
+    chain->step =
+        (struct forward_step){ .batch = point->batch, .tokens = tokens, .past = chain->past };
     for (int b = 0; b < point->batch; b++)
         chain->past[b] = point->kv - tokens;
     chain->visits++;

@@ -240,6 +240,7 @@ static bool run_fleet(struct coordinator *c, struct err *err)
                                  .service_of = c->service_of,
                                  .dispatch = options->dispatch,
                                  .batching = coordinator_batching(c),
+                                 .batch = &options->batching.batch,
                                  .seed = options->seed,
                                  .keep_transfers = options->transfers_out != NULL,
                                  .replays = options->replays,

@@ -12,7 +12,7 @@
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
 
-static bool no_executables(const struct placement *placement, struct err *err)
+bool coordinator_check_rows(const struct placement *placement, struct err *err)
 {
     for (int i = 0; i < placement->count; i++)
         if (placement->rows[i].executable[0] != '\0')
@@ -48,24 +48,6 @@ const struct batching *coordinator_batching(const struct coordinator *c)
     return c->options->batching.batch.kind == BATCH_CONTINUOUS ? &c->options->batching : NULL;
 }
 
-/* max_batch of rows takes the place of SEQS; without --batch it asks for fixed batches. */
-static bool no_fixed_batches(const struct placement *placement, struct err *err)
-{
-    for (int i = 0; i < placement->count; i++)
-        if (placement->rows[i].max_batch > 1)
-            return placement_bad(
-                placement, &placement->rows[i], PLACEMENT_MAX_BATCH, err,
-                "this version runs no fixed batches: give --batch continuous:SEQS");
-    return true;
-}
-
-bool coordinator_check_rows(const struct coordinator *c, const struct placement *placement,
-                            struct err *err)
-{
-    return no_executables(placement, err) &&
-           (coordinator_batching(c) || no_fixed_batches(placement, err));
-}
-
 /* A drill kills and starts processes; links and speeds are this machine's own. */
 static bool load_events(struct coordinator *c, struct err *err)
 {
@@ -96,7 +78,7 @@ bool coordinator_load(struct coordinator *c, struct err *err)
     if (options->keys && !(c->keys = keys_load(c->arena, options->keys, err)))
         return false;
     c->placement = placement_load(c->arena, options->placement, err);
-    if (!c->placement || !coordinator_check_rows(c, c->placement, err))
+    if (!c->placement || !coordinator_check_rows(c->placement, err))
         return false;
     if (options->cost_count > 0 &&
         !cost_set_load(c->arena, options->costs, options->cost_count, &c->costs, err))
@@ -144,6 +126,7 @@ struct assign_input coordinator_assign_input(const struct coordinator *c)
         .seed = c->options->seed,
         .session = c->session,
         .batching = coordinator_batching(c),
+        .batch = &c->options->batching.batch,
         .collective = c->options->collective,
         .has_clamp = c->options->has_clamp,
         .tells_exchanges = c->options->transfers_out != NULL,

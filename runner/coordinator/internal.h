@@ -43,8 +43,7 @@ bool coordinator_load(struct coordinator *c, struct err *err);
 bool coordinator_assign(struct coordinator *c, struct err *err);
 const struct batching *coordinator_batching(const struct coordinator *c); /* NULL: none */
 /* What a placement must be beside what a plan asks for. */
-bool coordinator_check_rows(const struct coordinator *c, const struct placement *placement,
-                            struct err *err);
+bool coordinator_check_rows(const struct placement *placement, struct err *err);
 struct assign_input coordinator_assign_input(const struct coordinator *c);
 
 /* ---- update.c: as serve.h asks for them; arg is the coordinator ---- */

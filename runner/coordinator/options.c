@@ -80,8 +80,10 @@ static const struct argp_option option_list[] = {
       "least-idle)",
       0 },
     { "batch", KEY_BATCH, "RULE", 0,
-      "none: one request a step; continuous:SEQS[:TOKENS]: at every iteration up to SEQS requests "
-      "and TOKENS tokens (default none)",
+      "none: one request a step; fixed:N[:WAIT]: up to N requests together, padded, the oldest "
+      "waiting so long for others; continuous:SEQS[:TOKENS]: at every iteration up to SEQS "
+      "requests "
+      "and TOKENS tokens (default none; max_batch of the placement's rows goes before N and SEQS)",
       0 },
     { "kv-block", KEY_KV_BLOCK, "N", 0,
       "Continuous batches: tokens in a block of the cache of keys and values (16)", 0 },
@@ -218,11 +220,6 @@ static void check_batch(struct argp_state *state, struct coordinator_options *op
 
     if (!batch_parse(text, batch, &err))
         cli_error(state, "%s", err.text);
-    else if (batch->kind == BATCH_FIXED)
-        cli_error(
-            state,
-            "--batch is '%s': expected none or continuous: this version runs no fixed batches",
-            text);
 }
 
 /* Options of batches. */

@@ -40,7 +40,7 @@ static const struct placement *load(const struct coordinator *c, const char *pat
     const struct placement *placement =
         placement_load_text(c->arena, text, strlen(text), path, err);
 
-    if (!placement || !coordinator_check_rows(c, placement, err) ||
+    if (!placement || !coordinator_check_rows(placement, err) ||
         !plan_build(c->arena, placement, c->plan->cluster, NULL, c->catalogue, err) ||
         !check(c, placement, err))
         return NULL;

@@ -182,6 +182,37 @@ static bool size_batches(const struct assign_input *input, const struct plan_rep
     return true;
 }
 
+/* The same for fixed ones: so many of the longest prompt. */
+static bool size_fixed(const struct assign_input *input, const struct plan_stage *stage,
+                       const struct plan_replica *replica, struct setup_model *setup,
+                       struct setup_stage *added, struct err *err)
+{
+    int32_t size = batching_fixed_size(input->batch, replica);
+    const struct model *model = model_of(input->plan, stage);
+    struct setup_model one;
+
+    added->batch_size = size;
+    if (size == 1)
+        return true;
+    size_model(input, model, &one);
+    if (size > BATCHING_MAX_FIXED || (int64_t)size * one.max_tokens > FRAME_MAX_TOKENS)
+        return placement_bad(input->placement, stage->row, PLACEMENT_MAX_BATCH, err,
+                             "batches of %d requests of up to %d tokens: expected at most %d, and "
+                             "%d tokens",
+                             size, one.max_tokens, BATCHING_MAX_FIXED, FRAME_MAX_TOKENS);
+    if (stage->number == 0 && stage->queue_depth > 0)
+        return placement_bad(input->placement, stage->row, PLACEMENT_QUEUE_DEPTH, err,
+                             "this version of orrery-run bounds no queue in front of fixed "
+                             "batches");
+    added->batch_wait_ps = input->batch->wait_ps;
+    added->batch_limit = model->kind == MODEL_DECODER ? replica->stage_count : 0;
+    if (size > setup->max_seqs)
+        setup->max_seqs = size;
+    if (size * one.max_tokens > setup->max_tokens)
+        setup->max_tokens = size * one.max_tokens;
+    return true;
+}
+
 static int32_t model_index(const struct assign_input *input, const struct model *model,
                            struct setup *setup)
 {
@@ -263,7 +294,9 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     added->is_last = stage->number == replica->stage_count - 1;
     if (input->batching && !size_batches(input, replica, &setup->models[added->model], err))
         return false;
-    if (input->batching && is_sliced)
+    if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
+        return false;
+    if ((input->batching || added->batch_size > 1) && is_sliced)
         return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
                              "this version of orrery-run batches on stages of whole layers on one "
                              "device, and stage %d is none",
@@ -427,7 +460,8 @@ int64_t assign_told_bytes(const struct assignment *assignment)
 
         for (int i = 0; i < setup->stage_count; i++) {
             const struct setup_stage *stage = &setup->stages[i];
-            int64_t bytes = 4 * (int64_t)setup->models[stage->model].max_seqs;
+            int64_t bytes =
+                INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * setup->models[stage->model].max_seqs;
 
             if (stage->position_count > 0 && stage->position == 0 && setup->tells_exchanges)
                 bytes = FRAME_RECORD_BYTES + FRAME_TOLD_BYTES * most_messages(arena, setup, i);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct arena;
+struct batch_options;
 struct batching;
 struct cost_set;
 struct err;
@@ -32,6 +33,7 @@ struct assign_input {
     uint64_t seed;
     int64_t session;
     const struct batching *batching; /* continuous batches; NULL: none */
+    const struct batch_options *batch;
     enum collective_algorithm collective;
     bool has_clamp, tells_exchanges;
     bool is_local;   /* every worker on this machine: addresses of the cluster do not apply */

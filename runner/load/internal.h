@@ -8,6 +8,7 @@
 #include "runner/setup/batching.h"
 
 struct batches;
+struct fixed;
 struct dispatch;
 struct failures;
 struct model;
@@ -36,7 +37,8 @@ struct serve {
     int32_t *tokens;                  /* scratch: a prompt */
     int32_t *room; /* by replica: steps that stage 0, whose queue is bounded, still takes */
     struct serve_run *run;
-    struct batches *batches; /* NULL: each request is a step of its own */
+    struct batches *batches; /* NULL: none are continuous */
+    struct fixed *fixed;     /* of replicas with fixed ones */
     struct failures *failures;
     struct monitor *monitor;
     size_t told_count, expected_count; /* RECORD frames: that have come; of results that have */

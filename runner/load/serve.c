@@ -17,6 +17,7 @@
 #include "runner/fleet/fleet.h"
 #include "runner/load/batches.h"
 #include "runner/load/failures.h"
+#include "runner/load/fixed.h"
 #include "runner/load/internal.h"
 #include "runner/load/monitor.h"
 #include "runner/load/records.h"
@@ -196,23 +197,27 @@ static const struct plan_stage *stage_of(const struct serve *serve, int worker,
 {
     const struct plan *plan = serve->input->plan;
 
+    bool is_fixed;
+
     if (frame->stage >= plan->stage_count ||
-        serve_position_of(serve, plan->stages[frame->stage], worker) < 0 ||
-        (frame->entries > 0) != (serve->batches != NULL))
+        serve_position_of(serve, plan->stages[frame->stage], worker) < 0)
         return NULL;
-    if (!serve->batches &&
+    is_fixed = fixed_has(serve, plan->stages[frame->stage]->replica);
+    if ((frame->entries > 0) != (serve->batches != NULL || is_fixed))
+        return NULL;
+    if (!serve->batches && !(is_fixed && frame->type == FRAME_RESULT) &&
         serve->table->requests[frame->request].replica != plan->stages[frame->stage]->replica)
         return NULL;
     return plan->stages[frame->stage];
 }
 
 /* Each of its devices will have told of the step. */
-static void expect_records(struct serve *serve, const struct plan_stage *stage)
+static void expect_records(struct serve *serve, const struct plan_stage *stage, int32_t count)
 {
     const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
 
     for (int i = 0; i < replica->stage_count; i++)
-        serve->expected_count += (size_t)replica->stages[i].device_count;
+        serve->expected_count += (size_t)count * (size_t)replica->stages[i].device_count;
 }
 
 static void on_result(struct serve *serve, int worker, const struct channel_message *message)
@@ -225,9 +230,14 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
     if (!stage || serve_worker_of(serve, stage) != worker)
         return;
     if (serve->batches) {
-        expect_records(serve, stage);
+        expect_records(serve, stage, 1);
         batches_result(serve->batches, stage, message,
                        serve_stamp_ps(serve, frame->start_ns, offset_ns));
+        return;
+    }
+    if (frame->entries > 0) {
+        expect_records(serve, stage, frame->entries);
+        fixed_result(serve, stage, message, serve_stamp_ps(serve, frame->start_ns, offset_ns));
         return;
     }
     if (frame->payload_bytes != 4)
@@ -243,7 +253,7 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
         serve_end(serve, (size_t)frame->request, TRACE_OK, at_ps);
         break;
     }
-    expect_records(serve, stage);
+    expect_records(serve, stage, 1);
     if (serve->input->keep_transfers)
         records_keep_result(
             serve->arena, serve->run,
@@ -262,6 +272,8 @@ static void count_record(struct serve *serve, const struct plan_stage *stage,
 {
     int64_t took_ps = record->has_computed ? record->finish_ps - record->start_ps : 0;
 
+    if (record->batch != SERVE_NO_BATCH) /* its share */
+        took_ps /= record->batch_count;
     if (record->position > 0)
         return;
     if (stage->number == 0)
@@ -282,8 +294,10 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
         return;
     serve->told_count++;
     record = serve_record_of(serve, stage, serve_position_of(serve, stage, worker), message);
+    if (frame->entries > 0 && !serve->batches && !fixed_record(serve, stage, message, &record))
+        return;
     count_record(serve, stage, &record);
-    if (record.has_computed)
+    if (record.has_computed && record.share == 0)
         monitor_computed(serve, worker, record.start_ps, record.finish_ps);
     if (serve->batches) {
         batches_record(serve->batches, stage, record.position, message);
@@ -363,7 +377,7 @@ static bool wait_for_news(struct serve *serve, int64_t until_ns, struct err *err
     int count = 1;
 
     for (int i = 0; i < serve->fleet->count && count < CHANNEL_MAX_WAITS; i++)
-        if ((serve->queues[i].is_blocked ||
+        if ((serve->queues[i].is_blocked || fixed_waits_for(serve, i) ||
              (serve->batches && batches_wait_for(serve->batches, i))) &&
             serve->fleet->workers[i].state == FLEET_UP)
             waits[count++] = (struct channel_wait){ serve->fleet->workers[i].push, true, false };
@@ -407,7 +421,8 @@ static bool serve_load(struct serve *serve, struct err *err)
             return false;
         arrival_ps = serve_take_arrivals(serve, serve_now_ps(serve));
         for (int i = 0; i < serve->fleet->count; i++)
-            if (serve->fleet->workers[i].state == FLEET_UP && !serve_flush(serve, i, err))
+            if (serve->fleet->workers[i].state == FLEET_UP &&
+                (!fixed_flush(serve, i, err) || !serve_flush(serve, i, err)))
                 return false;
         if (serve->batches && !batches_advance(serve->batches, err))
             return false;
@@ -486,6 +501,7 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;
+    fixed_create(&serve);
     failures_create(&serve);
     monitor_create(&serve);
     serve.own = &own;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct arena;
+struct batch_options;
 struct batching;
 struct err;
 struct events;
@@ -24,7 +25,8 @@ struct serve_input {
     const int32_t *service_of;
     struct fleet *fleet; /* assembled */
     enum dispatch_kind dispatch;
-    const struct batching *batching; /* continuous batches; NULL: one request a step */
+    const struct batching *batching; /* continuous batches; NULL: none */
+    const struct batch_options *batch;
     uint64_t seed;
     bool keep_transfers;
     bool replays;                /* what ran on a lost worker begins anew, else it has failed */
@@ -54,6 +56,7 @@ struct serve_record {
     int64_t batch;       /* SERVE_NO_BATCH; else a row for each of its requests */
     int32_t batch_count, batch_tokens, share; /* share: place of the request in it */
     bool is_chunk;                            /* more than one token of the request */
+    bool came_alone; /* it joined its batch in this stage: what it worked on came by itself */
     bool is_late;
     bool has_computed; /* else start and finish say nothing */
     int64_t start_ps, finish_ps;

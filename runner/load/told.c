@@ -34,7 +34,8 @@ bool serve_find_request(const struct serve *serve, struct frame *frame)
 {
     size_t request;
 
-    if (serve->batches || frame->type == FRAME_CREDIT)
+    if (serve->batches || frame->type == FRAME_CREDIT ||
+        (frame->type == FRAME_RESULT && frame->entries > 0))
         return true;
     if (!table_find(serve->table, frame->request, &request))
         return false;
@@ -61,7 +62,7 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
         .stage_id = stage->id,
         .position = position,
         .has_computed = frame->start_ns > 0,
-        .is_late = frame_get_int64(message->payload + 16) != 0,
+        .is_late = (frame_get_int64(message->payload + 16) & 1) != 0,
         .start_ps = serve_stamp_ps(serve, frame->start_ns, offset_ns),
         .finish_ps = serve_stamp_ps(serve, frame->finish_ns, offset_ns),
         .send_ps = serve_stamp_ps(serve, stamp_at(message->payload), sender_ns),

@@ -11,6 +11,7 @@
 #include "lib/policy/plan.h"
 #include "runner/fleet/fleet.h"
 #include "runner/load/batches.h"
+#include "runner/load/fixed.h"
 #include "runner/load/internal.h"
 #include "runner/load/table.h"
 #include <stdio.h>
@@ -33,6 +34,7 @@ static void grow(struct serve *serve, const struct plan *plan)
     for (size_t i = old; i < count; i++)
         serve->room[i] = plan->replicas[i].stages[0].queue_depth;
     serve->own->plan = plan;
+    fixed_add_replicas(serve);
 }
 
 static void keep(struct serve *serve, int32_t epoch, int64_t from_ps)

@@ -146,10 +146,11 @@ void report_input_transfer(const struct report_input *input, const struct serve_
 
     admit_step_tokens(workload_at(input->workload, record->request).prompt_tokens, record->step,
                       &new_tokens, &past_tokens);
-    if (record->batch != SERVE_NO_BATCH)
+    if (record->batch != SERVE_NO_BATCH && !record->came_alone)
         new_tokens = record->batch_tokens;
     put_transfer(input,
-                 &(struct way){ record->request, record->step, record->batch,
+                 &(struct way){ record->request, record->step,
+                                record->came_alone ? SERVE_NO_BATCH : record->batch,
                                 plan_input_bytes(input->plan, stage, new_tokens), record->send_ps,
                                 record->receive_ps },
                  from, device_of(input, stage), out);

@@ -11,6 +11,13 @@
 
 #define MAX_BLOCKS (1 << 26)
 
+int32_t batching_fixed_size(const struct batch_options *batch, const struct plan_replica *replica)
+{
+    if (batch->kind == BATCH_CONTINUOUS)
+        return 1;
+    return plan_replica_batch(replica, batch->kind == BATCH_FIXED ? batch->max_size : 1);
+}
+
 int64_t batching_longest(const struct workload *workload)
 {
     int64_t most = 0;

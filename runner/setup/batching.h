@@ -21,6 +21,11 @@ struct batching { /* of the command line */
     bool has_chunks;
 };
 
+#define BATCHING_MAX_FIXED 4096
+
+/* How many requests of the replica are computed together, where batches are not continuous; 1: each
+ * by itself. */
+int32_t batching_fixed_size(const struct batch_options *batch, const struct plan_replica *replica);
 /* Of prompt and output together, at most. */
 int64_t batching_longest(const struct workload *workload);
 /* Batches of the replica are continuous. longest_tokens: of prompt and output together, in the

@@ -146,7 +146,8 @@ static void put_slices(struct json_writer *json, const struct setup_stage *stage
     json_end_array(json);
 }
 
-static void put_stage(struct json_writer *json, const struct setup_stage *stage)
+static void put_stage(struct arena *arena, struct json_writer *json,
+                      const struct setup_stage *stage)
 {
     json_begin_object(json, NULL);
     json_put_int(json, "id", stage->id);
@@ -163,6 +164,10 @@ static void put_stage(struct json_writer *json, const struct setup_stage *stage)
     json_put_int(json, "depth", stage->depth);
     json_put_int(json, "next_depth", stage->next_depth);
     json_put_int(json, "previous_worker", stage->previous_worker);
+    json_put_int(json, "batch_size", stage->batch_size);
+    json_put_int(json, "batch_limit", stage->batch_limit);
+    /* as text: it may be above 2^53 */
+    json_put_text(json, "batch_wait_ps", arena_printf(arena, "%" PRId64, stage->batch_wait_ps));
     json_put_int(json, "next", stage->next);
     json_put_int(json, "next_worker", stage->next_worker);
     json_put_int(json, "position", stage->position);
@@ -198,7 +203,7 @@ const char *setup_encode(struct arena *arena, const struct setup *setup)
     json_end_array(json);
     json_begin_array(json, "stages");
     for (int i = 0; i < setup->stage_count; i++)
-        put_stage(json, &setup->stages[i]);
+        put_stage(arena, json, &setup->stages[i]);
     json_end_array(json);
     return end_text(&text);
 }
@@ -422,10 +427,15 @@ static bool get_stage(struct arena *arena, const struct json *object, const stru
         !get_int(object, "next_depth", 0, INT32_MAX, &stage->next_depth, err) ||
         !get_int(object, "previous_worker", SETUP_COORDINATOR, INT32_MAX, &stage->previous_worker,
                  err) ||
+        !get_int(object, "batch_size", 1, SETUP_MAX_SEQS, &stage->batch_size, err) ||
+        !get_int(object, "batch_limit", 0, INT32_MAX, &stage->batch_limit, err) ||
+        !get_int64(object, "batch_wait_ps", &stage->batch_wait_ps, err) ||
         !get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
         !get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
         !get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))
         return false;
+    if (stage->batch_wait_ps < 0 || stage->batch_size > setup->models[stage->model].max_seqs)
+        return err_set(err, ERR_INPUT, "setup: the batches of stage %d are impossible", stage->id);
     if (stage->layer_first + stage->layer_count > setup->models[stage->model].model.layers)
         return err_set(err, ERR_INPUT, "setup: stage %d has layers that its model has not",
                        stage->id);

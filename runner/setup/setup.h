@@ -47,7 +47,11 @@ struct setup_stage {                  /* one stage that the worker executes */
     /* steps that may be on their way to this stage, or wait for it: it grants them to whom they
      * come from; 0 = no bound. next_depth: of the next stage */
     int32_t depth, next_depth;
-    int32_t previous_worker;   /* SETUP_COORDINATOR: stage 0 */
+    int32_t previous_worker; /* SETUP_COORDINATOR: stage 0 */
+    /* Fixed batches of so many requests at most, padded; 1: none. Stage 0 makes them: the oldest
+     * waits so long for others, and of a decoder so many are under way at most (0: any number) */
+    int32_t batch_size, batch_limit;
+    int64_t batch_wait_ps;
     int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
     /* of a stage on several devices, or one that begins or ends inside a layer; 0: whole layers on
      * this worker alone */

@@ -5,6 +5,7 @@
 #include "lib/policy/batch.h"
 #include "lib/wire/channel.h"
 #include "runner/setup/setup.h"
+#include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/shard.h"
@@ -96,6 +97,11 @@ void worker_receive_steps(struct worker *worker)
             else if (job->stage >= 0 && worker->sliced && worker->sliced[job->stage]) {
                 if (sliced_receive(worker->sliced[job->stage], number))
                     continue;
+            } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0 &&
+                       job->message.frame.entries == 0 && worker->batchers[job->stage]) {
+                batcher_push(worker->batchers[job->stage], number, job->message.frame.request,
+                             job->receive_ns);
+                continue;
             } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0) {
                 batch_push(worker->queue, number);
                 continue;
@@ -145,6 +151,17 @@ static bool is_released(void *arg, int32_t number)
     channel_message_close(&job->message);
     worker_free_job(release->worker, number);
     return true;
+}
+
+/* In front of a stage 0 that makes batches. */
+static void release_waiting(struct worker *worker, int stage, int64_t request)
+{
+    int32_t job = worker->batchers[stage] ? batcher_release(worker->batchers[stage], request) : -1;
+
+    if (job < 0)
+        return;
+    channel_message_close(&worker->jobs[job]->message);
+    worker_free_job(worker, job);
 }
 
 static void answer_ping(struct worker *worker, const struct frame *ping)
@@ -202,6 +219,8 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
         answer_ping(worker, frame);
     } else if (frame->type == FRAME_RELEASE) {
         batch_remove(worker->queue, is_released, &release);
+        for (int i = 0; i < worker->setup->stage_count; i++)
+            release_waiting(worker, i, frame->request);
         for (int i = 0; i < worker->setup->stage_count; i++)
             if (!worker->sliced || !worker->sliced[i] ||
                 !sliced_keeps(worker->sliced[i], frame->request))

@@ -10,6 +10,7 @@
 struct arena;
 struct batch_queue;
 struct added;
+struct batcher;
 struct beat;
 struct err;
 struct pad;
@@ -48,10 +49,12 @@ struct worker {
     int job_count, free_count, job_capacity;
     int32_t *room; /* by stage: steps that the next stage, whose queue is bounded, still takes */
     int32_t *owed; /* by stage: steps that have left its bounded queue, and were not told of yet */
-    struct sliced **sliced; /* by stage of the setup; NULL: a stage of one device */
-    int64_t data_bytes;     /* the largest message that data takes */
-    struct added *added;    /* stages that came while the run went on, the last first; NULL: none */
-    int64_t waiting;        /* request whose step waits for its deadline or to be sent, -1 = none */
+    struct sliced **sliced;    /* by stage of the setup; NULL: a stage of one device */
+    struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
+    int64_t data_bytes;        /* the largest message that data takes */
+    struct added *added;   /* stages that came while the run went on, the last first; NULL: none */
+    struct arena *scratch; /* of the batch that is being made up */
+    int64_t waiting;       /* request whose step waits for its deadline or to be sent, -1 = none */
     bool is_stopped;
 };
 

@@ -152,6 +152,26 @@ bool pad_price(struct pad *pad, int index, int32_t new_tokens, int32_t past_toke
     return true;
 }
 
+/* All count as the longest of them. */
+static bool pad_price_padded(struct pad *pad, int index, const struct frame_entry *entries,
+                             int count, int64_t *price_ps, struct err *err)
+{
+    const struct setup *setup = pad->setup;
+    const struct model *model = &setup->models[setup->stages[index].model].model;
+    int32_t tokens = 0, past = 0;
+    int extrapolated;
+
+    for (int i = 0; i < count; i++) {
+        tokens = entries[i].tokens > tokens ? entries[i].tokens : tokens;
+        past = entries[i].past_tokens > past ? entries[i].past_tokens : past;
+    }
+    if (!price_batch(pad->price, &pad->stages[index], model, pad->table, setup->threads, 1.0, count,
+                     tokens, past, price_ps, &extrapolated, err))
+        return false;
+    *price_ps = price_scale(*price_ps, 1.0 / setup->pad_ratio);
+    return true;
+}
+
 bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entries, int count,
                      int64_t *price_ps, struct err *err)
 {
@@ -159,6 +179,8 @@ bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entri
     int32_t extrapolated;
 
     pad = pad_at(pad, &index);
+    if (pad->setup->stages[index].batch_size > 1)
+        return pad_price_padded(pad, index, entries, count, price_ps, err);
     batch.entries = pad->entries;
     for (int i = 0; i < count; i++) {
         pad->entries[i] = (struct continuous_entry){ .tag = entries[i].request,

@@ -102,7 +102,7 @@ static void compute_attention(struct parts *parts, const struct parts_layer *lay
                               const struct parts_step *step, int32_t number)
 {
     const struct forward_shape *shape = &parts->shape;
-    const struct forward_step all = { 1, step->tokens, &step->past, NULL };
+    const struct forward_step all = { .batch = 1, .tokens = step->tokens, .past = &step->past };
 
     forward_attention(parts->forward, &layer->attention, &layer->weights, &step->kv[number],
                       shape->is_pooler ? parts->x : parts->input, parts->narrow, &all, NO_STAMP);
@@ -141,7 +141,7 @@ static void compute_term(struct parts *parts, const struct pass_term *term, int3
                          const struct pass_range *range, const struct parts_step *step)
 {
     const struct forward_shape *shape = &parts->shape;
-    const struct forward_step all = { 1, step->tokens, &step->past, NULL };
+    const struct forward_step all = { .batch = 1, .tokens = step->tokens, .past = &step->past };
     int32_t number = term->layer + repeat - parts->stage->layer_first, m = step->tokens;
     const struct parts_layer *layer = &parts->layers[term->layer < 0 ? 0 : number];
 

@@ -166,6 +166,7 @@ static void create_lists(struct shard *shard, struct shard_model *model, int ind
     model->layer_caches = arena_array(shard->arena, seqs, sizeof *model->layer_caches);
     model->past = arena_array(shard->arena, seqs, sizeof *model->past);
     model->counts = arena_array(shard->arena, seqs, sizeof *model->counts);
+    model->own = arena_array(shard->arena, seqs, sizeof *model->own);
     model->best = arena_array(shard->arena, seqs, sizeof *model->best);
     if (shard_packs_words(shard->setup, index))
         model->words =

@@ -21,7 +21,7 @@ struct shard_model {
     struct frame_entry *entries;
     const struct forward_kv **caches; /* by layer of the stage */
     struct forward_kv *layer_caches;  /* of one layer */
-    int *past, *counts;
+    int *past, *counts, *own;
     int32_t *best;  /* tokens that come of it */
     int32_t *words; /* of batches: entries and activations, for the next stage */
 };

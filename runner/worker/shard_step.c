@@ -15,12 +15,20 @@ void shard_compute(struct shard *shard, int index, int sequences, int rows)
     const struct setup_stage *setup = &shard->setup->stages[index];
     struct shard_stage *stage = &shard->stages[index];
     struct shard_model *model = stage->model;
-    const struct forward_step step = { sequences, rows, model->past, model->counts };
+    bool is_padded = setup->batch_size > 1;
+    struct forward_step step = { .batch = sequences,
+                                 .tokens = rows,
+                                 .past = model->past,
+                                 .counts = model->counts,
+                                 .own = model->own };
     const struct forward_stamp none = { NULL, NULL };
 
     for (int b = 0; b < sequences; b++) {
         model->past[b] = model->entries[b].past_tokens;
-        model->counts[b] = model->entries[b].tokens;
+        model->own[b] = model->entries[b].tokens;
+        model->counts[b] = is_padded ? rows / sequences : model->own[b];
+        if (is_padded && model->past[b] + model->counts[b] > step.keys)
+            step.keys = model->past[b] + model->counts[b]; /* of the longest */
     }
     if (setup->has_embed)
         forward_embed(model->forward, &stage->ends, model->tokens, model->patches, model->x, &step,
@@ -183,6 +191,22 @@ static bool entry_ok(const struct setup_model *model, const struct frame_entry *
                    entry->tokens, entry->past_tokens, entry->total_tokens, model->max_total_tokens);
 }
 
+/* Tokens of a batch that computes: of a padded one each counts as the longest. */
+static bool rows_ok(const struct setup_stage *stage, const struct setup_model *model,
+                    const struct frame_entry *entries, int sequences, int64_t tokens,
+                    const struct frame *frame, struct err *err)
+{
+    int64_t longest = 0;
+
+    for (int b = 0; b < sequences; b++)
+        longest = entries[b].tokens > longest ? entries[b].tokens : longest;
+    if (stage->batch_size > 1)
+        tokens = longest * sequences;
+    return (sequences > 0 && tokens == frame->new_tokens && tokens <= model->max_tokens) ||
+           err_set(err, ERR_INPUT, "a batch of %" PRId64 " tokens: expected 1 to %d", tokens,
+                   model->max_tokens);
+}
+
 /* Those that compute go into the model's list; the others lose their caches. */
 static bool read_entries(struct shard *shard, int index, const struct frame *frame,
                          const unsigned char *payload, int *sequences, struct err *err)
@@ -213,9 +237,8 @@ static bool read_entries(struct shard *shard, int index, const struct frame *fra
         model->entries[(*sequences)++] = entry;
         tokens += entry.tokens;
     }
-    return (*sequences > 0 && tokens == frame->new_tokens && tokens <= setup->max_tokens) ||
-           err_set(err, ERR_INPUT, "a batch of %" PRId64 " tokens: expected 1 to %d", tokens,
-                   setup->max_tokens);
+    return rows_ok(&shard->setup->stages[index], setup, model->entries, *sequences, tokens, frame,
+                   err);
 }
 
 static bool read_step(struct shard *shard, int index, const struct frame *frame,
@@ -271,6 +294,13 @@ static void set_output(struct shard *shard, int index, const struct frame *frame
     size_t head = (size_t)FRAME_ENTRY_WORDS * (size_t)frame->entries;
     int64_t values = (int64_t)frame->new_tokens * model->shape.hidden;
 
+    if (shard->setup->stages[index].is_last && shard->setup->stages[index].batch_size > 1) {
+        /* who made it up has told nobody: its members go with it */
+        frame_get_words(model->words, payload, head);
+        memcpy(model->words + head, model->best, (size_t)sequences * sizeof *model->best);
+        *output = (struct shard_output){ model->words, 4 * (head + (size_t)sequences), sequences };
+        return;
+    }
     if (shard->setup->stages[index].is_last) {
         *output = (struct shard_output){ model->best, (size_t)sequences * sizeof *model->best,
                                          sequences };

@@ -485,6 +485,7 @@ static void queue_piece(struct sliced *sliced, int32_t piece)
 
     job->stage = sliced->index;
     job->piece = piece;
+    job->receive_ns = clock_now_ns();
     sliced->has_queued = true;
     batch_push(sliced->worker->queue, number);
 }

@@ -1,10 +1,12 @@
 /* step.c - a worker computes what is queued, and sends what comes of it. */
+#include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/policy/batch.h"
 #include "lib/wire/channel.h"
 #include "runner/setup/setup.h"
+#include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/pad.h"
@@ -114,20 +116,61 @@ bool worker_send_output(struct worker *worker, int stage, const struct frame *st
     return worker_send(worker, out, &frame, words, true, err);
 }
 
-static bool send_record(struct worker *worker, const struct job *job, int64_t start_ns,
-                        int64_t finish_ns, bool is_late, struct err *err)
+struct step { /* what is computed at once */
+    int stage;
+    struct frame frame;
+    const unsigned char *payload;
+    int64_t sent_ns, receive_ns;
+    /* of a batch that has just been made up: when each of its requests was sent and received, in
+     * order; NULL: all came with the step */
+    const struct came *came;
+};
+
+struct came {
+    int64_t sent_ns, receive_ns;
+};
+
+struct took {
+    int64_t start_ns, finish_ns;
+    bool is_late;
+};
+
+static bool send_record(struct worker *worker, const struct frame *step, struct came came,
+                        const struct took *took, int64_t note, struct err *err)
 {
-    struct frame frame = job->message.frame;
+    struct frame frame = *step;
     unsigned char payload[FRAME_RECORD_BYTES];
 
-    frame_put_int64(payload, job->message.frame.start_ns);
-    frame_put_int64(payload + 8, job->receive_ns);
-    frame_put_int64(payload + 16, is_late ? 1 : 0);
+    frame_put_int64(payload, came.sent_ns);
+    frame_put_int64(payload + 8, came.receive_ns);
+    frame_put_int64(payload + 16, note + (took->is_late ? 1 : 0));
     frame.type = FRAME_RECORD;
-    frame.start_ns = start_ns;
-    frame.finish_ns = finish_ns;
+    frame.start_ns = took->start_ns;
+    frame.finish_ns = took->finish_ns;
     frame.payload_bytes = sizeof payload;
     return worker_send(worker, worker->control, &frame, payload, false, err);
+}
+
+/* Of a fixed batch each request has a record of its own: nobody else knows who is in it. */
+static bool send_records(struct worker *worker, const struct step *step, int sequences,
+                         const struct took *took, struct err *err)
+{
+    const struct frame_entry *entries = shard_entries(worker->shard, step->stage);
+    struct came came = { step->sent_ns, step->receive_ns };
+
+    if (worker->setup->stages[step->stage].batch_size <= 1 || step->frame.entries == 0)
+        return send_record(worker, &step->frame, came, took, 0, err);
+    for (int i = 0; i < sequences; i++) {
+        struct frame frame = step->frame;
+
+        frame.request = entries[i].request;
+        frame.past_tokens = i; /* its place in the batch */
+        frame.total_tokens = entries[i].tokens;
+        if (!send_record(worker, &frame, step->came ? step->came[i] : came, took,
+                         2 * step->frame.request, err))
+            return false;
+    }
+    return true;
 }
 
 bool worker_wait_for(struct worker *worker, int64_t request, int64_t deadline_ns, bool *is_wanted,
@@ -152,54 +195,177 @@ bool worker_wait_for(struct worker *worker, int64_t request, int64_t deadline_ns
     return true;
 }
 
-static bool pad_step(struct worker *worker, const struct job *job, int sequences, int64_t start_ns,
-                     bool *is_wanted, bool *is_late, struct err *err)
+static bool pad_step(struct worker *worker, const struct step *step, int sequences,
+                     int64_t start_ns, bool *is_wanted, bool *is_late, struct err *err)
 {
-    const struct frame *frame = &job->message.frame;
+    const struct frame *frame = &step->frame;
     int64_t price_ps;
 
     if (frame->entries > 0)
-        return pad_price_batch(worker->pad, job->stage, shard_entries(worker->shard, job->stage),
+        return pad_price_batch(worker->pad, step->stage, shard_entries(worker->shard, step->stage),
                                sequences, &price_ps, err) &&
                worker_wait_for(worker, WORKER_NO_REQUEST, start_ns + price_ps / UNITS_PS_PER_NS,
                                is_wanted, is_late, err);
 
-    return pad_price(worker->pad, job->stage, frame->new_tokens, frame->past_tokens, &price_ps,
+    return pad_price(worker->pad, step->stage, frame->new_tokens, frame->past_tokens, &price_ps,
                      err) &&
            worker_wait_for(worker, frame->request, start_ns + price_ps / UNITS_PS_PER_NS, is_wanted,
                            is_late, err);
 }
 
-static bool run_job(struct worker *worker, int32_t number, int64_t start_ns, struct err *err)
+static bool run_step(struct worker *worker, const struct step *step, int64_t start_ns,
+                     struct err *err)
 {
-    struct job *job = worker->jobs[number];
-    const struct frame *frame = &job->message.frame;
+    const struct frame *frame = &step->frame;
     struct frame refusal = { .type = FRAME_REFUSE,
                              .stage = frame->stage,
                              .request = frame->request };
+    struct took took = { .start_ns = start_ns };
     struct shard_output output;
     enum shard_result result;
-    int64_t finish_ns;
-    bool is_late = false, is_wanted = true, ok = true;
+    bool is_wanted = true, ok = true;
 
     beat_set_busy(worker->beat, true);
-    result = shard_step(worker->shard, job->stage, frame, job->message.payload, &output, err);
+    result = shard_step(worker->shard, step->stage, frame, step->payload, &output, err);
     if (result == SHARD_DONE && worker->pad)
-        ok = pad_step(worker, job, output.sequences, start_ns, &is_wanted, &is_late, err);
-    finish_ns = clock_now_ns();
+        ok = pad_step(worker, step, output.sequences, start_ns, &is_wanted, &took.is_late, err);
+    took.finish_ns = clock_now_ns();
     beat_set_busy(worker->beat, false);
     if (result == SHARD_BAD)
-        ok = false;
-    else if (result == SHARD_REFUSED)
-        ok = worker_send(worker, worker->control, &refusal, NULL, false, err);
-    else if (result == SHARD_DONE && ok &&
-             is_wanted) /* the next stage waits for it: before the record */
-        ok = worker_send_output(worker, job->stage, frame, output.words, (int64_t)output.bytes,
-                                err) &&
-             send_record(worker, job, start_ns, finish_ns, is_late, err);
+        return false;
+    if (result == SHARD_REFUSED)
+        return worker_send(worker, worker->control, &refusal, NULL, false, err);
+    if (result != SHARD_DONE || !ok || !is_wanted)
+        return ok;
+    /* the next stage waits for it: before the record */
+    return worker_send_output(worker, step->stage, frame, output.words, (int64_t)output.bytes,
+                              err) &&
+           send_records(worker, step, output.sequences, &took, err);
+}
+
+static bool run_job(struct worker *worker, int32_t number, int64_t start_ns, struct err *err)
+{
+    struct job *job = worker->jobs[number];
+    const struct step step = { .stage = job->stage,
+                               .frame = job->message.frame,
+                               .payload = job->message.payload,
+                               .sent_ns = job->message.frame.start_ns,
+                               .receive_ns = job->receive_ns };
+    bool ok = run_step(worker, &step, start_ns, err);
+
     channel_message_close(&job->message);
     worker_free_job(worker, number);
     return ok;
+}
+
+/* ---- fixed batches ---- */
+
+/* As they would have come over the wire. */
+static const void *wire_words(struct worker *worker, const int32_t *words, size_t count)
+{
+    unsigned char *bytes = arena_alloc(worker->scratch, 4 * count);
+
+    frame_put_words(bytes, words, count);
+    return bytes;
+}
+
+/* The entry of a request and its tokens, behind the others; rows: of each. */
+static bool put_member(struct worker *worker, const struct job *job, int32_t at, int32_t count,
+                       int32_t rows, int32_t *words, struct err *err)
+{
+    const struct frame *frame = &job->message.frame;
+    int32_t *tokens = words + FRAME_ENTRY_WORDS * (ptrdiff_t)count + (ptrdiff_t)rows * at;
+
+    if (!shard_step_ok(worker->shard, job->stage, frame, err))
+        return false;
+    if (frame->payload_bytes != 4 * (int64_t)frame->new_tokens || frame->past_tokens != 0)
+        return err_set(err, ERR_INPUT, "stage %d: a first step of %d tokens is none", frame->stage,
+                       frame->new_tokens);
+    frame_put_entry(
+        words + FRAME_ENTRY_WORDS * (ptrdiff_t)at,
+        &(struct frame_entry){ frame->request, frame->new_tokens, 0, frame->total_tokens });
+    frame_get_words(tokens, job->message.payload, (size_t)frame->new_tokens);
+    for (int32_t i = frame->new_tokens; i < rows; i++)
+        tokens[i] = 0;
+    return true;
+}
+
+static bool run_members(struct worker *worker, int stage, const int32_t *jobs, int32_t count,
+                        struct err *err)
+{
+    struct came *came = arena_array(worker->scratch, (size_t)count, sizeof *came);
+    int32_t *words = batcher_words(worker->batchers[stage]), rows = 0;
+    const struct setup_stage *setup = &worker->setup->stages[stage];
+    struct step step = { .stage = stage, .came = came };
+
+    for (int32_t i = 0; i < count; i++) {
+        const struct job *job = worker->jobs[jobs[i]];
+
+        came[i] = (struct came){ job->message.frame.start_ns, job->receive_ns };
+        if (job->message.frame.new_tokens > rows)
+            rows = job->message.frame.new_tokens;
+    }
+    if ((int64_t)rows * count > worker->setup->models[setup->model].max_tokens)
+        return err_set(err, ERR_INPUT, "stage %d: a batch of %d x %d tokens", setup->id, count,
+                       rows);
+    for (int32_t i = 0; i < count; i++)
+        if (!put_member(worker, worker->jobs[jobs[i]], i, count, rows, words, err))
+            return false;
+    step.frame = (struct frame){ .type = FRAME_STEP,
+                                 .stage = setup->id,
+                                 .request = batcher_leave(worker->batchers[stage]),
+                                 .new_tokens = rows * count,
+                                 .entries = count };
+    step.frame.payload_bytes =
+        4 * ((int64_t)FRAME_ENTRY_WORDS * count + (int64_t)step.frame.new_tokens);
+    step.payload =
+        (const unsigned char *)wire_words(worker, words, (size_t)step.frame.payload_bytes / 4);
+    return run_step(worker, &step, clock_now_ns(), err);
+}
+
+static bool run_batch(struct worker *worker, int stage, struct err *err)
+{
+    int32_t count = (int32_t)batcher_count(worker->batchers[stage]);
+    int32_t *jobs;
+    bool ok;
+
+    worker->scratch = arena_create();
+    jobs = arena_array(worker->scratch, (size_t)count, sizeof *jobs);
+    for (int32_t i = 0; i < count; i++)
+        jobs[i] = batcher_take(worker->batchers[stage]);
+    ok = run_members(worker, stage, jobs, count, err);
+    for (int32_t i = 0; i < count; i++) {
+        channel_message_close(&worker->jobs[jobs[i]]->message);
+        worker_free_job(worker, jobs[i]);
+    }
+    arena_destroy(worker->scratch);
+    return ok;
+}
+
+/* Whose turn it is: what has waited longest; a job of the queue (-1) before a batch as old.
+ * *until_ns is brought forward to when a batch must be asked for again. False: there is nothing to
+ * do. */
+static bool find_oldest(struct worker *worker, int *stage, int64_t *until_ns)
+{
+    int32_t next = batch_peek(worker->queue);
+    int64_t oldest_ns = next < 0 ? BATCHER_NEVER_NS : worker->jobs[next]->receive_ns;
+    int64_t now_ns = clock_now_ns();
+
+    *stage = -1;
+    for (int i = 0; i < worker->setup->stage_count; i++) {
+        int64_t ask_ns, head_ns;
+
+        if (!worker->batchers[i])
+            continue;
+        head_ns = batcher_head_ns(worker->batchers[i], now_ns, &ask_ns);
+        if (ask_ns < *until_ns)
+            *until_ns = ask_ns;
+        if (head_ns < oldest_ns) {
+            oldest_ns = head_ns;
+            *stage = i;
+        }
+    }
+    return next >= 0 || *stage >= 0;
 }
 
 /* A step of a stage, or a piece of one. */
@@ -232,15 +398,18 @@ static bool advance(struct worker *worker, struct err *err)
 bool worker_serve(struct worker *worker, struct err *err)
 {
     while (!worker->is_stopped) {
-        int64_t until_ns = 0; /* only looks */
+        int64_t until_ns = clock_now_ns() + WORKER_TICK_NS;
+        int stage;
 
         if (!worker_look_added(worker, err) || !advance(worker, err) || !worker_grant(worker, err))
             return false;
-        if (batch_peek(worker->queue) < 0)
-            until_ns = clock_now_ns() + WORKER_TICK_NS;
+        if (find_oldest(worker, &stage, &until_ns))
+            until_ns = 0; /* only looks */
         if (!worker_receive_until(worker, until_ns, err))
             return false;
-        if (!worker->is_stopped && batch_peek(worker->queue) >= 0 && !run_next(worker, err))
+        if (worker->is_stopped || !find_oldest(worker, &stage, &until_ns))
+            continue;
+        if (!(stage >= 0 ? run_batch(worker, stage, err) : run_next(worker, err)))
             return false;
     }
     return true;

@@ -17,6 +17,7 @@
 #include "lib/wire/keys.h"
 #include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
+#include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/pad.h"
@@ -185,7 +186,15 @@ void worker_hold_stages(struct worker *worker, int first_stage)
     worker->room = arena_grow(worker->arena, worker->room, old, count, sizeof(int32_t));
     worker->owed = arena_grow(worker->arena, worker->owed, old, count, sizeof(int32_t));
     worker->sliced = arena_grow(worker->arena, worker->sliced, old, count, sizeof(struct sliced *));
+    worker->batchers =
+        arena_grow(worker->arena, worker->batchers, old, count, sizeof(struct batcher *));
     for (int i = first_stage; i < worker->setup->stage_count; i++) {
+        const struct setup_stage *stage = &worker->setup->stages[i];
+
+        worker->batchers[i] = stage->batch_size > 1 && stage->has_embed
+                                  ? batcher_create(worker->arena, stage,
+                                                   worker->setup->models[stage->model].max_tokens)
+                                  : NULL;
         worker->room[i] = worker->setup->stages[i].next_depth;
         worker->owed[i] = 0;
         worker->sliced[i] =
@@ -318,9 +327,15 @@ static bool leave(struct worker *worker, const struct err *err)
         if (job->piece == WORKER_NO_PIECE)
             channel_message_close(&job->message);
     }
-    for (int i = 0; worker->sliced && i < worker->setup->stage_count; i++)
+    for (int i = 0; worker->sliced && i < worker->setup->stage_count; i++) {
+        int32_t job;
+
         if (worker->sliced[i])
             sliced_close(worker->sliced[i]);
+        while (worker->jobs && worker->batchers[i] &&
+               (job = batcher_drop(worker->batchers[i])) >= 0)
+            channel_message_close(&worker->jobs[job]->message);
+    }
     worker_drop_added(worker);
     for (int32_t i = 0; i < worker->peer_count; i++)
         channel_close(worker->peers[i], 0);

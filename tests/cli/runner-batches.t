@@ -103,12 +103,9 @@ usage() { # NAME EXPECTED ARGUMENT...
     exit_is 2 "$name" run -p one.csv -w load.csv "$@" "${outs[@]}"
     like "$name: is explained" "$err" "$expected"
 }
-usage "fixed batches" "expected none or continuous" --batch fixed:4:1ms
 usage "blocks without batches" "are of --batch continuous" --kv-blocks 4
 usage "a budget below SEQS" "TOKEN_BUDGET is 2: expected at least MAX_SEQS, 4" --batch continuous:4:2
 usage "more requests than a frame names" "MAX_SEQS is 32768: expected at most 32767 in a run" --batch continuous:32768
-exit_is 2 "max_batch without --batch" run -p least.csv -w load.csv "${outs[@]}"
-like "it is explained" "$err" "least.csv:2:6: max_batch is '2': this version runs no fixed batches"
 printf 'service,replica,stage,device,model,layers,block,parts\nchat,0,0,d0,tiny,,embed,\nchat,0,0,d0,tiny,0-3,layer,0/2\nchat,0,0,d1,tiny,0-3,layer,1/2\nchat,0,0,d0,tiny,,lm_head,\n' > parts.csv
 exit_is 2 "batches on stages of several devices" run -p parts.csv -w load.csv --batch continuous:4 "${outs[@]}"
 like "are refused by name" "$err" "parts.csv:2:4: .*batches on stages of whole layers on one device"

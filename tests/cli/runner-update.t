@@ -23,7 +23,7 @@ port=$((20000 + $$ % 20000))
 column() { # FILE NAME
     grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
 }
-lines() { cat r.csv.partial 2> /dev/null | wc -l; }
+lines() { if [ -e r.csv.partial ]; then wc -l < r.csv.partial; else echo 0; fi; }
 await_more() { # COUNT: so many more requests have ended, within 20 s
     local from
     from=$(lines)

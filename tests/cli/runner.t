@@ -316,7 +316,6 @@ usage "an unknown word" "'wrk': expected options, or the word 'worker' first" wr
 usage "no placement" "--placement is missing"
 usage "an unknown dispatch rule" "least-idle" --dispatch fastest
 usage "an unknown batch rule" "none, fixed or continuous; did you mean 'fixed'" --batch fixd:4
-usage "a batch rule of another version" "expected none or continuous" --batch fixed:4:1ms
 usage "a bare duration" "--wait" --wait 10
 usage "a bad address" "expected HOST:PORT" --listen nowhere
 usage "a bad ratio" "expected DEVICE=RATIO" --pad d0=-1

@@ -20,7 +20,7 @@ static struct forward *create(struct arena *arena, const struct forward_shape *s
 static void embed_of(struct forward *forward, const struct forward_ends *ends,
                      const int32_t *tokens, const float *patches, float *x, int m, int past)
 {
-    const struct forward_step step = { 1, m, &past, NULL };
+    const struct forward_step step = { .batch = 1, .tokens = m, .past = &past };
 
     forward_embed(forward, ends, tokens, patches, x, &step, NO_STAMP);
 }
@@ -28,7 +28,7 @@ static void embed_of(struct forward *forward, const struct forward_ends *ends,
 static void layer_of(struct forward *forward, const struct forward_layer *layer,
                      const struct forward_kv *kv, float *x, int m, int past)
 {
-    const struct forward_step step = { 1, m, &past, NULL };
+    const struct forward_step step = { .batch = 1, .tokens = m, .past = &past };
 
     forward_layer(forward, layer, kv, x, &step, NO_STAMP);
 }
@@ -37,7 +37,7 @@ static int32_t lm_head_of(struct forward *forward, const struct forward_ends *en
                           int m)
 {
     const int past = 0;
-    const struct forward_step step = { 1, m, &past, NULL };
+    const struct forward_step step = { .batch = 1, .tokens = m, .past = &past };
     int32_t best;
 
     forward_lm_head(forward, ends, x, &step, &best, NO_STAMP);
@@ -187,7 +187,7 @@ static void a_batch_equals_its_sequences(void **state)
         for (int tokens = 1; tokens <= 3; tokens += 2) {
             struct arena *arena = arena_create();
             const struct forward_shape *shape = shapes[s];
-            const struct forward_step step = { BATCH, tokens, past, NULL };
+            const struct forward_step step = { .batch = BATCH, .tokens = tokens, .past = past };
             struct weights w = make_weights(arena, shape, CAPACITY);
             struct forward *forward = create(arena, shape, BATCH * tokens, CAPACITY);
             struct forward *single = create(arena, shape, tokens, CAPACITY);
@@ -263,7 +263,7 @@ static void stamps_come_after_each_operator_in_model_order(void **state)
 
     (void)state;
     const int past = 0;
-    const struct forward_step step = { 1, 2, &past, NULL };
+    const struct forward_step step = { .batch = 1, .tokens = 2, .past = &past };
     int32_t best;
 
     forward_embed(forward, &w.ends, tokens, NULL, x, &step, stamp);

@@ -42,6 +42,7 @@ static inline struct setup tiny_setup(struct arena *arena, const struct model *m
     setup.models[0] = (struct setup_model){ *model, 12, 1, 32 };
     setup.stages[0] = (struct setup_stage){ .id = stage,
                                             .previous_worker = SETUP_COORDINATOR,
+                                            .batch_size = 1,
                                             .layer_first = first,
                                             .layer_count = count,
                                             .has_embed = first == 0,

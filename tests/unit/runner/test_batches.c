@@ -235,6 +235,110 @@ static void so_do_those_that_lose_their_caches(void **state)
     assert_true(preemptions > 0);
 }
 
+/* ---- fixed batches: all count as the longest of them ---- */
+
+static struct shard *padded_of(struct arena *arena, const struct model *model, int32_t stage,
+                               int32_t first, int32_t count)
+{
+    struct setup *setup = arena_alloc(arena, sizeof *setup);
+    struct err err = ERR_INIT;
+    struct shard *shard;
+
+    *setup = tiny_setup(arena, model, stage, first, count);
+    setup->models[0].max_seqs = setup->stages[0].batch_size = SEQS;
+    setup->models[0].max_tokens = SEQS * MAX_PROMPT;
+    shard = shard_create(arena, setup, NULL, NULL, &err);
+    if (!shard)
+        fail_msg("%s", err.text);
+    return shard;
+}
+
+/* One step of those that have tokens left; returns how many they are. */
+static int32_t run_padded(struct arena *arena, struct shard *const shards[2],
+                          struct request *requests, int32_t step)
+{
+    int32_t words[MAX_WORDS] = { 0 }, who[SEQS], count = 0, rows = 1;
+    struct frame frame = { .type = FRAME_STEP, .request = 5, .step = step };
+    const int32_t *made;
+
+    for (int32_t r = 0; r < SEQS; r++) {
+        if (requests[r].made < requests[r].output_tokens)
+            who[count++] = r;
+        if (step == 0 && requests[r].prompt_tokens > rows)
+            rows = requests[r].prompt_tokens;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        const struct request *request = &requests[who[i]];
+        int32_t past = step == 0 ? 0 : request->prompt_tokens + step - 1;
+        int32_t own = step == 0 ? request->prompt_tokens : 1;
+
+        frame_put_entry(words + FRAME_ENTRY_WORDS * i,
+                        &(struct frame_entry){ who[i], own, past,
+                                               request->prompt_tokens + request->output_tokens });
+        memcpy(words + FRAME_ENTRY_WORDS * count + rows * i, request->tokens + past,
+               (size_t)own * sizeof *words);
+    }
+    frame.entries = count;
+    frame.new_tokens = rows * count;
+    frame.payload_bytes = 4 * (int64_t)(FRAME_ENTRY_WORDS * count + frame.new_tokens);
+    if (count == 0)
+        return 0;
+    made = pass_through(arena, shards, &frame, words);
+    assert_int_equal(frame.payload_bytes, 4 * (FRAME_ENTRY_WORDS + 1) * count);
+    for (int32_t i = 0; i < count; i++) {
+        struct frame_entry entry;
+
+        frame_get_entry(made + FRAME_ENTRY_WORDS * i, &entry);
+        assert_int_equal(entry.request, who[i]);
+        requests[who[i]].tokens[requests[who[i]].prompt_tokens + requests[who[i]].made++] =
+            made[FRAME_ENTRY_WORDS * count + i];
+    }
+    return count;
+}
+
+static void pad(struct arena *arena, const struct model *model, uint64_t seed)
+{
+    struct shard *single[2] = { shard_of(arena, model, 1, 0, 0, 2),
+                                shard_of(arena, model, 1, 1, 2, 2) };
+    struct shard *many[2] = { padded_of(arena, model, 0, 0, 2), padded_of(arena, model, 1, 2, 2) };
+    struct request *requests = arena_array(arena, SEQS, sizeof *requests);
+    struct rng rng = rng_stream(seed, RNG_TEST, 0);
+
+    for (int64_t r = 0; r < SEQS; r++) {
+        struct request *request = &requests[r];
+
+        request->prompt_tokens = 1 + (int32_t)rng_below(&rng, MAX_PROMPT);
+        request->output_tokens =
+            model->kind == MODEL_DECODER ? 1 + (int32_t)rng_below(&rng, MAX_OUTPUT) : 1;
+        for (int32_t i = 0; i < request->prompt_tokens; i++)
+            request->tokens[i] = (int32_t)rng_below(&rng, 300);
+        compute_alone(arena, single, request, r);
+    }
+    for (int32_t step = 0; run_padded(arena, many, requests, step) > 0; step++)
+        continue;
+    for (int r = 0; r < SEQS; r++)
+        assert_memory_equal(requests[r].tokens + requests[r].prompt_tokens, requests[r].alone,
+                            (size_t)requests[r].output_tokens * sizeof(int32_t));
+}
+
+static void padding_does_not_change_a_token(void **state)
+{
+    struct model model = tiny_model();
+
+    for (uint64_t seed = 1; seed <= 3; seed++)
+        pad(*state, &model, seed);
+    model.positions = MODEL_ROPE;
+    model.ffn = MODEL_SWIGLU;
+    model.norm = MODEL_RMSNORM;
+    model.kv_heads = 2;
+    for (uint64_t seed = 1; seed <= 3; seed++)
+        pad(*state, &model, seed);
+    model = tiny_model(); /* its tokens look at one another: padding must not be looked at */
+    model.kind = MODEL_ENCODER;
+    for (uint64_t seed = 1; seed <= 3; seed++)
+        pad(*state, &model, seed);
+}
+
 static void a_bad_batch_is_refused_by_reason(void **state)
 {
     static const struct {
@@ -297,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(batches_make_the_tokens_of_each_request_alone),
         TEST(so_do_those_that_lose_their_caches),
+        TEST(padding_does_not_change_a_token),
         TEST(a_bad_batch_is_refused_by_reason),
         TEST(a_batch_for_who_takes_none_is_refused),
     };

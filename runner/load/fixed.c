@@ -1,0 +1,255 @@
+/* fixed.c - results and later steps of fixed batches. */
+#include "runner/load/fixed.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/format/workload.h"
+#include "lib/policy/admit.h"
+#include "lib/policy/plan.h"
+#include "runner/fleet/fleet.h"
+#include "runner/load/internal.h"
+#include "runner/load/records.h"
+#include "runner/load/table.h"
+
+#define MOST_BATCHES 64 /* of a replica for each request: more are no batches of this run */
+
+struct next { /* a step that waits to be sent */
+    struct frame frame;
+    int32_t *words; /* entries, and a token of each */
+    struct next *next;
+};
+
+struct instance { /* of a replica */
+    int32_t size;
+    int64_t *ids; /* of the batches that its worker has numbered; -1 = not told of yet */
+    int64_t room;
+};
+
+struct fixed {
+    int instance_count;
+    struct instance *instances;
+    int64_t next_id;
+    struct next **heads, **ends; /* by worker: steps in order */
+};
+
+void fixed_add_replicas(struct serve *serve)
+{
+    struct fixed *fixed = serve->fixed;
+    const struct plan *plan = serve->input->plan;
+
+    fixed->instances = arena_grow(serve->arena, fixed->instances, (size_t)fixed->instance_count,
+                                  (size_t)plan->replica_count, sizeof *fixed->instances);
+    for (int i = fixed->instance_count; i < plan->replica_count; i++)
+        fixed->instances[i] = (struct instance){ .size = batching_fixed_size(serve->input->batch,
+                                                                             &plan->replicas[i]) };
+    fixed->instance_count = plan->replica_count;
+}
+
+void fixed_create(struct serve *serve)
+{
+    size_t count = (size_t)serve->fleet->count;
+
+    serve->fixed = arena_alloc(serve->arena, sizeof *serve->fixed);
+    serve->fixed->heads = arena_array(serve->arena, count, sizeof(struct next *));
+    serve->fixed->ends = arena_array(serve->arena, count, sizeof(struct next *));
+    fixed_add_replicas(serve);
+}
+
+bool fixed_has(const struct serve *serve, int32_t replica)
+{
+    return serve->fixed->instances[replica].size > 1;
+}
+
+/* In the tables batches are numbered in the order in which they are told of. -1: none can have that
+ * number. */
+static int64_t id_of(struct serve *serve, int32_t replica, int64_t number)
+{
+    struct instance *instance = &serve->fixed->instances[replica];
+
+    if (number < 0 || number >= MOST_BATCHES * (int64_t)serve->table->count)
+        return -1;
+    if (number >= instance->room) {
+        int64_t room = instance->room > 0 ? instance->room : 64;
+
+        while (room <= number)
+            room *= 2;
+        instance->ids = arena_grow(serve->arena, instance->ids, (size_t)instance->room,
+                                   (size_t)room, sizeof *instance->ids);
+        for (int64_t i = instance->room; i < room; i++)
+            instance->ids[i] = -1;
+        instance->room = room;
+    }
+    if (instance->ids[number] < 0)
+        instance->ids[number] = serve->fixed->next_id++;
+    return instance->ids[number];
+}
+
+/* ---- steps ---- */
+
+static void push(struct serve *serve, int worker, struct next *next)
+{
+    struct fixed *fixed = serve->fixed;
+
+    if (fixed->heads[worker])
+        fixed->ends[worker]->next = next;
+    else
+        fixed->heads[worker] = next;
+    fixed->ends[worker] = next;
+}
+
+/* Its replica is up, and all of its requests are as they were. */
+static bool is_wanted(const struct serve *serve, const struct next *next)
+{
+    for (int32_t i = 0; i < next->frame.entries; i++) {
+        struct frame_entry entry;
+        size_t request;
+
+        frame_get_entry(next->words + FRAME_ENTRY_WORDS * (ptrdiff_t)i, &entry);
+        if (!table_find(serve->table, entry.request, &request) ||
+            serve->table->requests[request].state != TABLE_RUNNING)
+            return false;
+    }
+    return true;
+}
+
+bool fixed_flush(struct serve *serve, int worker, struct err *err)
+{
+    struct fixed *fixed = serve->fixed;
+
+    for (; fixed->heads[worker]; fixed->heads[worker] = fixed->heads[worker]->next) {
+        struct next *next = fixed->heads[worker];
+
+        if (!is_wanted(serve, next))
+            continue;
+        next->frame.start_ns = clock_now_ns();
+        switch (channel_send_words(serve->fleet->workers[worker].push, NULL, &next->frame,
+                                   next->words, err)) {
+        case CHANNEL_DONE:
+        case CHANNEL_GONE:
+            break;
+        case CHANNEL_LATER:
+            return true;
+        case CHANNEL_BAD:
+            return false;
+        }
+    }
+    return true;
+}
+
+bool fixed_waits_for(const struct serve *serve, int worker)
+{
+    return serve->fixed->heads[worker] != NULL;
+}
+
+/* The next step of those that are left, in their order; their requests are in next->words. */
+static void go_on(struct serve *serve, const struct plan_stage *last, const struct frame *result,
+                  struct next *next, int32_t count, const int32_t *tokens)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[last->replica];
+
+    for (int32_t i = 0; i < count; i++) {
+        next->words[FRAME_ENTRY_WORDS * (ptrdiff_t)count + i] = tokens[i];
+        table_sent(serve->table, last->replica);
+    }
+    next->frame = (struct frame){ .type = FRAME_STEP,
+                                  .stage = replica->stages[0].id,
+                                  .request = result->request,
+                                  .step = result->step + 1,
+                                  .new_tokens = count,
+                                  .entries = count,
+                                  .payload_bytes = INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * count };
+    push(serve, serve_worker_of(serve, &replica->stages[0]), next);
+}
+
+/* ---- what comes back ---- */
+
+static void keep_result(struct serve *serve, const struct plan_stage *stage,
+                        const struct frame *frame, size_t request, int64_t send_ps, int64_t at_ps)
+{
+    if (serve->input->keep_transfers)
+        records_keep_result(
+            serve->arena, serve->run,
+            &(struct serve_record){ .request = request,
+                                    .step = frame->step,
+                                    .batch = id_of(serve, stage->replica, frame->request),
+                                    .batch_count = frame->entries,
+                                    .batch_tokens = frame->new_tokens,
+                                    .stage = stage->number + 1,
+                                    .stage_id = stage->id,
+                                    .send_ps = send_ps,
+                                    .receive_ps = at_ps });
+}
+
+/* The token of a request; true: it has another step before it, whose entry is put there. */
+static bool take_token(struct serve *serve, const struct plan_stage *stage, size_t request,
+                       int32_t step, int32_t token, int64_t at_ps, int32_t *words)
+{
+    const struct workload_request row = workload_at(serve->input->workload, request);
+    struct frame_entry entry = { .total_tokens = row.prompt_tokens + row.output_tokens };
+
+    if (serve->table->requests[request].replica != stage->replica)
+        return false;
+    switch (table_result(serve->table, request, step, token, at_ps)) {
+    case TABLE_STALE:
+        return false;
+    case TABLE_FINISHED:
+        serve_end(serve, request, TRACE_OK, at_ps);
+        return false;
+    case TABLE_STEP:
+        break;
+    }
+    entry.request = table_name(serve->table, request);
+    admit_step_tokens(row.prompt_tokens, step + 1, &entry.tokens, &entry.past_tokens);
+    frame_put_entry(words, &entry);
+    return true;
+}
+
+void fixed_result(struct serve *serve, const struct plan_stage *stage,
+                  const struct channel_message *message, int64_t send_ps)
+{
+    const struct frame *frame = &message->frame;
+    int64_t at_ps = serve_now_ps(serve), count = frame->entries, left = 0;
+    struct next *next;
+    int32_t *tokens;
+
+    if (frame->payload_bytes != INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * count ||
+        count > serve->fixed->instances[stage->replica].size ||
+        id_of(serve, stage->replica, frame->request) < 0)
+        return;
+    next = arena_alloc(serve->arena, sizeof *next);
+    next->words = arena_array(serve->arena, (size_t)(FRAME_ENTRY_WORDS + 1) * (size_t)count,
+                              sizeof *next->words);
+    tokens = arena_array(serve->arena, (size_t)count, sizeof *tokens);
+    for (int64_t i = 0; i < count; i++) {
+        int32_t words[FRAME_ENTRY_WORDS], token;
+        struct frame_entry entry;
+        size_t request;
+
+        frame_get_words(words, message->payload + INT64_C(4) * FRAME_ENTRY_WORDS * i,
+                        FRAME_ENTRY_WORDS);
+        frame_get_words(&token, message->payload + 4 * (FRAME_ENTRY_WORDS * count + i), 1);
+        frame_get_entry(words, &entry);
+        if (!table_find(serve->table, entry.request, &request))
+            continue;
+        keep_result(serve, stage, frame, request, send_ps, at_ps);
+        if (take_token(serve, stage, request, frame->step, token, at_ps,
+                       next->words + FRAME_ENTRY_WORDS * left))
+            tokens[left++] = token;
+    }
+    if (left > 0)
+        go_on(serve, stage, frame, next, (int32_t)left, tokens);
+}
+
+bool fixed_record(struct serve *serve, const struct plan_stage *stage,
+                  const struct channel_message *message, struct serve_record *record)
+{
+    const struct frame *frame = &message->frame;
+
+    record->batch = id_of(serve, stage->replica, frame_get_int64(message->payload + 16) / 2);
+    record->batch_count = frame->entries;
+    record->batch_tokens = frame->new_tokens;
+    record->share = frame->past_tokens;
+    record->is_late = record->is_late && record->share == 0; /* counted once */
+    record->came_alone = stage->number == 0 && frame->step == 0;
+    return record->batch >= 0;
+}

@@ -1,0 +1,33 @@
+/* fixed.h - fixed batches of a run, as the coordinator sees them.
+ *
+ * Requests go to stage 0 one by one; its worker makes batches of them (runner/worker/batcher.h),
+ * and their members come back with the result. Of a decoder those that have tokens left go on
+ * together, as one step. */
+#ifndef ORRERY_RUNNER_LOAD_FIXED_H
+#define ORRERY_RUNNER_LOAD_FIXED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct channel_message;
+struct err;
+struct plan_stage;
+struct serve;
+struct serve_record;
+
+void fixed_create(struct serve *serve); /* into serve->fixed */
+/* Of replicas that an update has brought. */
+void fixed_add_replicas(struct serve *serve);
+/* Whether the replica makes batches. */
+bool fixed_has(const struct serve *serve, int32_t replica);
+/* A RESULT of a batch. */
+void fixed_result(struct serve *serve, const struct plan_stage *stage,
+                  const struct channel_message *message, int64_t send_ps);
+/* A RECORD of one of its requests: what its batch adds to the record. False: it cannot be. */
+bool fixed_record(struct serve *serve, const struct plan_stage *stage,
+                  const struct channel_message *message, struct serve_record *record);
+/* Sends later steps to the worker, as far as it goes now; and whether some wait for that. */
+bool fixed_flush(struct serve *serve, int worker, struct err *err);
+bool fixed_waits_for(const struct serve *serve, int worker);
+
+#endif

@@ -1,0 +1,124 @@
+#!/bin/bash
+# orrery-run with fixed batches: real workers on loopback, and the same files in orrery-sim. Who leaves with whom, and
+# every message, must agree; times need not, but devices are so slow that no decision hangs on them.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tiny.sh"
+need orrery-run
+need orrery-sim
+cd "$tmp" || exit 2
+
+tiny_models models.csv "tiny-bert,encoder,4,64,4,4,16,256,512,gelu,layer,learned,no,32,32,64"
+printf '%s\n' service,replica,stage,device,model chat,0,0,d0,tiny > one.csv
+tiny_pipeline two.csv
+sed 's/^service.*/&,max_batch/; s/^chat.*/&,2/' one.csv > least.csv
+sed 's/,tiny/,tiny-bert/; s/^chat/text/' two.csv > bert.csv
+printf '%s\n' service,replica,stage,device,model chat,0,0,d0,tiny chat,1,0,d1,tiny > replicas.csv
+mkdir -p cluster
+tiny_costs 20000 # a step of the whole model takes 0.94 ms, 94 ms on these boards
+printf 'device,type,speed_ratio\nd0,pc,0.01\nd1,pc,0.01\n' > cluster/devices.csv
+printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
+load() { # SERVICE FIRST_MS EVERY_MS COUNT
+    local i at
+    for ((i = 0; i < $4; i++)); do
+        at=$(($2 + $3 * i))
+        echo "$((next++)),$((at / 1000)).$(printf %03d $((at % 1000))),$1,$((8 + 7 * i % 30)),$((1 + 3 * i % 4))"
+    done
+}
+head='request_id,arrival_s,service,prompt_tokens,output_tokens'
+next=0
+{ echo $head && load chat 20 37 9 && load chat 1500 60 5; } > load.csv
+next=0
+{ echo $head && load text 20 23 12; } | cut -d, -f 1-4 > text.csv
+
+outs=(--requests-out r.csv --stages-out s.csv --transfers-out t.csv)
+run() { timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"; }
+body() { grep -v '^#' "$1" | tail -n +2; }
+stages() { body "$1" | cut -d, -f 1-5,8- | sort; }
+transfers() { body "$1" | cut -d, -f 1-7 | sort; }
+statuses() { body "$1" | cut -d, -f 1,3,11; }
+same() { # PLACEMENT LOAD OPTION...: on a busy machine an instant may be missed, but not three times
+    orrery-sim run --models models.csv --cluster cluster --costs costs -p "$1" -w "$2" "${@:3}" --requests-out sim-r.csv \
+        --stages-out sim-s.csv --transfers-out sim-t.csv > sim.out 2>&1 || return 1
+    for ((try = 0; try < 3; try++)); do
+        run -p "$1" -w "$2" "${@:3}" --costs costs --pad d0=100 "${pads[@]}" "${outs[@]}" > run.out 2> run.err || return 1
+        [ "$(stages s.csv)" = "$(stages sim-s.csv)" ] && [ "$(transfers t.csv)" = "$(transfers sim-t.csv)" ] &&
+            [ "$(statuses r.csv)" = "$(statuses sim-r.csv)" ] && return 0
+    done
+    diff <(stages sim-s.csv) <(stages s.csv)
+    diff <(transfers sim-t.csv) <(transfers t.csv)
+    return 1
+}
+sizes() { body "$1" | awk -F, '$4 == 0 && $8 == 0 { n[$9]++ } END { for (b in n) print n[b] }' | sort -n | xargs; }
+pads=()
+ok "one device: the same batches as predicted" same one.csv load.csv --batch fixed:3
+like "of several sizes" "$(sizes s.csv)" "1 .*3"
+ok "with a wait" same one.csv load.csv --batch fixed:3:150ms
+like "which makes them larger" "$(sizes s.csv)" "3 3 3"
+ok "max_batch of a row asks for them" same least.csv load.csv
+is "and takes the place of N" "$(sizes s.csv | tr ' ' '\n' | sort -n | tail -n 1)" 2
+pads=(--pad d1=100)
+ok "a pipeline: as many batches are under way as it has stages" same two.csv load.csv --batch fixed:2:50ms
+ok "encoders in a pipeline: one pass, any number of batches" same bert.csv text.csv --batch fixed:4:40ms
+ok "two replicas" same replicas.csv load.csv --batch fixed:3:100ms --dispatch round-robin
+
+# who has all its tokens leaves, nobody joins; what is left counts as the longest of it
+printf '%s\n' $head 0,0.05,chat,10,2 1,0.06,chat,20,4 2,0.07,chat,6,1 > three.csv
+pads=()
+ok "three that leave one by one" same one.csv three.csv --batch fixed:3:200ms
+is "they do" "$(body s.csv | sort -t, -k 8n | cut -d, -f 8 | uniq -c | xargs)" "3 0 2 1 1 2 1 3"
+is "their steps are one batch" "$(body s.csv | cut -d, -f 9 | sort -u)" 0
+is "each has its own prompt" "$(body t.csv | awk -F, '$4 == "source" && $2 == 0 { print $7 }' | sort -n | xargs)" "24 40 80"
+
+# failures and updates
+{ echo "$head,client,think_s" && for ((i = 0; i < 4000; i++)); do echo "$i,,chat,16,$((1 + i % 5)),c$((i % 6)),0.005"; done; } > long.csv
+port=$((20000 + $$ % 20000))
+begin() { # OPTION...
+    port=$((port + 1))
+    rm -f r.csv s.csv ./*.partial
+    timeout 60 orrery-run --models models.csv --local -w long.csv --listen "127.0.0.1:$port" --batch fixed:4:2ms "$@" \
+        "${outs[@]}" > run.out 2> run.err &
+    coordinator=$!
+    for ((n = 0; n < 200; n++)); do
+        [ -e r.csv.partial ] && [ "$(wc -l < r.csv.partial)" -gt 30 ] && return 0
+        sleep 0.05
+    done
+    return 1
+}
+finish() {
+    kill -TERM "$(pgrep -P $coordinator)"
+    wait $coordinator
+}
+printf 'time_s,target,event\n0.5,d1,down\n0.8,d1,up\n' > drill.csv
+begin -p two.csv --on-failure replay --events drill.csv
+for ((n = 0; n < 200; n++)); do
+    grep -q "is back" run.err && break
+    sleep 0.05
+done
+sleep 0.5
+finish
+ended() { body r.csv | awk -F, '$11 == "ok"' | sort -t , -k 1n; }
+is "batches that were lost are replayed" "$(ended | awk -F, '$1 - last > 7 { bad = 1 } { last = $1 } END { print bad + 0 }')" 0
+whole() { # each step once in each stage
+    awk -F, 'FNR == NR { if ($11 == "ok") want[$1] = 2 * $9; next } $1 in want { seen[$1]++ }
+        END { for (r in want) if (seen[r] != want[r]) { print r, seen[r], want[r]; bad = 1 } exit bad }' <(body r.csv) <(body s.csv)
+}
+ok "every step is there once" whole
+begin -p two.csv
+exit_is 0 "an update of a run with batches" timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement replicas.csv
+sleep 0.5
+finish
+is "both epochs have had requests" "$(ended | cut -d, -f 13 | sort -u | xargs)" "0 1"
+ok "in batches" test "$(body s.csv | cut -d, -f 4,8,9 | sort | uniq -c | awk '$1 > 1' | wc -l)" -gt 3
+
+usage() { # NAME EXPECTED ARGUMENT...
+    exit_is 2 "$1" run -p one.csv -w load.csv "${@:3}" "${outs[@]}"
+    like "$1: is explained" "$err" "$2"
+}
+usage "no size" "expected fixed:N or fixed:N:WAIT" --batch fixed
+usage "too many" "one.csv:2: .*batches of 5000 requests|batches of 5000 requests" --batch fixed:5000
+sed 's/^service.*/&,queue_depth/; s/^chat.*/&,2/' one.csv > bounded.csv
+usage "a bounded queue in front of them" "bounded.csv:2:6: queue_depth is '2': this version of orrery-run bounds no queue" -p bounded.csv --batch fixed:2
+printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-3,layer,0/2 \
+    chat,0,0,d1,tiny,0-3,layer,1/2 chat,0,0,d0,tiny,,lm_head, > halves.csv
+usage "stages on several devices" "halves.csv:2:4: device is 'd0': this version of orrery-run batches on stages of whole layers" -p halves.csv --batch fixed:2
+done_testing
