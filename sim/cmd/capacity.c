@@ -19,7 +19,7 @@
 
 #define DEFAULT_REQUESTS 1000
 #define CALENDAR_S 4.5e6 /* half of what simulated time may be */
-#define PPB 1000000000
+#define PPB INT64_C(1000000000)
 
 enum {
     KEY_CLUSTER = 0x300,
@@ -106,7 +106,7 @@ static void set_ratios(struct argp_state *state, struct capacity_settings *setti
         return;
     }
     ratio = cli_ratio(state, "--attainment", text);
-    settings->goal.attainment_ppb = dmath_round(ratio * PPB);
+    settings->goal.attainment_ppb = dmath_round(ratio * (double)PPB);
     if (settings->goal.attainment_ppb < 1 || settings->goal.attainment_ppb > PPB)
         cli_error(state, "--attainment is '%s': expected a share above 0, at most 100%%", text);
 }
@@ -259,7 +259,7 @@ bool capacity_is_met(const struct capacity_goal *goal, const struct judge_verdic
 
     if (!verdict->is_feasible || verdict->total_count == 0)
         return false;
-    good = wide_mul((uint64_t)verdict->good_count, PPB);
+    good = wide_mul((uint64_t)verdict->good_count, (uint64_t)PPB);
     needed = wide_mul((uint64_t)verdict->total_count, (uint64_t)goal->attainment_ppb);
     return (good.high > needed.high || (good.high == needed.high && good.low >= needed.low)) &&
            (goal->quantile_ps == 0 ||

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define LABEL_WIDTH 11
-#define PPB 1000000000
+#define PPB 1e9
 
 static void put_line(struct out *out, const char *label, const char *text)
 {
