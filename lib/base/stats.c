@@ -66,7 +66,14 @@ static void sort_digits(int64_t *values, size_t count, int shift)
 
 void stats_sort(int64_t *values, size_t count)
 {
-    sort_digits(values, count, 56);
+    uint64_t differ = 0;
+    int shift = 0;
+
+    for (size_t i = 1; i < count; i++)
+        differ |= (uint64_t)values[i] ^ (uint64_t)values[0];
+    while (shift < 56 && differ >> shift > UINT8_MAX) /* bytes above it are all the same */
+        shift += 8;
+    sort_digits(values, count, shift);
 }
 
 uint64_t stats_position(uint64_t count, int64_t numerator, int64_t denominator, uint64_t *rest)

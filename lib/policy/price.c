@@ -14,6 +14,7 @@
 #include "lib/format/overhead.h"
 #include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
+#include "lib/policy/price_book.h"
 #include <string.h>
 
 /* At most 2^20 sums, in 64 MB: all contexts of a long-context model in a pipeline of eight. */
@@ -22,6 +23,7 @@
 
 #define FIRST_OWNERS ((size_t)16)
 #define NO_OWNER (-1)
+#define NO_SHAPE (-1)
 
 /* Whose costs: few in a run, so they are numbered. Sums are those of full speed: a device whose
  * speed changes again and again has one owner and one set of sums. */
@@ -52,6 +54,9 @@ struct price {
     int64_t without_kappa;
     uint32_t extrapolated_ops;
     const struct overheads *overheads; /* NULL = none */
+    struct price_book *book;           /* NULL = none */
+    int32_t *shapes;                   /* by stage: of the book; NO_SHAPE = not known yet */
+    size_t shape_room;
 };
 
 struct price *price_create(struct arena *arena)
@@ -59,8 +64,6 @@ struct price *price_create(struct arena *arena)
     struct price *price = arena_alloc(arena, sizeof *price);
 
     price->arena = arena;
-    price->slot_count = FIRST_SLOTS;
-    price->slots = arena_array(arena, FIRST_SLOTS, sizeof *price->slots);
     return price;
 }
 
@@ -115,11 +118,19 @@ static int32_t find_owner(struct price *price, size_t stage, const struct owner 
     return price->last_owners[stage];
 }
 
+static uint64_t hash_key(const struct key *key)
+{
+    const int32_t words[] = { key->owner, key->stage, key->batch, key->new_tokens,
+                              key->past_tokens };
+
+    return hash_words(HASH_START, words, sizeof words / sizeof words[0]);
+}
+
 /* The slot that holds the key, or the free one where it belongs. */
 static struct sum *find_slot(const struct price *price, const struct key *key)
 {
     size_t mask = price->slot_count - 1;
-    size_t slot = (size_t)hash_bytes(HASH_START, key, sizeof *key) & mask;
+    size_t slot = (size_t)hash_key(key) & mask;
 
     while (price->slots[slot].key.new_tokens != 0 &&
            memcmp(&price->slots[slot].key, key, sizeof *key) != 0)
@@ -151,16 +162,6 @@ static void make_room(struct price *price)
 
 /* ---- sums ---- */
 
-static bool add_product(int64_t time_ps, int64_t times, int64_t *sum_ps, struct err *err)
-{
-    int64_t product_ps;
-
-    if (__builtin_mul_overflow(time_ps, times, &product_ps) ||
-        __builtin_add_overflow(*sum_ps, product_ps, sum_ps))
-        return err_set(err, ERR_INPUT, "a step of a stage costs more than 106 days");
-    return true;
-}
-
 static bool add_op(const struct owner *owner, const struct model_op *op, int64_t times,
                    struct sum *sum, struct err *err)
 {
@@ -169,7 +170,7 @@ static bool add_op(const struct owner *owner, const struct model_op *op, int64_t
 
     if (!cost_lookup(owner->table, op, owner->threads, owner->model->weight_bits, &time_ps, &origin,
                      err) ||
-        !add_product(time_ps, times, &sum->time_ps, err))
+        !price_add_product(time_ps, times, &sum->time_ps, err))
         return false;
     if (origin == INTERP_EXTRAPOLATED) {
         sum->extrapolated++;
@@ -194,6 +195,28 @@ static bool add_block(const struct owner *owner, enum model_block block,
             times = ops[i].op == OP_NORM ? counts->norms : counts->adds;
         if (times > 0 && !add_op(owner, &ops[i], times, sum, err))
             return false;
+    }
+    return true;
+}
+
+/* The same from the book. */
+static bool add_known(struct price *price, const struct owner *owner, const struct pass_term *term,
+                      const struct key *key, struct sum *sum, struct err *err)
+{
+    bool is_conn = term->block == BLOCK_CONN;
+    int32_t number = price_book_owner(price->book, term->model, owner->table, owner->threads);
+
+    for (int i = 0; i < (is_conn ? 2 : 1); i++) {
+        int64_t times = !is_conn ? 1 : i == 0 ? term->norms : term->adds;
+        const struct price_cost *cost;
+
+        if (times == 0)
+            continue;
+        cost = price_book_block(price->book, number, i == 0 ? term->block : PRICE_ADD, key->batch,
+                                key->new_tokens, key->past_tokens, err);
+        if (!cost || !price_add_product(cost->time_ps, times, &sum->time_ps, err))
+            return false;
+        sum->extrapolated += cost->extrapolated;
     }
     return true;
 }
@@ -234,6 +257,11 @@ void price_use_kappa(struct price *price)
     price->has_kappa = true;
 }
 
+void price_use_book(struct price *price, struct price_book *book)
+{
+    price->book = price->has_kappa ? NULL : book;
+}
+
 void price_use_overheads(struct price *price, const struct overheads *overheads)
 {
     price->overheads = overheads;
@@ -263,13 +291,61 @@ static void apply_kappa(struct price *price, const struct owner *owner, const st
         *time_ps = dmath_round((double)*time_ps * kappa);
 }
 
+/* ---- the book ---- */
+
+static int32_t shape_of(struct price *price, const struct plan_stage *stage,
+                        const struct owner *owner)
+{
+    const struct plan_counts counts = plan_stage_counts(stage);
+
+    return price_book_shape(
+        price->book, price_book_owner(price->book, owner->model, owner->table, owner->threads),
+        &counts);
+}
+
+/* As find_sum, of a stage, less kappa, which is not asked for. A stage has one owner in a run. */
+static bool known_sum(struct price *price, const struct owner *owner,
+                      const struct plan_stage *stage, const struct key *key, struct sum *sum,
+                      struct err *err)
+{
+    size_t id = (size_t)stage->id;
+    const struct price_cost *cost;
+
+    if (id >= price->shape_room) {
+        size_t room = price->shape_room ? price->shape_room : 64;
+
+        while (room <= id)
+            room *= 2;
+        price->shapes =
+            arena_grow(price->arena, price->shapes, price->shape_room, room, sizeof(int32_t));
+        for (size_t i = price->shape_room; i < room; i++)
+            price->shapes[i] = NO_SHAPE;
+        price->shape_room = room;
+    }
+    if (price->shapes[id] == NO_SHAPE)
+        price->shapes[id] = shape_of(price, stage, owner);
+    cost = price_book_step(price->book, price->shapes[id], key->batch, key->new_tokens,
+                           key->past_tokens, err);
+    if (!cost)
+        return false;
+    sum->time_ps = cost->time_ps;
+    sum->extrapolated = cost->extrapolated;
+    return price_add_product(plan_stage_codec_ps(stage), (int64_t)key->batch * key->new_tokens,
+                             &sum->time_ps, err);
+}
+
 /* The sum of a key, as it was remembered, or is found now by way of stage or piece. */
 static const struct sum *find_sum(struct price *price, const struct owner *owner,
                                   const struct key *key, const struct plan_stage *stage,
                                   const struct pass_piece *piece, struct err *err)
 {
-    struct sum *slot = find_slot(price, key), sum = { .key = *key };
+    struct sum *slot, sum = { .key = *key };
 
+    if (price->slot_count == 0) {
+        price->slot_count = FIRST_SLOTS;
+        price->slots = arena_array(price->arena, FIRST_SLOTS, sizeof *price->slots);
+    }
+    slot = find_slot(price, key);
     if (slot->key.new_tokens != 0)
         return slot;
     if (stage && !add_slices(owner, stage, key, &sum, err))
@@ -279,7 +355,8 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
 
         struct err detail = ERR_INIT;
 
-        if (!add_term(owner, term, key, &sum, &detail)) {
+        if (price->book ? !add_known(price, owner, term, key, &sum, &detail)
+                        : !add_term(owner, term, key, &sum, &detail)) {
             (void)err_set(err, detail.kind, "%s (block %s%s)", detail.text,
                           model_block_names[term->block],
                           piece->range.of > 1 ? ", a part of the sequence" : PRICE_OF_SLICED);
@@ -288,12 +365,12 @@ static const struct sum *find_sum(struct price *price, const struct owner *owner
     }
     if (price->has_kappa)
         apply_kappa(price, owner, key, &sum.time_ps);
-    if (stage && !add_product(plan_stage_codec_ps(stage), (int64_t)key->batch * key->new_tokens,
-                              &sum.time_ps, err))
+    if (stage && !price_add_product(plan_stage_codec_ps(stage),
+                                    (int64_t)key->batch * key->new_tokens, &sum.time_ps, err))
         return NULL;
     for (int i = 0; piece && i < piece->term_count; i++)
-        if (!add_product(piece->terms[i].row_ps, (int64_t)key->batch * key->new_tokens,
-                         &sum.time_ps, err))
+        if (!price_add_product(piece->terms[i].row_ps, (int64_t)key->batch * key->new_tokens,
+                               &sum.time_ps, err))
             return NULL;
     price->extrapolated_ops |= sum.extrapolated_ops;
     make_room(price);
@@ -339,9 +416,14 @@ bool price_batch(struct price *price, const struct plan_stage *stage, const stru
                  struct err *err)
 {
     struct owner owner = owner_of(model, table, threads);
-    const struct sum *sum =
-        step_sum(price, stage->id, &owner, batch, new_tokens, past_tokens, stage, NULL, err);
+    const struct key known_key = { NO_OWNER, stage->id, batch, new_tokens, past_tokens };
+    struct sum known;
+    const struct sum *sum = &known;
 
+    if (!price->book || new_tokens > INT32_MAX / batch)
+        sum = step_sum(price, stage->id, &owner, batch, new_tokens, past_tokens, stage, NULL, err);
+    else if (!known_sum(price, &owner, stage, &known_key, &known, err))
+        return false;
     if (!sum)
         return false;
     *time_ps = price_scale(saturate_add(sum->time_ps, overhead_step_ps(price->overheads, batch)),

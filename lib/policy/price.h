@@ -21,6 +21,7 @@ struct plan;
 struct plan_stage;
 struct overheads;
 struct price;
+struct price_book;
 
 struct price *price_create(struct arena *arena);
 
@@ -62,6 +63,9 @@ void price_use_kappa(struct price *price);
 /* From now on a step of a stage, but not a piece, takes longer by what the row `step` says
  * (overhead_step_ps). They stay the caller's. */
 void price_use_overheads(struct price *price, const struct overheads *overheads);
+/* From now on sums are remembered in the book (price_book.h), beyond this run; without effect with
+ * kappa, whose steps are counted in each run. A stage then has one table and threads. */
+void price_use_book(struct price *price, struct price_book *book);
 /* Steps with different sizes that kappa was wanted for and no anchor told. */
 int64_t price_without_kappa(const struct price *price);
 

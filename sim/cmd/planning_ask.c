@@ -224,7 +224,8 @@ struct planned planning_ask(const struct planning *planning,
                                    .events = planning->events,
                                    .fault_count = planning->options->fault_count,
                                    .is_over = planning->options->limit_ps > 0 ? is_over : NULL,
-                                   .is_over_arg = &limit };
+                                   .is_over_arg = &limit,
+                                   .simulations = planning->options->simulations };
     struct planned planned = { .algorithm = algorithm,
                                .answer = algorithm->plan(planning->arena, &ask) };
 

@@ -13,6 +13,7 @@ enum {
     KEY_SEQUENCES,
     KEY_OBJECTIVE,
     KEY_TIME_LIMIT,
+    KEY_SIMULATIONS,
     KEY_EVENTS,
     KEY_FAULTS,
     KEY_SEED
@@ -57,6 +58,8 @@ static const struct argp_option options_of[] = {
       "Planners that search end with the best so far. The one thing by which two runs may differ "
       "(default: none)",
       3 },
+    { "simulations", KEY_SIMULATIONS, "N", 0,
+      "Placements that orrery simulates (default: 2000 at most, fewer when nothing is gained)", 3 },
     { 0 }
 };
 
@@ -93,6 +96,9 @@ static error_t on_load(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_TIME_LIMIT:
         options->limit_ps = cli_duration_positive_ps(state, "--time-limit", text);
+        return 0;
+    case KEY_SIMULATIONS:
+        options->simulations = cli_int(state, "--simulations", text, 1, INT32_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -23,6 +23,7 @@ struct planning_options { /* as typed; NULL or 0 = not given */
     enum place_objective objective;
     uint64_t seed;
     int64_t limit_ps; /* --time-limit; 0 = none */
+    int64_t simulations;
     struct serve_options serve;
     struct metrics_options metrics;
     struct serving serving; /* fills the two above */

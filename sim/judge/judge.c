@@ -9,6 +9,7 @@
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
+#include "lib/policy/price_book.h"
 #include "sim/report/bottleneck.h"
 #include "sim/report/energy.h"
 #include "sim/report/metrics.h"
@@ -24,7 +25,8 @@ struct judge {
     struct arena *arena;
     int64_t count;
     struct err err; /* the last verdict's why */
-    char busiest_name[256];
+    char busiest_name[256], next_name[256];
+    struct price_book *book;                /* costs that candidates have in common */
     int64_t *service_good, *device_busy_ps; /* of the last verdict; NULL: there was none */
     int32_t service_room;
 };
@@ -34,6 +36,7 @@ struct judge *judge_create(struct arena *arena, const struct judge_input *input)
     struct judge *judge = arena_alloc(arena, sizeof *judge);
 
     judge->input = *input;
+    judge->book = price_book_create(arena);
     judge->arena = arena;
     return judge;
 }
@@ -69,17 +72,24 @@ static const struct plan *plan_of(struct arena *arena, const struct judge *judge
 static void take_longer(struct judge_verdict *verdict, int64_t time_ps, enum judge_resource kind,
                         int32_t index)
 {
-    if (time_ps <= verdict->busiest_ps)
-        return;
-    verdict->busiest_ps = time_ps;
-    verdict->busiest_kind = kind;
-    verdict->busiest = index;
+    if (time_ps > verdict->busiest_ps) {
+        verdict->next_ps = verdict->busiest_ps;
+        verdict->next_kind = verdict->busiest_kind;
+        verdict->next = verdict->busiest;
+        verdict->busiest_ps = time_ps;
+        verdict->busiest_kind = kind;
+        verdict->busiest = index;
+    } else if (time_ps > verdict->next_ps) {
+        verdict->next_ps = time_ps;
+        verdict->next_kind = kind;
+        verdict->next = index;
+    }
 }
 
 static void fill_busiest(const struct serve_result *result, const struct cluster *cluster,
                          struct judge_verdict *verdict)
 {
-    verdict->busiest = -1;
+    verdict->busiest = verdict->next = -1;
     for (int32_t d = 0; d < cluster->device_count; d++)
         take_longer(verdict, result->devices[d].busy_ps + result->devices[d].gap_ps, JUDGE_DEVICE,
                     d);
@@ -89,32 +99,42 @@ static void fill_busiest(const struct serve_result *result, const struct cluster
         take_longer(verdict, passes_time_ps(&result->passes[p]), JUDGE_STAGE, p);
 }
 
-/* Behind everything else: the result's memory is given back. */
-static void name_busiest(struct arena *arena, struct judge *judge, const struct plan *plan,
-                         const struct serve_result *result, struct judge_verdict *verdict)
+static void name_resource(struct arena *arena, const struct plan *plan,
+                          const struct serve_result *result, enum judge_resource kind,
+                          int32_t index, char *name, size_t room)
 {
-    char *name = judge->busiest_name;
-    size_t room = sizeof judge->busiest_name;
     int32_t id;
 
-    if (verdict->busiest < 0)
+    name[0] = '\0';
+    if (index < 0)
         return;
-    verdict->busiest_name = name;
-    switch (verdict->busiest_kind) {
+    switch (kind) {
     case JUDGE_DEVICE:
-        (void)snprintf(name, room, "device '%s'", plan->cluster->devices[verdict->busiest].name);
+        (void)snprintf(name, room, "device '%s'", plan->cluster->devices[index].name);
         return;
     case JUDGE_LINK:
-        (void)snprintf(
-            name, room, "%s",
-            bottleneck_link_name(arena, plan->cluster, &result->links[verdict->busiest]));
+        (void)snprintf(name, room, "%s",
+                       bottleneck_link_name(arena, plan->cluster, &result->links[index]));
         return;
     case JUDGE_STAGE:
-        id = result->passes[verdict->busiest].stage;
+        id = result->passes[index].stage;
         (void)snprintf(name, room, "stage %s on %d devices", passes_stage_name(arena, plan, id),
                        plan->stages[id]->device_count);
         return;
     }
+}
+
+/* Behind everything else: the result's memory is given back. */
+static void name_busiest(struct arena *arena, struct judge *judge, const struct plan *plan,
+                         const struct serve_result *result, struct judge_verdict *verdict)
+{
+    name_resource(arena, plan, result, verdict->busiest_kind, verdict->busiest, judge->busiest_name,
+                  sizeof judge->busiest_name);
+    name_resource(arena, plan, result, verdict->next_kind, verdict->next, judge->next_name,
+                  sizeof judge->next_name);
+    if (verdict->busiest >= 0)
+        verdict->busiest_name = judge->busiest_name;
+    verdict->next_name = judge->next_name;
 }
 
 static void fill_room(const struct serve_result *result, const struct cluster *cluster,
@@ -166,9 +186,11 @@ static bool simulate(struct arena *arena, struct judge *judge, const struct plan
                      const struct serve_options *options, struct judge_verdict *verdict,
                      struct err *err)
 {
-    struct serve_input input = {
-        .plan = plan, .workload = workload, .events = events, .costs = judge->input.costs
-    };
+    struct serve_input input = { .plan = plan,
+                                 .workload = workload,
+                                 .events = events,
+                                 .costs = judge->input.costs,
+                                 .book = judge->book };
     struct metrics_options metrics_options = { .slo_ps = judge->input.slo_ps,
                                                .slo_ttft_ps = judge->input.slo_ttft_ps,
                                                .slo_tpot_ps = judge->input.slo_tpot_ps };
@@ -270,8 +292,10 @@ struct judge_verdict judge_alone(struct judge *judge, const struct placement_row
         if (simulate(arena, judge, plan,
                      lone_requests(arena, service, placed->model ? prompt_tokens : 0,
                                    placed->model ? output_tokens : 0, replicas),
-                     NULL, &options, &verdict, &err))
+                     NULL, &options, &verdict, &err)) {
             verdict.busiest_ps = (verdict.busiest_ps + replicas - 1) / replicas;
+            verdict.next_ps = (verdict.next_ps + replicas - 1) / replicas;
+        }
     }
     if (!verdict.is_feasible)
         verdict = infeasible(judge, &err);

@@ -52,6 +52,12 @@ struct judge_verdict {
     int32_t busiest; /* its index in the cluster, or in the result's links or passes; -1: none */
     const char *busiest_name; /* "device 'a'", "switch lan (a's port)", "stage s/0/1 on 2 devices";
                                  valid until the next call */
+    /* Likewise of what is taken next longest, "" where there is nothing else. A device and a stage
+     * that it is of are both told. */
+    int64_t next_ps;
+    enum judge_resource next_kind;
+    int32_t next;
+    const char *next_name;
     int64_t room_bytes; /* least of memory_bytes less the peak; INT64_MAX: no memory is known */
     int32_t room_device;
     double energy_j; /* of all devices of the cluster over the run; below 0: not known */

@@ -66,6 +66,10 @@ const struct place_algorithm place_algorithms[] = {
       .takes_services = true,
       .needs_workload = true,
       .plan = place_alpaserve },
+    { .name = "orrery",
+      .summary = "the best of all others, changed and simulated until nothing is gained",
+      .takes_services = true,
+      .plan = place_orrery },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);
 

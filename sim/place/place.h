@@ -15,6 +15,7 @@ struct arena;
 struct events;
 struct judge;
 struct placement_row;
+struct place_answer;
 
 enum place_objective {
     PLACE_LATENCY, /* of a lone request */
@@ -38,6 +39,10 @@ struct place_ask {
     /* Asked now and then by planners that search: true = give the best so far. NULL: never. */
     bool (*is_over)(void *arg);
     void *is_over_arg;
+    int64_t simulations; /* of candidates at most, of planners that search; 0 = as they see fit */
+    /* By algorithm of the table: what they have answered to this ask before, for a planner that
+     * asks all of them; NULL: it does. */
+    const struct place_answer *answers;
 };
 
 struct place_answer {
@@ -52,8 +57,10 @@ struct place_answer {
     const char *why; /* what stands in the way, or a remark on how the answer was found; "" */
     int line_count;  /* of --explain: why this placement, a sentence each */
     const char *const *lines;
-    int64_t bound_ps; /* proven: nothing is below it by the objective; 0 = nothing was proven */
     int64_t switch_cost_ps; /* of epochs: what a device is taken for by a migration, at least */
+    /* Proven: nothing is below it by the objective; of goodput, time of one good request. 0 =
+     * nothing was proven. */
+    int64_t bound_ps;
 };
 
 struct place_algorithm {
@@ -103,5 +110,7 @@ struct place_answer place_exact_heads(struct arena *arena, const struct place_as
 /* epochs.c */
 struct place_answer place_static(struct arena *arena, const struct place_ask *ask);
 struct place_answer place_dynamic(struct arena *arena, const struct place_ask *ask);
+/* search.c */
+struct place_answer place_orrery(struct arena *arena, const struct place_ask *ask);
 
 #endif

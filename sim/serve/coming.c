@@ -131,6 +131,8 @@ int64_t coming_backlog_ps(const struct serve *serve, const struct site *site)
 {
     int64_t now_ps = engine_now_ps(serve->engine), latest_ps = now_ps;
 
+    if (serve->tandem)
+        return tandem_backlog_ps(serve, site);
     if (!serve->has_comings)
         return station_backlog_ps(serve, site);
     for (int i = 0; i < site->device_count; i++) {

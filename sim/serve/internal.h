@@ -513,17 +513,17 @@ bool lindley_run(struct serve *serve, struct err *err);
 bool lindley_block_applies(const struct serve *serve);
 bool lindley_block_run(struct serve *serve, struct err *err);
 
-/* express.c: the events of plain pipelines. True when it is exact for this plan and these options.
- */
+/* express.c: the events of plain pipelines. True when it is exact for this plan and options. */
 bool express_applies(struct serve *serve);
 bool express_run(struct serve *serve, struct err *err);
 
 /* tandem.c: steps of models pass their pipeline in closed form. Sets serve->tandem where that is
  * exact; tandem_pass then takes the place of a flight's way from the source through all stages, and
- * tandem_return is its event, when the source holds the result. */
+ * tandem_return is its event: the source holds the result. tandem_backlog_ps: coming_backlog_ps. */
 void tandem_begin(struct serve *serve);
 bool tandem_pass(struct serve *serve, int32_t index, struct err *err);
 bool tandem_return(struct serve *serve, int slot, struct err *err);
+int64_t tandem_backlog_ps(const struct serve *serve, const struct site *site);
 /* Into devices and links, at the end. */
 void tandem_fill(struct serve *serve);
 

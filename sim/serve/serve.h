@@ -27,6 +27,7 @@ struct llm_result;
 struct overheads;
 struct plan;
 struct prefix_blocks;
+struct price_book;
 struct stream;
 struct workload;
 
@@ -326,6 +327,8 @@ struct serve_input {
     const struct events *events;               /* NULL = none */
     const struct overheads *overheads;         /* NULL = none */
     const struct prefix_blocks *prefix_blocks; /* of the workload; NULL = what its sessions say */
+    struct price_book *book; /* costs remembered from run to run, for the same tables; NULL = none
+                              */
 };
 
 /* One more request was refused; tokens 0 = not known. */

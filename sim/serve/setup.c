@@ -427,5 +427,6 @@ bool setup_build(struct serve *serve, struct err *err)
     price_use_overheads(serve->price, serve->input->overheads);
     if (serve->options->has_kappa)
         price_use_kappa(serve->price);
+    price_use_book(serve->price, serve->input->book);
     return true;
 }

@@ -35,10 +35,23 @@ struct hop {
     int64_t bytes;
 };
 
+struct coming { /* a step on its way to a stage 0, or queued there */
+    int64_t at_ps, end_ps, cost_ps;
+};
+
+/* What least-idle goes by, of a device of stages 0: when all that is there will be done, and what
+ * is on its way (coming.c; its sum is in the station). */
+struct backlog {
+    struct coming *comings; /* a ring: steps in order */
+    uint32_t room, head, count;
+    int64_t booked_ps;
+};
+
 struct stop { /* a stage as its steps see it */
     struct site *site;
     struct station *station;
-    struct wake *wake; /* of the device; NULL: waking it costs nothing */
+    struct wake *wake;       /* of the device; NULL: waking it costs nothing */
+    struct backlog *backlog; /* of a stage 0, where dispatch asks for it; else NULL */
     struct costs *costs;
     struct hop in;
 };
@@ -63,6 +76,7 @@ struct tandem {
     int64_t *links_free_ps; /* by link */
     struct costs **kinds;   /* all that there are */
     int32_t kind_count;
+    struct backlog *backlogs; /* by device; NULL: nobody asks for what is on its way */
 };
 
 /* ---- the guard ---- */
@@ -71,7 +85,8 @@ struct tandem {
 static bool dispatch_is_plain(const struct serve *serve)
 {
     return lindley_dispatch_is_plain(serve) ||
-           serve->options->dispatch == DISPATCH_LEAST_OUTSTANDING;
+           serve->options->dispatch == DISPATCH_LEAST_OUTSTANDING ||
+           (serve->options->dispatch == DISPATCH_LEAST_IDLE && !serve->wakes);
 }
 
 /* Whether another replica is fed by the same link of the source's, or at the same device. */
@@ -194,12 +209,14 @@ static void line_begin(struct serve *serve, struct tandem *tandem, int32_t repli
     for (int32_t s = 0; s < lane->stage_count; s++) {
         struct site *site = &lane->sites[s];
 
-        line->stops[s] = (struct stop){ .site = site,
-                                        .station = &serve->stations[site->device],
-                                        .wake = wake_find(serve, site->device),
-                                        .costs = costs_of(serve, tandem, site),
-                                        .in = hop_of(serve, tandem, site->route_in,
-                                                     plan_input_bytes(plan, site->stage, 1)) };
+        line->stops[s] = (struct stop){
+            .site = site,
+            .station = &serve->stations[site->device],
+            .wake = wake_find(serve, site->device),
+            .backlog = s == 0 && tandem->backlogs ? &tandem->backlogs[site->device] : NULL,
+            .costs = costs_of(serve, tandem, site),
+            .in = hop_of(serve, tandem, site->route_in, plan_input_bytes(plan, site->stage, 1))
+        };
         line->event_count += site->route_in >= 0;
     }
     line->back =
@@ -226,11 +243,67 @@ void tandem_begin(struct serve *serve)
         arena_array(serve->arena, (size_t)serve->control_slot, sizeof *tandem->returns);
     tandem->links_free_ps = arena_array(serve->arena, link_count, sizeof *tandem->links_free_ps);
     tandem->kinds = arena_array(serve->arena, (size_t)plan->stage_count, sizeof(struct costs *));
+    if (serve->has_comings)
+        tandem->backlogs = arena_array(serve->arena, (size_t)plan->cluster->device_count,
+                                       sizeof *tandem->backlogs);
+    serve->has_comings = false; /* they are kept here */
     for (int32_t r = 0; r < plan->replica_count; r++)
         if (!serve->lanes[r].is_left_out)
             line_begin(serve, tandem, r);
     serve->tandem = tandem;
     serve->result->fast_path = SERVE_FAST_ON;
+}
+
+/* ---- what is on its way ---- */
+
+static void coming_add(struct serve *serve, const struct stop *stop, struct coming coming)
+{
+    struct backlog *backlog = stop->backlog;
+    struct station *station = stop->station;
+
+    if (backlog->count == backlog->room) {
+        uint32_t room = (uint32_t)arena_wider((int32_t)backlog->room, 16);
+        struct coming *wider = arena_array(serve->arena, room, sizeof *wider);
+
+        for (uint32_t i = 0; i < backlog->count; i++)
+            wider[i] = backlog->comings[(backlog->head + i) & (backlog->room - 1)];
+        backlog->comings = wider;
+        backlog->room = room;
+        backlog->head = 0;
+    }
+    backlog->comings[(backlog->head + backlog->count++) & (backlog->room - 1)] = coming;
+    station->coming_ps += (uint64_t)coming.cost_ps;
+    station->coming_carry += station->coming_ps < (uint64_t)coming.cost_ps;
+}
+
+/* What has come by now is booked. */
+static void comings_enter(struct backlog *backlog, struct station *station, int64_t now_ps)
+{
+    while (backlog->count > 0 && backlog->comings[backlog->head].at_ps <= now_ps) {
+        const struct coming *coming = &backlog->comings[backlog->head];
+
+        backlog->booked_ps = coming->end_ps;
+        station->coming_carry -= station->coming_ps < (uint64_t)coming->cost_ps;
+        station->coming_ps -= (uint64_t)coming->cost_ps;
+        backlog->head = (backlog->head + 1) & (backlog->room - 1);
+        backlog->count--;
+    }
+}
+
+int64_t tandem_backlog_ps(const struct serve *serve, const struct site *site)
+{
+    int64_t now_ps = engine_now_ps(serve->engine);
+    struct station *station = &serve->stations[site->device];
+    struct backlog *backlog;
+
+    if (!serve->tandem->backlogs)
+        return station_backlog_ps(serve, site);
+    backlog = &serve->tandem->backlogs[site->device];
+    comings_enter(backlog, station, now_ps);
+    if (station->coming_carry > 0 || station->coming_ps > (uint64_t)ENGINE_LAST_PS)
+        return ENGINE_LAST_PS;
+    return engine_after_ps(later_ps(backlog->booked_ps, now_ps), (int64_t)station->coming_ps) -
+           now_ps;
 }
 
 /* ---- a step ---- */
@@ -298,6 +371,16 @@ static inline int64_t job_pass(const struct stop *stop, int64_t cost_ps, int64_t
     return station->booked_ps;
 }
 
+static inline int64_t stop_pass(struct serve *serve, const struct stop *stop, int64_t cost_ps,
+                                int64_t at_ps)
+{
+    int64_t end_ps = job_pass(stop, cost_ps, at_ps);
+
+    if (stop->backlog)
+        coming_add(serve, stop, (struct coming){ at_ps, end_ps, cost_ps });
+    return end_ps;
+}
+
 /* Instants of a step: in *at_ps when the source sends it, then when the last stage has done it. */
 static bool token_pass(struct serve *serve, struct line *line, const struct decode *decode,
                        int64_t *at_ps, struct err *err)
@@ -313,7 +396,7 @@ static bool token_pass(struct serve *serve, struct line *line, const struct deco
         const struct cost *cost = &stop->costs->costs[past_tokens];
 
         now_ps = hop_pass(&stop->in, &stop->in.one, now_ps);
-        now_ps = job_pass(stop, cost->time_ps, now_ps);
+        now_ps = stop_pass(serve, stop, cost->time_ps, now_ps);
         extrapolated += cost->extrapolated;
     }
     serve->result->extrapolated_costs += extrapolated;
@@ -343,7 +426,7 @@ static bool prompt_pass(struct serve *serve, const struct line *line, const stru
         }
         if (s == 0)
             *start_ps = later_ps(*at_ps, stop->station->booked_ps);
-        *at_ps = job_pass(stop, cost.time_ps, *at_ps);
+        *at_ps = stop_pass(serve, stop, cost.time_ps, *at_ps);
     }
     return true;
 }

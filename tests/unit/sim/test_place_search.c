@@ -1,0 +1,242 @@
+/* test_place_search.c - the planner `orrery` on random clusters (tests/scene.h): no other planner
+ * is better, nothing beats the bound that it proves, the same is found again, and what it answers
+ * is a placement that does what it says. bench_place_search does the same at length. */
+#include "tests/scene.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "lib/format/placement.h"
+#include "sim/place/search.h"
+
+#define SEED 20261127 /* no other program reports on it */
+#define SCENES 3
+#define BOARDS 6
+#define SIMULATIONS 80
+
+static void draw_scene(struct arena *arena, int number, int model, struct scene *scene)
+{
+    struct err err = ERR_INIT;
+
+    if (!scene_draw(arena, SEED, number, model, 2, BOARDS, scene, &err))
+        fail_msg("%s", err.text);
+    scene->ask.simulations = SIMULATIONS;
+}
+
+/* Good requests over time is at most what was proven. */
+static void assert_below_bound(const struct judge_verdict *verdict, int64_t bound_ps)
+{
+    if (verdict->is_feasible && verdict->good_count > 0)
+        assert_true(verdict->window_ps >= verdict->good_count * bound_ps);
+}
+
+/* What all others answer, asked once. Those that simulate themselves take seconds a scene: they
+ * have their turn in the first one. */
+static const struct place_answer *ask_others(struct scene *scene, bool has_all)
+{
+    struct place_answer *answers =
+        arena_array(scene->arena, (size_t)place_algorithm_count, sizeof *answers);
+
+    for (int a = 0; a < place_algorithm_count; a++) {
+        answers[a] = (struct place_answer){ .is_feasible = false, .why = "" };
+        if (place_algorithms[a].plan != place_orrery &&
+            (has_all || !place_algorithms[a].needs_workload))
+            answers[a] = place_algorithms[a].plan(scene->arena, &scene->ask);
+    }
+    scene->ask.answers = answers;
+    return answers;
+}
+
+static struct judge_verdict judge(const struct scene *scene, const struct place_answer *answer)
+{
+    int count;
+    struct placement_row *rows = place_rows(scene->arena, &scene->ask, answer, &count);
+
+    return judge_rows(scene->judge, rows, count);
+}
+
+static void nobody_is_better(void **state)
+{
+    int compared = 0, gained = 0, proven = 0;
+
+    (void)state;
+    for (int number = 0; number < SCENES; number++)
+        for (int model = 0; model < SCENE_MODELS; model++) {
+            struct arena *arena = arena_create();
+            struct judge_verdict own, best = { .is_feasible = false };
+            const struct place_answer *others;
+            struct place_answer answer;
+            struct scene scene;
+
+            draw_scene(arena, number, model, &scene);
+            others = ask_others(&scene, number == 0 && model == SCENE_MODELS - 1);
+            answer = place_orrery(arena, &scene.ask);
+            if (answer.is_feasible)
+                own = judge(&scene, &answer);
+            proven += answer.bound_ps > 0;
+            for (int a = 0; a < place_algorithm_count; a++) {
+                struct judge_verdict verdict;
+
+                if (!others[a].is_feasible)
+                    continue;
+                assert_true(answer.is_feasible);
+                verdict = judge(&scene, &others[a]);
+                assert_true(judge_compare(&own, &verdict) <= 0);
+                assert_below_bound(&verdict, answer.bound_ps);
+                if (!best.is_feasible || judge_compare(&verdict, &best) < 0)
+                    best = verdict;
+                compared++;
+            }
+            if (answer.is_feasible) {
+                assert_true(own.is_feasible);
+                assert_below_bound(&own, answer.bound_ps);
+                gained += !best.is_feasible || judge_compare(&own, &best) < 0;
+                assert_in_range(answer.line_count, 4, 100); /* of --explain */
+            } else {
+                assert_int_not_equal(answer.why[0], '\0');
+            }
+            arena_destroy(arena);
+        }
+    assert_in_range(compared, SCENES * SCENE_MODELS * 3, INT32_MAX);
+    assert_in_range(gained, SCENES * SCENE_MODELS / 2, INT32_MAX);
+    assert_in_range(proven, SCENES * SCENE_MODELS / 2, INT32_MAX);
+}
+
+/* By latency and period, the measures of lone requests. */
+static void nobody_is_better_alone(void **state)
+{
+    int compared = 0;
+
+    (void)state;
+    for (int number = 0; number < 2 * SCENES; number++) {
+        struct arena *arena = arena_create();
+        struct judge_verdict own = { .is_feasible = false };
+        const struct place_answer *others;
+        struct place_answer answer;
+        struct scene scene;
+        bool is_latency = number % 2 == 0;
+
+        draw_scene(arena, number, number % SCENE_MODELS, &scene);
+        scene.ask.objective = is_latency ? PLACE_LATENCY : PLACE_PERIOD;
+        others = ask_others(&scene, false);
+        answer = place_orrery(arena, &scene.ask);
+        for (int a = -1; a < place_algorithm_count; a++) { /* itself before all others */
+            const struct place_answer *other = a < 0 ? &answer : &others[a];
+            struct judge_verdict verdict;
+            struct placement_row *rows;
+            int count;
+
+            if (!other->is_feasible)
+                continue;
+            assert_true(answer.is_feasible);
+            rows = place_rows(arena, &scene.ask, other, &count);
+            verdict = judge_alone(scene.judge, rows, count, scene.input.service,
+                                  scene.input.prompt_tokens, scene.input.output_tokens);
+            if (a < 0)
+                own = verdict;
+            if (!verdict.is_feasible)
+                continue;
+            assert_true(is_latency ? own.latency_mean_ps <= verdict.latency_mean_ps
+                                   : own.busiest_ps <= verdict.busiest_ps);
+            assert_true((is_latency ? verdict.latency_mean_ps : verdict.busiest_ps) >=
+                        answer.bound_ps);
+            compared++;
+        }
+        arena_destroy(arena);
+    }
+    assert_in_range(compared, 4 * SCENES, INT32_MAX);
+}
+
+static void the_same_is_found_again(void **state)
+{
+    struct arena *arena = arena_create();
+    struct place_answer one, two;
+    struct scene scene;
+    struct placement_row *a, *b;
+    int a_count, b_count;
+
+    (void)state;
+    draw_scene(arena, 1, 0, &scene);
+    (void)ask_others(&scene, false);
+    one = place_orrery(arena, &scene.ask);
+    two = place_orrery(arena, &scene.ask);
+    a = place_rows(arena, &scene.ask, &one, &a_count);
+    b = place_rows(arena, &scene.ask, &two, &b_count);
+    assert_int_equal(a_count, b_count);
+    for (int i = 0; i < a_count; i++) {
+        assert_string_equal(a[i].device, b[i].device);
+        assert_int_equal(a[i].replica, b[i].replica);
+        assert_int_equal(a[i].stage, b[i].stage);
+        assert_int_equal(a[i].layer_first, b[i].layer_first);
+        assert_int_equal(a[i].layer_last, b[i].layer_last);
+        assert_int_equal(a[i].part_first, b[i].part_first);
+    }
+    assert_int_equal(one.line_count, two.line_count);
+    for (int i = 0; i < one.line_count; i++)
+        assert_string_equal(one.lines[i], two.lines[i]);
+    arena_destroy(arena);
+}
+
+/* Changed again and again, a candidate is one that the simulator takes, and its rows are it. */
+static void moves_make_placements(void **state)
+{
+    int changed = 0, cut = 0, refused = 0;
+
+    (void)state;
+    for (int number = 0; number < SCENES; number++) {
+        struct arena *arena = arena_create();
+        struct search search;
+        struct search_plan plan, next, parsed;
+        struct scene scene;
+
+        draw_scene(arena, number, number % SCENE_MODELS, &scene);
+        search_begin(arena, &scene.ask, &search);
+        search.has_queues = true;
+        for (int step = 0; step < 200; step++) {
+            enum search_move move = (enum search_move)(step % SEARCH_MOVE_COUNT);
+            struct judge_verdict verdict;
+            struct placement_row *rows;
+            bool is_cut = false;
+            int count;
+
+            if (step % 40 == 0 && !search_start(arena, &search, 1 + step / 40, &plan))
+                break;
+            if (!search_change(arena, &search, &plan, move, &next))
+                continue;
+            rows = search_rows(arena, &search, &next, &count);
+            assert_true(search_parse(arena, &search, rows, count, &parsed));
+            assert_true(search_hash(&parsed) == search_hash(&next));
+            for (int32_t r = 0; r < next.replica_count; r++)
+                is_cut = is_cut || search_is_cut(&next.replicas[r]);
+            if (step % 7 == 0) {
+                verdict = judge_alone(scene.judge, rows, count, "s", 8, 2);
+                if (!verdict.is_feasible && !is_cut) /* room for cut stages is a guess */
+                    fail_msg("%s: %s", search_move_names[move], verdict.why);
+                refused += !verdict.is_feasible;
+            }
+            cut += is_cut;
+            changed++;
+            plan = next;
+        }
+        arena_destroy(arena);
+    }
+    assert_in_range(changed, 40 * SCENES, INT32_MAX);
+    assert_in_range(cut, SCENES, INT32_MAX);
+    assert_in_range(refused, 0, changed / 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_is_better),
+        cmocka_unit_test(nobody_is_better_alone),
+        cmocka_unit_test(the_same_is_found_again),
+        cmocka_unit_test(moves_make_placements),
+    };
+
+    return cmocka_run_group_tests_name("place search", tests, NULL, NULL);
+}
