@@ -10,6 +10,7 @@
 #include "lib/format/placement.h"
 #include "lib/policy/price.h"
 #include "sim/network/network.h"
+#include "sim/place/ranges.h"
 #include <string.h>
 
 #define VALUE_BYTES 4
@@ -21,7 +22,8 @@ struct kind {
     const struct cost_table *table;
     int threads;
     double speed_ratio;
-    int64_t *sums_ps; /* of the units before each one, raw: unit_count + 1 */
+    int64_t *sums_ps;                /* of the units before each one, raw: unit_count + 1 */
+    const struct ranges *held_bytes; /* of an executable: weights summed, largest activations */
 };
 
 struct problem {
@@ -242,6 +244,18 @@ static bool model_sums(const struct problem *problem, struct kind *kind, struct 
     return true;
 }
 
+static void executable_memory(const struct problem *problem, struct kind *kind)
+{
+    size_t units = (size_t)problem->unit_count;
+    int64_t *weights = arena_array(problem->arena, units, sizeof *weights);
+    int64_t *activations = arena_array(problem->arena, units, sizeof *activations);
+
+    for (int32_t u = 0; u < problem->unit_count; u++)
+        (void)cost_stage_memory(kind->table, problem->input.executable, u, u, 1, &weights[u],
+                                &activations[u]);
+    kind->held_bytes = ranges_create(problem->arena, weights, activations, problem->unit_count);
+}
+
 static bool executable_sums(const struct problem *problem, struct kind *kind, struct err *err)
 {
     for (int32_t u = 0; u < problem->unit_count; u++) {
@@ -360,14 +374,12 @@ static int64_t model_held_bytes(const struct problem *problem, int32_t first, in
 int64_t problem_bytes(const struct problem *problem, int32_t device, int32_t first, int32_t last)
 {
     int64_t reserved_bytes = problem->input.cluster->devices[device].reserved_bytes;
-    int64_t weight_bytes = 0, activation_bytes = 0;
+    const struct ranges *held = problem->kinds[problem->kind_of[device]].held_bytes;
 
     if (problem->input.model)
         return saturate_add(reserved_bytes, model_held_bytes(problem, first, last));
-    (void)cost_stage_memory(problem->kinds[problem->kind_of[device]].table,
-                            problem->input.executable, first, last, 1, &weight_bytes,
-                            &activation_bytes);
-    return saturate_add(reserved_bytes, saturate_add(weight_bytes, activation_bytes));
+    return saturate_add(reserved_bytes,
+                        saturate_add(ranges_sum(held, first, last), ranges_max(held, first, last)));
 }
 
 /* Of the unit's place: embed, a layer, LM head. */
@@ -376,33 +388,18 @@ static int64_t unit_work_bytes(const struct problem *problem, int32_t unit)
     return problem->work_bytes[unit == 0 ? 0 : unit < problem->unit_count - 1 ? 1 : 2];
 }
 
-static void stage_bytes(const struct problem *problem, int32_t device, int32_t unit,
-                        int64_t *weight_bytes, int64_t *activation_bytes)
-{
-    *weight_bytes = *activation_bytes = 0;
-    (void)cost_stage_memory(problem->kinds[problem->kind_of[device]].table,
-                            problem->input.executable, unit, unit, 1, weight_bytes,
-                            activation_bytes);
-}
-
 int64_t problem_held_bytes(const struct problem *problem, int32_t device, int32_t unit)
 {
-    int64_t weight_bytes, activation_bytes;
-
     if (problem->input.model)
         return model_held_bytes(problem, unit, unit) - unit_work_bytes(problem, unit);
-    stage_bytes(problem, device, unit, &weight_bytes, &activation_bytes);
-    return weight_bytes;
+    return ranges_sum(problem->kinds[problem->kind_of[device]].held_bytes, unit, unit);
 }
 
 int64_t problem_work_bytes(const struct problem *problem, int32_t device, int32_t unit)
 {
-    int64_t weight_bytes, activation_bytes;
-
     if (problem->input.model)
         return unit_work_bytes(problem, unit);
-    stage_bytes(problem, device, unit, &weight_bytes, &activation_bytes);
-    return activation_bytes;
+    return ranges_max(problem->kinds[problem->kind_of[device]].held_bytes, unit, unit);
 }
 
 int64_t problem_tied_bytes(const struct problem *problem)
@@ -527,6 +524,8 @@ static bool units_fill(struct problem *problem, struct err *err)
         if (problem->input.model ? !model_sums(problem, kind, err)
                                  : !executable_sums(problem, kind, err))
             return false;
+        if (!problem->input.model)
+            executable_memory(problem, kind);
     }
     return true;
 }

@@ -294,11 +294,42 @@ static void unlike_nodes_are_packed_apart(void **state)
     assert_int_equal(fast, 2);
 }
 
+/* Of every range of units, as the table says of them. */
+static void ranges_hold_what_the_table_says(void **state)
+{
+    struct rng rng = rng_stream(9, RNG_TEST, 0);
+    const char *text = "executable,stage,latency_s,weight_bytes,activation_bytes\n";
+    const char *folder;
+    const struct problem *problem;
+
+    (void)state;
+    for (int u = 0; u < 37; u++)
+        text = arena_printf(fixture.arena, "%sx,%d,0.1,%d,%d\n", text, u,
+                            (int)rng_below(&rng, 1000), (int)rng_below(&rng, 1000));
+    fixture_stages(text);
+    fixture_cluster("device,type,reserved_bytes\na,t,5\n", NULL);
+    (void)plan(0);
+    folder = fixture_path("costs");
+    assert_true(cost_set_load(fixture.arena, &folder, 1, &costs, &fixture.err));
+    problem = problem_create(fixture.arena, &input, &fixture.err);
+    for (int32_t first = 0; first < 37; first++)
+        for (int32_t last = first; last < 37; last++) {
+            int64_t weight_bytes, activation_bytes;
+
+            assert_true(cost_stage_memory(costs.tables[0], "x", first, last, 1, &weight_bytes,
+                                          &activation_bytes));
+            assert_int_equal(problem_bytes(problem, 0, first, last),
+                             5 + weight_bytes + activation_bytes);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(no_packing_is_better, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(faults_leave_a_replica, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(ranges_hold_what_the_table_says, fixture_set_up,
+                                        fixture_tear_down),
         cmocka_unit_test_setup_teardown(half_a_model_is_no_replica, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(unlike_nodes_are_packed_apart, fixture_set_up,
