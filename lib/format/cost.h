@@ -186,6 +186,10 @@ const struct cost_row *cost_row_at(const struct cost_table *table, int index);
 void cost_write_kernels(struct out *out, const char *device_id, const char *const *meta,
                         const struct cost_row *rows, int count);
 
+/* stages.csv of black boxes. */
+void cost_write_stages(struct out *out, const char *const *meta, const struct cost_stage *rows,
+                       int count);
+
 struct cost_engine_row { /* a line of kernels.csv with a kernel that batching engines alone have */
     bool is_sampler;     /* else attn_mixed */
     const char *impl, *dtype, *regime;

@@ -125,6 +125,30 @@ void cost_write_kernels(struct out *out, const char *device_id, const char *cons
     }
 }
 
+void cost_write_stages(struct out *out, const char *const *meta, const struct cost_stage *rows,
+                       int count)
+{
+    table_begin(out, "stage-costs", meta);
+    out_text(out, "executable,stage,latency_s,model,devices,batch,gap_s,weight_bytes,"
+                  "activation_bytes,output_bytes\n");
+    for (int i = 0; i < count; i++) {
+        const struct cost_stage *row = &rows[i];
+
+        out_csv(out, row->executable);
+        out_printf(out, ",%d,", (int)row->stage);
+        out_seconds(out, row->latency_ps);
+        put_text(out, row->model);
+        put_int(out, row->devices > 0 ? row->devices : COST_UNKNOWN);
+        put_int(out, row->batch);
+        out_char(out, ',');
+        out_seconds(out, row->gap_ps);
+        put_int(out, row->weight_bytes);
+        put_int(out, row->activation_bytes);
+        put_int(out, row->output_bytes);
+        out_char(out, '\n');
+    }
+}
+
 /* ---- tables of other engines ---- */
 
 /* Columns that no row fills are left out: such a table has ten thousand rows and is read at every

@@ -33,6 +33,23 @@ struct out *bundle_open(struct import_job *job, const char *folder, const char *
     return import_open(job, path, err);
 }
 
+bool bundle_is_name(const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length == 0 || length > 200 || text[0] == '#' || strcmp(text, "*") == 0)
+        return false;
+    for (const char *at = text; *at; at++)
+        if ((unsigned char)*at <= ' ' || *at == 0x7f)
+            return false;
+    return true;
+}
+
+bool bundle_is_type(const char *text)
+{
+    return bundle_is_name(text) && text[0] != '.' && !strchr(text, '/');
+}
+
 const char *bundle_type(struct arena *arena, const char *device)
 {
     char *name = arena_strdup(arena, device);

@@ -11,6 +11,11 @@ int32_t bundle_bits(struct argp_state *state, const char *option, const char *te
 /* Opens a table in a sub-folder of -o ("" = in -o itself), which is made. */
 struct out *bundle_open(struct import_job *job, const char *folder, const char *name,
                         struct err *err);
+/* Fit for a name in a table: up to 200 bytes, without blanks and control characters, no "*", and
+ * nothing that makes a line a remark. */
+bool bundle_is_name(const char *text);
+/* And for a folder of costs, too. */
+bool bundle_is_type(const char *text);
 /* "NVIDIA GeForce RTX 4090" as the name of a folder: nvidia-geforce-rtx-4090; "gpu" for nothing. */
 const char *bundle_type(struct arena *arena, const char *device);
 /* A model with other bits of weights and of its cache (0: 32 beside weights of 32 bits, else 16),

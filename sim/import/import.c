@@ -14,10 +14,10 @@
 
 #define TEXT_BYTES 512
 
-static const struct importer *const importers[] = { &import_dlsim,         &import_azure,
-                                                    &import_burstgpt,      &import_mlperf,
-                                                    &import_kafetzis,      &import_triosim,
-                                                    &import_llmservingsim, &import_vidur };
+static const struct importer *const importers[] = {
+    &import_dlsim,   &import_azure,         &import_burstgpt, &import_mlperf,   &import_kafetzis,
+    &import_triosim, &import_llmservingsim, &import_vidur,    &import_pipeedge, &import_infscale
+};
 #define IMPORTER_COUNT ((int)(sizeof importers / sizeof importers[0]))
 
 int import_count(void)

@@ -16,7 +16,7 @@ struct err;
 struct out;
 struct workload;
 
-#define IMPORT_MAX_OUTPUTS 8
+#define IMPORT_MAX_OUTPUTS 72
 #define IMPORT_MAX_REASONS 8
 #define IMPORT_MAX_META 48
 /* Rows that one file may become. */
@@ -61,8 +61,9 @@ struct importer {
     bool (*run)(struct import_job *job, const void *settings, struct err *err);
 };
 
-extern const struct importer import_azure, import_burstgpt, import_dlsim, import_kafetzis,
-    import_llmservingsim, import_mlperf, import_triosim, import_vidur;
+extern const struct importer import_azure, import_burstgpt, import_dlsim, import_infscale,
+    import_kafetzis, import_llmservingsim, import_mlperf, import_pipeedge, import_triosim,
+    import_vidur;
 
 int import_count(void);
 const struct importer *import_at(int index);

@@ -23,6 +23,7 @@ static const char *const section_names[] = { "network", "resources", "workload" 
 enum { NETWORK, RESOURCES, WORKLOAD, SECTION_COUNT };
 
 static const char *const keys[SECTION_COUNT][12] = {
+    /* NULL-ended */
     [NETWORK] = { "topology_type", "num_devices", "min_bandwidth", "max_bandwidth",
                   "edge_probability", "seed" },
     [RESOURCES] = { "num_devices", "memory_mu", "memory_sigma", "memory_min", "memory_max",
@@ -30,27 +31,6 @@ static const char *const keys[SECTION_COUNT][12] = {
     [WORKLOAD] = { "model_types", "sequence_lengths", "generation_steps", "precision_bytes",
                    "seed" },
 };
-
-static bool check_keys(const struct section *section, const char *const *known, struct err *err)
-{
-    int count = 0;
-
-    while (known[count])
-        count++;
-    for (int i = 0; i < section->node->count; i++) {
-        const struct yaml_node *node = &section->node->items[i];
-        char choices[ERR_CHOICES_BYTES];
-        int k = 0;
-
-        while (k < count && strcmp(known[k], node->key) != 0)
-            k++;
-        if (k == count)
-            return err_at(err, section->path, node->line, node->column,
-                          "'%.60s' is no key of %s: %s", node->key, section->name,
-                          err_choices(node->key, known, count, choices));
-    }
-    return true;
-}
 
 /* The sections that say something about the environment; others are noted. */
 static bool find_sections(struct import_job *job, const char *path, const struct yaml_node *root,
@@ -77,7 +57,7 @@ static bool find_sections(struct import_job *job, const char *path, const struct
                           others[0] ? ": beside it there are " : "", others);
         if (sections[s].node->kind != YAML_MAP)
             return yaml_bad(sections[s].node, path, err, "expected a map");
-        if (!check_keys(&sections[s], keys[s], err))
+        if (!yaml_check_keys(sections[s].node, path, section_names[s], keys[s], err))
             return false;
     }
     if (others[0])

@@ -23,6 +23,27 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)
     return NULL;
 }
 
+bool yaml_check_keys(const struct yaml_node *map, const char *path, const char *name,
+                     const char *const *known, struct err *err)
+{
+    int count = 0;
+
+    while (known[count])
+        count++;
+    for (int i = 0; i < map->count; i++) {
+        const struct yaml_node *node = &map->items[i];
+        char choices[ERR_CHOICES_BYTES];
+        int k = 0;
+
+        while (k < count && strcmp(known[k], node->key) != 0)
+            k++;
+        if (k == count)
+            return err_at(err, path, node->line, node->column, "'%.60s' is no key of %s: %s",
+                          node->key, name, err_choices(node->key, known, count, choices));
+    }
+    return true;
+}
+
 bool yaml_bad(const struct yaml_node *node, const char *path, struct err *err, const char *format,
               ...)
 {

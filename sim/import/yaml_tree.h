@@ -30,6 +30,10 @@ const struct yaml_node *yaml_load(struct arena *arena, const char *path, struct 
 /* A member of a map; NULL when it is none, or has no such key. */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
 
+/* An error when the map, called `name`, has a key that is not in the NULL-ended list. */
+bool yaml_check_keys(const struct yaml_node *map, const char *path, const char *name,
+                     const char *const *known, struct err *err);
+
 /* "path:line:column: network.seed is 'x': what was expected". Returns false. */
 bool yaml_bad(const struct yaml_node *node, const char *path, struct err *err, const char *format,
               ...) __attribute__((format(printf, 4, 5)));

@@ -61,6 +61,73 @@ else
     no_file "nor what would come of it" toy
 fi
 
+# ---- PipeEdge: the planner that is its own scheduler finds the schedule that it wrote ----
+mkdir pipeedge
+cat > pipeedge/models.yml << 'END'
+net: { layers: 4, mem_MB: [8, 8, 8, 8], parameters_in: 1000, parameters_out: [2000, 1000, 2000, 10] }
+END
+cat > pipeedge/device_types.yml << 'END'
+slow:
+  bw_Mbps: 100
+  mem_MB: 64
+  model_profiles: { net: [{ dtype: torch.float32, batch_size: 8, time_s: [0.2, 0.1, 0.2, 0.1] }] }
+fast:
+  bw_Mbps: 1000
+  mem_MB: 64
+  model_profiles: { net: [{ dtype: torch.float32, batch_size: 8, time_s: [0.1, 0.05, 0.1, 0.05] }] }
+END
+printf 'slow: [s0]\nfast: [f0, f1]\n' > pipeedge/devices.yml
+printf -- '- f0: [1, 2]\n- s0: [3, 3]\n- f1: [4, 4]\n' > schedule.yml
+if orrery-sim import pipeedge pipeedge -o edge > imported.txt 2> refused.txt; then
+    exit_is 0 "a folder of PipeEdge's files is placed on" orrery-sim place --algorithm pipeedge --objective period \
+        --cluster edge/cluster --costs edge/costs -o edge/placement.csv --json
+    like "with the shortest period" "$out" '"period_s": 0.15[^0-9]'
+    printf 'request_id,arrival_s,service\n0,0,net\n' > lone.csv
+    ok "and is run" orrery-sim run --placement edge/placement.csv --cluster edge/cluster --costs edge/costs --workload lone.csv
+    ok "a schedule is a placement" orrery-sim import pipeedge pipeedge/{devices,models,device_types}.yml schedule.yml -o edge
+    is "in our words" "$(sed -n '3,$p' edge/placement.csv)" "net,0,0,f0,net,0-1
+net,0,1,s0,net,2
+net,0,2,f1,net,3"
+    printf 'slow: [s0]\nfats: [f0]\n' > pipeedge/devices.yml
+    exit_is 2 "an unknown type of device is no silence" orrery-sim import pipeedge pipeedge -o wrong
+    like "but an error with its place" "$err" "devices.yml:2:7: 'fats' is no type of device_types.yml.*'fast'"
+    no_file "that leaves nothing" wrong
+else
+    like "no files of PipeEdge without libyaml, which is said" "$(cat refused.txt)" 'install libyaml-dev and build again'
+    no_file "nor what would come of them" edge
+fi
+
+# ---- InfScale: a job says where the stages of a plan stand ----
+cat > job.yaml << 'END'
+name: job
+model: net
+micro_batch_size: 2
+fwd_policy: shortest
+flow_graph:
+  0-0: [{ name: w0, peers: [s-0], addr: 10.0.0.1, backend: gloo }]
+  0-1: [{ name: w1, peers: [s-0], addr: 10.0.0.1, backend: gloo }]
+  1-0: [{ name: w2, peers: [0-0, 0-1], addr: 10.0.0.2, backend: gloo }]
+  s-0: [{ name: w3, peers: [1-0], addr: 10.0.0.1, backend: gloo }]
+workers:
+  - { id: s-0, device: cpu, is_server: true, stage: { start: -1, end: -1 } }
+  - { id: 0-0, device: "cuda:0", stage: { start: 0, end: 4 } }
+  - { id: 0-1, device: "cuda:1", stage: { start: 0, end: 4 } }
+  - { id: 1-0, device: "cuda:0", stage: { start: 5, end: 14 } }
+END
+if orrery-sim import infscale "$data/infscale/plan.json" job.yaml -o scale > imported.txt 2> refused.txt; then
+    like "a job" "$(cat imported.txt)" 'fwd_policy shortest: --dispatch least-outstanding'
+    printf 'request_id,arrival_s,service\n0,0,net\n1,0,net\n' > lone.csv
+    exit_is 0 "is run with the costs of its plan" orrery-sim run --placement scale/placement.csv --cluster scale/cluster \
+        --costs scale/costs --workload lone.csv --dispatch least-outstanding --requests-out -
+    is "on both copies of its first stage" "$(grep '^1,' <<< "$out" | cut -d, -f1-7)" 1,net,0,0,0,,0.117
+    sed -i 's/end: 14/end: 13/' job.yaml
+    exit_is 2 "layers that the plan does not have" orrery-sim import infscale "$data/infscale/plan.json" job.yaml -o wrong
+    like "are an error" "$err" "worker '1-0' has layers 5 to 13: no stage"
+else
+    like "no job without libyaml, which is said" "$(cat refused.txt)" 'install libyaml-dev and build again'
+    no_file "nor what would come of it" scale
+fi
+
 # ---- outputs ----
 exit_is 0 "a table on stdout" orrery-sim import burstgpt "$data/burstgpt.csv" -o -
 like "sends the counts to stderr" "$err" '^burstgpt: 4 rows read, 3 kept, 1 dropped'

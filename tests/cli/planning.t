@@ -43,20 +43,6 @@ while IFS=, read -r planner objectives feasible rest; do
 done < <(grep -v '^#\|^planner,' table.csv | sed 's/"\([^"]*\)"/\1/')
 ok "and there are some" test "$checked" -ge 10
 
-# ---- several services: who cannot place them says so
-orrery-sim generate --process poisson --rate 12/s --requests 60 --service chat:2 --service draft "${lengths[@]}" -o two.csv > /dev/null
-two=(--service chat=gpt2-4l --service draft=gpt2-4l --cluster cluster --costs costs/board --workload two.csv --slo 400ms --memory refuse)
-exit_is 0 "two services side by side" orrery-sim compare "${two[@]}" --csv two-table.csv --algorithm alpaserve,exact
-like "a planner of one is not asked" "$(cat two-table.csv)" "exact,,not asked,\"it places one service at a time, and 2 are given\""
-exit_is 0 "two services placed" orrery-sim place "${two[@]}" --algorithm alpaserve -o two-placed.csv --json
-like "with figures for both" "$out" '"service": "chat".*"latency_s".*"service": "draft".*"latency_s"'
-printf '%s\n' "$out" > two.json
-is "and a run agrees" "$(good_of goodput_per_s --placement two-placed.csv --workload two.csv --slo 400ms --memory refuse)" \
-    "$(field two.json goodput_per_s)"
-exit_is 0 "boards for two services" orrery-sim capacity --boards kinds --rate 4/s --algorithm alpaserve --objective goodput \
-    --service chat=gpt2-4l:2 --service draft=gpt2-4l "${lengths[@]}" --requests 60 --cluster cluster --costs costs/board --slo 1s -o few.csv
-is "both of them" "$(grep -v '^#\|^service' few.csv | cut -d, -f1 | sort -u | tr '\n' ' ')" "chat draft "
-
 # ---- the period is what no rate can beat, where replicas take turns
 limits=$(for file in found/*.csv; do
     orrery-sim run --placement "$file" --cluster cluster --costs costs/board --process constant --rate 1e6 --requests 300 \

@@ -13,6 +13,7 @@
 #include "lib/base/csv.h"
 #include "lib/base/err.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/sim/pipeedge_sweep.h"
 #include "tests/unit/sim/small_chain.h"
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REAL "../shared/data/pipeedge/sweep"
 #define MIB 1048576.0
 
 /* ---- against enumeration ---- */
@@ -100,122 +100,9 @@ static void it_is_the_best_of_all(void **state)
 
 /* ---- against PipeEdge ---- */
 
-#define MOST_LAYERS 240
-#define MOST_TYPES 6
-
-struct model {
-    char name[64];
-    int32_t layers;
-    double values_in[MOST_LAYERS], values_out[MOST_LAYERS], mem_mib[MOST_LAYERS];
-};
-
-struct type { /* of a variant */
-    char variant[8], name[32];
-    double bandwidth_mibit, mem_mib;
-};
-
-struct times {
-    char type[32], model[64];
-    double seconds[2][MOST_LAYERS]; /* batch 1, batch 8 */
-};
-
-struct sweep {
-    struct model models[64];
-    struct type types[64];
-    struct times times[512];
-    int model_count, type_count, times_count;
-};
-
-static void sweep_models(struct arena *arena, struct sweep *sweep)
-{
-    enum { MODEL, LAYER, IN, OUT, MEM, COUNT };
-    static const struct csv_column columns[] = { { "model", true },
-                                                 { "sublayer", true },
-                                                 { "values_in", true },
-                                                 { "values_out", true },
-                                                 { "mem_mib", true } };
-    struct err err = ERR_INIT;
-    struct csv *csv = csv_open(arena, REAL "/models.csv", "models", columns, COUNT, &err);
-
-    assert_non_null(csv);
-    while (csv_next(csv, &err)) {
-        int last = sweep->model_count > 0 ? sweep->model_count - 1 : 0;
-        struct model *model = &sweep->models[last];
-        int32_t layer;
-
-        if (strcmp(model->name, csv_text(csv, MODEL)) != 0) {
-            model = &sweep->models[sweep->model_count++];
-            assert_true(snprintf(model->name, sizeof model->name, "%s", csv_text(csv, MODEL)) > 0);
-        }
-        assert_true(csv_int32(csv, LAYER, 1, MOST_LAYERS, &layer, &err));
-        model->layers = layer;
-        assert_true(csv_double(csv, IN, 0, 1e12, &model->values_in[layer - 1], &err));
-        assert_true(csv_double(csv, OUT, 0, 1e12, &model->values_out[layer - 1], &err));
-        assert_true(csv_double(csv, MEM, 0, 1e12, &model->mem_mib[layer - 1], &err));
-    }
-    assert_int_equal(err.kind, ERR_NONE);
-    csv_close(csv);
-}
-
-static void sweep_types(struct arena *arena, struct sweep *sweep)
-{
-    enum { VARIANT, TYPE, BANDWIDTH, MEM, COUNT };
-    static const struct csv_column columns[] = { { "variant", true },
-                                                 { "type", true },
-                                                 { "bandwidth_mibit_per_s", true },
-                                                 { "mem_mib", true } };
-    struct err err = ERR_INIT;
-    struct csv *csv = csv_open(arena, REAL "/types.csv", "types", columns, COUNT, &err);
-
-    assert_non_null(csv);
-    while (csv_next(csv, &err)) {
-        struct type *type = &sweep->types[sweep->type_count++];
-
-        assert_true(snprintf(type->variant, sizeof type->variant, "%s", csv_text(csv, VARIANT)) >
-                    0);
-        assert_true(snprintf(type->name, sizeof type->name, "%s", csv_text(csv, TYPE)) > 0);
-        assert_true(csv_double(csv, BANDWIDTH, 0, 1e12, &type->bandwidth_mibit, &err));
-        assert_true(csv_double(csv, MEM, 0, 1e12, &type->mem_mib, &err));
-    }
-    assert_int_equal(err.kind, ERR_NONE);
-    csv_close(csv);
-}
-
-static void sweep_times(struct arena *arena, struct sweep *sweep)
-{
-    enum { TYPE, MODEL, LAYER, ONE, EIGHT, COUNT };
-    static const struct csv_column columns[] = { { "type", true },
-                                                 { "model", true },
-                                                 { "sublayer", true },
-                                                 { "batch1_time_s", true },
-                                                 { "batch8_time_s", true } };
-    struct err err = ERR_INIT;
-    struct csv *csv = csv_open(arena, REAL "/times.csv", "times", columns, COUNT, &err);
-
-    assert_non_null(csv);
-    while (csv_next(csv, &err)) {
-        int last = sweep->times_count > 0 ? sweep->times_count - 1 : 0;
-        struct times *times = &sweep->times[last];
-        int32_t layer;
-
-        if (strcmp(times->model, csv_text(csv, MODEL)) != 0 ||
-            strcmp(times->type, csv_text(csv, TYPE)) != 0) {
-            times = &sweep->times[sweep->times_count++];
-            assert_true(snprintf(times->model, sizeof times->model, "%s", csv_text(csv, MODEL)) >
-                        0);
-            assert_true(snprintf(times->type, sizeof times->type, "%s", csv_text(csv, TYPE)) > 0);
-        }
-        assert_true(csv_int32(csv, LAYER, 1, MOST_LAYERS, &layer, &err));
-        assert_true(csv_double(csv, ONE, 0, 1e12, &times->seconds[0][layer - 1], &err));
-        assert_true(csv_double(csv, EIGHT, 0, 1e12, &times->seconds[1][layer - 1], &err));
-    }
-    assert_int_equal(err.kind, ERR_NONE);
-    csv_close(csv);
-}
-
 struct problem { /* a row of cases.csv in PipeEdge's terms */
-    const struct model *model;
-    const struct type *types[MOST_TYPES];
+    const struct sweep_model *model;
+    const struct sweep_type *types[MOST_TYPES];
     int32_t counts[MOST_TYPES];
     double units[MOST_TYPES * MOST_LAYERS];
     double batch, buffers_in, buffers_out;
@@ -234,7 +121,7 @@ static double pipeedge_border(const void *arg, int32_t from, int32_t to, int32_t
 static bool pipeedge_room(const void *arg, int32_t kind, int32_t first, int32_t last)
 {
     const struct problem *problem = arg;
-    const struct model *model = problem->model;
+    const struct sweep_model *model = problem->model;
     double in = 4 * problem->batch * model->values_in[first];
     double out = 4 * problem->batch * model->values_out[last], mib = 0;
 
@@ -245,21 +132,10 @@ static bool pipeedge_room(const void *arg, int32_t kind, int32_t first, int32_t 
                                                      out * problem->buffers_out + in + out;
 }
 
-static const struct type *find_type(const struct sweep *sweep, const char *variant,
-                                    const char *name)
-{
-    for (int i = 0; i < sweep->type_count; i++)
-        if (strcmp(sweep->types[i].variant, variant) == 0 &&
-            strcmp(sweep->types[i].name, name) == 0)
-            return &sweep->types[i];
-    fail_msg("no type %s in variant %s", name, variant);
-    return NULL;
-}
-
 static void problem_times(const struct sweep *sweep, struct problem *problem, int32_t kind)
 {
     for (int i = 0; i < sweep->times_count; i++) {
-        const struct times *times = &sweep->times[i];
+        const struct sweep_times *times = &sweep->times[i];
 
         if (strcmp(times->model, problem->model->name) != 0 ||
             strcmp(times->type, problem->types[kind]->name) != 0)
@@ -283,7 +159,7 @@ static void problem_hosts(const struct sweep *sweep, struct problem *problem, co
         assert_true(length < sizeof name);
         memcpy(name, text, length);
         name[length] = '\0';
-        problem->types[problem->type_count] = find_type(sweep, variant, name);
+        problem->types[problem->type_count] = sweep_find_type(sweep, variant, name);
         problem->counts[problem->type_count] = (int32_t)strtol(text + length + 1, NULL, 10);
         problem_times(sweep, problem, problem->type_count++);
         text += strcspn(text, " ");
@@ -307,32 +183,6 @@ static const char *partition_of(struct arena *arena, const struct problem *probl
     }
     return text;
 }
-
-enum {
-    CASE,
-    MODEL,
-    VARIANT,
-    BATCH,
-    IN,
-    OUT,
-    HOSTS,
-    FEASIBLE,
-    PERIOD,
-    LATENCY,
-    PARTITION,
-    LAYERS,
-    NUMBER,
-    STAGES,
-    BOTTLENECK,
-    COLUMN_COUNT
-};
-static const struct csv_column case_columns[] = {
-    { "case", true },           { "model", true },      { "variant", true },
-    { "batch", true },          { "buffers_in", true }, { "buffers_out", true },
-    { "hosts_per_type", true }, { "feasible", true },   { "period_s", true },
-    { "latency_s", true },      { "partition", true },  { "sublayers", false },
-    { "hosts", false },         { "stages", false },    { "bottleneck", false },
-};
 
 static void assert_near(const struct csv *csv, int column, double seen)
 {
@@ -384,15 +234,15 @@ static void it_is_what_pipeedge_finds(void **state)
     struct csv *csv;
     int cases = 0;
 
-    if (access(REAL, R_OK) != 0) {
-        print_message("skipped: no %s beside this checkout\n", REAL);
+    if (access(SWEEP, R_OK) != 0) {
+        print_message("skipped: no %s beside this checkout\n", SWEEP);
         skip();
     }
     sweep = arena_alloc(scratch, sizeof *sweep);
-    sweep_models(scratch, sweep);
-    sweep_types(scratch, sweep);
-    sweep_times(scratch, sweep);
-    csv = csv_open(scratch, REAL "/cases.csv", "cases", case_columns, COLUMN_COUNT, &err);
+    sweep_read_models(scratch, sweep);
+    sweep_read_types(scratch, sweep);
+    sweep_read_times(scratch, sweep);
+    csv = csv_open(scratch, SWEEP "/cases.csv", "cases", sweep_case_columns, COLUMN_COUNT, &err);
     assert_non_null(csv);
     for (; csv_next(csv, &err); cases++) {
         struct arena *arena = arena_create();
