@@ -266,6 +266,14 @@ bool capacity_is_met(const struct capacity_goal *goal, const struct judge_verdic
             capacity_quantile_ps(goal->quantile, verdict) <= goal->quantile_ps);
 }
 
+bool capacity_check_goal(const struct capacity_settings *settings, bool has_slo, struct err *err)
+{
+    return has_slo || metrics_has_slo(&settings->planning.metrics) ||
+           settings->goal.quantile_ps > 0 ||
+           err_set(err, ERR_USAGE,
+                   "nothing could be missed: give --slo, --slo-ttft, --slo-tpot or --quantile");
+}
+
 /* ---- the highest rate ---- */
 
 struct trial { /* of a placement at any rate */
@@ -335,11 +343,8 @@ static bool check_requests(struct arena *arena, const struct capacity_settings *
         return false;
     for (int s = 0; s < plan->service_count; s++)
         models[s] = plan->services[s].model;
-    if (!metrics_has_slo(&settings->planning.metrics) && settings->goal.quantile_ps == 0 &&
-        !workload->slos_ps)
-        return err_set(err, ERR_USAGE,
-                       "nothing could be missed: give --slo, --slo-ttft, --slo-tpot or --quantile");
-    return serving_check(&settings->planning.serving, models, plan->service_count,
+    return capacity_check_goal(settings, workload->slos_ps, err) &&
+           serving_check(&settings->planning.serving, models, plan->service_count,
                          workload->slos_ps, err);
 }
 

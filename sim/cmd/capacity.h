@@ -43,6 +43,8 @@ struct capacity_settings {
     bool is_json;
 };
 
+/* Something could be missed; has_slo: requests have a slo_s of their own. */
+bool capacity_check_goal(const struct capacity_settings *settings, bool has_slo, struct err *err);
 bool capacity_is_met(const struct capacity_goal *goal, const struct judge_verdict *verdict);
 int64_t capacity_quantile_ps(enum capacity_quantile quantile, const struct judge_verdict *verdict);
 /* "99 % of all requests ok and within their objectives" and the like. */

@@ -208,10 +208,7 @@ static bool search(struct boards *boards, struct err *err)
 
 static void put_line(struct out *out, const char *label, const char *text)
 {
-    char first[LABEL_WIDTH + 1];
-
-    (void)snprintf(first, sizeof first, "%-*s", LABEL_WIDTH, label);
-    wrap_text(out, first, text);
+    wrap_label(out, label, LABEL_WIDTH, text);
 }
 
 static bool is_used(const struct found *found, const char *device)
@@ -367,10 +364,8 @@ static bool check_output(const struct planning *planning, const char *output, st
 {
     struct inputs inputs = { .arena = planning->arena };
 
-    return !output || (planning_inputs(planning, &inputs, err) &&
-                       (!inputs_has(&inputs, output) ||
-                        err_set(err, ERR_USAGE,
-                                "%s is read by this run: an output would replace it", output)));
+    return !output ||
+           (planning_inputs(planning, &inputs, err) && inputs_spare(&inputs, output, err));
 }
 
 bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings, bool *is_found,
@@ -394,11 +389,8 @@ bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings
     refusal = planning_refusal(&boards.planning, boards.algorithm);
     if (refusal)
         return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", boards.algorithm->name, refusal);
-    if (!metrics_has_slo(&settings->planning.metrics) && settings->goal.quantile_ps == 0 &&
-        !settings->planning.made->slos_ps)
-        return err_set(err, ERR_USAGE,
-                       "nothing could be missed: give --slo, --slo-ttft, --slo-tpot or --quantile");
-    if (!search(&boards, err) || !write_all(&boards, err))
+    if (!capacity_check_goal(settings, settings->planning.made->slos_ps, err) ||
+        !search(&boards, err) || !write_all(&boards, err))
         return false;
     *is_found = boards.found.is_any;
     return true;

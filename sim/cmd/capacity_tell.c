@@ -16,10 +16,7 @@
 
 static void put_line(struct out *out, const char *label, const char *text)
 {
-    char first[LABEL_WIDTH + 1];
-
-    (void)snprintf(first, sizeof first, "%-*s", LABEL_WIDTH, label);
-    wrap_text(out, first, text);
+    wrap_label(out, label, LABEL_WIDTH, text);
 }
 
 /* ---- what was asked ---- */

@@ -290,9 +290,7 @@ static bool check_outputs(const struct settings *settings, const struct planning
     for (int i = 0; i < settings->file_count; i++)
         if (!inputs_add(&inputs, "placement", settings->files[i], err))
             return false;
-    return !settings->csv || !inputs_has(&inputs, settings->csv) ||
-           err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
-                   settings->csv);
+    return !settings->csv || inputs_spare(&inputs, settings->csv, err);
 }
 
 static unsigned objectives_of(const struct settings *settings)

@@ -234,10 +234,7 @@ static void put_row(const struct compare_table *table, const struct columns *col
 
 static void put_note(struct out *out, const char *label, const char *text)
 {
-    char first[NAME_WIDTH + 1];
-
-    (void)snprintf(first, sizeof first, "%-*s", NAME_WIDTH, label);
-    wrap_text(out, first, text);
+    wrap_label(out, label, NAME_WIDTH, text);
 }
 
 static void put_best(const struct compare_table *table, const struct best *best, struct out *out)

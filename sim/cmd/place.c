@@ -130,9 +130,7 @@ static bool check_output(const struct planning *planning, const char *output, st
 {
     struct inputs inputs = { .arena = planning->arena };
 
-    return planning_inputs(planning, &inputs, err) &&
-           (!inputs_has(&inputs, output) ||
-            err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it", output));
+    return planning_inputs(planning, &inputs, err) && inputs_spare(&inputs, output, err);
 }
 
 static const struct place_algorithm *algorithm_of(const struct settings *settings,

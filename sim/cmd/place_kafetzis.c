@@ -131,9 +131,7 @@ static bool check_output(const struct run *run, struct err *err)
         (options->models && !inputs_add(&inputs, "models", options->models, err)) ||
         (options->workload && !inputs_add(&inputs, "workload", options->workload, err)))
         return false;
-    return !inputs_has(&inputs, run->place->output) ||
-           err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
-                   run->place->output);
+    return inputs_spare(&inputs, run->place->output, err);
 }
 
 static bool load(struct run *run, struct err *err)
@@ -240,10 +238,7 @@ static int64_t to_ps(double time_s)
 
 static void put_line(struct out *out, const char *label, const char *text)
 {
-    char first[LABEL_WIDTH + 1];
-
-    (void)snprintf(first, sizeof first, "%-*s", LABEL_WIDTH, label);
-    wrap_text(out, first, text);
+    wrap_label(out, label, LABEL_WIDTH, text);
 }
 
 static const char *device_name(const struct run *run, int32_t device)

@@ -22,10 +22,7 @@ static const char *device_name(const struct place_told *told, int32_t device)
 
 static void put_line(struct out *out, const char *label, const char *text)
 {
-    char first[LABEL_WIDTH + 1];
-
-    (void)snprintf(first, sizeof first, "%-*s", LABEL_WIDTH, label);
-    wrap_text(out, first, text);
+    wrap_label(out, label, LABEL_WIDTH, text);
 }
 
 static const char *request_text(struct arena *arena, const struct problem_input *input)

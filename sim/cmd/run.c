@@ -26,9 +26,8 @@ static bool open_outputs(struct arena *arena, const struct run_settings *setting
     for (int i = 0; i < OUT_COUNT; i++) {
         if (!settings->paths[i])
             continue;
-        if (inputs_has(inputs, settings->paths[i]))
-            return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
-                           settings->paths[i]);
+        if (!inputs_spare(inputs, settings->paths[i], err))
+            return false;
         outs[i] = out_open(arena, settings->paths[i], err);
         if (!outs[i])
             return false;

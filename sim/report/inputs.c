@@ -69,12 +69,13 @@ bool inputs_add_folder(struct inputs *inputs, const char *role, const char *fold
     return true;
 }
 
-bool inputs_has(const struct inputs *inputs, const char *path)
+bool inputs_spare(const struct inputs *inputs, const char *path, struct err *err)
 {
     for (int i = 0; i < inputs->count; i++)
         if (same_file(path, inputs->files[i].path))
-            return true;
-    return false;
+            return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
+                           path);
+    return true;
 }
 
 /* Long paths keep their end: lines stay within 80 columns. */

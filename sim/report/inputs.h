@@ -28,8 +28,8 @@ bool inputs_add(struct inputs *inputs, const char *role, const char *path, struc
 /* Adds those files of a folder that exist, of a NULL-ended list of names. */
 bool inputs_add_folder(struct inputs *inputs, const char *role, const char *folder,
                        const char *const *names, struct err *err);
-/* Whether writing to the path would replace one of the files. */
-bool inputs_has(const struct inputs *inputs, const char *path);
+/* Writing to the path would replace none of the files; else an error. */
+bool inputs_spare(const struct inputs *inputs, const char *path, struct err *err);
 void inputs_text(const struct inputs *inputs, struct out *out);
 void inputs_json(const struct inputs *inputs, struct json_writer *json);
 

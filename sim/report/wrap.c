@@ -2,6 +2,7 @@
 #include "sim/report/wrap.h"
 
 #include "lib/base/out.h"
+#include <stdio.h>
 #include <string.h>
 
 #define WIDTH 80
@@ -28,4 +29,12 @@ void wrap_text(struct out *out, const char *first, const char *text)
         text += word + strspn(text + word, " ");
     }
     out_char(out, '\n');
+}
+
+void wrap_label(struct out *out, const char *label, int width, const char *text)
+{
+    char first[32];
+
+    (void)snprintf(first, sizeof first, "%-*s", width, label);
+    wrap_text(out, first, text);
 }

@@ -8,4 +8,7 @@ struct out;
  */
 void wrap_text(struct out *out, const char *first, const char *text);
 
+/* The same behind a label in a column of so many characters, 31 at most. */
+void wrap_label(struct out *out, const char *label, int width, const char *text);
+
 #endif
