@@ -31,7 +31,15 @@ struct visitor {
     const struct chain_visits *visits;
     double *rests; /* [units][kind]: from the last of them to the end, with all the memory there is
                     */
-    double best;   /* what is known: nothing above it is of interest */
+    /* By units placed and kind: of those still to come, but the last, the least cost and size; and
+     * the kinds in order of that cost. */
+    double *least_costs;
+    int64_t *least_bytes;
+    int32_t *by_cost;
+    double last_least;   /* of the last unit and the way back */
+    double border_least; /* of a message */
+    int32_t *counts;     /* scratch, by kind */
+    double best;         /* what is known: nothing above it is of interest */
     struct state *states;
     int32_t count, room, most;
     int32_t *heap, heap_count;
@@ -83,6 +91,128 @@ static void rests_fill(struct visitor *v)
                     *rest = with;
             }
         }
+}
+
+/* ---- what is still to come costs at least: by memory ---- */
+
+static size_t index_of(const struct visitor *v, int32_t units, int32_t kind)
+{
+    return (size_t)units * (size_t)v->chain->kind_count + (size_t)kind;
+}
+
+static void order_fill(const struct visitor *v, int32_t units)
+{
+    int32_t *order = &v->by_cost[index_of(v, units, 0)];
+
+    for (int32_t k = 0; k < v->chain->kind_count; k++) {
+        double cost = v->least_costs[index_of(v, units, k)];
+        int32_t at = k;
+
+        for (; at > 0 && cost < v->least_costs[index_of(v, units, order[at - 1])]; at--)
+            order[at] = order[at - 1];
+        order[at] = k;
+    }
+}
+
+static void leasts_fill(struct visitor *v)
+{
+    const struct chain *chain = v->chain;
+    int32_t last = chain->unit_count - 1;
+    size_t count = (size_t)chain->unit_count * (size_t)chain->kind_count;
+
+    v->least_costs = arena_array(v->arena, count, sizeof *v->least_costs);
+    v->least_bytes = arena_array(v->arena, count, sizeof *v->least_bytes);
+    v->by_cost = arena_array(v->arena, count, sizeof *v->by_cost);
+    v->counts = arena_array(v->arena, (size_t)chain->kind_count, sizeof *v->counts);
+    v->last_least = v->border_least = INFINITY;
+    for (int32_t k = 0; k < chain->kind_count; k++) {
+        double cost = chain_with_exit(chain, CHAIN_LATENCY, chain_units(chain, k)[last], k);
+
+        v->last_least = cost < v->last_least ? cost : v->last_least;
+        v->least_costs[index_of(v, last, k)] = INFINITY;
+        v->least_bytes[index_of(v, last, k)] = INT64_MAX;
+        for (int32_t u = last - 1; u >= 0; u--) {
+            size_t at = index_of(v, u, k), behind = index_of(v, u + 1, k);
+            int64_t bytes =
+                v->visits->held_bytes[(size_t)k * (size_t)chain->unit_count + (size_t)u];
+
+            cost = chain_units(chain, k)[u];
+            v->least_costs[at] = cost < v->least_costs[behind] ? cost : v->least_costs[behind];
+            v->least_bytes[at] = bytes < v->least_bytes[behind] ? bytes : v->least_bytes[behind];
+        }
+    }
+    for (int32_t u = 0; u < last; u++) {
+        order_fill(v, u);
+        for (int32_t from = 0; from < chain->kind_count; from++)
+            for (int32_t to = 0; to < chain->kind_count; to++) {
+                double cost = from == to ? INFINITY : chain->border_cost(chain->arg, from, to, u);
+
+                v->border_least = cost < v->border_least ? cost : v->border_least;
+            }
+    }
+}
+
+/* How many of the units to come, but the last, the kind has room for: all, or less. */
+static int32_t count_with_room(const struct visitor *v, int32_t units, int32_t kind,
+                               const struct load *load, int32_t left)
+{
+    int64_t bytes = v->least_bytes[index_of(v, units, kind)];
+    int64_t free_bytes =
+        v->visits->room_bytes[kind] - saturate_add(load->held_bytes, load->work_bytes);
+
+    if (free_bytes < 0)
+        return 0;
+    return bytes == 0 || free_bytes / bytes >= left ? left : (int32_t)(free_bytes / bytes);
+}
+
+/* Every unit to come at its least cost, the cheapest devices first, as many as they have room for.
+ * INFINITY: all together have no room for so many. */
+static double units_least(const struct visitor *v, int32_t units, const int32_t *counts)
+{
+    int32_t left = v->chain->unit_count - 1 - units;
+    double sum = v->last_least;
+
+    for (int32_t i = 0; left > 0 && i < v->chain->kind_count; i++) {
+        int32_t k = v->by_cost[index_of(v, units, i)];
+        int32_t count = counts[k] < left ? counts[k] : left;
+
+        if (count > 0)
+            sum += count * v->least_costs[index_of(v, units, k)];
+        left -= count;
+    }
+    return left > 0 ? INFINITY : sum;
+}
+
+/* One message for each device beside the last one that it takes at least to hold what is to come.
+ * Takes the counts. */
+static double messages_least(const struct visitor *v, int32_t units, int32_t kind, int32_t *counts)
+{
+    int32_t left = v->chain->unit_count - 1 - units - counts[kind];
+    double sum = 0;
+
+    counts[kind] = 0;
+    while (left > 0) {
+        int32_t most = 0;
+
+        for (int32_t k = 1; k < v->chain->kind_count; k++)
+            most = counts[k] > counts[most] ? k : most;
+        left -= counts[most];
+        counts[most] = 0;
+        sum += v->border_least;
+    }
+    return sum;
+}
+
+static double memory_least(const struct visitor *v, int32_t units, int32_t kind,
+                           const struct load *loads)
+{
+    int32_t left = v->chain->unit_count - 1 - units;
+    double sum;
+
+    for (int32_t k = 0; k < v->chain->kind_count; k++)
+        v->counts[k] = count_with_room(v, units, k, &loads[k], left);
+    sum = units_least(v, units, v->counts);
+    return isinf(sum) ? sum : sum + messages_least(v, units, kind, v->counts);
 }
 
 /* ---- memory ---- */
@@ -267,7 +397,13 @@ static void expand(struct visitor *v, int32_t number)
             continue;
         next.hash = from.hash - load_hash(k, &before) + load_hash(k, &after);
         v->others[k] = after;
-        state_add(v, next);
+        if (next.units < v->chain->unit_count) {
+            double least = next.cost + memory_least(v, next.units, k, v->others);
+
+            next.least = least > next.least ? least : next.least;
+        }
+        if (next.least < v->best)
+            state_add(v, next);
         v->others[k] = before;
     }
 }
@@ -354,6 +490,7 @@ struct chain_answer chain_visit(struct arena *arena, const struct chain *chain,
     *is_exact = true;
     *bound = v.best;
     rests_fill(&v);
+    leasts_fill(&v);
     expand(&v, NOBODY);
     while (v.heap_count > 0 && found == NOBODY && *is_exact) {
         int32_t top = heap_pop(&v);
