@@ -92,8 +92,8 @@ struct chain_visits {
  * holds all that it has. A state is what each device holds, not how much was left when the program
  * last passed there, as in the paper; states are taken in order of the least that they can cost
  * (A*; what is still to come costs at least what the paper's program says without memory, and what
- * its units cost on the cheapest devices that have room, with a message to each device that it takes
- * to hold them), so that the first whole way is the best.
+ * its units cost on the cheapest devices that have room, with a message to each device that it
+ * takes to hold them), so that the first whole way is the best.
  *
  * `known` is an answer from elsewhere, not feasible if there is none: it stays unless something is
  * better. Beyond max_states a beam goes on from the start, *is_exact is false, and *bound is the

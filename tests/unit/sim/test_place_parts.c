@@ -183,7 +183,7 @@ static void parts_of_a_block_cost_what_their_kernels_do(void **state)
     const int32_t *sizes;
     struct parts *parts;
     struct case_of of;
-    int64_t time_ps;
+    int64_t part_ps;
 
     (void)state;
     fixture_cluster("device,type,speed_ratio\na,t,\nb,t,0.5\n", NULL);
@@ -195,16 +195,16 @@ static void parts_of_a_block_cost_what_their_kernels_do(void **state)
     for (int kv = 1; kv <= KV_HEADS; kv++) {
         const struct part part = { 2 * kv, kv, 0 };
 
-        assert_true(parts_time_ps(parts, 0, BLOCK_ATTN, kv, &time_ps));
-        assert_int_equal(time_ps, attn_ps(&part, 4));
-        assert_true(parts_time_ps(parts, 1, BLOCK_PROJ, kv, &time_ps));
-        assert_int_equal(time_ps, 2 * proj_ps(&part, 4));
+        assert_true(parts_time_ps(parts, 0, BLOCK_ATTN, kv, &part_ps));
+        assert_int_equal(part_ps, attn_ps(&part, 4));
+        assert_true(parts_time_ps(parts, 1, BLOCK_PROJ, kv, &part_ps));
+        assert_int_equal(part_ps, 2 * proj_ps(&part, 4));
     }
     sizes = parts_sizes(parts, 0, BLOCK_FFN_UP, &count);
     assert_int_equal(count, FFN / 4 - 0);
     assert_int_equal(sizes[0], 4);
     assert_int_equal(sizes[count - 1], FFN);
-    assert_false(parts_time_ps(parts, 0, BLOCK_FFN_DOWN, 5, &time_ps)); /* not measured */
+    assert_false(parts_time_ps(parts, 0, BLOCK_FFN_DOWN, 5, &part_ps)); /* not measured */
     assert_int_equal(parts_held_bytes(parts, BLOCK_FFN_DOWN, FFN),
                      model_block_weight_bytes(of.input.model, BLOCK_FFN_DOWN));
     assert_int_equal(parts_held_bytes(parts, BLOCK_ATTN, 2) * 2,
