@@ -513,12 +513,32 @@ static const char *why_not(struct arena *arena, const struct planner *planner)
                         planner->search.why[0] ? ": " : "", planner->search.why);
 }
 
+/* Refused: their caches find no room where too many requests wait at once. */
+static const char *remark(struct arena *arena, const struct planner *planner)
+{
+    const char *short_of = planner->search.is_cut_short
+                               ? "the search was cut short: better placements may be left"
+                               : "";
+    int64_t refused = planner->best.verdict.total_count - planner->best.verdict.ok_count;
+
+    if (refused == 0)
+        return short_of;
+    return arena_printf(arena, "%lld of %lld requests do not end ok%s%s", (long long)refused,
+                        (long long)planner->best.verdict.total_count, short_of[0] ? "; " : "",
+                        short_of);
+}
+
 static void begin(struct arena *arena, const struct place_ask *ask,
                   const struct alpaserve_options *options, struct alpaserve *search)
 {
+    struct judge_input judged = *judge_input(ask->judge);
+
+    if (judged.serve.memory == SERVE_MEMORY_ERROR)
+        judged.serve.memory = SERVE_MEMORY_REFUSE;
     search->arena = arena;
     search->ask = ask;
     search->options = *options;
+    search->judge = judge_create(arena, &judged);
     search->cluster = problem_input(ask->problems[0])->cluster;
     search->device_count = search->cluster->device_count;
     search->service_count = ask->problem_count;
@@ -563,8 +583,7 @@ struct place_answer alpaserve_plan(struct arena *arena, const struct place_ask *
     answer.rows = alpaserve_rows(search, planner->best.selections, planner->best.bucket_count,
                                  &answer.row_count);
     explain(arena, planner, &answer);
-    if (search->is_cut_short)
-        answer.why = "the search was cut short: better placements may be left";
+    answer.why = remark(arena, planner);
     return answer;
 }
 

@@ -65,7 +65,8 @@ struct alpaserve_part { /* services, and devices that they have for themselves *
 
 struct alpaserve_selection {               /* services on meshes */
     const struct alpaserve_layout *layout; /* NULL: there is none */
-    const bool *hosts;                     /* [service][mesh] */
+    int32_t added;     /* the only service that was not known to fit before; -1: any */
+    const bool *hosts; /* [service][mesh] */
     struct judge_verdict verdict;
     const int64_t *service_good; /* by service */
     const int64_t *mesh_busy_ps; /* mean of its devices */
@@ -80,6 +81,8 @@ struct alpaserve {
     struct arena *arena;
     const struct place_ask *ask;
     struct alpaserve_options options;
+    struct judge *judge; /* the ask's, but what finds no room for its cache is refused: while a
+                            placement grows it is overloaded */
     const struct cluster *cluster;
     int32_t device_count, service_count;
     const int32_t *order; /* devices, those that are alike together */

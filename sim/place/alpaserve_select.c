@@ -129,6 +129,27 @@ struct placement_row *alpaserve_rows(const struct alpaserve *search,
     return rows;
 }
 
+/* Weights, activations and the cache of one request each, by the ask's judge. */
+static bool fits(struct alpaserve *search, const struct alpaserve_selection *selection,
+                 const struct placement_row *rows, int row_count)
+{
+    for (int32_t s = 0; s < search->service_count; s++) {
+        const struct problem_input *input = problem_input(search->ask->problems[s]);
+        struct judge_verdict verdict;
+
+        if ((selection->added >= 0 && selection->added != s) || !is_hosted(selection, s))
+            continue;
+        verdict = judge_alone(search->ask->judge, rows, row_count, input->service,
+                              input->prompt_tokens, input->output_tokens);
+        if (!verdict.is_feasible || (!search->ask->events && /* with --memory refuse */
+                                     verdict.ok_count < verdict.total_count)) {
+            search->why = verdict.is_feasible ? "" : verdict.why;
+            return false;
+        }
+    }
+    return true;
+}
+
 struct judge_verdict alpaserve_judge(struct alpaserve *search,
                                      const struct alpaserve_selection *selections, int count)
 {
@@ -147,7 +168,9 @@ struct judge_verdict alpaserve_judge(struct alpaserve *search,
         for (int32_t s = 0; s < search->service_count; s++)
             has[s] = has[s] || is_hosted(&selections[i], s);
     rows = alpaserve_rows(search, selections, count, &row_count);
-    verdict = judge_workload(search->ask->judge, rows, row_count, workload_of(search, has));
+    if (count == 1 && !fits(search, selections, rows, row_count))
+        return verdict;
+    verdict = judge_workload(search->judge, rows, row_count, workload_of(search, has));
     if (!verdict.is_feasible)
         search->why = verdict.why;
     return verdict;
@@ -160,7 +183,7 @@ static struct alpaserve_selection add(struct alpaserve *search,
 {
     const struct alpaserve_layout *layout = before->layout;
     size_t count = (size_t)search->service_count * (size_t)layout->mesh_count;
-    struct alpaserve_selection after = { .layout = layout };
+    struct alpaserve_selection after = { .layout = layout, .added = service };
     bool *hosts = arena_array(search->arena, count, sizeof *hosts);
 
     memcpy(hosts, before->hosts, count * sizeof *hosts);
@@ -199,7 +222,7 @@ static void keep_shares(struct alpaserve *search, struct alpaserve_selection *se
 static struct alpaserve_selection empty(struct alpaserve *search,
                                         const struct alpaserve_layout *layout)
 {
-    struct alpaserve_selection selection = { .layout = layout };
+    struct alpaserve_selection selection = { .layout = layout, .added = -1 };
     size_t count = (size_t)search->service_count * (size_t)layout->mesh_count;
 
     selection.hosts = arena_array(search->arena, count, sizeof *selection.hosts);

@@ -112,7 +112,7 @@ static void every_selection(struct alpaserve *search, const struct alpaserve_par
 
     for (uint32_t set = 1; set < 1u << pairs; set++) {
         bool *hosts = arena_array(fixture.arena, (size_t)pairs, sizeof *hosts), is_one = true;
-        struct alpaserve_selection selection = { .layout = layout, .hosts = hosts };
+        struct alpaserve_selection selection = { .layout = layout, .added = -1, .hosts = hosts };
         struct judge_verdict verdict;
 
         for (int p = 0; p < pairs; p++) {
@@ -363,6 +363,52 @@ static void a_model_is_cut_into_parts(void **state)
     assert_int_equal(judged(&of, &answer).latency_mean_ps, alone_ps[4]);
 }
 
+/* ---- placements that are overloaded while they grow ---- */
+
+static struct judge_verdict on_first_devices(const struct case_of *of, int32_t count)
+{
+    struct placement_row placed[6];
+    int placed_count = 0;
+
+    for (int32_t d = 0; d < count; d++) {
+        const struct problem_stage whole = { d, 0, problem_unit_count(of->problems[0]) - 1 };
+        int own;
+        const struct placement_row *one =
+            problem_rows(fixture.arena, of->problems[0], &whole, 1, &own);
+
+        for (int i = 0; i < own; i++) {
+            placed[placed_count] = one[i];
+            placed[placed_count++].replica = d;
+        }
+    }
+    return judge_rows(of->ask.judge, placed, placed_count);
+}
+
+/* One device has no room for the caches of all requests at once, which ends a run; two have. */
+static void one_that_is_overloaded_is_a_step_to_two(void **state)
+{
+    struct case_of of;
+    struct place_answer answer;
+
+    (void)state;
+    fixture_write("w.csv", W "0,0,x,4,4\n1,0,x,4,4\n2,0,x,4,4\n3,0,x,4,4\n");
+    for (int memory_bytes = 600000;; memory_bytes += 5000) {
+        assert_true(memory_bytes < 2000000);
+        fixture_cluster(arena_printf(fixture.arena, "device,type,memory_bytes\na,t,%d\nb,t,%d\n",
+                                     memory_bytes, memory_bytes),
+                        NULL);
+        case_begin(&of, letters, 1, 0);
+        if (on_first_devices(&of, 2).is_feasible)
+            break;
+    }
+    assert_false(on_first_devices(&of, 1).is_feasible);
+    answer = place_alpaserve(fixture.arena, &of.ask);
+    assert_true(answer.is_feasible);
+    assert_string_equal(answer.why, "");
+    assert_int_equal(answer.rows[answer.row_count - 1].replica, 1);
+    assert_int_equal(judged(&of, &answer).ok_count, 4);
+}
+
 /* ---- when it ends ---- */
 
 static bool at_once(void *arg)
@@ -416,6 +462,7 @@ int main(void)
         WITH(groups_are_whole_and_cut_best, fixture_set_up),
         WITH(executables_of_a_model_are_variants, fixture_set_up),
         WITH(a_model_is_cut_into_parts, wide_set_up),
+        WITH(one_that_is_overloaded_is_a_step_to_two, wide_set_up),
         WITH(it_can_be_cut_short, fixture_set_up),
         WITH(what_fits_nowhere_is_said, fixture_set_up),
     };
