@@ -14,9 +14,9 @@ tiny_pipeline() { # FILE
         "chat,0,0,d0,tiny,0-1,layer" "chat,0,1,d1,tiny,2-3,layer" "chat,0,1,d1,tiny,,lm_head" > "$1"
 }
 
-tiny_row() { # NS KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM
+tiny_row() { # NS KERNEL,PHASE IMPL N,K,HEADS,KV_HEADS,HEAD_DIM [TOKENS]
     local m
-    for m in 1 64; do
+    for m in 1 "${5:-64}"; do
         case $2 in
         attn,decode) echo "$2,$3,f32,1,$4,burst,1,$m,$1" ;;
         attn,prefill) echo "$2,$3,f32,1,$4,burst,$m,$m,$1" ;;
