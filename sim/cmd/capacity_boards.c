@@ -127,8 +127,8 @@ static bool try_offered(struct boards *boards, struct size *size, struct err *er
     size->tried++;
     is_done = planning_move(&planning, offered(arena, boards), err);
     if (is_done && problem_missing_of_all(planning.problems, planning.problem_count) == 0)
-        planned =
-            planning_ask(&planning, boards->algorithm, boards->settings->planning.objective, true);
+        planned = planning_ask(&planning, boards->algorithm, boards->settings->planning.objective,
+                               true, NULL);
     if (planned.answer.is_feasible && planned.has_load && planned.load.is_feasible) {
         double ratio = planned.load.total_count > 0
                            ? (double)planned.load.good_count / (double)planned.load.total_count

@@ -135,7 +135,8 @@ static bool is_same(const struct planned *a, const struct planned *b)
 }
 
 /* Of one planner by every objective; rows with one placement become one. */
-static void add_planner(struct compare_table *table, const struct place_algorithm *algorithm)
+static void add_planner(struct compare_table *table, const struct place_algorithm *algorithm,
+                        struct place_answer *const *answers, bool knows_answers)
 {
     struct compare_row *rows = &table->rows[table->row_count];
     int count = 0;
@@ -153,7 +154,9 @@ static void add_planner(struct compare_table *table, const struct place_algorith
 
         if (!(table->objectives & 1u << o))
             continue;
-        planned = planning_ask(table->planning, algorithm, (enum place_objective)o, true);
+        planned = planning_ask(table->planning, algorithm, (enum place_objective)o, true,
+                               knows_answers ? answers[o] : NULL);
+        answers[o][algorithm - place_algorithms] = planned.answer;
         while (same < count && !is_same(&rows[same].planned, &planned))
             same++;
         if (same == count) {
@@ -201,12 +204,15 @@ static bool add_file(struct compare_table *table, const char *path, struct err *
 static bool fill(struct arena *arena, const struct settings *settings, struct compare_table *table,
                  struct err *err)
 {
+    struct place_answer *answers[PLACE_OBJECTIVE_COUNT];
     struct cli_progress progress;
     int planners = settings->algorithm_count;
     bool is_all = !settings->has_algorithms;
 
     if (is_all)
         planners = place_algorithm_count;
+    for (int o = 0; o < PLACE_OBJECTIVE_COUNT; o++)
+        answers[o] = arena_array(arena, (size_t)place_algorithm_count, sizeof *answers[o]);
     table->rows =
         arena_array(arena, (size_t)(PLACE_OBJECTIVE_COUNT * planners + settings->file_count),
                     sizeof *table->rows);
@@ -219,7 +225,8 @@ static bool fill(struct arena *arena, const struct settings *settings, struct co
             is_all ? &place_algorithms[i] : settings->algorithms[i];
 
         cli_progress_update(&progress, (double)i / (double)planners, algorithm->name);
-        add_planner(table, algorithm);
+        /* All others have answered: who asks them need not do so again. */
+        add_planner(table, algorithm, answers, is_all && i == planners - 1);
     }
     cli_progress_end(&progress);
     return true;

@@ -260,7 +260,6 @@ static void put_remarks(const struct compare_table *table, struct out *out)
     for (int i = 0; i < table->row_count; i++) {
         const struct compare_row *row = &table->rows[i];
         const struct planned *planned = &row->planned;
-        char bound[UNITS_TEXT_BYTES], share[NUMBER_BYTES];
 
         if (!is_shown(row))
             continue;
@@ -271,11 +270,11 @@ static void put_remarks(const struct compare_table *table, struct out *out)
                      arena_printf(arena, "the workload was not simulated: %s", planned->load.why));
         for (int o = 0; o < PLACE_OBJECTIVE_COUNT; o++)
             if (row->bounds_ps[o] > 0)
-                put_note(out, row->name,
-                         arena_printf(arena, "%s: %s over its proven bound, %s",
-                                      place_objective_names[o],
-                                      percent(row->over_bound_ratio[o], share),
-                                      units_format_human(row->bounds_ps[o], bound)));
+                put_note(
+                    out, row->name,
+                    arena_printf(arena, "%s: %s", place_objective_names[o],
+                                 place_bound_text(arena, (enum place_objective)o, row->bounds_ps[o],
+                                                  row->over_bound_ratio[o])));
     }
 }
 
@@ -356,7 +355,7 @@ static void csv_row(const struct compare_table *table, const struct best *best, 
     out_char(out, ',');
     out_csv(out, reason_of(row) ? reason_of(row) : "");
     if (!is_shown(row)) {
-        out_text(out, ",,,,,,,,,,,,,,,,,\n");
+        out_text(out, ",,,,,,,,,,,,,,,,,,,\n");
         return;
     }
     out_char(out, ',');
@@ -379,7 +378,7 @@ static void csv_row(const struct compare_table *table, const struct best *best, 
         out_int(out, planned->room_bytes);
     csv_number(out, row->energy_per_token_j);
     csv_number(out, row->energy_per_request_j);
-    for (int o = PLACE_LATENCY; o <= PLACE_PERIOD; o++) {
+    for (int o = 0; o < PLACE_OBJECTIVE_COUNT; o++) {
         out_char(out, ',');
         if (row->bounds_ps[o] > 0)
             out_seconds(out, row->bounds_ps[o]);
@@ -396,12 +395,11 @@ void compare_tell_csv(const struct compare_table *table, struct out *out)
 
     out_printf(out, "# orrery: comparison 1\n# program: orrery-sim %s\n# seed: %" PRIu64 "\n",
                CLI_VERSION, table->planning->options->seed);
-    out_text(
-        out,
-        "planner,objectives,feasible,reason,latency_s,latency_over_ratio,period_s,"
-        "period_over_ratio,goodput_per_s,goodput_below_ratio,good,requests,"
-        "latency_p99_s,room_bytes,energy_per_output_token_j,energy_per_request_j,"
-        "latency_bound_s,latency_over_bound_ratio,period_bound_s,period_over_bound_ratio,remark\n");
+    out_text(out, "planner,objectives,feasible,reason,latency_s,latency_over_ratio,period_s,"
+                  "period_over_ratio,goodput_per_s,goodput_below_ratio,good,requests,"
+                  "latency_p99_s,room_bytes,energy_per_output_token_j,energy_per_request_j,"
+                  "latency_bound_s,latency_over_bound_ratio,period_bound_s,period_over_bound_ratio,"
+                  "good_request_bound_s,good_request_over_bound_ratio,remark\n");
     for (int i = 0; i < table->row_count; i++)
         csv_row(table, &best, i, out);
 }

@@ -167,7 +167,7 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     refusal = planning_refusal(&planning, algorithm);
     if (refusal)
         return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", algorithm->name, refusal);
-    planned = planning_ask(&planning, algorithm, settings->planning.objective, false);
+    planned = planning_ask(&planning, algorithm, settings->planning.objective, false, NULL);
     *exit_code = planned.answer.is_feasible ? CLI_DONE : CLI_NO;
     return tell(arena, settings, &told, err);
 }

@@ -104,6 +104,19 @@ const char *place_load_text(struct arena *arena, const struct judge_verdict *loa
                         units_format_human(load->latency_p99_ps, p99));
 }
 
+const char *place_bound_text(struct arena *arena, enum place_objective objective, int64_t bound_ps,
+                             double over_bound_ratio)
+{
+    char bound[UNITS_TEXT_BYTES];
+
+    if (objective == PLACE_GOODPUT) /* a bound of the time of a good request */
+        return arena_printf(arena, "%.1f %% under its proven bound, %.3g/s",
+                            100 * over_bound_ratio / (1 + over_bound_ratio),
+                            (double)UNITS_PS_PER_S / (double)bound_ps);
+    return arena_printf(arena, "%.1f %% over its proven bound, %s", 100 * over_bound_ratio,
+                        units_format_human(bound_ps, bound));
+}
+
 void place_put_load(struct json_writer *json, const struct judge_verdict *load)
 {
     json_put_bool(json, "feasible", load->is_feasible);
@@ -157,7 +170,7 @@ static void put_services(struct arena *arena, const struct place_told *told, str
 static void put_found(struct arena *arena, const struct place_told *told, struct out *out)
 {
     const struct planned *planned = told->planned;
-    char room[UNITS_TEXT_BYTES], bound[UNITS_TEXT_BYTES];
+    char room[UNITS_TEXT_BYTES];
 
     if (planned->answer.stages)
         put_line(out, "stages", arena_printf(arena, "%d", (int)planned->answer.stage_count));
@@ -174,9 +187,8 @@ static void put_found(struct arena *arena, const struct place_told *told, struct
         put_line(out, "workload", place_load_text(arena, &planned->load));
     if (planned->over_bound_ratio >= 0)
         put_line(out, "bound",
-                 arena_printf(arena, "%.1f %% over %s, below which nothing can be",
-                              100 * planned->over_bound_ratio,
-                              units_format_human(planned->bound_ps, bound)));
+                 place_bound_text(arena, told->planning->options->objective, planned->bound_ps,
+                                  planned->over_bound_ratio));
 }
 
 static void put_explanation(const struct place_told *told, struct out *out)

@@ -18,6 +18,9 @@ void place_tell_text(const struct place_told *told, struct out *out);
 void place_tell_json(const struct place_told *told, struct out *out);
 /* "97 of 100 requests within their objectives, 4.85/s", of a verdict on a workload. */
 const char *place_load_text(struct arena *arena, const struct judge_verdict *load);
+/* "3.2 % over its proven bound, 40 ms", of an answer by the objective. */
+const char *place_bound_text(struct arena *arena, enum place_objective objective, int64_t bound_ps,
+                             double over_bound_ratio);
 /* Good requests a second. */
 double place_goodput_per_s(const struct judge_verdict *load);
 /* The keys of such a verdict, but for who is busiest; in an object of the caller. */

@@ -58,10 +58,11 @@ bool planning_inputs(const struct planning *planning, struct inputs *inputs, str
 const char *planning_refusal(const struct planning *planning,
                              const struct place_algorithm *algorithm);
 /* Asks the planner, and predicts: latency and period of pipelines from the sums of measured costs
- * unless is_simulated, of all else by simulation of lone requests; then the workload. */
+ * unless is_simulated, of all else by simulation of lone requests; then the workload. answers: as
+ * of place_ask. */
 struct planned planning_ask(const struct planning *planning,
                             const struct place_algorithm *algorithm, enum place_objective objective,
-                            bool is_simulated);
+                            bool is_simulated, const struct place_answer *answers);
 /* The same of rows that exist. */
 struct planned planning_rows(const struct planning *planning, struct placement_row *rows,
                              int row_count);

@@ -155,22 +155,32 @@ static bool fill_room(const struct planning *planning, struct planned *planned, 
 
 /* ---- all of it ---- */
 
+/* What the objective counts, in time: of goodput that of one good request. 0: not known. */
+static double objective_ps(const struct planning *planning, enum place_objective objective,
+                           const struct planned *planned)
+{
+    const struct judge_verdict *load = &planned->load;
+
+    if (objective == PLACE_GOODPUT)
+        return planned->has_load && load->is_feasible && load->good_count > 0
+                   ? (double)load->window_ps / (double)load->good_count
+                   : 0;
+    if (planning->problem_count > 1)
+        return 0;
+    return (double)(objective == PLACE_LATENCY ? planned->services[0].latency_ps
+                                               : planned->services[0].period_ps);
+}
+
 static void fill_bound(const struct planning *planning, enum place_objective objective,
                        struct planned *planned)
 {
-    int64_t most_ps = 0;
+    double taken_ps = objective_ps(planning, objective, planned);
 
-    planned->over_bound_ratio = -1;
     planned->bound_ps = planned->answer.bound_ps;
-    if (planned->bound_ps <= 0 || objective == PLACE_GOODPUT)
+    planned->over_bound_ratio = -1;
+    if (planned->bound_ps <= 0 || taken_ps <= 0)
         return;
-    for (int s = 0; s < planning->problem_count; s++) {
-        const struct planned_service *service = &planned->services[s];
-        int64_t ps = objective == PLACE_LATENCY ? service->latency_ps : service->period_ps;
-
-        most_ps = ps > most_ps ? ps : most_ps;
-    }
-    planned->over_bound_ratio = (double)most_ps / (double)planned->bound_ps - 1;
+    planned->over_bound_ratio = taken_ps / (double)planned->bound_ps - 1;
     if (planned->over_bound_ratio < 0)
         planned->over_bound_ratio = 0; /* a speed_ratio that is rounded step by step */
 }
@@ -213,7 +223,7 @@ static void predict(const struct planning *planning, bool is_simulated, struct p
 
 struct planned planning_ask(const struct planning *planning,
                             const struct place_algorithm *algorithm, enum place_objective objective,
-                            bool is_simulated)
+                            bool is_simulated, const struct place_answer *answers)
 {
     struct limit limit = { .end_ns = clock_now_ns() + planning->options->limit_ps / 1000 };
     const struct place_ask ask = { .problems = planning->problems,
@@ -225,7 +235,8 @@ struct planned planning_ask(const struct planning *planning,
                                    .fault_count = planning->options->fault_count,
                                    .is_over = planning->options->limit_ps > 0 ? is_over : NULL,
                                    .is_over_arg = &limit,
-                                   .simulations = planning->options->simulations };
+                                   .simulations = planning->options->simulations,
+                                   .answers = answers };
     struct planned planned = { .algorithm = algorithm,
                                .answer = algorithm->plan(planning->arena, &ask) };
 
