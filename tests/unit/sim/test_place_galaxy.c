@@ -388,6 +388,29 @@ static void what_was_not_measured_is_not_cut(void **state)
     assert_non_null(strstr(answer.why, "no parts of it were measured"));
 }
 
+/* One pass; its pooler is not divided. */
+static void an_encoder_is_cut_as_a_decoder_is(void **state)
+{
+    struct place_answer answer;
+    struct judge_verdict verdict;
+    struct parts_score score;
+    struct case_of of;
+
+    (void)state;
+    fixture_cluster("device,type,memory_bytes\na,t,400000\nb,t,400000\n", LAN);
+    case_load(&of);
+    of.input.model = model_find(of.catalogue, "reader", &fixture.err);
+    case_ask(&of, 6, 1, NULL, NULL, PLACE_LATENCY);
+    answer = plan(&of, PLACE_LATENCY);
+    assert_true(answer.is_feasible && answer.rows);
+    verdict = verdict_of(&of, &answer);
+    if (!parts_score(fixture.arena, of.problem, COLLECTIVE_RING, answer.rows, answer.row_count,
+                     &score, &fixture.err))
+        fail_msg("%s", fixture.err.text);
+    assert_int_equal(score.latency_ps, verdict.latency_mean_ps);
+    assert_int_equal(score.room_bytes, verdict.room_bytes);
+}
+
 /* With --overlap candidates are simulated: what is chosen then takes no longer than what is chosen
  * without, both under overlap. */
 static void with_overlap_candidates_are_simulated(void **state)
@@ -426,6 +449,7 @@ int main(void)
         sliced_test(what_overflows_goes_to_who_has_room),
         sliced_test(what_stands_in_the_way_is_said),
         sliced_test(what_was_not_measured_is_not_cut),
+        sliced_test(an_encoder_is_cut_as_a_decoder_is),
         sliced_test(with_overlap_candidates_are_simulated),
     };
 
