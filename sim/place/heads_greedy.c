@@ -24,6 +24,18 @@ static int compare_options(const void *a, const void *b)
     return (x->choice.ffn > y->choice.ffn) - (x->choice.ffn < y->choice.ffn);
 }
 
+/* Mostly the first one is good; only then the others are put into order. */
+static void least_first(struct option *options, int32_t count)
+{
+    for (int32_t i = 1; i < count; i++)
+        if (compare_options(&options[i], &options[0]) < 0) {
+            struct option kept = options[0];
+
+            options[0] = options[i];
+            options[i] = kept;
+        }
+}
+
 /* The next number of heads above n that the device may have; 0 = none. */
 static int32_t next_count(const struct heads_problem *p, int32_t device, int32_t n, int32_t room)
 {
@@ -96,7 +108,7 @@ struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem
                 if (!isinf(option.base))
                     options[count++] = option;
             }
-        qsort(options, (size_t)count, sizeof *options, compare_options);
+        least_first(options, count);
         for (int32_t i = 0; i < count && !is_filled && options[i].base < best.cost; i++) {
             struct heads_answer answer = { .is_feasible = true,
                                            .end = options[i].choice.end,
@@ -105,6 +117,8 @@ struct heads_answer heads_greedy(struct arena *arena, const struct heads_problem
                                            .counts = counts };
 
             is_filled = heads_fill(p, options[i].choice, rooms, counts);
+            if (i == 0 && !is_filled)
+                qsort(options, (size_t)count, sizeof *options, compare_options);
             answer.cost = is_filled ? heads_cost(p, &answer) : HUGE_VAL;
             if (answer.cost >= best.cost)
                 continue;

@@ -33,11 +33,25 @@ struct heads_found heads_find(struct arena *arena, const struct heads_measured *
 /* An answer to heads_problem_of as a placement. */
 struct heads_found heads_found_of(struct arena *arena, const struct heads_measured *measured,
                                   struct heads_answer answer, const struct heads_plan *before);
+struct heads_least {
+    int64_t bound_ps; /* 0: nothing is known */
+    double *prices;   /* by device of heads_devices: what a byte of its memory is worth, in ps */
+    bool is_short;    /* layers that are each at their fastest do not fit */
+    int32_t column_count; /* ways to cut a layer that were the cheapest at some prices */
+    struct heads_answer *columns;
+};
 /* No placement that keeps projections, FFNs and heads whole is faster for a lone request, however
- * each layer is cut, and whichever --collective: every layer at its fastest, with the memory of one
- * layer, and the messages that it cannot do without. 0: nothing is known. */
-int64_t heads_bound_ps(struct arena *arena, const struct heads_measured *measured, bool has_overlap,
-                       bool (*is_over)(void *arg), void *is_over_arg);
+ * each layer is cut, and whichever --collective. cost_ps: of a placement that is known. */
+struct heads_least heads_bound(struct arena *arena, const struct heads_measured *measured,
+                               double cost_ps, bool has_overlap, bool (*is_over)(void *arg),
+                               void *is_over_arg);
+/* Layer by layer, where a byte of memory costs so much, or part of it, or none: what is dear is
+ * left for what gains most by it; or all layers alike. Then layers are changed one by one and two
+ * by two. try: 0 to HEADS_TRIES - 1. */
+#define HEADS_TRIES 5
+struct heads_found heads_find_thrifty(struct arena *arena, const struct heads_measured *measured,
+                                      const struct heads_least *least, int try, bool is_daring,
+                                      bool (*is_over)(void *arg), void *is_over_arg);
 /* By device of the answer: a device of the cluster. */
 const int32_t *heads_devices(const struct heads_measured *measured, int32_t *count);
 const struct heads_problem *heads_problem_of(const struct heads_measured *measured);

@@ -20,7 +20,7 @@
 #define MOST_LINES 8
 
 struct candidate {
-    const struct heads_found *found;
+    struct heads_found *found;
     struct placement_row *rows;
     int row_count;
     struct judge_verdict verdict;
@@ -127,44 +127,68 @@ static struct place_answer pipeline(struct arena *arena, const struct place_ask 
     return answer;
 }
 
+struct choice { /* among placements by heads */
+    struct arena *arena;
+    const struct place_ask *ask;
+    const struct heads_measured *measured;
+    struct candidate best;
+    double least_ps; /* by sums */
+};
+
+static void choose(struct choice *c, struct heads_found found)
+{
+    struct candidate candidate = { .found = arena_alloc(c->arena, sizeof found) };
+
+    if (!found.is_feasible)
+        return;
+    *candidate.found = found;
+    if (found.cost_ps < c->least_ps)
+        c->least_ps = found.cost_ps;
+    judge_candidate(c->arena, c->ask, &candidate);
+    if (is_better(c->ask, &candidate, &c->best))
+        c->best = candidate;
+}
+
+/* The optimum by sums, and where memory is short another one that is thrifty with it; the bound. */
+static int64_t choose_exact(struct choice *c)
+{
+    const struct place_ask *ask = c->ask;
+    struct heads_least least;
+
+    choose(c, heads_find(c->arena, c->measured, HEADS_EXACT, NULL, ask->is_over, ask->is_over_arg));
+    least = heads_bound(c->arena, c->measured, c->least_ps,
+                        ask->judge && judge_input(ask->judge)->serve.has_overlap, ask->is_over,
+                        ask->is_over_arg);
+    /* what may not fit is for a judge to say */
+    for (int try = 0; try < HEADS_TRIES * (ask->judge ? 2 : 1) && least.is_short; try++)
+        choose(c, heads_find_thrifty(c->arena, c->measured, &least, try % HEADS_TRIES,
+                                     try >= HEADS_TRIES, ask->is_over, ask->is_over_arg));
+    return ask->objective == PLACE_LATENCY &&
+                   !(ask->judge && judge_input(ask->judge)->serve.has_kappa)
+               ? least.bound_ps
+               : 0;
+}
+
 static struct place_answer place_heads(struct arena *arena, const struct place_ask *ask,
                                        enum heads_how how)
 {
     const struct problem *problem = ask->problems[0];
-    const struct heads_measured *measured;
-    struct heads_found found[3];
-    struct candidate best = { 0 };
+    struct choice c = { .arena = arena, .ask = ask, .least_ps = HUGE_VAL };
     struct place_answer answer = { .why = "" };
 
-    measured = heads_measure(arena, problem);
-    for (int i = 0; i < 3; i++) {
-        struct candidate candidate = { .found = &found[i] };
-
-        if (i == 2) /* cheap, and what sums of messages may be wrong about */
-            found[i] = heads_found_of(arena, measured,
-                                      heads_single(arena, heads_problem_of(measured)), NULL);
-        else if (i == 1 && how == HEADS_GREEDY)
-            continue;
-        else
-            found[i] = heads_find(arena, measured, i == 0 ? HEADS_GREEDY : HEADS_EXACT, NULL,
-                                  ask->is_over, ask->is_over_arg);
-        if (!found[i].is_feasible)
-            continue;
-        judge_candidate(arena, ask, &candidate);
-        if (is_better(ask, &candidate, &best))
-            best = candidate;
-    }
-    if (!best.found || !best.verdict.is_feasible)
+    c.measured = heads_measure(arena, problem);
+    choose(&c, heads_find(arena, c.measured, HEADS_GREEDY, NULL, ask->is_over, ask->is_over_arg));
+    /* cheap, and what sums of messages may be wrong about */
+    choose(&c, heads_found_of(arena, c.measured, heads_single(arena, heads_problem_of(c.measured)),
+                              NULL));
+    if (how == HEADS_EXACT)
+        answer.bound_ps = choose_exact(&c);
+    if (!c.best.found || !c.best.verdict.is_feasible)
         return pipeline(arena, ask);
     answer.is_feasible = true;
-    answer.rows = best.rows;
-    answer.row_count = best.row_count;
-    lines_fill(arena, problem, measured, best.found, &answer);
-    if (how == HEADS_EXACT && ask->objective == PLACE_LATENCY &&
-        !(ask->judge && judge_input(ask->judge)->serve.has_kappa))
-        answer.bound_ps = heads_bound_ps(arena, measured,
-                                         ask->judge && judge_input(ask->judge)->serve.has_overlap,
-                                         ask->is_over, ask->is_over_arg);
+    answer.rows = c.best.rows;
+    answer.row_count = c.best.row_count;
+    lines_fill(arena, problem, c.measured, c.best.found, &answer);
     return answer;
 }
 

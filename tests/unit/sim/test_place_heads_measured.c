@@ -7,6 +7,7 @@
 #include <math.h>
 
 #define ROUNDS 40
+#define SAMPLES 60
 #define MOST_DEVICES 3
 
 static void draw_cluster(struct rng *rng, int32_t memory_bytes)
@@ -20,11 +21,12 @@ static void draw_cluster(struct rng *rng, int32_t memory_bytes)
     const char *text = "device,type,speed_ratio,memory_bytes\n";
 
     for (int d = 0; d < count; d++)
-        text = arena_printf(fixture.arena, "%sd%d,t,%s,%s\n", text, d,
-                            draw(rng, 0, 1) > 0 ? "0.5" : "",
-                            memory_bytes > 0 ? arena_printf(fixture.arena, "%d",
-                                                            (int)memory_bytes + draw(rng, 0, 30000))
-                                             : "");
+        text = arena_printf(
+            fixture.arena, "%sd%d,t,%s,%s\n", text, d, draw(rng, 0, 1) > 0 ? "0.5" : "",
+            memory_bytes > 0
+                ? arena_printf(fixture.arena, "%d",
+                               (int)memory_bytes + draw(rng, 0, 1) * draw(rng, 0, 30000))
+                : "");
     fixture_cluster(text, arena_printf(fixture.arena,
                                        "medium,kind,node,bits_per_s,latency_s,per_message_s\n%s%s",
                                        draw(rng, 0, 2) > 1 ? back : "", lan));
@@ -121,122 +123,208 @@ static int64_t pipeline_ps(const struct case_of *of)
     return judge_of(of, placed, count).latency_mean_ps;
 }
 
-/* exact-heads has the least sum; nothing that can be simulated is below its bound; and what it and
- * the greedy one choose is near the best of all simulations. */
+struct logs { /* sums of logarithms, over rounds */
+    double exact, aware, bound, found;
+    double low, high; /* sums over simulated latencies */
+    int split;
+};
+
+static void begin_round(void **state, int round)
+{
+    if (round == 0)
+        return;
+    fixture_tear_down(state);
+    wide_set_up(state);
+}
+
+/* What the sums find best, before anything is simulated. */
+static void sums_are_right(const struct case_of *of, const struct heads_measured *measured,
+                           const struct least *least, struct logs *logs)
+{
+    struct heads_found found = heads_find(fixture.arena, measured, HEADS_EXACT, NULL, NULL, NULL);
+    struct placement_row *placed;
+    double simulated_ps;
+    bool is_split = false;
+    int count;
+
+    assert_true(found.is_feasible && found.is_uniform);
+    assert_true(fabs(found.cost_ps - least->sum_ps) <= 1e-12 * least->sum_ps);
+    placed = heads_rows(fixture.arena, of->input.cluster, of->input.model, "s", found.plan, &count);
+    simulated_ps = (double)judge_of(of, placed, count).latency_mean_ps;
+    assert_true(found.cost_ps > 0.98 * simulated_ps && found.cost_ps < 1.02 * simulated_ps);
+    logs->found += log(simulated_ps / (double)least->simulated_ps);
+    logs->low = fmin(logs->low, least->low);
+    logs->high = fmax(logs->high, least->high);
+    for (int32_t h = 1; h < KV_HEADS; h++)
+        is_split = is_split || found.plan->runs[0].owners[h] != found.plan->runs[0].owners[0];
+    logs->split += is_split;
+}
+
+/* Nothing that can be simulated is below the bound; and what exact-heads and the greedy one choose
+ * is near the best of all simulations. */
+static void planners_are_near(const struct case_of *of, const struct least *least,
+                              struct logs *logs)
+{
+    struct place_answer exact = place_exact_heads(fixture.arena, &of->ask);
+    struct place_answer aware = place_resource_aware(fixture.arena, &of->ask);
+    int64_t exact_ps, aware_ps;
+
+    assert_true(exact.is_feasible && aware.is_feasible);
+    exact_ps = judge_of(of, exact.rows, exact.row_count).latency_mean_ps;
+    aware_ps = judge_of(of, aware.rows, aware.row_count).latency_mean_ps;
+    assert_true(exact.bound_ps > 0 && exact.bound_ps <= least->simulated_ps);
+    assert_true(exact.bound_ps <= pipeline_ps(of));
+    assert_true(exact_ps <= aware_ps && exact_ps >= least->simulated_ps);
+    logs->exact += log((double)exact_ps / (double)least->simulated_ps);
+    logs->aware += log((double)aware_ps / (double)least->simulated_ps);
+    logs->bound += log((double)exact_ps / (double)exact.bound_ps);
+}
+
 static void every_placement_was_looked_at(void **state)
 {
     struct rng rng = rng_stream(31, RNG_TEST, 0);
-    double exact_log = 0, aware_log = 0, bound_log = 0, found_log = 0, low = HUGE_VAL, high = 0;
-    int split = 0;
+    struct logs logs = { .low = HUGE_VAL };
 
     for (int round = 0; round < ROUNDS; round++) {
         const struct heads_measured *measured;
-        struct place_answer exact, aware;
-        int64_t exact_ps, aware_ps, found_ps;
-        struct placement_row *placed;
-        bool is_split;
-        int count;
-        struct heads_found found;
         struct case_of of;
         struct least least;
 
-        if (round > 0) {
-            fixture_tear_down(state);
-            wide_set_up(state);
-        }
+        begin_round(state, round);
         draw_cluster(&rng, 0);
         case_begin(&of, draw(&rng, 1, 4), draw(&rng, 1, 6));
         measured = heads_measure(fixture.arena, of.problem);
         assert_false(heads_has_holes(measured));
         least = enumerate(&of, measured);
-        found = heads_find(fixture.arena, measured, HEADS_EXACT, NULL, NULL, NULL);
-        assert_true(found.is_feasible && found.is_uniform);
-        low = fmin(low, least.low);
-        high = fmax(high, least.high);
-        assert_true(fabs(found.cost_ps - least.sum_ps) <= 1e-12 * least.sum_ps);
-        exact = place_exact_heads(fixture.arena, &of.ask);
-        aware = place_resource_aware(fixture.arena, &of.ask);
-        assert_true(exact.is_feasible && aware.is_feasible);
-        exact_ps = judge_of(&of, exact.rows, exact.row_count).latency_mean_ps;
-        aware_ps = judge_of(&of, aware.rows, aware.row_count).latency_mean_ps;
-        assert_true(exact.bound_ps > 0 && exact.bound_ps <= least.simulated_ps);
-        assert_true(exact.bound_ps <= pipeline_ps(&of));
-        assert_true(exact_ps <= aware_ps && exact_ps >= least.simulated_ps);
-        /* what the sums say of the placement that they find best, before anything is simulated */
-        placed =
-            heads_rows(fixture.arena, of.input.cluster, of.input.model, "s", found.plan, &count);
-        found_ps = judge_of(&of, placed, count).latency_mean_ps;
-        found_log += log((double)found_ps / (double)least.simulated_ps);
-        assert_true(found.cost_ps > 0.98 * (double)found_ps &&
-                    found.cost_ps < 1.02 * (double)found_ps);
-        exact_log += log((double)exact_ps / (double)least.simulated_ps);
-        aware_log += log((double)aware_ps / (double)least.simulated_ps);
-        bound_log += log((double)exact_ps / (double)exact.bound_ps);
-        is_split = false;
-        for (int32_t h = 1; h < KV_HEADS; h++)
-            is_split = is_split || found.plan->runs[0].owners[h] != found.plan->runs[0].owners[0];
-        split += is_split;
+        sums_are_right(&of, measured, &least, &logs);
+        planners_are_near(&of, &least, &logs);
     }
-    print_message("over the best simulated: exact-heads %.3f, resource-aware %.3f; over the bound "
-                  "%.3f\n",
-                  exp(exact_log / ROUNDS), exp(aware_log / ROUNDS), exp(bound_log / ROUNDS));
-    print_message("by sums alone %.5f, in %d of %d cases over several devices\n",
-                  exp(found_log / ROUNDS), split, ROUNDS);
-    assert_true(exp(found_log / ROUNDS) < 1.001);
-    print_message("sums are %.3f to %.3f of what is simulated\n", low, high);
-    assert_true(exp(exact_log / ROUNDS) < 1.02);
-    assert_true(exp(aware_log / ROUNDS) < 1.05);
-    assert_in_range(split, ROUNDS / 3, ROUNDS);
+    print_message("over the best simulated: exact-heads %.3f, by sums alone %.5f, resource-aware "
+                  "%.3f; over the bound %.3f\n",
+                  exp(logs.exact / ROUNDS), exp(logs.found / ROUNDS), exp(logs.aware / ROUNDS),
+                  exp(logs.bound / ROUNDS));
+    print_message("in %d of %d cases on several devices; sums are %.3f to %.3f of what is "
+                  "simulated\n",
+                  logs.split, ROUNDS, logs.low, logs.high);
+    assert_true(exp(logs.found / ROUNDS) < 1.001);
+    assert_true(exp(logs.exact / ROUNDS) < 1.001);
+    assert_true(exp(logs.aware / ROUNDS) < 1.02);
+    assert_true(exp(logs.bound / ROUNDS) < 1.01);
+    assert_in_range(logs.split, ROUNDS / 3, ROUNDS);
+}
+
+/* Each layer by itself, mostly on few devices. */
+static struct placement_row *random_rows(struct rng *rng, const struct case_of *of, int *count)
+{
+    int32_t owners[LAYERS][KV_HEADS], devices = of->input.cluster->device_count;
+    struct heads_run runs[LAYERS];
+    struct heads_plan plan = { .run_count = LAYERS, .runs = runs };
+    int32_t device = draw(rng, 0, devices - 1);
+
+    plan.end = draw(rng, 0, devices - 1);
+    for (int32_t l = 0; l < LAYERS; l++) {
+        bool is_split = draw(rng, 0, 3) == 0;
+
+        device = draw(rng, 0, 3) == 0 ? draw(rng, 0, devices - 1) : device;
+        runs[l] = (struct heads_run){ l, l, device, device, owners[l] };
+        if (draw(rng, 0, 3) == 0)
+            runs[l].ffn = draw(rng, 0, devices - 1);
+        for (int32_t h = 0; h < KV_HEADS; h++)
+            owners[l][h] = is_split ? draw(rng, 0, devices - 1) : device;
+    }
+    return heads_rows(fixture.arena, of->input.cluster, of->input.model, "s", &plan, count);
+}
+
+struct tight { /* of rounds with little memory */
+    int feasible, uneven, bounded, sampled;
+    double bound_log, beaten_by;
+};
+
+/* What greedy has counted as fitting fits. */
+static void counted_memory_does(const struct case_of *of, struct tight *tight)
+{
+    struct heads_found found = heads_find(fixture.arena, heads_measure(fixture.arena, of->problem),
+                                          HEADS_GREEDY, NULL, NULL, NULL);
+    struct judge_verdict verdict;
+    struct placement_row *placed;
+    int count;
+
+    if (!found.is_feasible)
+        return;
+    placed = heads_rows(fixture.arena, of->input.cluster, of->input.model, "s", found.plan, &count);
+    verdict = judge_of(of, placed, count);
+    if (!verdict.is_feasible)
+        fail_msg("%s", verdict.why);
+    tight->uneven += !found.is_uniform;
+}
+
+static bool check_fit(const struct case_of *of, const struct place_answer *answer,
+                      struct judge_verdict *verdict, struct tight *tight)
+{
+    struct placement_row *placed;
+    int count;
+
+    if (!answer->is_feasible) {
+        assert_int_not_equal(answer->why[0], '\0');
+        assert_false(place_exact(fixture.arena, &of->ask).is_feasible);
+        return false;
+    }
+    placed = place_rows(fixture.arena, &of->ask, answer, &count);
+    *verdict = judge_of(of, placed, count);
+    assert_true(verdict->is_feasible && verdict->room_bytes >= 0);
+    tight->feasible++;
+    return true;
+}
+
+/* Whatever fits is not below the bound, and hardly better than what was found. */
+static void others_are_worse(struct rng *rng, const struct case_of *of, int64_t bound_ps,
+                             int64_t latency_ps, struct tight *tight)
+{
+    assert_true(bound_ps > 0 && bound_ps <= latency_ps);
+    tight->bound_log += log((double)latency_ps / (double)bound_ps);
+    tight->bounded++;
+    for (int i = 0; i < SAMPLES; i++) {
+        int count;
+        struct placement_row *placed = random_rows(rng, of, &count);
+        struct judge_verdict other = judge_of(of, placed, count);
+
+        if (!other.is_feasible)
+            continue;
+        assert_true(bound_ps <= other.latency_mean_ps);
+        tight->sampled++;
+        tight->beaten_by =
+            fmax(tight->beaten_by, (double)latency_ps / (double)other.latency_mean_ps);
+    }
 }
 
 /* Memory for less than all layers on any one device. */
 static void layers_are_cut_differently_where_they_have_to_be(void **state)
 {
     struct rng rng = rng_stream(32, RNG_TEST, 0);
-    int feasible = 0, uneven = 0;
+    struct tight tight = { 0 };
 
     for (int round = 0; round < ROUNDS; round++) {
-        struct judge_verdict verdict_of_found;
-        struct placement_row *placed;
-        struct heads_found found;
+        struct place_answer exact, aware;
+        struct judge_verdict verdict;
         struct case_of of;
-        int count;
 
-        if (round > 0) {
-            fixture_tear_down(state);
-            wide_set_up(state);
-        }
+        begin_round(state, round);
         draw_cluster(&rng, draw(&rng, 120, 400) * 1000);
         case_begin(&of, 2, 3);
-        found = heads_find(fixture.arena, heads_measure(fixture.arena, of.problem), HEADS_GREEDY,
-                           NULL, NULL, NULL);
-        if (found.is_feasible) {
-            placed = heads_rows(fixture.arena, of.input.cluster, of.input.model, "s", found.plan,
-                                &count);
-            verdict_of_found = judge_of(&of, placed, count);
-            if (!verdict_of_found.is_feasible)
-                fail_msg("%s", verdict_of_found.why);
-            uneven += !found.is_uniform;
-        }
-        for (int a = 0; a < 2; a++) {
-            struct place_answer answer = a > 0 ? place_exact_heads(fixture.arena, &of.ask)
-                                               : place_resource_aware(fixture.arena, &of.ask);
-            struct judge_verdict verdict;
-
-            if (!answer.is_feasible) {
-                assert_int_not_equal(answer.why[0], '\0');
-                assert_false(place_exact(fixture.arena, &of.ask).is_feasible);
-                continue;
-            }
-            placed = place_rows(fixture.arena, &of.ask, &answer, &count);
-            verdict = judge_of(&of, placed, count);
-            assert_true(verdict.is_feasible && verdict.room_bytes >= 0);
-            assert_true(answer.bound_ps <= verdict.latency_mean_ps);
-            feasible++;
-        }
+        counted_memory_does(&of, &tight);
+        aware = place_resource_aware(fixture.arena, &of.ask);
+        exact = place_exact_heads(fixture.arena, &of.ask);
+        (void)check_fit(&of, &aware, &verdict, &tight);
+        if (check_fit(&of, &exact, &verdict, &tight) && exact.bound_ps > 0)
+            others_are_worse(&rng, &of, exact.bound_ps, verdict.latency_mean_ps, &tight);
     }
-    assert_in_range(feasible, ROUNDS / 2, 2 * ROUNDS - 4);
-    assert_in_range(uneven, 2, feasible);
+    print_message("with little memory: over the bound %.3f, over the best of %d random ones %.3f\n",
+                  exp(tight.bound_log / tight.bounded), tight.sampled, tight.beaten_by);
+    assert_in_range(tight.feasible, ROUNDS / 2, 2 * ROUNDS - 4);
+    assert_in_range(tight.sampled, ROUNDS, INT32_MAX);
+    assert_in_range(tight.uneven, 2, tight.feasible);
+    assert_true(tight.beaten_by < 1.01);
+    assert_true(exp(tight.bound_log / tight.bounded) < 1.12);
 }
 
 /* Heads that stay: only as many change hands as have to. */
