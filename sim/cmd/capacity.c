@@ -30,8 +30,6 @@ enum {
     KEY_RESOLUTION,
     KEY_BOARDS,
     KEY_ALGORITHM,
-    KEY_OBJECTIVE,
-    KEY_TIME_LIMIT,
     KEY_JSON
 };
 
@@ -56,14 +54,8 @@ static const struct argp_option capacity_options[] = {
       "combination of kinds of devices; prefix: on the first ones in file order",
       3 },
     { "algorithm", KEY_ALGORITHM, "NAME", 0, "The planner (default exact); see place --list", 3 },
-    { "objective", KEY_OBJECTIVE, "NAME", 0,
-      "What it is asked by: latency, period (default) or goodput", 3 },
     { "model", KEY_MODEL, "NAME", 0,
       "The model of the services that are not given as --service NAME=MODEL[:SHARE]", 3 },
-    { "time-limit", KEY_TIME_LIMIT, "TIME", 0,
-      "Planners that search end with the best so far. The one thing by which two runs may differ "
-      "(default: none)",
-      3 },
     { NULL, 0, NULL, 0, "When it is borne:", 5 },
     { "attainment", KEY_ATTAINMENT, "RATIO", 0,
       "Share of all requests that must end ok and within their objectives (99%)", 5 },
@@ -124,16 +116,8 @@ static error_t on_planner(int key, char *text, struct argp_state *state)
     case KEY_ALGORITHM:
         settings->algorithm = planning_algorithm(state, text);
         return 0;
-    case KEY_OBJECTIVE:
-        settings->planning.objective = (enum place_objective)cli_choice(
-            state, "--objective", text, place_objective_names, PLACE_OBJECTIVE_COUNT);
-        settings->planning.has_objective = true;
-        return 0;
     case KEY_MODEL:
         settings->planning.model = text;
-        return 0;
-    case KEY_TIME_LIMIT:
-        settings->planning.limit_ps = cli_duration_positive_ps(state, "--time-limit", text);
         return 0;
     case 'o':
         settings->output = text;
@@ -175,9 +159,10 @@ static void check_end(const struct argp_state *state, struct capacity_settings *
         cli_error(state, "--cluster is missing: the boards to choose from");
     if (!has_boards &&
         (settings->algorithm || settings->planning.has_objective || settings->planning.model ||
-         settings->planning.limit_ps > 0 || settings->output))
-        cli_error(state, "--algorithm, --objective, --model, --time-limit and -o are of --boards, "
-                         "which is missing");
+         settings->planning.limit_ps > 0 || settings->planning.simulations > 0 ||
+         settings->planning.fault_count > 0 || settings->output))
+        cli_error(state, "--algorithm, --objective, --model, -o and their like say what to place, "
+                         "for --boards, which is missing");
     if (settings->is_json && settings->output && strcmp(settings->output, "-") == 0)
         cli_error(state, "--json and -o - both write to stdout: give -o a file");
     check_load(state, settings);
@@ -217,6 +202,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &settings->load;
         state->child_inputs[2] = &settings->planning.serving;
+        state->child_inputs[3] = &settings->planning;
         return 0;
     case ARGP_KEY_ARG:
         cli_error(state, "'%s' is not an option", text);
@@ -433,6 +419,7 @@ int cmd_capacity(int argc, char **argv)
         { &load_argp, 0, NULL, 0 },
         { &load_open_argp, 0, "", 2 },
         { &serving_argp, 0, "How requests are served, and which are good:", 4 },
+        { &planner_argp, 0, NULL, 0 },
         { 0 }
     };
     static const struct argp argp = {

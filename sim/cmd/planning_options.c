@@ -45,15 +45,20 @@ static const struct argp_option options_of[] = {
       "the simulation of the workload",
       2 },
     { NULL, 0, NULL, 0, "How:", 3 },
+    { "seed", KEY_SEED, "N", 0, "Of random choices (default 1)", 3 },
+    { 0 }
+};
+
+static const struct argp_option planner_options[] = {
     { "objective", KEY_OBJECTIVE, "NAME", 0,
       "latency: of a lone request; period: the longest that a request takes a device or a port, "
-      "which is the time between results when requests queue; goodput: requests of --workload "
-      "within their objectives, by simulation (default of place: latency; of compare: each that "
+      "which is the time between results when requests queue; goodput: requests of the "
+      "workload within their objectives, by simulation (default of place: latency; of capacity: "
+      "period; of compare: each that "
       "applies)",
       3 },
     { "faults", KEY_FAULTS, "N", 0,
       "Nodes that may fail, whichever they are, and leave a replica (infscale; default 0)", 3 },
-    { "seed", KEY_SEED, "N", 0, "Of random choices (default 1)", 3 },
     { "time-limit", KEY_TIME_LIMIT, "TIME", 0,
       "Planners that search end with the best so far. The one thing by which two runs may differ "
       "(default: none)",
@@ -62,6 +67,32 @@ static const struct argp_option options_of[] = {
       "Placements that orrery simulates (default: 2000 at most, fewer when nothing is gained)", 3 },
     { 0 }
 };
+
+static error_t on_planner(int key, char *text, struct argp_state *state)
+{
+    struct planning_options *options = state->input;
+
+    switch (key) {
+    case KEY_OBJECTIVE:
+        options->objective = (enum place_objective)cli_choice(
+            state, "--objective", text, place_objective_names, PLACE_OBJECTIVE_COUNT);
+        options->has_objective = true;
+        return 0;
+    case KEY_FAULTS:
+        options->fault_count = (int32_t)cli_int(state, "--faults", text, 0, 64);
+        return 0;
+    case KEY_TIME_LIMIT:
+        options->limit_ps = cli_duration_positive_ps(state, "--time-limit", text);
+        return 0;
+    case KEY_SIMULATIONS:
+        options->simulations = cli_int(state, "--simulations", text, 1, INT32_MAX);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp planner_argp = { .options = planner_options, .parser = on_planner };
 
 static error_t on_load(int key, char *text, struct argp_state *state)
 {
@@ -83,22 +114,8 @@ static error_t on_load(int key, char *text, struct argp_state *state)
     case KEY_EVENTS:
         options->events = text;
         return 0;
-    case KEY_FAULTS:
-        options->fault_count = (int32_t)cli_int(state, "--faults", text, 0, 64);
-        return 0;
-    case KEY_OBJECTIVE:
-        options->objective = (enum place_objective)cli_choice(
-            state, "--objective", text, place_objective_names, PLACE_OBJECTIVE_COUNT);
-        options->has_objective = true;
-        return 0;
     case KEY_SEED:
         options->seed = (uint64_t)cli_int(state, "--seed", text, 0, INT64_MAX);
-        return 0;
-    case KEY_TIME_LIMIT:
-        options->limit_ps = cli_duration_positive_ps(state, "--time-limit", text);
-        return 0;
-    case KEY_SIMULATIONS:
-        options->simulations = cli_int(state, "--simulations", text, 1, INT32_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -129,6 +146,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->serving;
+        state->child_inputs[1] = options;
         return 0;
     default:
         return on_load(key, text, state);
@@ -136,7 +154,9 @@ static error_t on_option(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp_child children[] = {
-    { &serving_argp, 0, "How requests of --workload are served, and which are good:", 4 }, { 0 }
+    { &serving_argp, 0, "How requests of --workload are served, and which are good:", 4 },
+    { &planner_argp, 0, NULL, 0 },
+    { 0 }
 };
 const struct argp planning_argp = { .options = options_of,
                                     .parser = on_option,

@@ -31,6 +31,8 @@ struct planning_options { /* as typed; NULL or 0 = not given */
 
 /* Its parser's input is a struct planning_options after planning_options_begin. Groups 1 to 3. */
 extern const struct argp planning_argp;
+/* Its part that says how a planner is asked: objective, time limit and the like. Group 3. */
+extern const struct argp planner_argp;
 void planning_options_begin(struct planning_options *options);
 /* At the end of the command line. Also completes what follows from other options. */
 void planning_check_end(const struct argp_state *state, struct planning_options *options);
