@@ -138,12 +138,15 @@ static void put_probe(struct arena *arena, const struct rate_probe *probe, struc
                units_format_human(verdict->latency_p99_ps, p99), 100 * busy_ratio(verdict));
 }
 
-static void put_found(struct arena *arena, const struct rate_answer *answer, struct out *out)
+static void put_found(struct arena *arena, const struct capacity_settings *settings,
+                      const struct rate_answer *answer, struct out *out)
 {
     const struct rate_probe *at = probe_at(answer, answer->rate_per_s);
     const struct rate_probe *next = probe_at(answer, answer->next_per_s);
 
-    put_line(out, "capacity", arena_printf(arena, "%.4g requests/s", answer->rate_per_s));
+    put_line(out, "capacity",
+             arena_printf(arena, "%.4g %s/s", answer->rate_per_s,
+                          settings->load.options.turns ? "conversations" : "requests"));
     put_line(out, "",
              at->verdict.busiest_name
                  ? arena_printf(arena, "%s; %s is busy %.0f %% of the time",
@@ -158,14 +161,15 @@ static void put_found(struct arena *arena, const struct rate_answer *answer, str
                                 next->verdict.why));
 }
 
-static void put_outcome(struct arena *arena, const struct rate_answer *answer, struct out *out)
+static void put_outcome(struct arena *arena, const struct capacity_settings *settings,
+                        const struct rate_answer *answer, struct out *out)
 {
     const struct rate_probe *lowest = &answer->probes[0];
     const struct rate_probe *flood = &answer->probes[answer->probe_count - 1];
 
     switch (answer->outcome) {
     case RATE_FOUND:
-        put_found(arena, answer, out);
+        put_found(arena, settings, answer, out);
         return;
     case RATE_NEVER:
         put_line(out, "capacity",
@@ -187,7 +191,7 @@ void capacity_tell_text(struct arena *arena, const struct capacity_settings *set
 {
     char resolution[UNITS_TEXT_BYTES];
 
-    put_outcome(arena, answer, out);
+    put_outcome(arena, settings, answer, out);
     put_line(out, "goal", capacity_goal_text(arena, settings));
     put_line(out, "load", capacity_load_text(arena, settings));
     put_line(out, "search",
