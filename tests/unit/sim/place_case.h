@@ -47,19 +47,19 @@ static inline void case_ask(struct case_of *of, int64_t prompt, int64_t output,
                             struct workload *workload, const struct events *events,
                             enum place_objective objective)
 {
-    const struct judge_input judge_of = { .cluster = of->input.cluster,
-                                          .costs = &of->costs,
-                                          .catalogue = of->catalogue,
-                                          .workload = workload,
-                                          .events = events,
-                                          .serve = fixture.options };
+    const struct judge_input input = { .cluster = of->input.cluster,
+                                       .costs = &of->costs,
+                                       .catalogue = of->catalogue,
+                                       .workload = workload,
+                                       .events = events,
+                                       .serve = fixture.options };
 
     of->input.prompt_tokens = (int32_t)prompt;
     of->input.output_tokens = (int32_t)output;
     of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
     if (!of->problem)
         fail_msg("%s", fixture.err.text);
-    of->judge = judge_create(fixture.arena, &judge_of);
+    of->judge = judge_create(fixture.arena, &input);
     of->ask = (struct place_ask){ .problems = &of->problem,
                                   .problem_count = 1,
                                   .objective = objective,
