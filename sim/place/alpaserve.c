@@ -173,7 +173,7 @@ static void part_try(struct planner *planner, const struct alpaserve_layout *lay
     bool has_beam = search->options.beam > 0 && search->options.has_beam_everywhere;
     struct alpaserve_selection found = alpaserve_greedy(search, &tried->part, layout);
 
-    for (int i = 0; i <= has_beam; i++) {
+    for (int i = 0; i < (has_beam ? 2 : 1); i++) {
         if (i > 0)
             found = alpaserve_beam(search, &tried->part, layout);
         if (found.layout && (!tried->selection.layout ||

@@ -109,7 +109,7 @@ static const struct chain_visits *visits_of(struct arena *arena, const struct pr
     int64_t *room_bytes = arena_array(arena, devices, sizeof *room_bytes);
     int32_t *alike = arena_array(arena, devices, sizeof *alike);
     bool *may_lead = arena_array(arena, devices, sizeof *may_lead);
-    struct chain_visits *visits = arena_alloc(arena, sizeof *visits);
+    struct chain_visits *all = arena_alloc(arena, sizeof *all);
 
     for (int32_t d = 0; d < cluster->device_count; d++) {
         const struct cluster_device *device = &cluster->devices[d];
@@ -123,14 +123,14 @@ static const struct chain_visits *visits_of(struct arena *arena, const struct pr
             work_bytes[d * units + u] = problem_work_bytes(problem, d, u);
         }
     }
-    *visits = (struct chain_visits){ .held_bytes = held_bytes,
-                                     .work_bytes = work_bytes,
-                                     .tied_bytes = problem_tied_bytes(problem),
-                                     .room_bytes = room_bytes,
-                                     .alike = alike,
-                                     .may_lead = source_device(problem) < 0 ? NULL : may_lead,
-                                     .lead_count = lead_count_of(problem) };
-    return visits;
+    *all = (struct chain_visits){ .held_bytes = held_bytes,
+                                  .work_bytes = work_bytes,
+                                  .tied_bytes = problem_tied_bytes(problem),
+                                  .room_bytes = room_bytes,
+                                  .alike = alike,
+                                  .may_lead = source_device(problem) < 0 ? NULL : may_lead,
+                                  .lead_count = lead_count_of(problem) };
+    return all;
 }
 
 /* Stages of devices, as stages of kinds that are one device each. */

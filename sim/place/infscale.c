@@ -200,8 +200,8 @@ static struct share *shares_fill(struct arena *arena, const struct fleet *fleet)
     for (int32_t s = 1; s < width; s++)
         shares[s].value = PACK_NONE;
     for (int32_t g = 0; g < fleet->group_count; g++) {
-        const struct share *before = &shares[g * width];
-        struct share *after = &shares[(g + 1) * width];
+        const struct share *before = &shares[(ptrdiff_t)g * width];
+        struct share *after = &shares[((ptrdiff_t)g + 1) * width];
 
         for (int32_t s = 0; s < width; s++)
             after[s] = (struct share){ PACK_NONE, 0 };
@@ -319,12 +319,13 @@ struct place_answer place_infscale(struct arena *arena, const struct place_ask *
     for (int32_t g = 0; g < fleet.group_count; g++)
         group_pack(arena, &fleet, &fleet.groups[g]);
     shares = shares_fill(arena, &fleet);
-    if (shares[fleet.group_count * width + at].value == PACK_NONE)
-        return (struct place_answer){ .why = why_not(arena, &fleet,
-                                                     &shares[fleet.group_count * width]) };
+    if (shares[(ptrdiff_t)fleet.group_count * width + at].value == PACK_NONE)
+        return (struct place_answer){
+            .why = why_not(arena, &fleet, &shares[(ptrdiff_t)fleet.group_count * width])
+        };
     sets = arena_array(arena, (size_t)fleet.group_count, sizeof *sets);
     for (int32_t g = fleet.group_count - 1; g >= 0; g--) {
-        const struct share *share = &shares[(g + 1) * width + at];
+        const struct share *share = &shares[((ptrdiff_t)g + 1) * width + at];
 
         sets[g] = share->sets / width;
         at = share->sets % width;

@@ -7,6 +7,7 @@
 #include "sim/judge/judge.h"
 #include "sim/place/place.h"
 #include <math.h>
+#include <string.h>
 
 #define ROUNDS 60
 #define MOST_DEVICES 6
@@ -75,6 +76,14 @@ static void case_begin(struct case_of *of, int prompt, int output)
     of->problem = problem_create(fixture.arena, &of->input, &fixture.err);
     if (!of->problem)
         fail_msg("%s", fixture.err.text);
+}
+
+/* Those that cut layers or make replicas have tests of their own, and those that search take long.
+ */
+static bool is_of_pipelines(const struct place_algorithm *algorithm)
+{
+    return !algorithm->needs_workload && strcmp(algorithm->name, "orrery") != 0 &&
+           strcmp(algorithm->name, "galaxy") != 0;
 }
 
 static struct place_ask ask_of(const struct case_of *of, enum place_objective objective,
@@ -177,7 +186,7 @@ static void predictions_are_those_of_the_simulator(void **state)
             struct problem_score score;
             int64_t off_ps, simulated_ps;
 
-            if (place_algorithms[a].needs_workload)
+            if (!is_of_pipelines(&place_algorithms[a]))
                 continue;
             answer = place_algorithms[a].plan(fixture.arena, &ask);
             if (answer.is_feasible && !answer.stages) /* not by sums of units */
@@ -220,6 +229,7 @@ static void nobody_is_better_than_exact(void **state)
         struct place_answer best;
         struct problem_score score = { 0 };
         struct case_of of;
+        int prompt, output;
 
         if (round > 0) {
             fixture_tear_down(NULL);
@@ -227,7 +237,9 @@ static void nobody_is_better_than_exact(void **state)
         }
         set_up_files();
         draw_cluster(&rng, false);
-        case_begin(&of, draw(&rng, 1, 20), draw(&rng, 1, 12));
+        prompt = draw(&rng, 1, 20);
+        output = draw(&rng, 1, 12);
+        case_begin(&of, prompt, output);
         ask = ask_of(&of, objective, (uint64_t)round);
         best = place_exact(fixture.arena, &ask);
         if (best.is_feasible)
@@ -236,7 +248,7 @@ static void nobody_is_better_than_exact(void **state)
             struct place_answer answer;
             struct problem_score other;
 
-            if (place_algorithms[a].needs_workload)
+            if (!is_of_pipelines(&place_algorithms[a]))
                 continue;
             answer = place_algorithms[a].plan(fixture.arena, &ask);
             if (!answer.is_feasible || !answer.stages || !is_one_each(&answer))

@@ -81,9 +81,13 @@ static void draw_files(struct rng *rng, int services, int devices)
     int ms = 0;
 
     for (int s = 0; s < services; s++)
-        for (int u = 0, units = draw(rng, 1, 3); u < units; u++)
+        for (int u = 0, units = draw(rng, 1, 3); u < units; u++) {
+            int time_ms = draw(rng, 1, 60), weights = draw(rng, 1, 100);
+            int output = draw(rng, 0, 3000);
+
             stages = arena_printf(fixture.arena, "%s%s,%d,0.%03d,%d,%d\n", stages, letters[s], u,
-                                  draw(rng, 1, 60), draw(rng, 1, 100), draw(rng, 0, 3000));
+                                  time_ms, weights, output);
+        }
     fixture_stages(stages);
     for (int d = 0, bytes = draw(rng, 60, 400); d < devices; d++)
         boards = arena_printf(fixture.arena, "%sd%d,t,%d\n", boards, d, bytes);

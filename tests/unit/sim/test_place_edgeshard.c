@@ -29,9 +29,13 @@ static void write_costs(struct rng *rng, int count)
         assert_non_null(file);
         fputs("executable,stage,latency_s,weight_bytes,activation_bytes,output_bytes\n", file);
         for (int e = 0; e < count; e++)
-            for (int32_t s = 0; s < units[e % MOST_UNITS]; s++)
-                fprintf(file, "e%d,%d,0.0%02d,%d,%d,%d\n", e, (int)s, draw(rng, 1, 60),
-                        draw(rng, 1, 4), draw(rng, 0, 2), 1000 * draw(rng, 0, 20));
+            for (int32_t s = 0; s < units[e % MOST_UNITS]; s++) {
+                int time_ms = draw(rng, 1, 60), weights = draw(rng, 1, 4), work = draw(rng, 0, 2);
+                int output = 1000 * draw(rng, 0, 20);
+
+                fprintf(file, "e%d,%d,0.0%02d,%d,%d,%d\n", e, (int)s, time_ms, weights, work,
+                        output);
+            }
         assert_int_equal(fclose(file), 0);
     }
 }
@@ -63,16 +67,20 @@ static const struct cluster *draw_cluster(struct rng *rng)
                                  .has_links = media > 0,
                                  .has_source = media > 0 };
     cluster->devices = arena_array(fixture.arena, (size_t)count, sizeof *cluster->devices);
-    for (int d = 0; d < count; d++)
+    for (int d = 0; d < count; d++) {
+        int type = draw(rng, 0, d), is_known = draw(rng, 0, 4) > 0;
+        int memory_bytes = draw(rng, 4, 22), reserved_bytes = draw(rng, 0, 1);
+
         cluster->devices[d] = (struct cluster_device){
             .name = names[d],
-            .type = types[draw(rng, 0, d > 0 ? d : 0)],
+            .type = types[type],
             .node = d == 0 && has_source_device ? CLUSTER_SOURCE : names[d],
-            .memory_bytes = draw(rng, 0, 4) == 0 ? 0 : draw(rng, 4, 22),
-            .reserved_bytes = draw(rng, 0, 1),
+            .memory_bytes = is_known ? memory_bytes : 0,
+            .reserved_bytes = reserved_bytes,
             .speed_ratio = 1,
             .address = "",
         };
+    }
     cluster->media = arena_array(fixture.arena, 2, sizeof *cluster->media);
     for (int m = 0; m < media; m++) {
         struct cluster_attachment *list = arena_array(fixture.arena, 8, sizeof *list);

@@ -42,19 +42,21 @@ static void draw_case(struct rng *rng, int count)
 {
     static const char *const rates[] = { "1e8", "1e9", "1e10" };
     const char *devices = "device,type,speed_ratio,memory_bytes\n";
-    int memory = draw(rng, 0, 2);
+    int memory = draw(rng, 0, 2), rate, latency;
 
-    for (int d = 0; d < count; d++)
-        devices = arena_printf(
-            fixture.arena, "%s%c,t,0.%d,%s\n", devices, 'a' + d, draw(rng, 3, 9),
-            memory == 0
-                ? ""
-                : arena_printf(fixture.arena, "%d",
-                               draw(rng, memory == 1 ? 250 : 200, memory == 1 ? 700 : 400) * 1000));
+    for (int d = 0; d < count; d++) {
+        int speed = draw(rng, 3, 9);
+        int kilobytes = draw(rng, memory == 1 ? 250 : 200, memory == 1 ? 700 : 400);
+
+        devices = arena_printf(fixture.arena, "%s%c,t,0.%d,%s\n", devices, 'a' + d, speed,
+                               memory == 0 ? "" : arena_printf(fixture.arena, "%d000", kilobytes));
+    }
+    rate = draw(rng, 0, 2);
+    latency = draw(rng, 0, 9);
     fixture_cluster(devices, arena_printf(fixture.arena,
                                           "medium,kind,node,bits_per_s,latency_s,per_message_s\n"
                                           "lan,switch,*,%s,0.0000%d,0\n",
-                                          rates[draw(rng, 0, 2)], draw(rng, 0, 9)));
+                                          rates[rate], latency));
 }
 
 /* ---- every share ---- */
@@ -208,10 +210,13 @@ static void it_is_near_the_best_of_all_shares(void **state)
         struct place_answer answer;
         struct judge_verdict verdict;
         struct case_of of;
+        int prompt, output;
         double off;
 
         draw_case(&rng, draw(&rng, 2, DEVICES_OF_BRUTE));
-        case_begin(&of, draw(&rng, 1, 6), draw(&rng, 1, 3));
+        prompt = draw(&rng, 1, 6);
+        output = draw(&rng, 1, 3);
+        case_begin(&of, prompt, output);
         brute.of = &of;
         brute_devices(&brute, 0);
         answer = plan(&of, PLACE_LATENCY);

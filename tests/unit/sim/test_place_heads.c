@@ -48,12 +48,16 @@ static void pairs_draw(struct rng *rng, double *costs, int32_t count)
 
 static void rooms_draw(struct rng *rng, struct heads_problem *p, struct random_case *c)
 {
+    double drawn[4];
+
     p->resource_count = (int)rng_below(rng, HEADS_RESOURCES + 1);
     for (int r = 0; r < p->resource_count; r++) {
         for (int32_t d = 0; d < p->device_count; d++)
             c->rooms[r][d] = draw(rng, 3) < 1 ? HUGE_VAL : draw(rng, 60);
-        p->resources[r] = (struct heads_resource){ c->rooms[r], draw(rng, 12), draw(rng, 30),
-                                                   draw(rng, 30), draw(rng, 30) };
+        for (int part = 0; part < 4; part++)
+            drawn[part] = draw(rng, part == 0 ? 12 : 30);
+        p->resources[r] =
+            (struct heads_resource){ c->rooms[r], drawn[0], drawn[1], drawn[2], drawn[3] };
     }
 }
 

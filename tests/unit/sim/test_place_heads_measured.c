@@ -12,21 +12,25 @@
 
 static void draw_cluster(struct rng *rng, int32_t memory_bytes)
 {
-    const char *lan = arena_printf(fixture.arena, "lan,switch,*,1e%d,0.%06d,0.%06d\n",
-                                   draw(rng, 8, 10), draw(rng, 1, 30), draw(rng, 0, 3));
+    int rate = draw(rng, 8, 10), latency_us = draw(rng, 1, 30), message_us = draw(rng, 0, 3);
+    int there_us = draw(rng, 1, 5), back_us = draw(rng, 1, 5);
+    const char *lan = arena_printf(fixture.arena, "lan,switch,*,1e%d,0.%06d,0.%06d\n", rate,
+                                   latency_us, message_us);
     const char *back =
         arena_printf(fixture.arena, "back,switch,d0,1e10,0.%06d,0\nback,switch,d1,1e10,0.%06d,0\n",
-                     draw(rng, 1, 5), draw(rng, 1, 5));
+                     there_us, back_us);
     int count = draw(rng, 2, MOST_DEVICES);
     const char *text = "device,type,speed_ratio,memory_bytes\n";
 
-    for (int d = 0; d < count; d++)
-        text = arena_printf(
-            fixture.arena, "%sd%d,t,%s,%s\n", text, d, draw(rng, 0, 1) > 0 ? "0.5" : "",
-            memory_bytes > 0
-                ? arena_printf(fixture.arena, "%d",
-                               (int)memory_bytes + draw(rng, 0, 1) * draw(rng, 0, 30000))
-                : "");
+    for (int d = 0; d < count; d++) {
+        bool is_slow = draw(rng, 0, 1) > 0;
+        int is_larger = draw(rng, 0, 1), more_bytes = is_larger * draw(rng, 0, 30000);
+
+        text = arena_printf(fixture.arena, "%sd%d,t,%s,%s\n", text, d, is_slow ? "0.5" : "",
+                            memory_bytes > 0
+                                ? arena_printf(fixture.arena, "%d", (int)memory_bytes + more_bytes)
+                                : "");
+    }
     fixture_cluster(text, arena_printf(fixture.arena,
                                        "medium,kind,node,bits_per_s,latency_s,per_message_s\n%s%s",
                                        draw(rng, 0, 2) > 1 ? back : "", lan));
@@ -188,11 +192,14 @@ static void every_placement_was_looked_at(void **state)
     for (int round = 0; round < ROUNDS; round++) {
         const struct heads_measured *measured;
         struct case_of of;
+        int prompt, output;
         struct least least;
 
         begin_round(state, round);
         draw_cluster(&rng, 0);
-        case_begin(&of, draw(&rng, 1, 4), draw(&rng, 1, 6));
+        prompt = draw(&rng, 1, 4);
+        output = draw(&rng, 1, 6);
+        case_begin(&of, prompt, output);
         measured = heads_measure(fixture.arena, of.problem);
         assert_false(heads_has_holes(measured));
         least = enumerate(&of, measured);

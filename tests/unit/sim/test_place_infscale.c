@@ -303,9 +303,11 @@ static void ranges_hold_what_the_table_says(void **state)
     const struct problem *problem;
 
     (void)state;
-    for (int u = 0; u < 37; u++)
-        text = arena_printf(fixture.arena, "%sx,%d,0.1,%d,%d\n", text, u,
-                            (int)rng_below(&rng, 1000), (int)rng_below(&rng, 1000));
+    for (int u = 0; u < 37; u++) {
+        int weights = (int)rng_below(&rng, 1000), work = (int)rng_below(&rng, 1000);
+
+        text = arena_printf(fixture.arena, "%sx,%d,0.1,%d,%d\n", text, u, weights, work);
+    }
     fixture_stages(text);
     fixture_cluster("device,type,reserved_bytes\na,t,5\n", NULL);
     (void)plan(0);

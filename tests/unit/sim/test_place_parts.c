@@ -31,10 +31,13 @@ static void draw_devices(struct rng *rng)
 {
     const char *text = "device,type,speed_ratio,memory_bytes,reserved_bytes\n";
 
-    for (int d = 0; d < MOST_DEVICES; d++)
-        text = arena_printf(fixture.arena, "%s%c,t,%s,%s,%d\n", text, 'a' + d,
-                            draw(rng, 0, 2) > 0 ? "" : "0.7", draw(rng, 0, 1) > 0 ? "" : "500000",
-                            draw(rng, 0, 1000));
+    for (int d = 0; d < MOST_DEVICES; d++) {
+        bool is_slow = draw(rng, 0, 2) == 0, has_memory = draw(rng, 0, 1) == 0;
+        int reserved = draw(rng, 0, 1000);
+
+        text = arena_printf(fixture.arena, "%s%c,t,%s,%s,%d\n", text, 'a' + d, is_slow ? "0.7" : "",
+                            has_memory ? "500000" : "", reserved);
+    }
     draw_links(rng, text);
 }
 
@@ -140,11 +143,14 @@ static void a_lone_request_takes_what_is_predicted(void **state)
         struct judge_verdict verdict;
         struct parts_score score;
         struct case_of of;
+        int prompt, output;
 
         draw_devices(&rng);
         fixture_write("p.csv", draw_rows(&rng));
         fixture.options.collective = collective;
-        placement = case_begin(&of, draw(&rng, 1, 6), draw(&rng, 1, 8));
+        prompt = draw(&rng, 1, 6);
+        output = draw(&rng, 1, 8);
+        placement = case_begin(&of, prompt, output);
         verdict = judge_alone(of.judge, placement->rows, placement->count, of.input.service,
                               of.input.prompt_tokens, of.input.output_tokens);
         fixture.err = (struct err)ERR_INIT;
