@@ -279,6 +279,15 @@ static bool add_slices(struct arena *arena, const struct assign_input *input,
     return cuts_whole_blocks(input, stage, err);
 }
 
+/* Ranges of the sequence: where the last token of each request is then, no pass says. */
+static bool cuts_sequence(const struct plan_stage *stage)
+{
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].blocks & 1u << BLOCK_CONN && stage->slices[i].part_of > 1)
+            return true;
+    return false;
+}
+
 static bool add_stage(struct arena *arena, const struct assign_input *input,
                       const struct plan_stage *stage, int32_t position, const int32_t *worker_of,
                       struct setup *setup, struct err *err)
@@ -296,10 +305,16 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
         return false;
     if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
         return false;
-    if ((input->batching || added->batch_size > 1) && is_sliced)
+    if (added->batch_size > 1 && is_sliced)
         return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
-                             "this version of orrery-run batches on stages of whole layers on one "
-                             "device, and stage %d is none",
+                             "this version of orrery-run makes fixed batches on stages of whole "
+                             "layers on one device, and stage %d is none",
+                             stage->number);
+    if (input->batching && cuts_sequence(stage))
+        return placement_bad(input->placement, stage->row, PLACEMENT_PARTS, err,
+                             "stage %d cuts the sequence (conn), and the last tokens of a batch "
+                             "lie all over it: this version of orrery-run batches where attn, proj "
+                             "and ffn are cut, not layer",
                              stage->number);
     added->wire_bits = quantise_applies(stage->wire_bits) && !added->is_last ? stage->wire_bits : 0;
     added->wire_bits_in = quantise_applies(stage->wire_bits_in) ? stage->wire_bits_in : 0;

@@ -403,6 +403,8 @@ void batches_record(struct batches *batches, const struct plan_stage *stage, int
             (state->start_ps == TRACE_NONE || record.start_ps < state->start_ps))
             state->start_ps = record.start_ps;
         records_keep(serve->arena, serve->run, &record);
+        if (serve->input->keep_transfers && i == 0) /* one row for all, as in the simulator */
+            serve_keep_exchanges(serve, stage, &record, message);
         record.is_late = false; /* counted once */
     }
 }

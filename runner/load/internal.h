@@ -84,8 +84,8 @@ bool serve_find_request(const struct serve *serve, struct frame *frame);
 /* A stamp of a worker's clock, on the run's time line. */
 int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns);
 /* The messages that the device at the position has taken in the step. */
-void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, int32_t position,
-                          const struct channel_message *message);
+void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage,
+                          const struct serve_record *record, const struct channel_message *message);
 /* When it computed, by its RECORD. */
 struct serve_record serve_record_of(const struct serve *serve, const struct plan_stage *stage,
                                     int32_t position, const struct channel_message *message);

@@ -309,7 +309,7 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
         request->start_ps = record.start_ps;
     records_keep(serve->arena, serve->run, &record);
     if (serve->input->keep_transfers)
-        serve_keep_exchanges(serve, stage, record.position, message);
+        serve_keep_exchanges(serve, stage, &record, message);
 }
 
 static void on_refusal(struct serve *serve, int worker, const struct frame *frame)

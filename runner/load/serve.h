@@ -66,6 +66,7 @@ struct serve_record {
 /* A message between the devices of one stage, in one step. */
 struct serve_exchange {
     size_t request;
+    int64_t batch; /* SERVE_NO_BATCH; else one for each of its requests */
     int32_t step, stage, stage_id;
     int32_t from, to; /* positions */
     int64_t bytes, send_ps, receive_ps;

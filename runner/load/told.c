@@ -72,11 +72,12 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
     };
 }
 
-void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, int32_t position,
-                          const struct channel_message *message)
+void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage,
+                          const struct serve_record *record, const struct channel_message *message)
 {
     const struct fleet *fleet = serve->fleet;
     const int32_t *workers = fleet->assignment->worker_of;
+    int32_t position = record->position;
     int64_t offset_ns = fleet->workers[workers[stage->devices[position]]].offset_ns;
 
     for (int64_t at = FRAME_RECORD_BYTES; at < message->frame.payload_bytes;
@@ -90,8 +91,9 @@ void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage, i
         records_keep_exchange(
             serve->arena, serve->run,
             &(struct serve_exchange){
-                .request = (size_t)message->frame.request,
-                .step = message->frame.step,
+                .request = record->request,
+                .batch = record->batch,
+                .step = record->step,
                 .stage = stage->number,
                 .stage_id = stage->id,
                 .from = (int32_t)from,

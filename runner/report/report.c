@@ -162,7 +162,7 @@ void report_exchange_transfer(const struct report_input *input,
     const struct plan_stage *stage = input->plan->stages[exchange->stage_id];
 
     put_transfer(input,
-                 &(struct way){ exchange->request, exchange->step, SERVE_NO_BATCH, exchange->bytes,
+                 &(struct way){ exchange->request, exchange->step, exchange->batch, exchange->bytes,
                                 exchange->send_ps, exchange->receive_ps },
                  device_at(input, stage, exchange->from), device_at(input, stage, exchange->to),
                  out);

@@ -16,10 +16,11 @@ struct pad {
     struct pad *more; /* of stages that were added later */
     const struct cost_table *table;
     struct price *price;
-    struct plan_stage *stages;        /* as price_step wants them */
-    const struct pass **passes;       /* of stages on several devices; else NULL */
-    struct step_price **batches;      /* of stages whose steps are batches; else NULL */
-    struct continuous_entry *entries; /* of one */
+    struct plan_stage *stages;          /* as price_step wants them */
+    const struct pass **passes;         /* of stages on several devices; else NULL */
+    struct step_price **batches;        /* of stages whose steps are batches; else NULL */
+    struct step_price ***piece_batches; /* the same of pieces, of stages on several devices */
+    struct continuous_entry *entries;   /* of one */
 };
 
 static struct plan_slice whole(unsigned blocks, int32_t layer_first, int32_t layer_last)
@@ -61,6 +62,36 @@ static struct plan_stage stage_of(struct arena *arena, const struct setup_stage 
     return stage;
 }
 
+static struct step_price *batches_of(struct arena *arena, const struct pad *pad, int index,
+                                     const struct pass_piece *piece)
+{
+    const struct setup *setup = pad->setup;
+    const struct setup_model *model = &setup->models[setup->stages[index].model];
+
+    return step_price_create(arena, &(struct step_price_of){ .stage = &pad->stages[index],
+                                                             .piece = piece,
+                                                             .model = &model->model,
+                                                             .table = pad->table,
+                                                             .threads = setup->threads,
+                                                             .speed_ratio = 1.0 / setup->pad_ratio,
+                                                             .max_seqs = model->max_seqs,
+                                                             .token_budget = model->max_tokens });
+}
+
+static void create_piece_batches(struct arena *arena, struct pad *pad, int index)
+{
+    const struct pass *pass = pad->passes[index];
+    const struct setup_stage *stage = &pad->setup->stages[index];
+
+    if (pad->setup->models[stage->model].max_seqs == 1)
+        return;
+    pad->piece_batches[index] =
+        arena_array(arena, (size_t)pass->piece_count + 1, sizeof(struct step_price *));
+    for (int32_t i = 0; i < pass->piece_count; i++)
+        if (pass->pieces[i].position == stage->position)
+            pad->piece_batches[index][i] = batches_of(arena, pad, index, &pass->pieces[i]);
+}
+
 static void create_batches(struct arena *arena, struct pad *pad)
 {
     const struct setup *setup = pad->setup;
@@ -73,14 +104,9 @@ static void create_batches(struct arena *arena, struct pad *pad)
         if (model->max_seqs == 1)
             continue;
         most = model->max_seqs > most ? model->max_seqs : most;
-        pad->batches[i] =
-            step_price_create(arena, &(struct step_price_of){ .stage = &pad->stages[i],
-                                                              .model = &model->model,
-                                                              .table = pad->table,
-                                                              .threads = setup->threads,
-                                                              .speed_ratio = 1.0 / setup->pad_ratio,
-                                                              .max_seqs = model->max_seqs,
-                                                              .token_budget = model->max_tokens });
+        if (setup->stages[i].position_count > 0)
+            continue; /* once its pass is there */
+        pad->batches[i] = batches_of(arena, pad, i, NULL);
     }
     pad->entries = arena_array(arena, (size_t)most, sizeof *pad->entries);
 }
@@ -104,10 +130,14 @@ struct pad *pad_create(struct arena *arena, const struct setup *setup, struct er
         if (setup->stages[i].id >= next_id) /* pieces are numbered behind stages */
             next_id = setup->stages[i].id + 1;
     }
+    pad->piece_batches =
+        arena_array(arena, (size_t)setup->stage_count, sizeof(struct step_price **));
     create_batches(arena, pad);
     for (int i = 0; i < setup->stage_count; i++)
-        if (setup->stages[i].position_count > 0)
+        if (setup->stages[i].position_count > 0) {
             pad->passes[i] = setup_compile(arena, setup, i, &next_id);
+            create_piece_batches(arena, pad, i);
+        }
     return pad;
 }
 
@@ -172,30 +202,57 @@ static bool pad_price_padded(struct pad *pad, int index, const struct frame_entr
     return true;
 }
 
+/* As a step of continuous batching. */
+static struct continuous_batch batch_of(const struct pad *pad, int32_t count)
+{
+    struct continuous_batch batch = { .count = count,
+                                      .entry_count = count,
+                                      .entries = pad->entries };
+
+    for (int32_t i = 0; i < count; i++) {
+        const struct continuous_entry *entry = &pad->entries[i];
+
+        batch.tokens += entry->tokens;
+        if (entry->tokens > 1) {
+            batch.chunk_tokens += entry->tokens;
+            batch.chunk_past_tokens += entry->past_tokens;
+        } else {
+            batch.decodes++;
+            batch.decode_past_tokens += entry->past_tokens;
+        }
+    }
+    return batch;
+}
+
 bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entries, int count,
                      int64_t *price_ps, struct err *err)
 {
-    struct continuous_batch batch = { .count = count, .entry_count = count };
+    struct continuous_batch batch;
     int32_t extrapolated;
 
     pad = pad_at(pad, &index);
     if (pad->setup->stages[index].batch_size > 1)
         return pad_price_padded(pad, index, entries, count, price_ps, err);
-    batch.entries = pad->entries;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++)
         pad->entries[i] = (struct continuous_entry){ .tag = entries[i].request,
                                                      .tokens = entries[i].tokens,
                                                      .past_tokens = entries[i].past_tokens };
-        batch.tokens += entries[i].tokens;
-        if (entries[i].tokens > 1) {
-            batch.chunk_tokens += entries[i].tokens;
-            batch.chunk_past_tokens += entries[i].past_tokens;
-        } else {
-            batch.decodes++;
-            batch.decode_past_tokens += entries[i].past_tokens;
-        }
-    }
+    batch = batch_of(pad, count);
     return step_price_batch(pad->batches[index], &batch, price_ps, &extrapolated, err);
+}
+
+bool pad_price_piece_batch(struct pad *pad, int index, int32_t piece, const int32_t *counts,
+                           const int32_t *past, int32_t count, int64_t *price_ps, struct err *err)
+{
+    struct continuous_batch batch;
+    int32_t extrapolated;
+
+    pad = pad_at(pad, &index);
+    for (int32_t i = 0; i < count; i++)
+        pad->entries[i] =
+            (struct continuous_entry){ .tag = i, .tokens = counts[i], .past_tokens = past[i] };
+    batch = batch_of(pad, count);
+    return step_price_batch(pad->piece_batches[index][piece], &batch, price_ps, &extrapolated, err);
 }
 
 bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,

@@ -98,13 +98,27 @@ static void compute_conn(struct parts *parts, const struct pass_term *term, int3
                      (shape->is_pooler ? parts->x : parts->input) + at, rows);
 }
 
+static struct forward_step forward_of(struct parts *parts, const struct parts_step *step)
+{
+    for (int32_t b = 0; b < step->sequences; b++) {
+        parts->past[b] = step->past[b];
+        parts->counts[b] = step->counts[b];
+    }
+    return (struct forward_step){ .batch = step->sequences,
+                                  .tokens = step->tokens,
+                                  .past = parts->past,
+                                  .counts = parts->counts };
+}
+
 static void compute_attention(struct parts *parts, const struct parts_layer *layer,
                               const struct parts_step *step, int32_t number)
 {
     const struct forward_shape *shape = &parts->shape;
-    const struct forward_step all = { .batch = 1, .tokens = step->tokens, .past = &step->past };
+    const struct forward_step all = forward_of(parts, step);
 
-    forward_attention(parts->forward, &layer->attention, &layer->weights, &step->kv[number],
+    for (int32_t b = 0; b < step->sequences; b++)
+        parts->layer_caches[b] = step->kv[b][number];
+    forward_attention(parts->forward, &layer->attention, &layer->weights, parts->layer_caches,
                       shape->is_pooler ? parts->x : parts->input, parts->narrow, &all, NO_STAMP);
     columns_copy(&layer->heads, parts->heads, shape->heads * shape->head_dim, parts->narrow,
                  step->tokens, false);
@@ -121,19 +135,42 @@ static int32_t row_of(const struct parts_spans *spans, int32_t row)
     return 0;
 }
 
+/* The row of each sequence that the output matrix works on (an encoder's pooler: its first) goes to
+ * the front: nothing else of the residual is needed any more. */
+static void compact(struct parts *parts, const struct parts_step *step)
+{
+    size_t hidden = (size_t)parts->shape.hidden;
+    int64_t row = 0;
+
+    if (parts->is_compact)
+        return;
+    for (int32_t b = 0; b < step->sequences; row += step->counts[b], b++) {
+        int64_t last = parts->shape.is_pooler ? row : row + step->counts[b] - 1;
+
+        if (last != b)
+            memmove(parts->x + (size_t)b * hidden, parts->x + (size_t)last * hidden,
+                    hidden * sizeof *parts->x);
+    }
+    parts->is_compact = true;
+}
+
 static void compute_lm_head(struct parts *parts, const struct parts_step *step)
 {
     const struct forward_shape *shape = &parts->shape;
-    int row = shape->is_pooler ? 0 : step->tokens - 1;
-    struct parts_best *best = &parts->best[parts->head_member];
 
-    *best = (struct parts_best){ 0, -INFINITY };
-    if (parts->head.width > 0)
-        forward_lm_head_part(parts->forward, &parts->ends, parts->x + (int64_t)row * shape->hidden,
-                             parts->head.width, &best->token, &best->value);
-    best->token = row_of(&parts->head, best->token);
-    if (parts->head_members == 1)
-        parts->token = best->token;
+    compact(parts, step);
+    for (int32_t b = 0; b < step->sequences; b++) {
+        struct parts_best *best = &parts->best[parts->head_member * step->sequences + b];
+
+        *best = (struct parts_best){ 0, -INFINITY };
+        if (parts->head.width > 0)
+            forward_lm_head_part(parts->forward, &parts->ends,
+                                 parts->x + (int64_t)b * shape->hidden, parts->head.width,
+                                 &best->token, &best->value);
+        best->token = row_of(&parts->head, best->token);
+        if (parts->head_members == 1)
+            parts->made[b] = best->token;
+    }
 }
 
 /* Parts of a layer; what is of no layer has none of these blocks. */
@@ -141,7 +178,7 @@ static void compute_term(struct parts *parts, const struct pass_term *term, int3
                          const struct pass_range *range, const struct parts_step *step)
 {
     const struct forward_shape *shape = &parts->shape;
-    const struct forward_step all = { .batch = 1, .tokens = step->tokens, .past = &step->past };
+    const struct forward_step all = forward_of(parts, step);
     int32_t number = term->layer + repeat - parts->stage->layer_first, m = step->tokens;
     const struct parts_layer *layer = &parts->layers[term->layer < 0 ? 0 : number];
 
@@ -212,9 +249,14 @@ float *parts_state(struct parts *parts)
     return parts->x;
 }
 
-int32_t parts_token(const struct parts *parts)
+const int32_t *parts_made(const struct parts *parts)
 {
-    return parts->token;
+    return parts->made;
+}
+
+void parts_begin(struct parts *parts)
+{
+    parts->is_compact = false;
 }
 
 static unsigned char *vector_of(struct parts *parts, enum pass_content content, int64_t *row_bytes)
@@ -243,7 +285,7 @@ static unsigned char *vector_of(struct parts *parts, enum pass_content content, 
         return (unsigned char *)parts->tokens;
     case PASS_TOKEN:
         *row_bytes = 4;
-        return (unsigned char *)&parts->token;
+        return (unsigned char *)parts->made;
     case PASS_NOTHING:
         break;
     }
@@ -285,14 +327,14 @@ static void move_spans(struct parts *parts, struct mover *mover, unsigned char *
 
 /* Part of a member: rows of the sequence, columns, or a best token. */
 static void move_part(struct parts *parts, struct mover *mover, const struct pass_step *step,
-                      int32_t part, int32_t tokens)
+                      int32_t part, int32_t tokens, int32_t sequences)
 {
     const struct pass_member *member = &parts->pass->members[step->first + part];
     int64_t row_bytes;
     unsigned char *at = vector_of(parts, step->content, &row_bytes);
 
     if (step->content == PASS_BEST)
-        move(mover, at + part * row_bytes, row_bytes);
+        move(mover, at + (int64_t)part * sequences * row_bytes, sequences * row_bytes);
     else if (step->content == PASS_HEADS || step->content == PASS_COLUMNS)
         move_spans(parts, mover, at, row_bytes, tokens, member->first_span, member->span_count);
     else
@@ -301,25 +343,25 @@ static void move_part(struct parts *parts, struct mover *mover, const struct pas
 }
 
 static void move_message(struct parts *parts, struct mover *mover, const struct pass_step *step,
-                         const struct exchange_message *message, int32_t tokens)
+                         const struct exchange_message *message, const struct parts_step *of)
 {
-    int32_t rows = step->is_last_row ? 1 : tokens;
-    int64_t row_bytes, vector_bytes = pass_vector_bytes(step, tokens);
+    int32_t tokens = of->tokens, rows = step->is_last_row ? of->sequences : tokens;
+    int64_t times = step->is_last_row ? of->sequences : 1;
+    int64_t row_bytes, vector_bytes = times * pass_vector_bytes(step, tokens);
     unsigned char *at = vector_of(parts, step->content, &row_bytes);
 
     if (message->pass_message >= 0) {
-        const struct pass_message *of = &parts->pass->messages[message->pass_message];
+        const struct pass_message *whole = &parts->pass->messages[message->pass_message];
 
-        move_spans(parts, mover, at, row_bytes, rows, of->first_span, of->span_count);
+        move_spans(parts, mover, at, row_bytes, rows, whole->first_span, whole->span_count);
         return;
     }
     if (!exchange_is_even(step->kind)) {
         for (int32_t i = 0; i < message->part_count; i++)
-            move_part(parts, mover, step, (message->first_part + i) % step->count, tokens);
+            move_part(parts, mover, step, (message->first_part + i) % step->count, tokens,
+                      of->sequences);
         return;
     }
-    if (step->is_last_row && step->content == PASS_RESIDUAL && !parts->shape.is_pooler)
-        at += row_bytes * (tokens - 1);
     if (step->also != PASS_NOTHING) { /* two vectors, whole */
         move(mover, at, row_bytes * rows);
         at = vector_of(parts, step->also, &row_bytes);
@@ -334,49 +376,54 @@ static void move_message(struct parts *parts, struct mover *mover, const struct 
     }
 }
 
-void parts_enter(struct parts *parts, const struct pass_step *step, int32_t tokens)
+void parts_enter(struct parts *parts, const struct pass_step *step, const struct parts_step *of)
 {
     bool is_sum = step->kind == PASS_REDUCE || step->kind == PASS_ALL_REDUCE ||
                   step->kind == PASS_REDUCE_SCATTER;
 
+    if (step->is_last_row && step->content == PASS_RESIDUAL)
+        compact(parts, of);
     if (step->content != PASS_TERMS)
         return;
     if (is_sum && !parts->has_terms)
         memset(parts->terms, 0,
-               (size_t)tokens * (size_t)parts->shape.hidden * sizeof *parts->terms);
+               (size_t)of->tokens * (size_t)parts->shape.hidden * sizeof *parts->terms);
     parts->has_terms = false;
 }
 
 void parts_take(struct parts *parts, const struct pass_step *step,
-                const struct exchange_message *message, int32_t tokens, void *words)
+                const struct exchange_message *message, const struct parts_step *of, void *words)
 {
     struct mover mover = { .to = words };
 
-    move_message(parts, &mover, step, message, tokens);
+    move_message(parts, &mover, step, message, of);
 }
 
 /* The best token of all is known where all parts have come; of equals the first, as arg max has it.
  */
-static void choose_token(struct parts *parts)
+static void choose_tokens(struct parts *parts, int32_t sequences)
 {
-    const struct parts_best *best = &parts->best[0];
+    for (int32_t b = 0; b < sequences; b++) {
+        const struct parts_best *best = &parts->best[b];
 
-    for (int32_t i = 1; i < parts->head_members; i++) {
-        const struct parts_best *other = &parts->best[i];
+        for (int32_t i = 1; i < parts->head_members; i++) {
+            const struct parts_best *other = &parts->best[i * sequences + b];
 
-        if (other->value > best->value ||
-            (other->token < best->token && !(other->value < best->value)))
-            best = other;
+            if (other->value > best->value ||
+                (other->token < best->token && !(other->value < best->value)))
+                best = other;
+        }
+        parts->made[b] = best->token;
     }
-    parts->token = best->token;
 }
 
 void parts_put(struct parts *parts, const struct pass_step *step,
-               const struct exchange_message *message, int32_t tokens, const void *words)
+               const struct exchange_message *message, const struct parts_step *of,
+               const void *words)
 {
     struct mover mover = { .from = words, .is_sum = message->is_sum };
 
-    move_message(parts, &mover, step, message, tokens);
+    move_message(parts, &mover, step, message, of);
     if (step->content == PASS_BEST)
-        choose_token(parts);
+        choose_tokens(parts, of->sequences);
 }

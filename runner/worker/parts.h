@@ -30,10 +30,13 @@ struct parts *parts_create(struct arena *arena, const struct setup *setup, int i
 const int *parts_kv_heads(const struct parts *parts);
 const struct pass *parts_pass(const struct parts *parts);
 
-struct parts_step { /* what is being computed */
-    int32_t tokens, past;
-    const struct forward_kv *kv; /* NULL: the stage has no layers */
+struct parts_step {                     /* what is being computed: one request, or a batch */
+    int32_t tokens, sequences;          /* tokens of all */
+    const int32_t *past, *counts;       /* by sequence: in its cache, and new */
+    const struct forward_kv *const *kv; /* by sequence, then layer; NULL: the stage has no layers */
 };
+/* A pass begins. */
+void parts_begin(struct parts *parts);
 /* A piece of the pass that is this device's; repeat: how many like it lie before it. */
 void parts_compute(struct parts *parts, const struct pass_piece *piece, int32_t repeat,
                    const struct parts_step *step);
@@ -45,15 +48,16 @@ float *parts_heads(struct parts *parts);
 float *parts_columns(struct parts *parts);
 int32_t *parts_tokens(struct parts *parts);
 float *parts_state(struct parts *parts);
-int32_t parts_token(const struct parts *parts);
+const int32_t *parts_made(const struct parts *parts); /* the tokens, by sequence */
 /* The device comes to an operation: who adds up sums without a term of its own begins with zeros.
  */
-void parts_enter(struct parts *parts, const struct pass_step *step, int32_t tokens);
+void parts_enter(struct parts *parts, const struct pass_step *step, const struct parts_step *of);
 /* Bytes of a message of an operation, taken from the vectors, or put into them. */
 void parts_take(struct parts *parts, const struct pass_step *step,
-                const struct exchange_message *message, int32_t tokens, void *words);
+                const struct exchange_message *message, const struct parts_step *of, void *words);
 void parts_put(struct parts *parts, const struct pass_step *step,
-               const struct exchange_message *message, int32_t tokens, const void *words);
+               const struct exchange_message *message, const struct parts_step *of,
+               const void *words);
 /* The largest message of an operation, in bytes of words, however the model is cut. */
 int64_t parts_message_bytes(const struct setup_model *model);
 

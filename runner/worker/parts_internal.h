@@ -45,8 +45,13 @@ struct parts {
     bool has_terms; /* computed here since the last addition or sum */
     float *x, *input, *terms, *heads, *columns;
     float *narrow; /* scratch: columns that are here, side by side */
+    /* of a step of several sequences one for each, and of the first `sequences` rows of x then,
+     * each sequence's last */
     struct parts_best *best;
-    int32_t token;
+    int32_t *made;
+    bool is_compact;
+    int *past, *counts; /* scratch, as forward wants them */
+    struct forward_kv *layer_caches;
 };
 
 /* Units of the shares that are the position's, `times` values each. */

@@ -136,7 +136,7 @@ int64_t parts_message_bytes(const struct setup_model *model)
         width = shape.hidden;
     width += shape.hidden; /* two vectors may go together */
     return INT64_C(2) * QUANTISE_SCALE_BYTES + 4 * width * model->max_tokens +
-           (int64_t)sizeof(struct parts_best) * PASS_MAX_DEVICES;
+           (int64_t)sizeof(struct parts_best) * PASS_MAX_DEVICES * model->max_seqs;
 }
 
 static const int *kv_heads_of(struct arena *arena, const struct setup_stage *stage,
@@ -387,7 +387,7 @@ static bool alloc_vectors(struct arena *arena, const struct setup_model *model, 
                           struct err *err)
 {
     const struct forward_shape *s = &parts->shape;
-    size_t m = (size_t)model->max_tokens, value = sizeof(float);
+    size_t m = (size_t)model->max_tokens, value = sizeof(float), seqs = (size_t)model->max_seqs;
 
     parts->tokens = arena_try_alloc(arena, m * sizeof *parts->tokens);
     parts->x = arena_try_alloc(arena, m * (size_t)s->hidden * value);
@@ -396,7 +396,11 @@ static bool alloc_vectors(struct arena *arena, const struct setup_model *model, 
     parts->heads = arena_try_alloc(arena, m * (size_t)s->heads * (size_t)s->head_dim * value);
     parts->columns = arena_try_alloc(arena, m * (size_t)s->ffn_hidden * value);
     parts->narrow = arena_try_alloc(arena, m * (size_t)narrow_width(s) * value);
-    parts->best = arena_array(arena, PASS_MAX_DEVICES, sizeof *parts->best);
+    parts->best = arena_array(arena, PASS_MAX_DEVICES * seqs, sizeof *parts->best);
+    parts->made = arena_array(arena, seqs, sizeof *parts->made);
+    parts->past = arena_array(arena, seqs, sizeof *parts->past);
+    parts->counts = arena_array(arena, seqs, sizeof *parts->counts);
+    parts->layer_caches = arena_array(arena, seqs, sizeof *parts->layer_caches);
     return (parts->tokens && parts->x && parts->input && parts->terms && parts->heads &&
             parts->columns && parts->narrow) ||
            err_set(err, ERR_SYSTEM, "no memory for the activations of %d tokens",

@@ -317,8 +317,11 @@ static void compute_parts(struct shard *shard, int index, const struct forward_k
 {
     struct parts *parts = shard->stages[index].parts;
     const struct pass *pass = parts_pass(parts);
-    const struct parts_step step = { m, past, kv };
+    const struct parts_step step = {
+        .tokens = m, .sequences = 1, .past = &past, .counts = &m, .kv = &kv
+    };
 
+    parts_begin(parts);
     for (int32_t i = 0; i < pass->piece_count; i++)
         if (pass->pieces[i].position == shard->setup->stages[index].position)
             parts_compute(parts, &pass->pieces[i], 0, &step);

@@ -76,19 +76,28 @@ void shard_release(struct shard *shard, int64_t request); /* in every stage */
 
 struct parts *shard_parts(const struct shard *shard, int index);
 struct kv_pool *shard_caches(const struct shard *shard, int index); /* NULL: it has no layers */
+/* Who computes what in the step of a frame, into shard_entries; of a batch those that only lose
+ * their caches lose them. payload: its entries, where it has some. */
+bool shard_read_step(struct shard *shard, int index, const struct frame *frame,
+                     const unsigned char *payload, int *sequences, struct err *err);
 /* Tokens of a step frame are within the workload's bounds. */
 bool shard_step_ok(const struct shard *shard, int index, const struct frame *frame,
                    struct err *err);
 /* Activations for the next stage, in its bits: words that live until the next call of a stage of
  * the same model. May clamp x. */
-struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values);
+struct shard_head { /* of a batch: its entries, as they travel but in words of this machine */
+    const int32_t *words;
+    int32_t entries; /* 0: one request */
+};
+struct shard_output shard_pack(struct shard *shard, int index, struct shard_head head, float *x,
+                               int64_t values);
 /* The same inside a layer: two tensors. */
 struct shard_tensor {
     float *values;
     int64_t count;
 };
-struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_tensor output,
-                                   struct shard_tensor residual);
+struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_head head,
+                                   struct shard_tensor output, struct shard_tensor residual);
 bool shard_input_two(struct shard *shard, int index, const struct frame *frame,
                      const unsigned char *payload, struct shard_tensor output,
                      struct shard_tensor residual, struct err *err);

@@ -135,6 +135,7 @@ bool shard_input_two(struct shard *shard, int index, const struct frame *frame,
     if (!is_long(frame, quantise_bytes(output.count, bits) + quantise_bytes(residual.count, bits),
                  err))
         return false;
+    payload += INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries;
     payload += read_tensor(shard, index, payload, output.count, output.values);
     read_tensor(shard, index, payload, residual.count, residual.values);
     return true;
@@ -158,24 +159,38 @@ static size_t pack_behind(struct shard *shard, int index, float *x, int64_t valu
     return head + (size_t)quantise_bytes(values, stage->wire_bits) / 4;
 }
 
-struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_tensor output,
-                                   struct shard_tensor residual)
+/* The entries of a batch go before what it makes. */
+static size_t put_head(struct shard *shard, int index, struct shard_head head)
+{
+    size_t count = (size_t)FRAME_ENTRY_WORDS * (size_t)head.entries;
+
+    if (count > 0)
+        memcpy(shard->stages[index].model->words, head.words, 4 * count);
+    return count;
+}
+
+struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_head head,
+                                   struct shard_tensor output, struct shard_tensor residual)
 {
     size_t count;
 
     shard = shard_at(shard, &index);
-    count = pack_behind(shard, index, output.values, output.count, 0);
+    count = put_head(shard, index, head);
+    count = pack_behind(shard, index, output.values, output.count, count);
     count = pack_behind(shard, index, residual.values, residual.count, count);
     return (struct shard_output){ shard->stages[index].model->words, 4 * count, 1 };
 }
 
-struct shard_output shard_pack(struct shard *shard, int index, float *x, int64_t values)
+struct shard_output shard_pack(struct shard *shard, int index, struct shard_head head, float *x,
+                               int64_t values)
 {
+    size_t count;
+
     shard = shard_at(shard, &index);
-    if (shard->setup->stages[index].wire_bits == 0)
+    if (shard->setup->stages[index].wire_bits == 0 && head.entries == 0)
         return (struct shard_output){ x, 4 * (size_t)values, 1 };
-    return (struct shard_output){ shard->stages[index].model->words,
-                                  4 * pack_behind(shard, index, x, values, 0), 1 };
+    count = pack_behind(shard, index, x, values, put_head(shard, index, head));
+    return (struct shard_output){ shard->stages[index].model->words, 4 * count, 1 };
 }
 
 /* ---- steps of one request and of many ---- */
@@ -241,9 +256,10 @@ static bool read_entries(struct shard *shard, int index, const struct frame *fra
                    err);
 }
 
-static bool read_step(struct shard *shard, int index, const struct frame *frame,
-                      const unsigned char *payload, int *sequences, struct err *err)
+bool shard_read_step(struct shard *shard, int index, const struct frame *frame,
+                     const unsigned char *payload, int *sequences, struct err *err)
 {
+    shard = shard_at(shard, &index);
     if (frame->entries > 0)
         return read_entries(shard, index, frame, payload, sequences, err);
     *sequences = 1;
@@ -307,7 +323,7 @@ static void set_output(struct shard *shard, int index, const struct frame *frame
         return;
     }
     if (frame->entries == 0) {
-        *output = shard_pack(shard, index, model->x, values);
+        *output = shard_pack(shard, index, (struct shard_head){ 0 }, model->x, values);
         return;
     }
     frame_get_words(model->words, payload, head);
@@ -328,7 +344,7 @@ enum shard_result shard_step(struct shard *shard, int index, const struct frame 
     shard = shard_at(shard, &index);
     setup = &shard->setup->stages[index];
     model = shard->stages[index].model;
-    if (!read_step(shard, index, frame, payload, &sequences, err) ||
+    if (!shard_read_step(shard, index, frame, payload, &sequences, err) ||
         !shard_input(shard, index, frame, payload,
                      setup->has_embed ? (void *)model->tokens : model->x, err))
         return SHARD_BAD;

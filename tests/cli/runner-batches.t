@@ -106,8 +106,36 @@ usage() { # NAME EXPECTED ARGUMENT...
 usage "blocks without batches" "are of --batch continuous" --kv-blocks 4
 usage "a budget below SEQS" "TOKEN_BUDGET is 2: expected at least MAX_SEQS, 4" --batch continuous:4:2
 usage "more requests than a frame names" "MAX_SEQS is 32768: expected at most 32767 in a run" --batch continuous:32768
-printf 'service,replica,stage,device,model,layers,block,parts\nchat,0,0,d0,tiny,,embed,\nchat,0,0,d0,tiny,0-3,layer,0/2\nchat,0,0,d1,tiny,0-3,layer,1/2\nchat,0,0,d0,tiny,,lm_head,\n' > parts.csv
-exit_is 2 "batches on stages of several devices" run -p parts.csv -w load.csv --batch continuous:4 "${outs[@]}"
-like "are refused by name" "$err" "parts.csv:2:4: .*batches on stages of whole layers on one device"
+
+# ---- stages on several devices, and of parts of layers
+halve() { # STAGE LAYERS DEVICE DEVICE: halves of attention, projection and FFN; norms and additions are whole
+    local block
+    for block in attn proj ffn; do
+        echo "chat,0,$1,$3,tiny,$2,$block,0/2"
+        echo "chat,0,$1,$4,tiny,$2,$block,1/2"
+    done
+}
+columns=service,replica,stage,device,model,layers,block,parts
+{ echo $columns && echo chat,0,0,d0,tiny,,embed, && halve 0 0-3 d0 d1 && echo chat,0,0,d0,tiny,,lm_head,0/2 && echo chat,0,0,d1,tiny,,lm_head,1/2; } > halves.csv
+{ echo $columns && echo chat,0,0,d0,tiny,,embed, && halve 0 0-1 d0 d1 && halve 1 2-3 d2 d3 && echo chat,0,1,d2,tiny,,lm_head,; } > both.csv
+printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0,layer, \
+    chat,0,0,d0,tiny,1,attn, chat,0,1,d1,tiny,1,proj, chat,0,1,d1,tiny,1,ffn, chat,0,1,d1,tiny,2-3,layer, \
+    chat,0,1,d1,tiny,,lm_head, > inside.csv
+tiny_cluster d0 d1 d2 d3
+tiny_costs 20000 2
+agrees "two devices that share all layers" halves.csv load.csv --batch continuous:4:24
+agrees "they, exchanging by a star" halves.csv load.csv --batch continuous:3 --collective star
+agrees "blocks that run out there" halves.csv load.csv --batch continuous:4 --kv-block 4 --kv-blocks 13
+like "somebody was preempted" "$out" "preempted  [1-9]"
+agrees "a border inside a layer" inside.csv load.csv --batch continuous:3:24
+agrees "two stages of two devices" both.csv load.csv --batch continuous:3:24
+sed 's/^service.*/&,wire_bits/; s/^chat.*/&,/; s/^chat,0,0,.*/&8/' both.csv > few.csv
+agrees "few bits between them" few.csv load.csv --batch continuous:3:24
+exit_is 0 "padded pieces of batches" run -p halves.csv -w pair.csv --batch continuous:2 --costs costs --pad d0=5 --pad d1=5 "${outs[@]}"
+is "steps are shared" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 5,8 | sort | uniq -c | awk '$1 != 2' | wc -l)" 0
+{ echo $columns && echo chat,0,0,d0,tiny,,embed, && echo chat,0,0,d0,tiny,0-3,layer,0/2 && echo chat,0,0,d1,tiny,0-3,layer,1/2 &&
+    echo chat,0,0,d0,tiny,,lm_head,; } > conn.csv
+exit_is 2 "ranges of the sequence" run -p conn.csv -w load.csv --batch continuous:2 "${outs[@]}"
+like "are refused by name" "$err" "conn.csv:2:8: parts is '': stage 0 cuts the sequence .conn., and the last tokens of a batch lie all over it"
 
 done_testing

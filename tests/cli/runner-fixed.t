@@ -121,5 +121,5 @@ sed 's/^service.*/&,queue_depth/; s/^chat.*/&,2/' one.csv > bounded.csv
 usage "a bounded queue in front of them" "bounded.csv:2:6: queue_depth is '2': this version of orrery-run bounds no queue" -p bounded.csv --batch fixed:2
 printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-3,layer,0/2 \
     chat,0,0,d1,tiny,0-3,layer,1/2 chat,0,0,d0,tiny,,lm_head, > halves.csv
-usage "stages on several devices" "halves.csv:2:4: device is 'd0': this version of orrery-run batches on stages of whole layers" -p halves.csv --batch fixed:2
+usage "stages on several devices" "halves.csv:2:4: device is 'd0': this version of orrery-run makes fixed batches on stages of whole layers" -p halves.csv --batch fixed:2
 done_testing

@@ -128,7 +128,7 @@ begin --batch continuous:4
 exit_is 0 "batches: an update is taken" update replicas.csv
 await_more 60
 exit_is 2 "batches: what they cannot be on is refused" update halves.csv
-like "batches: with its place" "$err" "halves.csv:2:4: device is 'd0': this version of orrery-run batches on"
+like "batches: with its place" "$err" "halves.csv:2:8: parts is '': stage 0 cuts the sequence"
 finish
 is "batches: both epochs have had requests" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1"
 

@@ -21,6 +21,7 @@
 
 #include "tests/unit/runner/shapes.h"
 
+#define SEQS 3
 #define PROMPT 7
 #define DEVICES 4
 #define SLICES 128
@@ -118,16 +119,33 @@ struct world {
     struct arena *arena;
     struct setup *setups; /* by position */
     struct parts *parts[DEVICES];
-    struct forward_kv *caches[DEVICES];
+    struct forward_kv *caches[DEVICES][SEQS];
     const struct pass *pass;
 };
+
+static struct forward_kv *new_caches(struct arena *arena, const struct setup_model *model,
+                                     const int *kv_heads, int32_t layers)
+{
+    struct forward_kv *caches = arena_array(arena, (size_t)layers + 1, sizeof *caches);
+
+    for (int32_t k = 0; k < layers; k++) {
+        size_t floats =
+            (size_t)kv_heads[k] * (size_t)model->max_total_tokens * (size_t)model->model.head_dim +
+            1;
+
+        caches[k] = (struct forward_kv){ arena_array(arena, floats, sizeof(float)),
+                                         arena_array(arena, floats, sizeof(float)),
+                                         model->max_total_tokens };
+    }
+    return caches;
+}
 
 static struct world assemble(struct arena *arena, const struct setup *setup)
 {
     struct world world = { .arena = arena };
     const struct setup_model *model = &setup->models[0];
     struct forward_shape shape = weights_shape(model);
-    const struct forward_limits limits = { model->max_tokens, model->max_total_tokens, 1 };
+    const struct forward_limits limits = { model->max_tokens, model->max_total_tokens, SEQS };
 
     world.setups = arena_array(arena, DEVICES, sizeof *world.setups);
     for (int32_t i = 0; i < setup->stages[0].position_count; i++) {
@@ -135,7 +153,6 @@ static struct world assemble(struct arena *arena, const struct setup *setup)
         struct forward *forward = forward_create(arena, &shape, &limits, NULL);
         float *patches;
         struct err err = ERR_INIT;
-        const int *kv_heads;
 
         *stage = setup->stages[0];
         stage->position = i;
@@ -148,32 +165,23 @@ static struct world assemble(struct arena *arena, const struct setup *setup)
                            WEIGHTS_NO_LAYER, WEIGHTS_PATCHES, &err);
         world.parts[i] = parts_create(arena, &world.setups[i], 0, forward, patches, &err);
         assert_non_null(world.parts[i]);
-        kv_heads = parts_kv_heads(world.parts[i]);
-        world.caches[i] =
-            arena_array(arena, (size_t)stage->layer_count + 1, sizeof *world.caches[i]);
-        for (int32_t k = 0; k < stage->layer_count; k++) {
-            size_t floats = (size_t)kv_heads[k] * (size_t)model->max_total_tokens *
-                                (size_t)model->model.head_dim +
-                            1;
-
-            world.caches[i][k] = (struct forward_kv){ arena_array(arena, floats, sizeof(float)),
-                                                      arena_array(arena, floats, sizeof(float)),
-                                                      model->max_total_tokens };
-        }
+        for (int b = 0; b < SEQS; b++)
+            world.caches[i][b] =
+                new_caches(arena, model, parts_kv_heads(world.parts[i]), stage->layer_count);
     }
     world.pass = parts_pass(world.parts[0]);
     return world;
 }
 
 static void exchange(struct world *world, const struct pass_step *step,
-                     enum collective_algorithm algorithm, int32_t tokens)
+                     enum collective_algorithm algorithm, const struct parts_step *of)
 {
     const struct exchange *exchange = exchange_build(world->arena, world->pass, step, algorithm);
     unsigned char **sent =
         arena_array(world->arena, (size_t)exchange->message_count + 1, sizeof(unsigned char *));
 
     for (int32_t i = 0; i < step->count; i++)
-        parts_enter(world->parts[world->pass->members[step->first + i].position], step, tokens);
+        parts_enter(world->parts[world->pass->members[step->first + i].position], step, of);
     for (int32_t slot = 0; slot < exchange->slot_count; slot++) {
         for (int turn = 0; turn < 2; turn++) /* what is sent, before anything is taken */
             for (int32_t i = 0; i < exchange->message_count; i++) {
@@ -185,38 +193,54 @@ static void exchange(struct world *world, const struct pass_step *step,
                 if (message->slot != slot)
                     continue;
                 if (turn == 0) {
-                    sent[i] = arena_alloc(
-                        world->arena,
-                        (size_t)exchange_bytes(world->pass, step, message, tokens, 1) + 1);
-                    parts_take(from, step, message, tokens, sent[i]);
+                    sent[i] = arena_alloc(world->arena,
+                                          (size_t)exchange_bytes(world->pass, step, message,
+                                                                 of->tokens, of->sequences) +
+                                              1);
+                    parts_take(from, step, message, of, sent[i]);
                 } else {
-                    parts_put(to, step, message, tokens, sent[i]);
+                    parts_put(to, step, message, of, sent[i]);
                 }
             }
     }
 }
 
-static void run_pass(struct world *world, enum collective_algorithm algorithm, int32_t tokens,
-                     int32_t past)
+/* Of several sequences. */
+static void run_batch(struct world *world, enum collective_algorithm algorithm,
+                      const struct parts_step *step_of)
 {
     const struct pass *pass = world->pass;
+    struct parts_step of = *step_of;
 
+    for (int i = 0; i < DEVICES && world->parts[i]; i++)
+        parts_begin(world->parts[i]);
     for (int32_t s = 0; s < pass->segment_count; s++)
         for (int32_t r = 0; r < pass->segments[s].repeats; r++)
             for (int32_t i = 0; i < pass->segments[s].step_count; i++) {
                 const struct pass_step *step = &pass->steps[pass->segments[s].first_step + i];
 
                 if (step->kind != PASS_COMPUTE) {
-                    exchange(world, step, algorithm, tokens);
+                    exchange(world, step, algorithm, &of);
                     continue;
                 }
                 for (int32_t k = 0; k < step->count; k++) {
                     const struct pass_piece *piece = &pass->pieces[step->first + k];
-                    struct parts_step of = { tokens, past, world->caches[piece->position] };
+                    const struct forward_kv *caches[SEQS];
 
+                    for (int b = 0; b < SEQS; b++)
+                        caches[b] = world->caches[piece->position][b];
+                    of.kv = caches;
                     parts_compute(world->parts[piece->position], piece, r, &of);
                 }
             }
+}
+
+static void run_pass(struct world *world, enum collective_algorithm algorithm, int32_t tokens,
+                     int32_t past)
+{
+    run_batch(
+        world, algorithm,
+        &(struct parts_step){ .tokens = tokens, .sequences = 1, .past = &past, .counts = &tokens });
 }
 
 /* ---- the same on one device ---- */
@@ -262,7 +286,7 @@ static float best_value(const struct world *world, int32_t positions)
 
     for (int32_t i = 0; i < positions; i++)
         for (int32_t k = 0; k < world->parts[i]->head_members; k++)
-            if (world->parts[i]->best[k].token == parts_token(world->parts[0]) &&
+            if (world->parts[i]->best[k].token == *parts_made(world->parts[0]) &&
                 world->parts[i]->best[k].value > best)
                 best = world->parts[i]->best[k].value;
     return best;
@@ -293,14 +317,78 @@ static void same_as_whole(struct arena *arena, const struct model *model, uint64
 
         step_both(&world, &setup, tokens, count, past);
         step_both(&one, &all, tokens, count, past);
-        assert_int_equal(parts_token(one.parts[0]), expected);
+        assert_int_equal(*parts_made(one.parts[0]), expected);
         difference = best_value(&world, positions) - best_value(&one, positions);
         if (!(fabsf(difference) <= TOLERANCE * fabsf(best_value(&one, positions))))
             fail_msg("seed %d, step %d: token %d, expected %d: differs by %g", (int)seed, step,
-                     parts_token(world.parts[0]), expected, (double)difference);
+                     *parts_made(world.parts[0]), expected, (double)difference);
         past += count;
         tokens[0] = expected;
         count = 1;
+    }
+}
+
+/* ---- batches ---- */
+
+static bool cuts_sequence(const struct setup_stage *stage)
+{
+    for (int i = 0; i < stage->slice_count; i++)
+        if (stage->slices[i].blocks & 1u << BLOCK_CONN && stage->slices[i].part_of > 1)
+            return true;
+    return false;
+}
+
+/* The largest value that the output matrix has made for a sequence. */
+static float value_of(const struct world *world, int32_t positions, int32_t sequences, int32_t b)
+{
+    float best = -INFINITY;
+
+    for (int32_t i = 0; i < positions; i++)
+        for (int32_t k = 0; k < world->parts[i]->head_members; k++)
+            if (world->parts[i]->best[k * sequences + b].value > best)
+                best = world->parts[i]->best[k * sequences + b].value;
+    return best;
+}
+
+/* Three prompts of different lengths at once, then a token of each: as each alone, but for the
+ * order of sums. */
+static void same_as_alone(struct arena *arena, const struct model *model, uint64_t seed)
+{
+    struct setup setup = scattered(arena, model, seed);
+    struct world many, alone[SEQS];
+    int32_t positions = setup.stages[0].position_count, tokens[SEQS * PROMPT], past[SEQS] = { 0 };
+    int32_t counts[SEQS] = { 3, 5, 1 };
+
+    if (cuts_sequence(&setup.stages[0]))
+        return;
+    setup.models[0].max_seqs = SEQS;
+    setup.models[0].max_tokens = SEQS * PROMPT;
+    many = assemble(arena, &setup);
+    for (int b = 0; b < SEQS; b++)
+        alone[b] = assemble(arena, &setup);
+    for (int i = 0; i < SEQS * PROMPT; i++)
+        tokens[i] = (int32_t)((seed * 31 + (uint64_t)i * 37) % 300);
+    for (int step = 0; step < 4; step++) {
+        int32_t rows = 0;
+
+        memcpy(parts_tokens(many.parts[0]), tokens, sizeof tokens);
+        for (int b = 0; b < SEQS; rows += counts[b], b++)
+            step_both(&alone[b], &setup, tokens + rows, counts[b], past[b]);
+        run_batch(&many, setup.collective,
+                  &(struct parts_step){
+                      .tokens = rows, .sequences = SEQS, .past = past, .counts = counts });
+        for (int b = 0; b < SEQS; b++) {
+            float value = value_of(&alone[b], positions, 1, 0);
+            float difference = value_of(&many, positions, SEQS, b) - value;
+
+            if (!(fabsf(difference) <= TOLERANCE * fabsf(value)))
+                fail_msg("seed %d, step %d, sequence %d: token %d, alone %d: differs by %g",
+                         (int)seed, step, b, parts_made(many.parts[0])[b],
+                         *parts_made(alone[b].parts[0]), (double)difference);
+            past[b] += counts[b];
+            counts[b] = 1;
+            tokens[b] = *parts_made(alone[b].parts[0]);
+        }
     }
 }
 
@@ -408,7 +496,7 @@ static void same_when_cut(struct arena *arena, const struct model *model, uint64
             fail_msg("seed %d, cut before block %d, step %d: differs by %g", (int)seed, cut, step,
                      (double)difference);
         past += count;
-        tokens[0] = parts_token(one.parts[0]);
+        tokens[0] = *parts_made(one.parts[0]);
         count = 1;
     }
 }
@@ -477,6 +565,16 @@ static void encoders_and_vision_models(void **state)
 }
 
 /* What SETUP may not say. */
+static void batches_add_up_to_each_request_alone(void **state)
+{
+    struct model decoder = tiny_model(), grouped = llama(32);
+
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        same_as_alone(*state, &decoder, seed);
+        same_as_alone(*state, &grouped, seed);
+    }
+}
+
 static void slices_that_are_no_whole_are_refused(void **state)
 {
     static const struct {
@@ -532,6 +630,7 @@ int main(void)
         TEST(weights_of_few_bits),
         TEST(encoders_and_vision_models),
         TEST(stages_that_cut_a_layer_add_up_to_the_model),
+        TEST(batches_add_up_to_each_request_alone),
         TEST(slices_that_are_no_whole_are_refused),
     };
 
