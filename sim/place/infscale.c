@@ -10,6 +10,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/placement.h"
 #include "sim/place/pack.h"
+#include <stddef.h>
 #include <string.h>
 
 /* Rates are whole requests in 10^9 s, of which a request in a microsecond is the most. */
@@ -184,8 +185,8 @@ static void group_pack(struct arena *arena, const struct fleet *fleet, struct gr
 
 /* ---- all groups together ---- */
 
-/* The most that groups up to each one are worth with so many disjoint deployments, and how many
- * of them are that group's. */
+/* The most that groups up to each one are worth with so many disjoint deployments, and how these
+ * divide: those of the group itself times (set_count + 1), and those before it. */
 struct share {
     int64_t value;
     int32_t sets;

@@ -80,7 +80,7 @@ static void draw_files(struct rng *rng, int services, int devices)
     const char *boards = "device,type,memory_bytes\n", *requests = "request_id,arrival_s,service\n";
     int ms = 0;
 
-    for (int s = 0; s < services; s++)
+    for (int s = 0; s < services && s < MOST_SERVICES; s++)
         for (int u = 0, units = draw(rng, 1, 3); u < units; u++) {
             int time_ms = draw(rng, 1, 60), weights = draw(rng, 1, 100);
             int output = draw(rng, 0, 3000);
@@ -93,9 +93,11 @@ static void draw_files(struct rng *rng, int services, int devices)
         boards = arena_printf(fixture.arena, "%sd%d,t,%d\n", boards, d, bytes);
     fixture_cluster(boards, "medium,kind,node,bits_per_s,latency_s\nlan,switch,*,8e6,0.001\n");
     for (int i = 0; i < 40; i++) {
+        int service = i < services ? i : draw(rng, 0, services - 1);
+
         ms += draw(rng, 0, 40);
         requests = arena_printf(fixture.arena, "%s%d,%d.%03d,%s\n", requests, i, ms / 1000,
-                                ms % 1000, letters[i < services ? i : draw(rng, 0, services - 1)]);
+                                ms % 1000, letters[service % MOST_SERVICES]);
     }
     fixture_write("w.csv", requests);
 }
