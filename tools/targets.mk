@@ -34,7 +34,7 @@ golden-update: programs
 	@GOLDEN_UPDATE=1 $(TEST_ENV) tests/cli/golden.t
 
 # Predicted, measured, error of a series of runs on this machine, which should have nothing else to do.
-# Takes about fifteen minutes; writes traces/validation/<processor>.csv.
+# Takes about twelve minutes; writes traces/validation/<processor>.csv.
 validate:
 	@tools/install-packages build
 	@$(SUBMAKE) programs

@@ -35,4 +35,6 @@ is "of two measurements it lies between them" "$(score mean-latency predicted.cs
 exit_is 2 "without tables" score
 exit_is 2 "a case that is not there" env VALIDATE_OUT="$tmp/out" VALIDATE_TABLE="$tmp/table.csv" "$root/tests/validate/validate" b z
 like "is named before anything is measured" "$err" "^validate: 'z' is not a case: expected a to g$"
+exit_is 2 "half a second" env VALIDATE_OUT="$tmp/out" VALIDATE_SECONDS=0.5 "$root/tests/validate/validate" b
+like "is explained" "$err" "^validate: VALIDATE_SECONDS 0.5: expected a whole number from 1 on$"
 done_testing
