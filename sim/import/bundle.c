@@ -3,6 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/cli.h"
+#include "lib/base/err.h"
 #include "lib/base/out.h"
 #include "lib/format/cost.h"
 #include <ctype.h>
@@ -15,6 +16,12 @@ int32_t bundle_bits(struct argp_state *state, const char *option, const char *te
     if (bits != 8 && bits != 16 && bits != 32)
         cli_error(state, "%s is '%s': expected 8, 16 or 32", option, text);
     return (int32_t)bits;
+}
+
+bool bundle_check_output(const struct import_job *job, struct err *err)
+{
+    return !job->output || strcmp(job->output, "-") != 0 ||
+           err_set(err, ERR_USAGE, "-o is '-': expected a folder for several tables");
 }
 
 struct out *bundle_open(struct import_job *job, const char *folder, const char *name,

@@ -8,6 +8,8 @@
 
 /* "--weight-bits" and its like: 8, 16 or 32. */
 int32_t bundle_bits(struct argp_state *state, const char *option, const char *text);
+/* An error when -o is stdout: several tables go into a folder. */
+bool bundle_check_output(const struct import_job *job, struct err *err);
 /* Opens a table in a sub-folder of -o ("" = in -o itself), which is made. */
 struct out *bundle_open(struct import_job *job, const char *folder, const char *name,
                         struct err *err);

@@ -276,8 +276,8 @@ bool infscale_import(struct import_job *job, const void *settings, struct err *e
 {
     struct tables tables = { .job = job, .settings = settings };
 
-    if (job->output && strcmp(job->output, "-") == 0)
-        return err_set(err, ERR_USAGE, "-o is '-': expected a folder for several tables");
+    if (!bundle_check_output(job, err))
+        return false;
     if (!bundle_is_type(tables.settings->type))
         return err_set(err, ERR_USAGE, "--type is '%.60s': expected a name that a folder can have",
                        tables.settings->type);

@@ -11,6 +11,7 @@
 #include "lib/format/placement.h"
 #include "lib/format/trace.h"
 #include "lib/format/workload.h"
+#include "sim/import/bundle.h"
 #include <string.h>
 #include <sys/stat.h>
 
@@ -324,8 +325,8 @@ bool kafetzis_import(struct import_job *job, const void *from, struct err *err)
 
     if (!import_one_file(job, &path, err))
         return false;
-    if (job->output && strcmp(job->output, "-") == 0)
-        return err_set(err, ERR_USAGE, "-o is '-': expected a folder for several tables");
+    if (!bundle_check_output(job, err))
+        return false;
     environment.path = path;
     is_folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
     if (!is_folder && (settings->config || settings->algorithm || settings->steps != 1))

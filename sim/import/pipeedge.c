@@ -208,8 +208,8 @@ bool pipeedge_import(struct import_job *job, const void *own, struct err *err)
         return err_set(err, ERR_USAGE,
                        "files are missing: models.yml device_types.yml devices.yml, "
                        "or the folder that has them");
-    if (job->output && strcmp(job->output, "-") == 0)
-        return err_set(err, ERR_USAGE, "-o is '-': expected a folder for several tables");
+    if (!bundle_check_output(job, err))
+        return false;
     if (!pipeedge_read(job, settings, &files, err))
         return false;
     import_meta(job, "request", arena_printf(job->arena, "a microbatch of %d", (int)files.batch));

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* The output of that name, or NULL. */
 static inline const char *import_bundle_find(const struct import_job *job, const char *name)
@@ -88,6 +89,36 @@ static inline void import_bundle_check(struct arena *arena, const struct import_
         if (strcmp(job->paths[i], "placement.csv") == 0)
             import_bundle_placement(arena, out_memory(job->outs[i], &length));
     }
+}
+
+/* One run of an importer on those of the named files that are not empty. */
+static inline void import_bundle_run(const uint8_t *bytes, size_t count, const char *const *names,
+                                     int name_count, const struct importer *importer,
+                                     const void *settings)
+{
+    char path[FUZZ_PATH_BYTES];
+    struct arena *arena = arena_create();
+    struct err err = ERR_INIT;
+    const char **files = arena_array(arena, (size_t)name_count, sizeof *files);
+    struct import_job job = { .arena = arena, .importer = importer->name, .files = files };
+    struct stat status;
+    bool is_ok;
+
+    fuzz_make_folder(bytes, count, names, name_count, path);
+    for (int i = 0; i < name_count; i++) {
+        const char *file = arena_printf(arena, "%s/%s", path, names[i]);
+
+        if (stat(file, &status) == 0 && status.st_size > 0)
+            files[job.file_count++] = file;
+    }
+    is_ok = importer->run(&job, settings, &err);
+    assert(is_ok == (err.kind == ERR_NONE));
+    if (is_ok)
+        import_bundle_check(arena, &job);
+    for (int i = 0; i < job.out_count; i++)
+        out_abort(job.outs[i]);
+    arena_destroy(arena);
+    fuzz_remove_folder(path, names, name_count);
 }
 
 #endif

@@ -9,8 +9,8 @@
 #include "lib/format/placement.h"
 #include "lib/policy/plan.h"
 #include "sim/import/infscale.h"
-#include "sim/import/yaml_tree.h"
 #include "sim/judge/judge.h"
+#include "tests/unit/sim/yaml_probe.h"
 #include <unistd.h>
 
 #define REAL "../shared/data/infscale/plan_stages.csv"
@@ -28,17 +28,6 @@
 #define GRAPH                                                                                      \
     "flow_graph:\n  0-0: " WORLD("s-0") "\n  0-1: " WORLD("s-0") "\n  1-0: " WORLD(                \
         "0-0, 0-1") "\n  s-0: " WORLD("1-0") "\n"
-
-static void skip_without_yaml(struct scratch *scratch)
-{
-    struct err err = ERR_INIT;
-
-    if (yaml_load(scratch->arena, scratch_write(scratch, "probe.yaml", "a: 1\n"), &err))
-        return;
-    assert_non_null(strstr(err.text, "install libyaml-dev"));
-    print_message("skipped: this build has no libyaml\n");
-    skip();
-}
 
 /* On the file and, unless it is NULL, another one. */
 static bool import_files(struct scratch *scratch, const struct infscale_settings *settings,

@@ -4,6 +4,7 @@
 #include "sim/import/mersenne.h"
 #include "sim/import/yaml_tree.h"
 #include "tests/unit/sim/import_run.h"
+#include "tests/unit/sim/yaml_probe.h"
 #include <unistd.h>
 
 #define REAL "../shared/data/kafetzis"
@@ -41,17 +42,6 @@ static void random_numbers_are_those_of_python(void **state)
 }
 
 /* ---- configurations ---- */
-
-static void skip_without_yaml(struct scratch *scratch)
-{
-    struct err err = ERR_INIT;
-
-    if (yaml_load(scratch->arena, scratch_write(scratch, "probe.yaml", "a: 1\n"), &err))
-        return;
-    assert_non_null(strstr(err.text, "install libyaml-dev"));
-    print_message("skipped: this build has no libyaml\n");
-    skip();
-}
 
 struct yaml { /* a toy; numbers as typed */
     const char *devices, *seed, *bandwidth, *memory, *compute_min, *models, *lengths;

@@ -7,9 +7,9 @@
 #include "lib/format/cost.h"
 #include "lib/format/placement.h"
 #include "sim/import/pipeedge.h"
-#include "sim/import/yaml_tree.h"
 #include "sim/place/place.h"
 #include "tests/unit/sim/pipeedge_sweep.h"
+#include "tests/unit/sim/yaml_probe.h"
 #include <unistd.h>
 
 #define README "../shared/data/pipeedge/readme_profile"
@@ -22,17 +22,6 @@
     "pc:\n  bw_Mbps: 16\n  mem_MB: 8.5\n  model_profiles:\n    net:\n"                             \
     "    - {dtype: torch.float32, batch_size: 2, time_s: [0.01, 2.0e-2, 0.03]}\n"
 #define DEVICES_YML "pc: [p0]\nboard:\n- b0\n- b1\n"
-
-static void skip_without_yaml(struct scratch *scratch)
-{
-    struct err err = ERR_INIT;
-
-    if (yaml_load(scratch->arena, scratch_write(scratch, "probe.yaml", "a: 1\n"), &err))
-        return;
-    assert_non_null(strstr(err.text, "install libyaml-dev"));
-    print_message("skipped: this build has no libyaml\n");
-    skip();
-}
 
 /* ---- small files ---- */
 
