@@ -66,6 +66,7 @@ canned() {
     done
     rows_of place "place exact period" ms 0 40 41 42
     rows_of place "place exact latency" ms 0 50 51 52
+    rows_of place_judge "place search" s 0 6 7 8
 }
 of() { # REGEX: the lines of the table that match
     "$score" "$rows" | grep -E "$1"
@@ -115,7 +116,7 @@ exit_is 2 "an empty folder is refused" "$score" "$tmp/empty"
 rm -rf "$rows"
 mkdir "$rows"
 printf '\xff,,"\n,,,\n"\nlindley S=4 M=2 D=8,x,1,2,ns\n' > "$rows/lindley.csv"
-like "rows that are none hold no bar" "$("$score" "$rows")" '0 of 41 bars held, 0 missed, 41 not measured'
+like "rows that are none hold no bar" "$("$score" "$rows")" '0 of 42 bars held, 0 missed, 42 not measured'
 
 # ---- the bench itself, with programs that only write down how they were called
 fake() { # PROGRAM TEXT
@@ -124,7 +125,7 @@ fake() { # PROGRAM TEXT
 }
 programs=$tmp/out/tests/bench
 mkdir -p "$programs" "$tmp/bin" "$tmp/scratch"
-for name in simulation queue lindley ingest trace quantiles stream alpaserve llm flows place; do
+for name in simulation queue lindley ingest trace quantiles stream alpaserve llm flows place place_judge; do
     # shellcheck disable=SC2016  # for the fake
     fake "$programs/bench_$name" 'echo "${0##*/bench_} $*" >> "$FAKE_LOG"
 [ "${0##*/bench_}" != "${FAKE_FAIL:-}" ] || { echo "figure,repeat,ours,yardstick,unit"; exit "${FAKE_STATUS:-1}"; }
@@ -148,7 +149,7 @@ like "and says where its time goes" "$out" 'bench: +[0-9]+ s  lindley 1000000 3'
 like "it names the machine" "$out" 'cc 1, -O9; load'
 like "and judges what was measured" "$out" 'bimodal, n = 10 +>= 2 +2.50 .*held'
 like "the table is kept" "$(cat "$tmp/out/bench/simulator.txt")" 'bimodal, n = 10 +>= 2 +2.50 .*held'
-is "a program is run once for all repeats" "$(seen '^(simulation|queue|lindley|ingest|trace|quantiles|stream|alpaserve|llm|flows|place) ')" 11
+is "a program is run once for all repeats" "$(seen '^(simulation|queue|lindley|ingest|trace|quantiles|stream|alpaserve|llm|flows|place|place_judge) ')" 12
 is "whole runs of two sizes take turns" "$(grep -oE 'process run exact 1(0{7}|0{8}) [1-3]' "$tmp/log" | tr -dc '0-9 \n' | tr '\n' ,)" \
     '   10000000 1,   100000000 1,   10000000 2,   100000000 2,   10000000 3,   100000000 3,'
 is "on the requests of the files" "$(seen 'process run exact .* run --placement .*/placement.csv .* --rate 5 --service s0:1 --requests')" 7
@@ -184,13 +185,13 @@ if [ ! -x "$programs/bench_lindley" ]; then
 fi
 export TMPDIR=$tmp/scratch
 for call in "queue 2000 1" "simulation 500 1" "lindley 3000 1" "ingest 2000 3 1" "trace 2000 1" "quantiles 5000 1" \
-    "stream 2000 1" "alpaserve 500 1" "llm 20 1 $tmp" "flows 200 1" "place 1"; do
+    "stream 2000 1" "alpaserve 500 1" "llm 20 1 $tmp" "flows 200 1" "place 1" "place_judge 100 1" "place_search 1 1 20 alpaserve"; do
     # shellcheck disable=SC2086  # words
     exit_is 0 "bench_$call" "$programs"/bench_$call
     is "its rows have five fields" "$(printf '%s\n' "$out" | grep -v '^#' | awk -F, 'NF != 5')" ''
 done
 for call in "queue 0" "simulation 1x" "lindley 1 0" "ingest 10 99" "trace -1" "quantiles 1 2 3" "stream 1 100" "alpaserve 0" \
-    "llm 0" "flows 0" "place 0" "process" "process x 0 true" "files a b" "files $tmp/scratch 3 2 4 0.7"; do
+    "llm 0" "flows 0" "place 0" "place_judge 0" "place_search 0" "process" "process x 0 true" "files a b" "files $tmp/scratch 3 2 4 0.7"; do
     # shellcheck disable=SC2086  # words
     exit_is 2 "bench_$call is refused" "$programs"/bench_$call
 done
