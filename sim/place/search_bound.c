@@ -439,15 +439,33 @@ static double latency_ps(const struct bound *bound)
                     best = item->best_ps[c] / fastest;
             if (isinf(best))
                 continue;
-            if (item->is_prompt)
-                sum += best * item->times;
-            else if (item->at < 0)
+            if (!item->is_prompt && item->at < 0)
                 sum += best * item->times * steps;
-            else if (item->at >= prompt && item->at < prompt + steps)
+            else if (item->is_prompt || (item->at >= prompt && item->at < prompt + steps))
                 sum += best * item->times;
         }
     }
     return sum;
+}
+
+/* 2^(steps / 4) */
+static double scale_of(int steps)
+{
+    double scale = 1;
+
+    for (int i = 0; i < (steps < 0 ? -steps : steps); i++)
+        scale *= 1.189207115002721;
+    return steps < 0 ? 1 / scale : scale;
+}
+
+/* For the mean: what all requests take counts alike on each class. */
+static double weight_of(const struct bound *bound)
+{
+    double sum = 0;
+
+    for (size_t r = 0; r < bound->request_count; r++)
+        sum += bound->prices[r];
+    return sum > 0 ? 1 / sum : 0;
 }
 
 static double best_bound(struct bound *bound)
@@ -457,22 +475,13 @@ static double best_bound(struct bound *bound)
 
     for (int32_t by = 0; by <= bound->class_count; by++) {
         struct rates rates;
-        double scale = 1;
 
         prices_fill(bound, by, weights, &rates);
-        for (int i = 0; i < scales; i++)
-            scale /= 1.189207115002721; /* 2^(1/4) */
-        for (int i = -scales; i <= scales; i++, scale *= 1.189207115002721) {
-            double own = bound_at(bound, &rates, scale);
+        for (int i = -scales; i <= scales; i++) {
+            double own = bound_at(bound, &rates, scale_of(i));
 
-            if (i == 0 &&
-                by < bound->class_count) { /* for the mean: each class's sum counts alike */
-                double sum = 0;
-
-                for (size_t r = 0; r < bound->request_count; r++)
-                    sum += bound->prices[r];
-                weights[by] = sum > 0 ? 1 / sum : 0;
-            }
+            if (i == 0 && by < bound->class_count)
+                weights[by] = weight_of(bound);
             best = own > best ? own : best;
         }
     }
@@ -500,10 +509,12 @@ static const char *refusal(const struct place_ask *ask, bool is_alone)
 int64_t search_bound(struct arena *arena, const struct place_ask *ask, const char **what)
 {
     struct bound bound = { .arena = arena, .ask = ask };
-    const struct workload *workload = ask->judge ? judge_input(ask->judge)->workload : NULL;
+    const struct workload *workload = NULL;
     double best;
 
-    bound.is_alone = ask->objective != PLACE_GOODPUT || !workload;
+    if (ask->judge && ask->objective == PLACE_GOODPUT)
+        workload = judge_input(ask->judge)->workload;
+    bound.is_alone = !workload;
     *what = refusal(ask, bound.is_alone);
     if (*what)
         return 0;
@@ -513,8 +524,8 @@ int64_t search_bound(struct arena *arena, const struct place_ask *ask, const cha
     bound.services = arena_array(arena, (size_t)ask->problem_count, sizeof *bound.services);
     for (int32_t s = 0; s < ask->problem_count; s++)
         bound.services[s].input = problem_input(ask->problems[s]);
-    bound.request_count = bound.is_alone ? (size_t)ask->problem_count : workload->count;
-    for (size_t i = 0; !bound.is_alone && i < workload->count; i++)
+    bound.request_count = workload ? workload->count : (size_t)ask->problem_count;
+    for (size_t i = 0; workload && i < workload->count; i++)
         if (workload->arrivals_ps[i] > bound.last_ps)
             bound.last_ps = workload->arrivals_ps[i];
     bound.prices = arena_array(arena, bound.request_count, sizeof *bound.prices);

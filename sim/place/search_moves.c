@@ -3,6 +3,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/format/cluster.h"
+#include <stddef.h>
 #include <string.h>
 
 const char *const search_move_names[SEARCH_MOVE_COUNT] = {
@@ -198,7 +199,8 @@ static bool move_whole(struct arena *arena, struct search *search, struct search
     half = stages[at].device_count / 2;
     for (int32_t h = 0; h < 2; h++) {
         halves[h] = (struct search_stage){ .device_count = half };
-        memcpy(halves[h].devices, &stages[at].devices[h * half], (size_t)half * sizeof(int32_t));
+        memcpy(halves[h].devices, &stages[at].devices[(ptrdiff_t)h * half],
+               (size_t)half * sizeof(int32_t));
     }
     memmove(&stages[at + 2], &stages[at + 1], (size_t)(count - at - 1) * sizeof *stages);
     memcpy(&stages[at], halves, sizeof halves);

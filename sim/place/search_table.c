@@ -122,7 +122,8 @@ static void kind_fill(struct search_service *service, int32_t degree, int32_t ki
 {
     int32_t count, units = service->unit_count;
     int32_t device = problem_devices(service->problem, kind, &count)[0];
-    int64_t *sums = &service->sums_ps[degree][(size_t)kind * (size_t)(units + 1)], part_ps[3];
+    int64_t *sums = &service->sums_ps[degree][(size_t)kind * (size_t)(units + 1)],
+            part_ps[3] = { 0 };
 
     if (degree > 0 &&
         (count < 2 || !parts_ps(problem_input(service->problem), device, slice, part_ps)))
@@ -264,7 +265,7 @@ static int64_t talk_ps(struct search_service *service, const struct search_stage
 
     if (stage->device_count == 1)
         return 0;
-    return saturate_mul(4 * (stage->device_count - 1) * layers,
+    return saturate_mul(INT64_C(4) * (stage->device_count - 1) * layers,
                         way_of(service, stage->devices[0], stage->devices[1], 0)->time_ps) /
            stage->device_count;
 }
