@@ -390,6 +390,26 @@ static bool note_policy(struct reader *reader, const struct yaml_node *root)
                     err_choices(node->text, policies, 4, choices));
 }
 
+/* What says nothing of a placement. */
+static void note_others(struct import_job *job, const struct yaml_node *root)
+{
+    static const char *const known[] = { "name",       "model",      "micro_batch_size",
+                                         "fwd_policy", "flow_graph", "workers" };
+    const char *others = "";
+
+    for (int i = 0; i < root->count; i++) {
+        size_t k = 0;
+
+        while (k < sizeof known / sizeof known[0] && strcmp(known[k], root->items[i].key) != 0)
+            k++;
+        if (k == sizeof known / sizeof known[0])
+            others = arena_printf(job->arena, "%s%s%.60s", others, others[0] ? ", " : "",
+                                  root->items[i].key);
+    }
+    if (others[0])
+        import_note(job, "left out: %s", others);
+}
+
 bool infscale_read_job(struct import_job *job, const char *path, struct infscale_job *to,
                        struct err *err)
 {
@@ -411,6 +431,7 @@ bool infscale_read_job(struct import_job *job, const char *path, struct infscale
     if (batch && !yaml_int(batch, path, 1, MAX_BATCH, &items, err))
         return false;
     to->batch = (int32_t)items;
+    note_others(job, root);
     return note_policy(&reader, root) && read_workers(&reader) && read_graph(&reader) &&
            number_all(&reader);
 }

@@ -19,7 +19,7 @@
     "static_memory_gb,output_mb\n"
 #define PLAN_ROWS "net,3,2,0,0,4,2,30,30.5,1.5,76\nnet,3,2,1,5,9,1,14.25,15,,\n"
 #define WORLD(from) "[{name: w, peers: [" from "], addr: 10.0.0.1}]"
-#define JOB_HEAD "name: j\nmodel: net\nmicro_batch_size: 2\nfwd_policy: rr\n"
+#define JOB_HEAD "name: j\nmodel: net\nmicro_batch_size: 2\nfwd_policy: rr\nnfaults: 1\n"
 #define WORKERS                                                                                    \
     "workers:\n- {id: s-0, device: cpu, is_server: true, stage: {start: -1, end: -1}}\n"           \
     "- {id: 0-0, device: 'cuda:0', stage: {start: 0, end: 4}}\n"                                   \
@@ -181,6 +181,7 @@ static void a_job_says_where_workers_stand(void **state)
                                                             "10.0.0.1:cuda:1,gpu,10.0.0.1\n"
                                                             "10.0.0.1:cuda:2,gpu,10.0.0.1\n");
     assert_non_null(strstr(run.report.notes, "fwd_policy rr: --dispatch round-robin"));
+    assert_non_null(strstr(run.report.notes, "left out: nfaults"));
     /* without a plan a stage is a stage */
     assert_true(import_files(scratch, &settings, job, NULL));
     assert_null(import_table("costs/gpu/stages.csv"));
