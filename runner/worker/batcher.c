@@ -91,7 +91,6 @@ static int32_t under_way(const struct batcher *batcher)
 int64_t batcher_head_ns(struct batcher *batcher, int64_t now_ns, int64_t *until_ns)
 {
     struct batch_ask ask = {
-        .now_ps = (now_ns - batcher->base_ns) * UNITS_PS_PER_NS,
         .count = batcher->count,
         .items = batcher->count,
         .deadline_ps = BATCH_NEVER,
@@ -103,6 +102,7 @@ int64_t batcher_head_ns(struct batcher *batcher, int64_t now_ns, int64_t *until_
     *until_ns = BATCHER_NEVER_NS;
     if (batcher->count == 0 || (batcher->limit > 0 && under_way(batcher) >= batcher->limit))
         return BATCHER_NEVER_NS;
+    ask.now_ps = (now_ns - batcher->base_ns) * UNITS_PS_PER_NS;
     ask.arrival_ps = (batcher->waiting[0].receive_ns - batcher->base_ns) * UNITS_PS_PER_NS;
     batcher->decision = batch_decide(&batcher->options, &ask);
     batcher->taken = 0;
