@@ -10,6 +10,32 @@
 
 #define MAX_ANSWER_BYTES (INT64_C(4) << 20)
 
+error_t ask_parse_option(int key, char *text, struct argp_state *state)
+{
+    struct ask_options *options = state->input;
+    struct err err = ERR_INIT;
+
+    switch (key) {
+    case ASK_KEY_CONNECT:
+        options->connect = text;
+        if (!channel_check_address("--connect", text, &err))
+            cli_error(state, "%s", err.text);
+        return 0;
+    case ASK_KEY_KEYS:
+        options->keys = text;
+        return 0;
+    case ARGP_KEY_ARG:
+        cli_error(state, "'%s': expected options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->connect)
+            cli_error(state, "--connect is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 bool ask_open(struct arena *arena, const char *connect, const char *keys, struct ask *ask,
               struct err *err)
 {

@@ -2,6 +2,7 @@
 #ifndef ORRERY_RUNNER_CONTROL_ASK_H
 #define ORRERY_RUNNER_CONTROL_ASK_H
 
+#include "lib/base/cli.h"
 #include "lib/wire/frame.h"
 #include <stdint.h>
 
@@ -11,6 +12,24 @@ struct channel_hub;
 struct err;
 
 #define ASK_PATIENCE_NS INT64_C(5000000000) /* with a coordinator that says nothing */
+
+/* ---- where, on the command line ---- */
+
+struct ask_options { /* the first member of the options of a command */
+    const char *connect, *keys;
+};
+#define ASK_KEY_CONNECT 256
+#define ASK_KEY_KEYS 257
+#define ASK_KEY_OWN 258 /* of the command's own options, from here on */
+#define ASK_OPTIONS                                                                                \
+    { "connect", ASK_KEY_CONNECT, "HOST:PORT", 0, "Where the coordinator listens (required)", 0 }, \
+    {                                                                                              \
+        "keys", ASK_KEY_KEYS, "DIR", 0, "Folder with the cluster's keys, when the run has them", 0 \
+    }
+/* These, and that there is no argument; ARGP_ERR_UNKNOWN: the command's own. */
+error_t ask_parse_option(int key, char *text, struct argp_state *state);
+
+/* ---- asking ---- */
 
 struct ask {
     struct arena *arena;

@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 struct options {
-    const char *connect, *keys;
+    struct ask_options ask;
     bool is_json;
 };
 
@@ -26,7 +26,7 @@ static const char *question(struct arena *arena, const struct options *options, 
     enum frame_type type = FRAME_TYPE_END;
     const char *answer = NULL;
     struct ask ask;
-    bool ok = ask_open(arena, options->connect, options->keys, &ask, err) &&
+    bool ok = ask_open(arena, options->ask.connect, options->ask.keys, &ask, err) &&
               ask_send(&ask, FRAME_STATUS, "", err);
 
     while (ok && type != FRAME_STATUS) {
@@ -104,42 +104,25 @@ static bool show(struct arena *arena, const struct options *options, const char 
 
 /* ---- the command ---- */
 
-enum key { KEY_CONNECT = 256, KEY_KEYS, KEY_JSON };
+#define KEY_JSON ASK_KEY_OWN
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct options *options = state->input;
-    struct err err = ERR_INIT;
 
     switch (key) {
-    case KEY_CONNECT:
-        options->connect = text;
-        if (!channel_check_address("--connect", text, &err))
-            cli_error(state, "%s", err.text);
-        return 0;
-    case KEY_KEYS:
-        options->keys = text;
-        return 0;
     case KEY_JSON:
         options->is_json = true;
         return 0;
-    case ARGP_KEY_ARG:
-        cli_error(state, "'%s': expected options only", text);
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->connect)
-            cli_error(state, "--connect is missing");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return ask_parse_option(key, text, state);
     }
 }
 
 int control_status(int argc, char **argv)
 {
     static const struct argp_option list[] = {
-        { "connect", KEY_CONNECT, "HOST:PORT", 0, "Where the coordinator listens (required)", 0 },
-        { "keys", KEY_KEYS, "DIR", 0, "Folder with the cluster's keys, when the run has them", 0 },
+        ASK_OPTIONS,
         { "json", KEY_JSON, NULL, 0, "Print one JSON object, times in seconds", 0 },
         { 0 },
     };

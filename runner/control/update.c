@@ -14,7 +14,8 @@
 #define ALIVE_NS INT64_C(1000000000) /* between two questions whether it is still there */
 
 struct options {
-    const char *connect, *keys, *placement;
+    struct ask_options ask;
+    const char *placement;
 };
 
 /* Workers may load for long: it waits as long as the coordinator answers something. */
@@ -49,7 +50,7 @@ static bool update(struct arena *arena, const struct options *options, struct er
 
     if (!text)
         return false;
-    ok = ask_open(arena, options->connect, options->keys, &ask, err) &&
+    ok = ask_open(arena, options->ask.connect, options->ask.keys, &ask, err) &&
          ask_send(&ask, FRAME_UPDATE, setup_encode_update(arena, options->placement, text), err) &&
          await(&ask, &answer, err);
     ask_close(&ask);
@@ -62,45 +63,30 @@ static bool update(struct arena *arena, const struct options *options, struct er
 
 /* ---- the command ---- */
 
-enum key { KEY_CONNECT = 256, KEY_KEYS };
+#define KEY_PLACEMENT 'p'
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct options *options = state->input;
-    struct err err = ERR_INIT;
 
     switch (key) {
-    case KEY_CONNECT:
-        options->connect = text;
-        if (!channel_check_address("--connect", text, &err))
-            cli_error(state, "%s", err.text);
-        return 0;
-    case KEY_KEYS:
-        options->keys = text;
-        return 0;
-    case 'p':
+    case KEY_PLACEMENT:
         options->placement = text;
         return 0;
-    case ARGP_KEY_ARG:
-        cli_error(state, "'%s': expected options only", text);
-        return 0;
     case ARGP_KEY_END:
-        if (!options->connect)
-            cli_error(state, "--connect is missing");
-        else if (!options->placement)
+        if (options->ask.connect && !options->placement)
             cli_error(state, "--placement is missing");
-        return 0;
+        return ask_parse_option(key, text, state);
     default:
-        return ARGP_ERR_UNKNOWN;
+        return ask_parse_option(key, text, state);
     }
 }
 
 int control_update(int argc, char **argv)
 {
     static const struct argp_option list[] = {
-        { "connect", KEY_CONNECT, "HOST:PORT", 0, "Where the coordinator listens (required)", 0 },
-        { "placement", 'p', "P.csv", 0, "What the run is to go on with (required)", 0 },
-        { "keys", KEY_KEYS, "DIR", 0, "Folder with the cluster's keys, when the run has them", 0 },
+        ASK_OPTIONS,
+        { "placement", KEY_PLACEMENT, "P.csv", 0, "What the run is to go on with (required)", 0 },
         { 0 },
     };
     static const struct argp argp = {
