@@ -20,15 +20,22 @@ struct scratch {
     struct err err;
 };
 
+/* Where folders of tests belong: what is there may be in memory (tests/run). */
+static inline const char *scratch_base(void)
+{
+    const char *base = getenv("TMPDIR");
+
+    return base ? base : "/tmp";
+}
+
 static inline int scratch_begin(void **state)
 {
     struct arena *arena = arena_create();
     struct scratch *scratch = arena_alloc(arena, sizeof *scratch);
-    const char *base = getenv("TMPDIR");
 
     scratch->arena = arena;
     (void)snprintf(scratch->folder, sizeof scratch->folder, "%s/orrery-test-XXXXXX",
-                   base ? base : "/tmp");
+                   scratch_base());
     *state = scratch;
     return mkdtemp(scratch->folder) ? 0 : -1;
 }

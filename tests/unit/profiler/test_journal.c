@@ -5,6 +5,7 @@
 #include "lib/format/cost.h"
 #include "profiler/journal/identity.h"
 #include "profiler/journal/journal.h"
+#include "tests/unit/scratch.h"
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -27,7 +28,7 @@ static const struct point POINTS[] = { { OP_PREFILL, 8, 8, 1 }, { OP_DECODE, 1, 
 
 struct fixture {
     struct arena *arena;
-    char folder[64];
+    char folder[256];
     const char *path;
     struct identity identity;
     bool is_reversed; /* the points stand in the other order */
@@ -91,7 +92,8 @@ static int make_fixture(void **state)
     struct fixture *fixture = arena_alloc(arena, sizeof(*fixture));
 
     fixture->arena = arena;
-    snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/orrery-journal-XXXXXX");
+    (void)snprintf(fixture->folder, sizeof(fixture->folder), "%s/orrery-journal-XXXXXX",
+                   scratch_base());
     *state = fixture;
     if (!mkdtemp(fixture->folder))
         return -1;

@@ -8,6 +8,7 @@
 #include "lib/format/model.h"
 #include "lib/kernels/kernels.h"
 #include "profiler/commands.h"
+#include "tests/unit/scratch.h"
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -27,7 +28,7 @@
 
 struct fixture {
     struct arena *arena;
-    char root[64]; /* also the sysroot */
+    char root[256]; /* also the sysroot */
     const char *models, *counters;
 };
 
@@ -49,7 +50,7 @@ static int make_fixture(void **state)
     struct fixture *fixture = arena_alloc(arena, sizeof(*fixture));
 
     fixture->arena = arena;
-    snprintf(fixture->root, sizeof(fixture->root), "/tmp/orrery-run-XXXXXX");
+    (void)snprintf(fixture->root, sizeof(fixture->root), "%s/orrery-run-XXXXXX", scratch_base());
     *state = fixture;
     if (!mkdtemp(fixture->root))
         return -1;

@@ -10,6 +10,7 @@
 #include "profiler/measure/message.h"
 #include "profiler/measure/store.h"
 #include "profiler/table/table.h"
+#include "tests/unit/scratch.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +40,7 @@ static const struct point POINTS[] = { { OP_PREFILL, 1, 1, 1 },
 struct fixture {
     struct arena *arena;
     struct model_catalogue *catalogue;
-    char folder[64];
+    char folder[256];
 };
 
 static int make_fixture(void **state)
@@ -49,7 +50,8 @@ static int make_fixture(void **state)
     struct err err = ERR_INIT;
 
     fixture->arena = arena;
-    snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/orrery-table-XXXXXX");
+    (void)snprintf(fixture->folder, sizeof(fixture->folder), "%s/orrery-table-XXXXXX",
+                   scratch_base());
     if (!mkdtemp(fixture->folder))
         return -1;
     char *path = arena_printf(arena, "%s/models.csv", fixture->folder);

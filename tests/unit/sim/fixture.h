@@ -16,6 +16,7 @@
 #include "sim/report/record.h"
 #include "sim/report/watch.h"
 #include "sim/serve/serve.h"
+#include "tests/unit/scratch.h"
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,7 +34,7 @@
 
 struct fixture {
     struct arena *arena;
-    char folder[64];
+    char folder[256];
     struct scenario_files files;
     struct scenario scenario;
     struct serve_options options;
@@ -56,7 +57,8 @@ static inline int fixture_set_up(void **state)
     (void)state;
     memset(&fixture, 0, sizeof(fixture));
     fixture.arena = arena_create();
-    snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/orrery-sim-test-XXXXXX");
+    (void)snprintf(fixture.folder, sizeof(fixture.folder), "%s/orrery-sim-test-XXXXXX",
+                   scratch_base());
     assert_non_null(mkdtemp(fixture.folder));
     fixture.options.seed = 1;
     fixture.options.until_ps = ENGINE_NEVER;
