@@ -12,7 +12,7 @@ int main(int argc, char **argv)
         { "fit", "does a placement fit into the memory of its devices", cmd_fit },
         { "place", "choose which device gets which part of a service", cmd_place },
         { "compare", "what all planners make of one problem, side by side", cmd_compare },
-        { "capacity", "the highest rate within an objective, or the fewest boards for a rate",
+        { "capacity", "the highest rate within an objective; the fewest boards for a rate",
           cmd_capacity },
         { "check", "compare predicted with measured requests", cmd_check },
         { "network", "when flows on a network end: max-min fair sharing", cmd_network },
