@@ -150,38 +150,49 @@ static struct alpaserve_hosting hosting_of(const struct alpaserve *search,
 
 /* ---- layouts ---- */
 
-/* As many meshes of a size as there are; what is left over becomes pipelines, in powers of two. */
+/* As many meshes of a size as the devices hold; what is left over becomes pipelines, in powers of
+ * two. */
+static void add_meshes(struct alpaserve_mesh *meshes, int32_t *count, int32_t first,
+                       int32_t device_count, int32_t size, int32_t width)
+{
+    int32_t used = 0;
+
+    for (; device_count - used >= size; used += size)
+        meshes[(*count)++] = (struct alpaserve_mesh){ first + used, size / width, width };
+    while (used < device_count) {
+        int32_t power = 1;
+
+        while (2 * power <= device_count - used)
+            power *= 2;
+        meshes[(*count)++] = (struct alpaserve_mesh){ first + used, power, 1 };
+        used += power;
+    }
+}
+
+static struct alpaserve_layout with_hostings(const struct alpaserve *search,
+                                             const struct alpaserve_part *part,
+                                             const struct alpaserve_mesh *meshes, int32_t count)
+{
+    struct alpaserve_hosting *hostings =
+        arena_array(search->arena, (size_t)search->service_count * (size_t)count, sizeof *hostings);
+
+    for (int32_t i = 0; i < part->service_count; i++)
+        for (int32_t m = 0; m < count; m++)
+            hostings[part->services[i] * count + m] =
+                hosting_of(search, &search->services[part->services[i]], &meshes[m]);
+    return (struct alpaserve_layout){ count, meshes, hostings };
+}
+
 static struct alpaserve_layout layout_of(const struct alpaserve *search,
                                          const struct alpaserve_part *part, int32_t size,
                                          int32_t width)
 {
     struct alpaserve_mesh *meshes =
         arena_array(search->arena, (size_t)part->device_count, sizeof *meshes);
-    struct alpaserve_hosting *hostings;
-    struct alpaserve_layout layout = { 0, meshes, NULL };
-    int32_t used = 0;
+    int32_t count = 0;
 
-    while (part->device_count - used >= size) {
-        meshes[layout.mesh_count++] =
-            (struct alpaserve_mesh){ part->first + used, size / width, width };
-        used += size;
-    }
-    while (used < part->device_count) {
-        int32_t rest = part->device_count - used, power = 1;
-
-        while (2 * power <= rest)
-            power *= 2;
-        meshes[layout.mesh_count++] = (struct alpaserve_mesh){ part->first + used, power, 1 };
-        used += power;
-    }
-    hostings = arena_array(search->arena, (size_t)search->service_count * (size_t)layout.mesh_count,
-                           sizeof *hostings);
-    for (int32_t i = 0; i < part->service_count; i++)
-        for (int32_t m = 0; m < layout.mesh_count; m++)
-            hostings[part->services[i] * layout.mesh_count + m] =
-                hosting_of(search, &search->services[part->services[i]], &meshes[m]);
-    layout.hostings = hostings;
-    return layout;
+    add_meshes(meshes, &count, part->first, part->device_count, size, width);
+    return with_hostings(search, part, meshes, count);
 }
 
 /* The least number of the part's first devices that hold a service in a pipeline; 0: none does. */
@@ -195,6 +206,44 @@ static int32_t least_size(const struct alpaserve *search, const struct alpaserve
             return size;
     }
     return 0;
+}
+
+/* Devices of the part from one on that are like it. */
+static int32_t alike_from(const struct alpaserve *search, const struct alpaserve_part *part,
+                          int32_t first)
+{
+    int32_t end = first;
+
+    while (end < part->first + part->device_count &&
+           problem_are_twins(search->cluster, search->order[first], search->order[end]))
+        end++;
+    return end - first;
+}
+
+/* Where devices differ: pipelines of devices that are alike, of each kind as short as all services
+ * need that fit on it. */
+static struct alpaserve_layout kinds_layout(const struct alpaserve *search,
+                                            const struct alpaserve_part *part)
+{
+    struct alpaserve_mesh *meshes =
+        arena_array(search->arena, (size_t)part->device_count, sizeof *meshes);
+    int32_t count = 0, end = part->first + part->device_count;
+
+    for (int32_t first = part->first, alike; first < end; first += alike) {
+        struct alpaserve_part own = *part;
+        int32_t most = 1;
+
+        alike = alike_from(search, part, first);
+        own.first = first;
+        own.device_count = alike;
+        for (int32_t i = 0; i < part->service_count; i++) {
+            int32_t size = least_size(search, &own, part->services[i]);
+
+            most = size > most ? size : most;
+        }
+        add_meshes(meshes, &count, first, alike, most, 1);
+    }
+    return with_hostings(search, part, meshes, count);
 }
 
 static void add_size(int32_t *sizes, int *count, int32_t size)
@@ -221,11 +270,13 @@ const struct alpaserve_layout *alpaserve_layouts(struct alpaserve *search,
         if (size > 0)
             add_size(sizes, &size_count, size);
     }
-    layouts = arena_array(search->arena, 3 * (size_t)size_count, sizeof *layouts);
+    layouts = arena_array(search->arena, 3 * (size_t)size_count + 1, sizeof *layouts);
     *count = 0;
     for (int i = 0; i < size_count; i++)
         for (int32_t width = 1; width <= MOST_WIDTH; width *= 2)
             if (sizes[i] % width == 0)
                 layouts[(*count)++] = layout_of(search, part, sizes[i], width);
+    if (alike_from(search, part, part->first) < part->device_count)
+        layouts[(*count)++] = kinds_layout(search, part);
     return layouts;
 }

@@ -309,6 +309,32 @@ static void groups_are_whole_and_cut_best(void **state)
     assert_true(pairs >= 3);
 }
 
+/* Where devices differ: of those that hold all each one is a group, the others stand in pairs, and
+ * with requests enough none of them is idle. */
+static void kinds_have_groups_of_their_own(void **state)
+{
+    struct place_answer answer;
+    struct case_of of;
+    int rows_of[3] = { 0 };
+
+    (void)state;
+    fixture_stages("executable,stage,latency_s,weight_bytes\nx,0,0.010,100\nx,1,0.010,100\n");
+    fixture_cluster("device,type,memory_bytes\na0,t,150\nb0,t,250\na1,t,150\nb1,t,250\n", NULL);
+    fixture_write("w.csv", "request_id,arrival_s,service\n0,0,x\n1,0,x\n2,0,x\n3,0,x\n4,0,x\n");
+    case_begin(&of, letters, 1, 40 * MS);
+    answer = place_alpaserve(fixture.arena, &of.ask);
+    assert_true(answer.is_feasible);
+    for (int i = 0; i < answer.row_count; i++) {
+        assert_in_range(answer.rows[i].replica, 0, 2);
+        rows_of[answer.rows[i].replica]++;
+        assert_int_equal(answer.rows[i].device[0] == 'b',
+                         answer.rows[i].layer_first == 0 && answer.rows[i].layer_last == 1);
+    }
+    assert_int_equal(rows_of[0], 2);
+    assert_int_equal(rows_of[1], 1);
+    assert_int_equal(rows_of[2], 1);
+}
+
 /* ---- several devices a stage ---- */
 
 /* Executables of one model are ways to cut it: only that on two devices meets the objective. */
@@ -466,6 +492,7 @@ int main(void)
         WITH(a_wider_beam_is_no_worse, fixture_set_up),
         WITH(it_fits_and_is_the_same_again, fixture_set_up),
         WITH(groups_are_whole_and_cut_best, fixture_set_up),
+        WITH(kinds_have_groups_of_their_own, fixture_set_up),
         WITH(executables_of_a_model_are_variants, fixture_set_up),
         WITH(a_model_is_cut_into_parts, wide_set_up),
         WITH(one_that_is_overloaded_is_a_step_to_two, wide_set_up),
