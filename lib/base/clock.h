@@ -1,5 +1,5 @@
-/* clock.h - the machine's monotonic clock, for the profiler and the runner. In sim/ it ends searches
- * at --time-limit, and nothing else. */
+/* clock.h - the machine's monotonic clock, for the profiler and the runner. In sim/ it ends
+ * searches at --time-limit, and nothing else. */
 #ifndef ORRERY_BASE_CLOCK_H
 #define ORRERY_BASE_CLOCK_H
 

@@ -2,8 +2,8 @@
  *
  *     bench_place_judge [SIMULATIONS [REPEATS]]     (default 10000 3)
  *
- * `place search` is the planner `orrery` on a cluster of 16 boards of tests/scene.h (scene 2 of seed
- * 1) and tinyllama-1.1b of 22 layers, 200 requests each: seconds of 10000 placements, on one
+ * `place search` is the planner `orrery` on a cluster of 16 boards of tests/scene.h (scene 2 of
+ * seed 1) and tinyllama-1.1b of 22 layers, 200 requests each: seconds of 10000 placements, on one
  * processor. What the other planners take to answer, which it begins with, is not counted. Fails
  * when repeats answer differently, or nothing is found.
  */
