@@ -161,7 +161,7 @@ static void every_bad_field_is_refused_by_name(void **state)
         { 0, 1, "X", "magic" },
         { 4, 1, "\2", "version is 2: expected 3" },
         { 5, 1, "\0", "type is 0" },
-        { 5, 1, "\x13", "type is 19: expected 1 to 18" },
+        { 5, 1, "\x14", "type is 20: expected 1 to 19" },
         { 5, 1, "\xff", "type is 255" },
         { 15, 1, "\x80", "request is -" },
         { 19, 1, "\x80", "stage is -" },
