@@ -2,7 +2,8 @@
  *
  * Their weights are filled by a thread of its own, while the compute thread goes on with the steps
  * that come; matrices that are there already are shared. Each update has an arena. One that was not
- * taken in the end (another worker could not load its share) goes when the next one comes. */
+ * taken in the end (another worker could not load its share) goes when the next one begins: between
+ * steps, as a step that waits for room has its stage in hand. */
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/wire/channel.h"
@@ -103,37 +104,47 @@ static void forget(struct worker *worker)
     arena_destroy(added->arena);
 }
 
-bool worker_add_stages(struct worker *worker, const struct channel_message *message,
-                       struct err *err)
+void worker_ask_stages(struct worker *worker, const struct channel_message *message)
 {
     struct arena *arena = arena_create();
-    struct added *added = arena_alloc(arena, sizeof *added);
+    struct added *asked = arena_alloc(arena, sizeof *asked);
 
-    while (worker->added && worker->added->number >= message->frame.request) {
+    asked->arena = arena;
+    asked->number = message->frame.request;
+    asked->setup =
+        setup_decode(arena, message->payload, (size_t)message->frame.payload_bytes, &asked->err);
+    if (worker->asked)
+        arena_destroy(worker->asked->arena);
+    worker->asked = asked;
+}
+
+/* Begins to load what has been asked for. */
+static bool begin(struct worker *worker, struct err *err)
+{
+    struct added *asked = worker->asked;
+
+    worker->asked = NULL;
+    while (worker->added && worker->added->number >= asked->number) {
         if (worker->added->is_loading)
             pthread_join(worker->added->thread, NULL);
         forget(worker);
     }
-    added->arena = arena;
-    added->number = message->frame.request;
-    added->held = worker->setup;
-    added->holder = worker->shard;
-    added->setup =
-        setup_decode(arena, message->payload, (size_t)message->frame.payload_bytes, &added->err);
-    if (added->setup) {
-        errno = pthread_create(&added->thread, NULL, load, added);
+    asked->held = worker->setup;
+    asked->holder = worker->shard;
+    if (asked->setup) {
+        errno = pthread_create(&asked->thread, NULL, load, asked);
         if (errno != 0)
-            err_errno(&added->err, "pthread_create");
+            err_errno(&asked->err, "pthread_create");
     }
-    if (added->err.kind != ERR_NONE) {
-        bool ok = answer(worker, added, &added->err, err);
+    if (asked->err.kind != ERR_NONE) {
+        bool ok = answer(worker, asked, &asked->err, err);
 
-        arena_destroy(arena);
+        arena_destroy(asked->arena);
         return ok;
     }
-    added->is_loading = true;
-    added->before = worker->added;
-    worker->added = added;
+    asked->is_loading = true;
+    asked->before = worker->added;
+    worker->added = asked;
     return true;
 }
 
@@ -159,9 +170,12 @@ static bool take(struct worker *worker, struct added *added)
 
 bool worker_look_added(struct worker *worker, struct err *err)
 {
-    struct added *added = worker->added;
+    struct added *added;
     bool ok;
 
+    if (worker->asked && !begin(worker, err))
+        return false;
+    added = worker->added;
     if (!added || !added->is_loading || !atomic_load(&added->is_done))
         return true;
     pthread_join(added->thread, NULL);
@@ -175,6 +189,9 @@ bool worker_look_added(struct worker *worker, struct err *err)
 
 void worker_drop_added(struct worker *worker)
 {
+    if (worker->asked)
+        arena_destroy(worker->asked->arena);
+    worker->asked = NULL;
     while (worker->added) {
         if (worker->added->is_loading)
             pthread_join(worker->added->thread, NULL);

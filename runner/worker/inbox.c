@@ -230,7 +230,7 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
     } else if (frame->type == FRAME_PEERS) {
         return move_peers(worker, message, err);
     } else if (frame->type == FRAME_UPDATE) {
-        return worker_add_stages(worker, message, err);
+        worker_ask_stages(worker, message);
     } else if (frame->type == FRAME_ERROR) {
         return err_set(err, ERR_SYSTEM, "the coordinator says: %.*s", (int)frame->payload_bytes,
                        (const char *)message->payload);

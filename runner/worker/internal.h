@@ -52,6 +52,7 @@ struct worker {
     struct sliced **sliced;    /* by stage of the setup; NULL: a stage of one device */
     struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
     int64_t data_bytes;        /* the largest message that data takes */
+    struct added *asked;       /* stages that are asked for, to be loaded; NULL: none */
     struct added *added;   /* stages that came while the run went on, the last first; NULL: none */
     struct arena *scratch; /* of the batch that is being made up */
     int64_t waiting;       /* request whose step waits for its deadline or to be sent, -1 = none */
@@ -91,10 +92,10 @@ void worker_hold_stages(struct worker *worker, int first_stage);
 
 /* ---- added.c: stages that are added while the run goes on ---- */
 
-/* An UPDATE with them. They are loaded by a thread of their own. */
-bool worker_add_stages(struct worker *worker, const struct channel_message *message,
-                       struct err *err);
-/* Takes what has been loaded, and tells the coordinator. */
+/* An UPDATE with them: nothing changes before worker_look_added. */
+void worker_ask_stages(struct worker *worker, const struct channel_message *message);
+/* Between steps. Has what was asked for loaded, by a thread of its own; takes what has been loaded,
+ * and tells the coordinator. */
 bool worker_look_added(struct worker *worker, struct err *err);
 /* Ends what is under way, and frees what has been added. */
 void worker_drop_added(struct worker *worker);

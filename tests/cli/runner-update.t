@@ -164,6 +164,39 @@ computed_late() { # on the device that came back, in the last epoch
 }
 ok "has the stages of the update" computed_late d1
 
+# ---- refused, and asked for again while a step waits for room behind its stage
+tiny_models mid.csv "mid,decoder,8,512,8,8,64,2048,512,gelu,layer,learned,yes,32,32,256"
+pressed() { # LAYERS: d1 has the others, and room for one step
+    printf '%s\n' service,replica,stage,device,model,layers,block,queue_depth chat,0,0,d0,mid,,embed, "chat,0,0,d0,mid,$1,layer," \
+        "chat,0,1,d1,mid,$((${1#*-} + 1))-7,layer,1" chat,0,1,d1,mid,,lm_head,1
+}
+pressed 0-0 > pressed.csv
+pressed 0-1 > less.csv
+{ load 0 && for ((i = 0; i < 3000; i++)); do echo "$i,,chat,64,4,c$((i % 6)),0.005"; done; } > six.csv
+worker() { timeout 60 orrery-run worker --device "$1" --connect "127.0.0.1:$port" 2> "$1.err"; }
+port=$((port + 1))
+rm -f r.csv s.csv ./*.partial
+worker d0 &
+first=$!
+worker d1 &
+timeout 60 orrery-run --models mid.csv --placement pressed.csv --workload six.csv --listen "127.0.0.1:$port" \
+    --requests-out r.csv --stages-out s.csv --on-failure replay --rejoin-wait 60s > run.out 2> run.err &
+coordinator=$!
+ok "a bounded queue: it runs" await_more 30
+d1=$(pgrep -f "orrery-run worker --device d1 --connect 127.0.0.1:$port" -n)
+kill -STOP "$d1"
+exit_is 2 "an update that one worker does not load" update less.csv
+like "is refused when that one is lost" "$err" "device 'd1' was lost"
+kill -KILL "$d1"
+worker d1 &
+ok "it comes back" await_line run.err "device 'd1': a worker is back"
+exit_is 0 "the update is taken now" update less.csv
+await_more 20
+finish
+wait "$first"
+is "the worker that had loaded it has gone on" "$? $(cat d0.err)" "0 "
+is "requests went by both placements" "$(ended | cut -d , -f 13 | sort -u | xargs)" "0 1"
+
 # ---- when no update is possible
 { head -n 1 two.csv | sed 's/$/,epoch,from_s/' && sed '1d; s/$/,0,0/' two.csv && sed '1d; s/$/,1,500/' two.csv; } > epochs.csv
 begin --placement epochs.csv
