@@ -43,8 +43,8 @@ static bool is_read(const struct coordinator *c, const char *path)
 {
     static const char *const key_files[] = { KEYS_FILE, NULL };
     static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
-    static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
-                                              "stages.csv", NULL };
+    static const char *const cost_files[] = { "kernels.csv", "interp.csv",   "anchors.csv",
+                                              "stages.csv",  "roofline.csv", NULL };
     const struct coordinator_options *options = c->options;
     const char *const files[] = { options->placement, options->workload, options->models,
                                   options->events };

@@ -360,12 +360,14 @@ static void name_services(struct arena *arena, struct capacity_settings *setting
         options->model = NULL;
 }
 
-static bool check_output(const struct planning *planning, const char *output, struct err *err)
+static bool check_output(const struct capacity_settings *settings, const struct planning *planning,
+                         struct err *err)
 {
     struct inputs inputs = { .arena = planning->arena };
 
-    return !output ||
-           (planning_inputs(planning, &inputs, err) && inputs_spare(&inputs, output, err));
+    return !settings->output ||
+           (planning_inputs(planning, &inputs, err) && load_inputs(&settings->load, &inputs, err) &&
+            inputs_spare(&inputs, settings->output, err));
 }
 
 bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings, bool *is_found,
@@ -384,7 +386,7 @@ bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings
         return false;
     name_services(arena, settings);
     if (!planning_load(arena, &settings->planning, &boards.planning, err) ||
-        !check_output(&boards.planning, settings->output, err))
+        !check_output(settings, &boards.planning, err))
         return false;
     refusal = planning_refusal(&boards.planning, boards.algorithm);
     if (refusal)

@@ -3,6 +3,7 @@
 #include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/out.h"
+#include "lib/format/model.h"
 #include "lib/format/placement.h"
 #include "lib/policy/plan.h"
 #include "sim/cmd/cmd.h"
@@ -172,6 +173,26 @@ static void add_planner(struct compare_table *table, const struct place_algorith
     table->row_count += count;
 }
 
+/* Another model or executable under the name of a service is nothing to set beside it. */
+static bool check_same_service(const struct placement *placement, const struct problem_input *input,
+                               struct err *err)
+{
+    const char *wanted = input->model ? input->model->name : input->executable;
+
+    for (int i = 0; i < placement->count; i++) {
+        const struct placement_row *row = &placement->rows[i];
+        bool is_model = row->model[0] != '\0';
+
+        if (strcmp(row->service, input->service) == 0 &&
+            (is_model != (input->model != NULL) ||
+             strcmp(is_model ? row->model : row->executable, wanted) != 0))
+            return placement_bad(placement, row, is_model ? PLACEMENT_MODEL : PLACEMENT_EXECUTABLE,
+                                 err, "service '%s' is the %s '%s' here", input->service,
+                                 input->model ? "model" : "executable", wanted);
+    }
+    return true;
+}
+
 /* A placement that cannot stand on the cluster is bad input, with its place. */
 static bool add_file(struct compare_table *table, const char *path, struct err *err)
 {
@@ -188,10 +209,12 @@ static bool add_file(struct compare_table *table, const char *path, struct err *
     if (!plan)
         return false;
     for (int s = 0; s < planning->problem_count; s++) {
-        const char *service = problem_input(planning->problems[s])->service;
+        const struct problem_input *input = problem_input(planning->problems[s]);
 
-        if (plan_find_service(plan, service) < 0)
-            return err_set(err, ERR_INPUT, "%s: service '%s' is not placed", path, service);
+        if (plan_find_service(plan, input->service) < 0)
+            return err_set(err, ERR_INPUT, "%s: service '%s' is not placed", path, input->service);
+        if (!check_same_service(placement, input, err))
+            return false;
     }
     *row = (struct compare_row){ .name = slash ? slash + 1 : path,
                                  .planned =
@@ -225,8 +248,10 @@ static bool fill(struct arena *arena, const struct settings *settings, struct co
             is_all ? &place_algorithms[i] : settings->algorithms[i];
 
         cli_progress_update(&progress, (double)i / (double)planners, algorithm->name);
-        /* All others have answered: who asks them need not do so again. */
-        add_planner(table, algorithm, answers, is_all && i == planners - 1);
+        /* All others have answered: who asks them need not do so again. With --faults not all were
+         * asked. */
+        add_planner(table, algorithm, answers,
+                    is_all && i == planners - 1 && table->planning->options->fault_count == 0);
     }
     cli_progress_end(&progress);
     return true;
@@ -250,19 +275,37 @@ static const char *placement_path(const struct settings *settings,
                         is_alone ? "" : "-", is_alone ? "" : objective);
 }
 
+static bool is_written(const struct compare_row *row)
+{
+    return row->planned.algorithm && row->planned.answer.is_feasible;
+}
+
+/* Before the first is written: none takes the place of what was read. */
+static bool spare_placements(const struct settings *settings, const struct compare_table *table,
+                             const struct inputs *inputs, struct err *err)
+{
+    for (int i = 0; i < table->row_count; i++)
+        if (is_written(&table->rows[i]) &&
+            !inputs_spare(inputs, placement_path(settings, table, i), err))
+            return false;
+    return true;
+}
+
 static bool write_all(struct arena *arena, const struct settings *settings,
-                      const struct compare_table *table, struct err *err)
+                      const struct compare_table *table, const struct inputs *inputs,
+                      struct err *err)
 {
     struct out **outs = arena_array(arena, (size_t)table->row_count + 2, sizeof(*outs));
     bool has_stdout = settings->csv && strcmp(settings->csv, "-") == 0;
     int count = 0;
 
-    if (settings->folder && !out_make_folder(settings->folder, err))
+    if (settings->folder && (!spare_placements(settings, table, inputs, err) ||
+                             !out_make_folder(settings->folder, err)))
         return false;
     for (int i = 0; i < table->row_count && settings->folder; i++) {
         const struct planned *planned = &table->rows[i].planned;
 
-        if (!planned->algorithm || !planned->answer.is_feasible)
+        if (!is_written(&table->rows[i]))
             continue;
         outs[count] = out_open(arena, placement_path(settings, table, i), err);
         if (!outs[count])
@@ -288,16 +331,14 @@ static bool write_all(struct arena *arena, const struct settings *settings,
 }
 
 static bool check_outputs(const struct settings *settings, const struct planning *planning,
-                          struct err *err)
+                          struct inputs *inputs, struct err *err)
 {
-    struct inputs inputs = { .arena = planning->arena };
-
-    if (!planning_inputs(planning, &inputs, err))
+    if (!planning_inputs(planning, inputs, err))
         return false;
     for (int i = 0; i < settings->file_count; i++)
-        if (!inputs_add(&inputs, "placement", settings->files[i], err))
+        if (!inputs_add(inputs, "placement", settings->files[i], err))
             return false;
-    return !settings->csv || inputs_spare(&inputs, settings->csv, err);
+    return !settings->csv || inputs_spare(inputs, settings->csv, err);
 }
 
 static unsigned objectives_of(const struct settings *settings)
@@ -313,11 +354,12 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
 {
     struct planning planning;
     struct compare_table table = { .planning = &planning, .objectives = objectives_of(settings) };
+    struct inputs inputs = { .arena = arena };
     bool is_any = false;
 
     if (!planning_load(arena, &settings->planning, &planning, err) ||
-        !check_outputs(settings, &planning, err) || !fill(arena, settings, &table, err) ||
-        !write_all(arena, settings, &table, err))
+        !check_outputs(settings, &planning, &inputs, err) || !fill(arena, settings, &table, err) ||
+        !write_all(arena, settings, &table, &inputs, err))
         return false;
     for (int i = 0; i < table.row_count; i++)
         is_any = is_any || (!table.rows[i].refusal && table.rows[i].planned.answer.is_feasible);

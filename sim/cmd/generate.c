@@ -8,6 +8,7 @@
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/describe.h"
 #include "sim/cmd/load.h"
+#include "sim/report/inputs.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -106,8 +107,10 @@ static bool generate(struct arena *arena, struct settings *settings, struct err 
 {
     struct workload *workload;
     struct out *outs[2] = { NULL, NULL }; /* the workload, what it looks like */
+    struct inputs inputs = { .arena = arena };
 
-    if (!load_finish(&settings->load, err))
+    if (!load_finish(&settings->load, err) || !load_inputs(&settings->load, &inputs, err) ||
+        (settings->output && !inputs_spare(&inputs, settings->output, err)))
         return false;
     workload = generate_workload(arena, &settings->load.options, err);
     if (!workload)

@@ -10,6 +10,7 @@
 #include "lib/format/profile.h"
 #include "lib/format/workload.h"
 #include "sim/generate/split.h"
+#include "sim/report/inputs.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -322,6 +323,17 @@ bool load_finish(struct load *load, struct err *err)
            parse(load, LOAD_PROMPT, DIST_TOKENS, &options->prompt, err) &&
            parse(load, LOAD_OUTPUT, DIST_TOKENS, &options->output, err) &&
            parse(load, LOAD_ITEMS, DIST_TOKENS, &options->items, err);
+}
+
+bool load_inputs(const struct load *load, struct inputs *inputs, struct err *err)
+{
+    static const enum load_text files[] = { LOAD_MMPP, LOAD_PROFILE, LOAD_REPLAY };
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (load->texts[files[i]] &&
+            !inputs_add(inputs, text_names[files[i]], load->texts[files[i]], err))
+            return false;
+    return true;
 }
 
 /* Every --service in one line. */

@@ -39,6 +39,8 @@ enum load_text {
 
 #define LOAD_MAX_OFS 64
 
+struct inputs;
+
 struct load {
     struct arena *arena; /* set by the caller before parsing */
     struct generate_options options;
@@ -62,6 +64,8 @@ const char *load_open_option(const struct load *load);
 bool load_has_process(const struct load *load);
 /* After parsing: reads what the options name, and checks that they go together. */
 bool load_finish(struct load *load, struct err *err);
+/* Names the files that load_finish read. */
+bool load_inputs(const struct load *load, struct inputs *inputs, struct err *err);
 /* Appends "key", "value" of every option that was given, but for the seed, to meta[*count]. */
 #define LOAD_META_COUNT (2 * LOAD_TEXT_COUNT)
 void load_meta(const struct load *load, const char **meta, int *count);

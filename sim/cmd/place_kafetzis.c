@@ -123,11 +123,10 @@ static bool read_workload(struct run *run, struct err *err)
 
 static bool check_output(const struct run *run, struct err *err)
 {
-    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
     const struct planning_options *options = run->place->planning;
     struct inputs inputs = { .arena = run->arena };
 
-    if (!inputs_add_folder(&inputs, "cluster", options->cluster, cluster_files, err) ||
+    if (!inputs_add_cluster(&inputs, options->cluster, err) ||
         (options->models && !inputs_add(&inputs, "models", options->models, err)) ||
         (options->workload && !inputs_add(&inputs, "workload", options->workload, err)))
         return false;

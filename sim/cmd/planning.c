@@ -261,19 +261,11 @@ bool planning_move(struct planning *planning, const struct cluster *cluster, str
 
 bool planning_inputs(const struct planning *planning, struct inputs *inputs, struct err *err)
 {
-    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
-    static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
-                                              "stages.csv", NULL };
     const struct planning_options *options = planning->options;
 
-    if (!inputs_add_folder(inputs, "cluster", options->cluster, cluster_files, err) ||
-        (options->models && !inputs_add(inputs, "models", options->models, err)) ||
-        (options->workload && !inputs_add(inputs, "workload", options->workload, err)) ||
-        (options->events && !inputs_add(inputs, "events", options->events, err)))
-        return false;
-    for (int i = 0; i < planning->costs.count; i++)
-        if (!inputs_add_folder(inputs, "costs", cost_path(planning->costs.tables[i]), cost_files,
-                               err))
-            return false;
-    return true;
+    return inputs_add_cluster(inputs, options->cluster, err) &&
+           (!options->models || inputs_add(inputs, "models", options->models, err)) &&
+           (!options->workload || inputs_add(inputs, "workload", options->workload, err)) &&
+           (!options->events || inputs_add(inputs, "events", options->events, err)) &&
+           inputs_add_costs(inputs, &planning->costs, err);
 }

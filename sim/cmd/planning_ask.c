@@ -22,6 +22,8 @@ const char *planning_refusal(const struct planning *planning,
             return "it cuts into layers of models, and an executable has none";
     if (algorithm->needs_workload && !planning->workload)
         return "it needs a --workload";
+    if (planning->options->fault_count > 0 && !algorithm->takes_faults)
+        return "it does not plan for --faults";
     return NULL;
 }
 

@@ -58,7 +58,9 @@ static const struct argp_option planner_options[] = {
       "applies)",
       3 },
     { "faults", KEY_FAULTS, "N", 0,
-      "Nodes that may fail, whichever they are, and leave a replica (infscale; default 0)", 3 },
+      "Nodes that may fail, whichever they are, and leave a replica (infscale and orrery; default "
+      "0)",
+      3 },
     { "time-limit", KEY_TIME_LIMIT, "TIME", 0,
       "Planners that search end with the best so far. The one thing by which two runs may differ "
       "(default: none)",

@@ -125,12 +125,10 @@ static const struct plan *plan_for_reports(struct arena *arena, const struct kaf
 
 static bool inputs_fill(struct inputs *inputs, const struct scenario_files *files, struct err *err)
 {
-    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
-
     return inputs_add(inputs, "placement", files->placement, err) &&
            (!files->workload || inputs_add(inputs, "workload", files->workload, err)) &&
            (!files->models || inputs_add(inputs, "models", files->models, err)) &&
-           inputs_add_folder(inputs, "cluster", files->cluster, cluster_files, err);
+           inputs_add_cluster(inputs, files->cluster, err);
 }
 
 static void prepare(struct run_kafetzis *run)

@@ -37,25 +37,17 @@ static bool refuse_unsupported(const struct placement *placement, const struct p
 static bool inputs_fill(struct scenario *scenario, const struct scenario_files *files,
                         struct err *err)
 {
-    static const char *const cluster_files[] = { "devices.csv", "links.csv", NULL };
-    static const char *const cost_files[] = { "kernels.csv", "interp.csv", "anchors.csv",
-                                              "stages.csv", NULL };
     struct inputs *inputs = &scenario->inputs;
 
-    if (!inputs_add(inputs, "placement", files->placement, err) ||
-        (files->workload && !inputs_add(inputs, "workload", files->workload, err)) ||
-        (files->models && !inputs_add(inputs, "models", files->models, err)) ||
-        (files->events && !inputs_add(inputs, "events", files->events, err)) ||
-        (files->overhead && !inputs_add(inputs, "overhead", files->overhead, err)) ||
-        (files->prefix_blocks && !inputs_add(inputs, "prefixes", files->prefix_blocks, err)) ||
-        (files->cluster &&
-         !inputs_add_folder(inputs, "cluster", files->cluster, cluster_files, err)))
-        return false;
-    for (int i = 0; i < scenario->costs.count; i++)
-        if (!inputs_add_folder(inputs, "costs", cost_path(scenario->costs.tables[i]), cost_files,
-                               err))
-            return false;
-    return true;
+    return inputs_add(inputs, "placement", files->placement, err) &&
+           (!files->workload || inputs_add(inputs, "workload", files->workload, err)) &&
+           load_inputs(&files->load, inputs, err) &&
+           (!files->models || inputs_add(inputs, "models", files->models, err)) &&
+           (!files->events || inputs_add(inputs, "events", files->events, err)) &&
+           (!files->overhead || inputs_add(inputs, "overhead", files->overhead, err)) &&
+           (!files->prefix_blocks || inputs_add(inputs, "prefixes", files->prefix_blocks, err)) &&
+           (!files->cluster || inputs_add_cluster(inputs, files->cluster, err)) &&
+           inputs_add_costs(inputs, &scenario->costs, err);
 }
 
 /* ---- requests ---- */

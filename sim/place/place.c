@@ -60,6 +60,7 @@ const struct place_algorithm place_algorithms[] = {
       .plan = place_dynamic },
     { .name = "infscale",
       .summary = "replicas packed on nodes for the most throughput (InfScale, mended)",
+      .takes_faults = true,
       .plan = place_infscale },
     { .name = "alpaserve",
       .summary = "services share groups of devices, chosen by simulation (AlpaServe)",
@@ -69,6 +70,7 @@ const struct place_algorithm place_algorithms[] = {
     { .name = "orrery",
       .summary = "the best of all others, changed and simulated until nothing is gained",
       .takes_services = true,
+      .takes_faults = true,
       .plan = place_orrery },
 };
 const int place_algorithm_count = (int)(sizeof place_algorithms / sizeof place_algorithms[0]);

@@ -30,8 +30,7 @@ struct place_ask {
     int32_t problem_count;
     enum place_objective objective;
     uint64_t seed;
-    int32_t
-        fault_count; /* nodes that may fail, whichever they are, and leave a replica (infscale) */
+    int32_t fault_count; /* nodes that may fail, whichever they are, and leave a replica */
     struct judge *judge; /* simulates candidates (sim/judge/judge.h); NULL: nobody may */
     /* What happens while the workload runs, for planners of epochs; NULL: nothing. The judge has
      * the same. */
@@ -68,6 +67,7 @@ struct place_algorithm {
     bool takes_services; /* several at once; else the ask has one problem */
     bool needs_model;    /* it cuts into layers: no executables */
     bool needs_workload; /* the ask has a judge with a workload */
+    bool takes_faults;   /* fault_count may be above 0 */
     /* In arena. */
     struct place_answer (*plan)(struct arena *arena, const struct place_ask *ask);
 };

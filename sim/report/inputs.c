@@ -7,6 +7,7 @@
 #include "lib/base/json.h"
 #include "lib/base/out.h"
 #include "lib/base/same_file.h"
+#include "lib/format/cost.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +67,24 @@ bool inputs_add_folder(struct inputs *inputs, const char *role, const char *fold
         if (stat(path, &status) == 0 && !inputs_add(inputs, role, path, err))
             return false;
     }
+    return true;
+}
+
+bool inputs_add_cluster(struct inputs *inputs, const char *folder, struct err *err)
+{
+    static const char *const names[] = { "devices.csv", "links.csv", NULL };
+
+    return inputs_add_folder(inputs, "cluster", folder, names, err);
+}
+
+bool inputs_add_costs(struct inputs *inputs, const struct cost_set *costs, struct err *err)
+{
+    static const char *const names[] = { "kernels.csv", "interp.csv",   "anchors.csv",
+                                         "stages.csv",  "roofline.csv", NULL };
+
+    for (int i = 0; i < costs->count; i++)
+        if (!inputs_add_folder(inputs, "costs", cost_path(costs->tables[i]), names, err))
+            return false;
     return true;
 }
 

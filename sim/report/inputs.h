@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct arena;
+struct cost_set;
 struct err;
 struct json_writer;
 struct out;
@@ -28,6 +29,9 @@ bool inputs_add(struct inputs *inputs, const char *role, const char *path, struc
 /* Adds those files of a folder that exist, of a NULL-ended list of names. */
 bool inputs_add_folder(struct inputs *inputs, const char *role, const char *folder,
                        const char *const *names, struct err *err);
+/* Add those files that exist of a cluster's folder, and of the folders of cost tables. */
+bool inputs_add_cluster(struct inputs *inputs, const char *folder, struct err *err);
+bool inputs_add_costs(struct inputs *inputs, const struct cost_set *costs, struct err *err);
 /* Writing to the path would replace none of the files; else an error. */
 bool inputs_spare(const struct inputs *inputs, const char *path, struct err *err);
 void inputs_text(const struct inputs *inputs, struct out *out);
