@@ -4,11 +4,11 @@
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
+#include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
-#include "lib/policy/footprint.h"
-#include "lib/policy/plan.h"
+#include "sim/place/room.h"
 #include <string.h>
 
 const char *planning_refusal(const struct planning *planning,
@@ -58,20 +58,6 @@ static const char *stage_limit(const struct planning *planning, const struct pla
         device_text(planning->arena, planning, answer->stages[score->limit].device));
 }
 
-static void predict_stages(const struct planning *planning, struct planned *planned)
-{
-    const struct place_answer *answer = &planned->answer;
-    struct problem_score score =
-        problem_score(planning->problems[0], answer->stages, answer->stage_count);
-
-    planned->services[0] =
-        (struct planned_service){ .latency_ps = score.latency_ps,
-                                  .period_ps = score.period_ps,
-                                  .limit = stage_limit(planning, answer, &score) };
-    planned->room_bytes = score.room_bytes;
-    planned->room_device = score.room_device;
-}
-
 /* Texts of a verdict last until the next one. */
 static const char *keep(const struct planning *planning, const char *text)
 {
@@ -83,6 +69,28 @@ static bool refuse(const struct planning *planning, struct planned *planned, con
     planned->answer.is_feasible = false;
     planned->answer.why = keep(planning, why);
     return false;
+}
+
+/* Sums stop at the largest number: beyond the end of simulated time they are no prediction. */
+static bool predict_stages(const struct planning *planning, struct planned *planned)
+{
+    const struct place_answer *answer = &planned->answer;
+    struct problem_score score =
+        problem_score(planning->problems[0], answer->stages, answer->stage_count);
+
+    if (score.latency_ps > UNITS_MAX_PS || score.period_ps > UNITS_MAX_PS)
+        return refuse(planning, planned,
+                      "a lone request would take longer than simulated time lasts, 9000000 s");
+    planned->services[0] =
+        (struct planned_service){ .latency_ps = score.latency_ps,
+                                  .period_ps = score.period_ps,
+                                  .limit = stage_limit(planning, answer, &score) };
+    planned->room_bytes = score.room_bytes;
+    planned->room_device = score.room_device;
+    return score.room_bytes >= 0 ||
+           refuse(planning, planned,
+                  room_why_not(planning->arena, planning->problems[0],
+                               (struct room){ score.room_bytes, score.room_device }));
 }
 
 static bool predict_alone(const struct planning *planning, struct planned *planned)
@@ -112,47 +120,19 @@ static bool predict_alone(const struct planning *planning, struct planned *plann
 
 /* ---- memory ---- */
 
-/* As problem_bytes counts it, for rows. */
-static bool fill_room(const struct planning *planning, struct planned *planned, struct err *err)
+/* Simulated requests were alone; here each replica has as many as are asked for. */
+static bool fill_room(const struct planning *planning, struct planned *planned)
 {
-    struct placement placement = { .path = "placement",
-                                   .rows = planned->rows,
-                                   .count = planned->row_count };
-    const struct plan *plan = plan_outline(planning->arena, &placement, planning->cluster,
-                                           &planning->costs, planning->catalogue, err);
-    struct footprint_load *loads;
-    const struct footprint *footprint;
+    struct err err = ERR_INIT;
+    struct room room;
 
-    if (!plan)
-        return false;
-    loads = arena_array(planning->arena, (size_t)plan->service_count, sizeof *loads);
-    for (int s = 0; s < plan->service_count; s++)
-        loads[s] =
-            (struct footprint_load){ .context_tokens = 1, .sequences = 1, .block_tokens = 1 };
-    for (int s = 0; s < planning->problem_count; s++) {
-        const struct problem_input *input = problem_input(planning->problems[s]);
-        int32_t number = plan_find_service(plan, input->service);
-        bool is_decoder = input->model && input->model->kind == MODEL_DECODER;
-
-        if (number < 0)
-            continue;
-        loads[number].context_tokens =
-            (int64_t)input->prompt_tokens + (is_decoder ? input->output_tokens : 0);
-        loads[number].sequences = is_decoder ? input->sequences : 1;
-        loads[number].step_tokens = input->prompt_tokens;
-    }
-    footprint = footprint_collect(planning->arena, plan, &planning->costs);
-    planned->room_bytes = INT64_MAX;
-    for (int32_t d = 0; d < planning->cluster->device_count; d++) {
-        struct footprint_device held = footprint_of_device(footprint, d, loads);
-        int64_t room_bytes = held.free_bytes - held.missing_bytes;
-
-        if (held.epoch < 0 || held.free_bytes < 0 || room_bytes >= planned->room_bytes)
-            continue;
-        planned->room_bytes = room_bytes;
-        planned->room_device = d;
-    }
-    return true;
+    if (!room_of_rows(planning->arena, planning->problems, planning->problem_count,
+                      planning->catalogue, planned->rows, planned->row_count, &room, &err))
+        return refuse(planning, planned, err.text);
+    planned->room_bytes = room.bytes;
+    planned->room_device = room.device;
+    return room.bytes >= 0 ||
+           refuse(planning, planned, room_why_not(planning->arena, planning->problems[0], room));
 }
 
 /* ---- all of it ---- */
@@ -202,19 +182,13 @@ static struct judge_verdict load_of(const struct planning *planning, const struc
 
 static void predict(const struct planning *planning, bool is_simulated, struct planned *planned)
 {
-    struct err err = ERR_INIT;
-
     planned->energy_j = -1;
     planned->services =
         arena_array(planning->arena, (size_t)planning->problem_count, sizeof *planned->services);
-    if (planned->answer.stages && !is_simulated)
-        predict_stages(planning, planned);
-    else if (!predict_alone(planning, planned))
+    if (planned->answer.stages && !is_simulated
+            ? !predict_stages(planning, planned)
+            : !predict_alone(planning, planned) || !fill_room(planning, planned))
         return;
-    else if (!fill_room(planning, planned, &err)) {
-        (void)refuse(planning, planned, err.text);
-        return;
-    }
     if (!planning->workload)
         return;
     planned->has_load = true;

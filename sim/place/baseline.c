@@ -74,7 +74,7 @@ struct place_answer place_single(struct arena *arena, const struct place_ask *as
             missing = -score.room_bytes;
             least = d;
         }
-        if (score.room_bytes >= 0 && ps < best_ps) {
+        if (score.room_bytes >= 0 && (best < 0 || ps < best_ps)) {
             best_ps = ps;
             best = d;
         }

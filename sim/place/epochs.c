@@ -10,6 +10,7 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
+#include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
 #include "lib/format/events.h"
@@ -21,6 +22,7 @@
 #include "sim/place/heads_rows.h"
 #include "sim/place/migration.h"
 #include "sim/place/moment.h"
+#include "sim/place/room.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,8 +126,9 @@ static const struct problem *first_problem(struct arena *arena, const struct pla
     return problem ? problem : ask->problems[0];
 }
 
-/* false: nothing fits. */
-static bool begin(struct arena *arena, const struct place_ask *ask, struct option *best)
+/* false: nothing fits; *why: of the last option, "" where there was none. */
+static bool begin(struct arena *arena, const struct place_ask *ask, struct option *best,
+                  const char **why)
 {
     const struct problem *problem = first_problem(arena, ask);
     const struct problem_input *input = problem_input(problem);
@@ -135,16 +138,22 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
     struct judge *judge;
     bool is_found = false;
 
+    *why = "";
     judge_of.events = NULL;
     judge = judge_create(arena, &judge_of);
     options_fill(arena, ask, problem, NULL, &options);
     for (int i = 0; i < options.count; i++) {
         const struct option *option = &options.list[i];
-        struct judge_verdict verdict =
-            judge_of.workload ? judge_rows(judge, option->rows, option->count)
-                              : judge_alone(judge, option->rows, option->count, input->service,
-                                            input->prompt_tokens, input->output_tokens);
+        struct judge_verdict verdict;
 
+        if (room_refuses(arena, ask, option->rows, option->count, why))
+            continue;
+        verdict = judge_of.workload
+                      ? judge_rows(judge, option->rows, option->count)
+                      : judge_alone(judge, option->rows, option->count, input->service,
+                                    input->prompt_tokens, input->output_tokens);
+        if (!verdict.is_feasible)
+            *why = arena_strndup(arena, verdict.why, strlen(verdict.why));
         if (!verdict.is_feasible ||
             (is_found && !is_better_alone(ask, judge_of.workload, &verdict, &best_verdict)))
             continue;
@@ -155,10 +164,12 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
     return is_found;
 }
 
-static struct place_answer nothing_fits(struct arena *arena, const struct problem *problem)
+static struct place_answer nothing_fits(struct arena *arena, const struct problem *problem,
+                                        const char *why)
 {
     return (struct place_answer){
-        .why = place_why_not(arena, problem, "neither by heads nor by layers anything fits")
+        .why = place_why_not(arena, problem,
+                             why[0] != '\0' ? why : "neither by heads nor by layers anything fits")
     };
 }
 
@@ -166,11 +177,12 @@ struct place_answer place_static(struct arena *arena, const struct place_ask *as
 {
     struct place_answer answer = { .is_feasible = true, .why = "" };
     struct option option;
+    const char *why;
 
     if (!ask->judge) /* by sums of costs alone */
         return place_exact(arena, ask);
-    if (!begin(arena, ask, &option))
-        return nothing_fits(arena, ask->problems[0]);
+    if (!begin(arena, ask, &option, &why))
+        return nothing_fits(arena, ask->problems[0], why);
     answer.rows = option.rows;
     answer.row_count = option.count;
     return answer;
@@ -395,7 +407,7 @@ static int64_t lead_of(const struct moving *m)
         judge_alone(m->ask->judge, m->first.rows, m->first.count, m->input.service,
                     m->input.prompt_tokens, m->input.output_tokens);
 
-    return LEAD_REQUESTS * lone.latency_mean_ps;
+    return saturate_mul(LEAD_REQUESTS, lone.latency_mean_ps);
 }
 
 static void look_around(struct moving *m, const struct instants *all, int at)
@@ -430,9 +442,10 @@ struct place_answer place_dynamic(struct arena *arena, const struct place_ask *a
     struct moving m = { .arena = arena, .ask = ask, .input = *problem_input(ask->problems[0]) };
     struct place_answer answer = { .is_feasible = true, .why = "" };
     struct instants *all = arena_alloc(arena, sizeof *all);
+    const char *why;
 
-    if (!begin(arena, ask, &m.first))
-        return nothing_fits(arena, ask->problems[0]);
+    if (!begin(arena, ask, &m.first, &why))
+        return nothing_fits(arena, ask->problems[0], why);
     option_add(&m.seen, m.first);
     m.lines = arena_array(arena, MOST_INSTANTS, sizeof *m.lines);
     m.rows = rows_with(arena, &m, &m.first, 0);

@@ -15,6 +15,7 @@
 #include "sim/judge/judge.h"
 #include "sim/place/heads_measured.h"
 #include "sim/place/heads_rows.h"
+#include "sim/place/room.h"
 #include <math.h>
 
 #define MOST_LINES 8
@@ -26,13 +27,10 @@ struct candidate {
     struct judge_verdict verdict;
 };
 
-static void judge_candidate(struct arena *arena, const struct place_ask *ask,
-                            struct candidate *candidate)
+static void judge_candidate(const struct place_ask *ask, struct candidate *candidate)
 {
     const struct problem_input *input = problem_input(ask->problems[0]);
 
-    candidate->rows = heads_rows(arena, input->cluster, input->model, input->service,
-                                 candidate->found->plan, &candidate->row_count);
     candidate->verdict = (struct judge_verdict){ .is_feasible = true };
     if (!ask->judge)
         return;
@@ -137,14 +135,20 @@ struct choice { /* among placements by heads */
 
 static void choose(struct choice *c, struct heads_found found)
 {
+    const struct problem_input *input = problem_input(c->ask->problems[0]);
     struct candidate candidate = { .found = arena_alloc(c->arena, sizeof found) };
+    const char *why;
 
     if (!found.is_feasible)
         return;
     *candidate.found = found;
     if (found.cost_ps < c->least_ps)
         c->least_ps = found.cost_ps;
-    judge_candidate(c->arena, c->ask, &candidate);
+    candidate.rows = heads_rows(c->arena, input->cluster, input->model, input->service,
+                                candidate.found->plan, &candidate.row_count);
+    if (room_refuses(c->arena, c->ask, candidate.rows, candidate.row_count, &why))
+        return;
+    judge_candidate(c->ask, &candidate);
     if (is_better(c->ask, &candidate, &c->best))
         c->best = candidate;
 }

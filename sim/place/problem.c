@@ -571,5 +571,6 @@ int64_t problem_units_ps(const struct problem *problem, int32_t device, int32_t 
 {
     const struct kind *kind = &problem->kinds[problem->kind_of[device]];
 
-    return price_scale(kind->sums_ps[last + 1] - kind->sums_ps[first], kind->speed_ratio);
+    return price_scale(saturate_sub(kind->sums_ps[last + 1], kind->sums_ps[first]),
+                       kind->speed_ratio);
 }

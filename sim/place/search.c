@@ -8,8 +8,10 @@
 #include "sim/place/search.h"
 
 #include "lib/base/arena.h"
+#include "lib/base/saturate.h"
 #include "lib/format/cluster.h"
 #include "lib/format/placement.h"
+#include "sim/place/room.h"
 #include "sim/place/search_hunt.h"
 #include <stdio.h>
 #include <string.h>
@@ -70,7 +72,7 @@ static struct judge_verdict judge_each(struct hunt *hunt, struct judge *judge,
 
         if (!one.is_feasible)
             return one;
-        one.latency_mean_ps += all.latency_mean_ps;
+        one.latency_mean_ps = saturate_add(one.latency_mean_ps, all.latency_mean_ps);
         if (s > 0 && all.busiest_ps > one.busiest_ps)
             one.busiest_ps = all.busiest_ps;
         all = one;
@@ -92,7 +94,8 @@ static struct judge_verdict estimate(const struct search_plan *plan)
     struct judge_verdict verdict = { .is_feasible = plan->replica_count > 0, .why = "" };
 
     for (int32_t r = 0; r < plan->replica_count; r++) {
-        verdict.latency_mean_ps += plan->replicas[r].latency_ps / plan->replica_count;
+        verdict.latency_mean_ps = saturate_add(verdict.latency_mean_ps,
+                                               plan->replicas[r].latency_ps / plan->replica_count);
         if (plan->replicas[r].period_ps / plan->replica_count > verdict.busiest_ps)
             verdict.busiest_ps = plan->replicas[r].period_ps / plan->replica_count;
     }
@@ -179,7 +182,7 @@ static int elite_add(struct hunt *hunt, const struct search_plan *plan,
         return -1;
     while (at > 0 && better(hunt, verdict, &hunt->elite[at - 1].verdict) < 0)
         at--;
-    if (at == HUNT_ELITE)
+    if (at == HUNT_ELITE || !search_has_room(&hunt->search, plan))
         return -1;
     if (hunt->elite_count < HUNT_ELITE)
         hunt->elite_count++;
@@ -300,10 +303,14 @@ static void ask_one(struct hunt *hunt, int index)
                              .stage_count = answer.stage_count };
     given->rows = place_rows(hunt->arena, hunt->search.ask, &answer, &given->row_count);
     given->switch_cost_ps = answer.switch_cost_ps;
+    if (room_refuses(hunt->arena, ask, given->rows, given->row_count, &hunt->why))
+        return;
     is_plain = search_parse(hunt->arena, &hunt->search, given->rows, given->row_count, &plan);
     if (hunt->search.ask->fault_count > 0 && !(is_plain && is_safe(hunt, &plan)))
         return;
     given->verdict = hunt->judge ? judge_given(hunt, given) : score(hunt, given);
+    if (!given->verdict.is_feasible && given->verdict.why)
+        hunt->why = arena_strndup(hunt->arena, given->verdict.why, strlen(given->verdict.why));
     hunt->given_count++;
     if (is_plain)
         (void)try_plan(hunt, &plan, algorithm->name);

@@ -82,6 +82,8 @@ void search_sort(const struct search *search, int32_t *devices, int32_t count);
 bool search_is_cut(const struct search_replica *replica);
 struct placement_row *search_rows(struct arena *arena, const struct search *search,
                                   const struct search_plan *plan, int *count);
+/* With the caches of as many requests as are asked for (room.h). */
+bool search_has_room(const struct search *search, const struct search_plan *plan);
 /* The candidate that rows are; false: they are none of this kind. */
 bool search_parse(struct arena *arena, struct search *search, const struct placement_row *rows,
                   int count, struct search_plan *plan);

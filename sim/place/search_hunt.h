@@ -39,7 +39,7 @@ struct hunt {
         int64_t count;
         double gain;
     } moves[SEARCH_MOVE_COUNT];
-    const char *why; /* of the first other planner that found nothing */
+    const char *why; /* of another planner that found nothing, or nothing that may be answered */
 };
 
 struct best {

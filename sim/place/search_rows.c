@@ -6,6 +6,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
+#include "sim/place/room.h"
 #include <string.h>
 
 #define UNTOUCHED_BLOCKS 3 /* attn, proj, ffn: rows of a cut stage, for each device */
@@ -240,4 +241,16 @@ uint64_t search_hash(const struct search_plan *plan)
                           (size_t)replica->stage_count * sizeof *replica->stages);
     }
     return hash;
+}
+
+bool search_has_room(const struct search *search, const struct search_plan *plan)
+{
+    struct arena *arena = arena_create();
+    int count;
+    struct placement_row *rows = search_rows(arena, search, plan, &count);
+    const char *why;
+    bool has_room = !room_refuses(arena, search->ask, rows, count, &why);
+
+    arena_destroy(arena);
+    return has_room;
 }

@@ -280,7 +280,7 @@ static int64_t compute_ps(const struct search_service *service, const struct sea
     for (int32_t i = 0; i < stage->device_count; i++) {
         size_t row = (size_t)problem_kind_of(service->problem, stage->devices[i]) *
                      (size_t)(service->unit_count + 1);
-        int64_t time_ps = sums[row + (size_t)last + 1] - sums[row + (size_t)first];
+        int64_t time_ps = saturate_sub(sums[row + (size_t)last + 1], sums[row + (size_t)first]);
 
         most_ps = time_ps > most_ps ? time_ps : most_ps;
     }

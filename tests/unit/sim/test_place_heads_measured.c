@@ -4,6 +4,7 @@
 
 #include "sim/place/heads_measured.h"
 #include "sim/place/heads_rows.h"
+#include "sim/place/room.h"
 #include <math.h>
 
 #define ROUNDS 40
@@ -334,6 +335,34 @@ static void layers_are_cut_differently_where_they_have_to_be(void **state)
     assert_true(exp(tight.bound_log / tight.bounded) < 1.12);
 }
 
+/* Judges simulate one request at a time: the caches of three are for planners to count. */
+static void caches_of_several_requests_fit(void **state)
+{
+    struct rng rng = rng_stream(33, RNG_TEST, 0);
+    int feasible = 0;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        struct place_answer answer;
+        struct room room;
+        struct case_of of;
+
+        begin_round(state, round);
+        draw_cluster(&rng, draw(&rng, 120, 400) * 1000);
+        case_load(&of);
+        of.input.sequences = 3;
+        case_ask(&of, 4, 6, NULL, NULL, PLACE_LATENCY);
+        answer = place_exact_heads(fixture.arena, &of.ask);
+        if (!answer.is_feasible)
+            continue;
+        feasible++;
+        answer.rows = place_rows(fixture.arena, &of.ask, &answer, &answer.row_count);
+        assert_true(room_of_rows(fixture.arena, &of.problem, 1, of.catalogue, answer.rows,
+                                 answer.row_count, &room, &fixture.err));
+        assert_true(room.bytes >= 0);
+    }
+    assert_in_range(feasible, ROUNDS / 4, ROUNDS - 1);
+}
+
 /* Heads that stay: only as many change hands as have to. */
 static void heads_stay_where_they_were(void **state)
 {
@@ -361,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RULE(every_placement_was_looked_at),
         RULE(layers_are_cut_differently_where_they_have_to_be),
+        RULE(caches_of_several_requests_fit),
         RULE(heads_stay_where_they_were),
     };
 
