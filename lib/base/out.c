@@ -89,17 +89,34 @@ static bool name_temporary(struct out *out)
     return false;
 }
 
-/* The folder is resolved, so that one file has one target however it is written. */
-static int open_new(struct out *out, const char *path)
+static const char *folder_of(struct arena *arena, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    const char *folder = slash ? arena_strndup(out->arena, path, (size_t)(slash - path) + 1) : ".";
+
+    return slash ? arena_strndup(arena, path, (size_t)(slash - path) + 1) : ".";
+}
+
+/* The folder is resolved, so that one file has one name however it is written. */
+const char *out_resolve(struct arena *arena, const char *path)
+{
+    const char *slash = strrchr(path, '/');
     char real[PATH_MAX];
 
-    if (!realpath(folder, real))
-        return -1;
-    out->target = arena_printf(out->arena, "%s/%s", real, slash ? slash + 1 : path);
-    return open_temporary(out);
+    if (!realpath(folder_of(arena, path), real))
+        return NULL;
+    return arena_printf(arena, "%s/%s", strcmp(real, "/") == 0 ? "" : real,
+                        slash ? slash + 1 : path);
+}
+
+const char *out_target(const struct out *out)
+{
+    return out->target;
+}
+
+static int open_new(struct out *out, const char *path)
+{
+    out->target = out_resolve(out->arena, path);
+    return out->target ? open_temporary(out) : -1;
 }
 
 /* Where a link leads to that has nothing at its end yet; NULL for what is no link. */
@@ -170,6 +187,25 @@ static bool is_plain(const char *path)
     struct stat info;
 
     return strcmp(path, "-") != 0 && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
+}
+
+bool out_check_beside(const char *path, const char *suffix, struct err *err)
+{
+    struct arena *arena = arena_create();
+    const char *beside = arena_printf(arena, "%s%s", path, suffix);
+    struct stat info;
+    bool is_there = is_plain(path) && lstat(beside, &info) == 0;
+    bool ok = !is_plain(path) || is_there || errno == ENOENT;
+
+    if (is_there && S_ISDIR(info.st_mode)) {
+        errno = EISDIR;
+        ok = false;
+    }
+    ok = ok && (!is_plain(path) || access(folder_of(arena, path), W_OK | X_OK) == 0);
+    if (!ok)
+        err_errno(err, beside);
+    arena_destroy(arena);
+    return ok;
 }
 
 struct out *out_open_beside(struct arena *arena, const char *path, const char *suffix,

@@ -24,6 +24,12 @@ struct out *out_open_beside(struct arena *arena, const char *path, const char *s
                             struct err *err);
 /* What has been put is in the file: a process that is killed takes none of it with it. */
 bool out_flush(struct out *out, struct err *err);
+/* Whether out_open_beside could open it; nothing changes. */
+bool out_check_beside(const char *path, const char *suffix, struct err *err);
+/* Where the file will stand, or stands, folders resolved; NULL: nothing is renamed there. */
+const char *out_target(const struct out *out);
+/* Of a name in a folder that is there, the same; NULL: there is no such folder. */
+const char *out_resolve(struct arena *arena, const char *path);
 /* Closes a file of out_open_beside, and leaves it as it is. NULL is allowed. */
 void out_leave(struct out *out);
 

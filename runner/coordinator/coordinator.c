@@ -59,6 +59,31 @@ static bool is_read(const struct coordinator *c, const char *path)
            (options->cluster && folder_has(c->arena, options->cluster, cluster_files, path));
 }
 
+static bool are_same(const char *name, const char *other)
+{
+    return name && other && strcmp(name, other) == 0;
+}
+
+/* However they are written, and wherever links lead. A partial table goes when the run ends:
+ * neither an output nor a link to one may have its name. */
+static bool check_names(const struct coordinator *c, const char *const *paths, struct err *err)
+{
+    for (int i = 0; i < OUT_SUMMARY; i++) {
+        const char *partial;
+
+        if (!c->outs[i] || !out_target(c->outs[i]))
+            continue;
+        partial = out_resolve(c->arena, arena_printf(c->arena, "%s" REPORT_PARTIAL, paths[i]));
+        for (int k = 0; k < OUT_SUMMARY; k++)
+            if (c->outs[k] &&
+                ((k < i && are_same(out_target(c->outs[i]), out_target(c->outs[k]))) ||
+                 are_same(partial, out_target(c->outs[k])) ||
+                 are_same(partial, out_resolve(c->arena, paths[k]))))
+                return err_set(err, ERR_USAGE, "%s: two outputs of this name", paths[k]);
+    }
+    return true;
+}
+
 static bool open_outputs(struct coordinator *c, struct err *err)
 {
     const char *const paths[] = { c->options->requests_out, c->options->stages_out,
@@ -70,18 +95,17 @@ static bool open_outputs(struct coordinator *c, struct err *err)
         if (!paths[i])
             continue;
         partial = arena_printf(c->arena, "%s" REPORT_PARTIAL, paths[i]);
-        for (int k = 0; k < OUT_SUMMARY; k++)
-            if (paths[k] &&
-                ((k < i && strcmp(paths[i], paths[k]) == 0) || strcmp(partial, paths[k]) == 0))
+        for (int k = 0; k < i; k++)
+            if (paths[k] && strcmp(paths[i], paths[k]) == 0)
                 return err_set(err, ERR_USAGE, "%s: two outputs of this name", paths[k]);
         if (is_read(c, paths[i]) || is_read(c, partial))
             return err_set(err, ERR_USAGE, "%s is read by this run: an output would replace it",
                            paths[i]);
         c->outs[i] = out_open(c->arena, paths[i], err);
-        if (!c->outs[i])
+        if (!c->outs[i] || !out_check_beside(paths[i], REPORT_PARTIAL, err))
             return false;
     }
-    return true;
+    return check_names(c, paths, err);
 }
 
 static void drop_outputs(struct coordinator *c)

@@ -9,6 +9,7 @@
 #include "runner/load/table.h"
 #include "runner/report/report.h"
 #include <stdio.h>
+#include <unistd.h>
 
 enum file { FILE_REQUESTS, FILE_STAGES, FILE_TRANSFERS, FILE_COUNT };
 
@@ -22,7 +23,8 @@ struct partial {
     struct arena *arena;
     const struct report_input *input;
     bool replays;
-    struct out *files[FILE_COUNT]; /* NULL: none */
+    struct out *files[FILE_COUNT]; /* NULL: none, or no longer written to: */
+    bool are_cut[FILE_COUNT];      /* it could not grow, and stays as it is */
     const char *paths[FILE_COUNT];
     size_t next_ended, seen_ended; /* of the requests: to be written; that had ended last time */
     struct rows records, results, exchanges;
@@ -165,9 +167,10 @@ void partial_look(struct partial *partial)
 
         if (!partial->files[i] || out_flush(partial->files[i], &err))
             continue;
-        fprintf(stderr, "orrery-run: %s: the run goes on without it\n", err.text);
-        out_abort(partial->files[i]);
+        fprintf(stderr, "orrery-run: %s: nothing is added to it, the run goes on\n", err.text);
+        out_leave(partial->files[i]);
         partial->files[i] = NULL;
+        partial->are_cut[i] = true;
     }
 }
 
@@ -175,17 +178,21 @@ void partial_look(struct partial *partial)
 
 void partial_remove(struct partial *partial)
 {
-    for (int i = 0; partial && i < FILE_COUNT; i++)
+    for (int i = 0; partial && i < FILE_COUNT; i++) {
         out_abort(partial->files[i]);
+        if (partial->are_cut[i])
+            unlink(arena_printf(partial->arena, "%s" REPORT_PARTIAL, partial->paths[i]));
+    }
 }
 
 void partial_leave(struct partial *partial)
 {
     for (int i = 0; partial && i < FILE_COUNT; i++) {
-        if (!partial->files[i])
+        if (!partial->files[i] && !partial->are_cut[i])
             continue;
-        fprintf(stderr, "orrery-run: what was known is in %s" REPORT_PARTIAL "\n",
-                partial->paths[i]);
-        out_leave(partial->files[i]);
+        fprintf(stderr, "orrery-run: what was known%s is in %s" REPORT_PARTIAL "\n",
+                partial->are_cut[i] ? " before it could not grow" : "", partial->paths[i]);
+        if (partial->files[i])
+            out_leave(partial->files[i]);
     }
 }

@@ -108,6 +108,37 @@ exit_is 2 "an input of that name" run --workload r.csv.partial "${outs[@]}"
 like "is not replaced" "$err" "r.csv is read by this run: an output would replace it"
 exit_is 2 "an output of that name" run --workload short.csv --requests-out r.csv --stages-out r.csv.partial
 like "is refused" "$err" "r.csv.partial: two outputs of this name"
+for name in ./r.csv.partial ".//r.csv.partial" link.csv "$PWD/r.csv.partial"; do
+    rm -f r.csv r.csv.partial link.csv
+    [ $name = link.csv ] && ln -s r.csv.partial link.csv
+    exit_is 2 "an output of that name, as $name" run --workload short.csv --requests-out r.csv --stages-out "$name"
+    like "as $name: is refused" "$err" "^orrery-run: $name: two outputs of this name"
+    no_file "as $name: none is written" r.csv r.csv.partial
+done
+rm link.csv
+exit_is 2 "one output by two names" run --workload short.csv --requests-out r.csv --stages-out ./r.csv
+like "is refused before the run" "$err" "^orrery-run: r.csv: two outputs of this name"
+mkdir r.csv.partial
+exit_is 2 "a partial table that cannot be" run --workload short.csv "${outs[@]}"
+like "is found before workers join" "$err" "^orrery-run: r.csv.partial: Is a directory"
+rmdir r.csv.partial
+
+# ---- a disk that is full
+(
+    trap '' XFSZ
+    ulimit -f 64
+    rm -f ./*.csv.partial r.csv s.csv t.csv
+    exec timeout 60 orrery-run --local --models models.csv --placement two.csv --workload long.csv "${outs[@]}" > run.out 2> run.err
+) &
+coordinator=$!
+for ((n = 0; n < 200; n++)); do
+    grep -q "s.csv.partial: .*nothing is added" run.err && break
+    sleep 0.1
+done
+like "a partial table that cannot grow is named" "$(cat run.err)" "orrery-run: s.csv.partial: File too large: nothing is added to it, the run goes on"
+kill -9 "$(pgrep -P $coordinator)"
+wait $coordinator 2> /dev/null
+ok "what was in it stays" test "$(rows s.csv.partial)" -gt 100
 orrery-run keys -o keys > keys.out
 exit_is 2 "an output over the keys" run --workload short.csv --keys keys --requests-out keys/cluster.key --stages-out s.csv
 like "is refused as well" "$err" "keys/cluster.key is read by this run: an output would replace it"
