@@ -12,6 +12,7 @@
 #include "runner/fleet/assign.h"
 #include "runner/fleet/fleet.h"
 #include "runner/load/batches.h"
+#include "runner/load/fixed.h"
 #include "runner/load/internal.h"
 #include "runner/load/table.h"
 #include <stdio.h>
@@ -246,9 +247,12 @@ void failures_bury(struct serve *serve, int worker)
     for (int i = 0; i < plan->stage_count; i++)
         if (serve_position_of(serve, plan->stages[i], worker) >= 0)
             serve->table->replicas[plan->stages[i]->replica].is_up = false;
-    for (int i = 0; i < plan->replica_count; i++)
+    for (int i = 0; i < plan->replica_count; i++) {
         if (!serve->table->replicas[i].is_up)
             lose_requests(serve, i, at_ps);
+        if (serve_worker_of(serve, &plan->replicas[i].stages[0]) == worker)
+            fixed_lose(serve, i);
+    }
     drop_queued(serve);
     count_up(serve);
     if (is_over(serve))

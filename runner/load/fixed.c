@@ -84,6 +84,14 @@ static int64_t id_of(struct serve *serve, int32_t replica, int64_t number)
     return instance->ids[number];
 }
 
+void fixed_lose(struct serve *serve, int32_t replica)
+{
+    struct instance *instance = &serve->fixed->instances[replica];
+
+    for (int64_t i = 0; i < instance->room; i++)
+        instance->ids[i] = -1;
+}
+
 /* ---- steps ---- */
 
 static void push(struct serve *serve, int worker, struct next *next)

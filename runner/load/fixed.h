@@ -20,6 +20,8 @@ void fixed_create(struct serve *serve); /* into serve->fixed */
 void fixed_add_replicas(struct serve *serve);
 /* Whether the replica makes batches. */
 bool fixed_has(const struct serve *serve, int32_t replica);
+/* The worker of its stage 0 is lost: who takes its place numbers batches anew. */
+void fixed_lose(struct serve *serve, int32_t replica);
 /* A RESULT of a batch. */
 void fixed_result(struct serve *serve, const struct plan_stage *stage,
                   const struct channel_message *message, int64_t send_ps);
