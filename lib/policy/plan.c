@@ -51,6 +51,7 @@ static bool find_device(const struct plan_builder *b, const struct placement_row
                         int32_t *device, struct err *err)
 {
     const struct cluster *cluster = b->cluster;
+    bool from_file = cluster->path && cluster->path[0] != '\0';
     const char **known, *closest;
 
     *device = cluster_find_device(cluster, row->device);
@@ -60,8 +61,8 @@ static bool find_device(const struct plan_builder *b, const struct placement_row
     for (int i = 0; i < cluster->device_count; i++)
         known[i] = cluster->devices[i].name;
     closest = err_closest(row->device, known, cluster->device_count);
-    return placement_bad(b->placement, row, PLACEMENT_DEVICE, err,
-                         "no such device in %s/devices.csv%s%s%s", cluster->path,
+    return placement_bad(b->placement, row, PLACEMENT_DEVICE, err, "no such device in %s%s%s%s%s",
+                         from_file ? cluster->path : "the run", from_file ? "/devices.csv" : "",
                          closest ? "; did you mean '" : "", closest ? closest : "",
                          closest ? "'?" : "");
 }

@@ -44,6 +44,7 @@ static bool update(struct arena *arena, const struct options *options, struct er
 {
     const char *text =
         machine_read_text(arena, options->placement, SETUP_MAX_UPDATE_BYTES / 2, err);
+    const char *name = strcmp(options->placement, "-") == 0 ? "stdin" : options->placement;
     struct setup_answer answer;
     struct ask ask;
     bool ok;
@@ -51,7 +52,7 @@ static bool update(struct arena *arena, const struct options *options, struct er
     if (!text)
         return false;
     ok = ask_open(arena, options->ask.connect, options->ask.keys, &ask, err) &&
-         ask_send(&ask, FRAME_UPDATE, setup_encode_update(arena, options->placement, text), err) &&
+         ask_send(&ask, FRAME_UPDATE, setup_encode_update(arena, name, text), err) &&
          await(&ask, &answer, err);
     ask_close(&ask);
     if (ok && !answer.is_taken)
@@ -86,7 +87,8 @@ int control_update(int argc, char **argv)
 {
     static const struct argp_option list[] = {
         ASK_OPTIONS,
-        { "placement", KEY_PLACEMENT, "P.csv", 0, "What the run is to go on with (required)", 0 },
+        { "placement", KEY_PLACEMENT, "P.csv", 0,
+          "The next placement; -: stdin (required)", 0 },
         { 0 },
     };
     static const struct argp argp = {

@@ -52,7 +52,8 @@ const char *machine_note(struct arena *arena)
 const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,
                               struct err *err)
 {
-    FILE *file = fopen(path, "re");
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "re");
     size_t size = 0, capacity = 1 << 16, got;
     char *text = arena_alloc(arena, capacity);
 
@@ -73,6 +74,9 @@ const char *machine_read_text(struct arena *arena, const char *path, int64_t max
     }
     if (ferror(file))
         err_errno(err, path);
-    fclose(file);
+    if (!is_stdin)
+        fclose(file);
+    if (err->kind == ERR_NONE && memchr(text, '\0', size))
+        err_set(err, ERR_INPUT, "%s: has a NUL character: it is no text", path);
     return err->kind == ERR_NONE ? text : NULL;
 }

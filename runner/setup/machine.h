@@ -12,7 +12,7 @@ int64_t machine_available_bytes(void);
 /* One line for the head of an output file: architecture and processor or board. */
 const char *machine_note(struct arena *arena);
 
-/* A file as text, of at most max_bytes. NULL with an error. */
+/* A file, or "-" for stdin, as text without NULs, of at most max_bytes. NULL with an error. */
 const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,
                               struct err *err);
 

@@ -110,16 +110,20 @@ bad "an executable" "orrery-run update: box.csv:2:5: executable is 'box': orrery
 printf 'service,replica,stage,device,model,max_batch\nchat,0,0,d0,tiny,65000\n' > batched.csv
 bad "batches that the run does not make" "orrery-run update: batched.csv:2:6: max_batch is '65000': " batched.csv
 echo 'service,replica' > torn.csv
+printf 'service,replica,stage,device,model\nchat,0,0,d0,tiny\n\0chat,1,0,d1,tiny\n' > nul.csv
+bad "a NUL in it" "orrery-run update: nul.csv: has a NUL character" nul.csv
+bad "where devices are those of the run, another one" "unknown.csv:4:4: device is 'd7': no such device in the run" unknown.csv
 bad "what is no placement" "orrery-run update: torn.csv:1: missing column" torn.csv
 bad "a file that is not there" "orrery-run update: none.csv: No such file" none.csv
 ok "the run goes on" await_more 20
 exit_is 0 "and takes one that can be" update replicas.csv
 await_more 50
-exit_is 0 "one that is like one before" update two.csv
+from_stdin() { timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement - < two.csv; }
+ok "one that is like one before, from stdin" from_stdin
 await_more 50
 finish
 is "nothing was lost on the way" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1 2"
-like "the summary as JSON" "$(tr -d ' \n' < run.out)" '"updates":\[\{"epoch":1,"from_s":[0-9.]+,"placement":"replicas.csv"\},\{"epoch":2,'
+like "the summary as JSON" "$(tr -d ' \n' < run.out)" '"updates":\[\{"epoch":1,"from_s":[0-9.]+,"placement":"replicas.csv"\},\{"epoch":2,"from_s":[0-9.]+,"placement":"stdin"\}'
 # each worker had two layers and one matrix of 512 x 64 (tied), and has loaded the other two: what was there is shared
 is "matrices are held once" "$(tr -d ' \n' < run.out | grep -o '"weight_bytes":[0-9]*' | sort -u | wc -l)" 1
 
