@@ -47,14 +47,17 @@ static const char *device_text(struct arena *arena, const struct planning *plann
     return arena_printf(arena, "device '%s'", planning->cluster->devices[device].name);
 }
 
-/* "device 'a'", "messages of device 'a'", "messages of the source". */
+/* "device 'a'", "messages of device 'a'", "messages of the source", "messages over 'air'". */
 static const char *stage_limit(const struct planning *planning, const struct place_answer *answer,
                                const struct problem_score *score)
 {
+    if (score->limit < 0)
+        return arena_printf(planning->arena, "messages over '%s'",
+                            problem_link_name(planning->problems[0], score->link));
     if (score->limit == answer->stage_count)
         return "messages of the source";
     return arena_printf(
-        planning->arena, "%s%s", score->is_link ? "messages of " : "",
+        planning->arena, "%s%s", score->link >= 0 ? "messages of " : "",
         device_text(planning->arena, planning, answer->stages[score->limit].device));
 }
 

@@ -9,33 +9,9 @@
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
 #include "lib/policy/price.h"
-#include "sim/network/network.h"
+#include "sim/place/problem_internal.h"
 #include "sim/place/ranges.h"
 #include <string.h>
-
-#define VALUE_BYTES 4
-#define TOKEN_BYTES 4
-
-struct kind {
-    int32_t *devices; /* file order */
-    int32_t count;
-    const struct cost_table *table;
-    int threads;
-    double speed_ratio;
-    int64_t *sums_ps;                /* of the units before each one, raw: unit_count + 1 */
-    const struct ranges *held_bytes; /* of an executable: weights summed, largest activations */
-};
-
-struct problem {
-    struct problem_input input;
-    struct arena *arena;
-    struct network *network;
-    int32_t unit_count, kind_count, step_count;
-    struct kind *kinds;
-    int32_t *kind_of;       /* by device */
-    int64_t *weights_bytes; /* of the units before each one; of a model's embed and layers */
-    int64_t work_bytes[3];  /* most activations of embed, of a layer, of the LM head */
-};
 
 const struct problem_input *problem_input(const struct problem *problem)
 {
@@ -414,100 +390,6 @@ bool problem_has_room(const struct problem *problem, int32_t device, int32_t fir
     return memory_bytes == 0 || problem_bytes(problem, device, first, last) <= memory_bytes;
 }
 
-/* ---- messages ---- */
-
-static struct problem_way way_of(const struct problem *problem, int32_t from, int32_t to,
-                                 int64_t bytes, int64_t times)
-{
-    int route = network_route(problem->network, from, to);
-    struct network_hop hop;
-
-    if (network_route_is_free(problem->network, route))
-        return (struct problem_way){ 0, 0 };
-    hop = network_hop(problem->network, route, bytes);
-    return (
-        struct problem_way){ saturate_mul(network_alone_ps(problem->network, route, bytes), times),
-                             saturate_mul(hop.occupy_ps, times) };
-}
-
-struct problem_way problem_transfer(const struct problem *problem, int32_t from, int32_t to,
-                                    int64_t bytes)
-{
-    return way_of(problem, from, to, bytes, 1);
-}
-
-struct problem_way problem_message(const struct problem *problem, int32_t from, int32_t to,
-                                   int32_t rows, int64_t row_bytes)
-{
-    struct problem_way first = way_of(problem, from, to, saturate_mul(rows, row_bytes), 1);
-    struct problem_way rest = { 0, 0 };
-
-    if (problem->step_count > 1)
-        rest = way_of(problem, from, to, row_bytes, problem->step_count - 1);
-    return (struct problem_way){ saturate_add(first.time_ps, rest.time_ps),
-                                 saturate_add(first.occupy_ps, rest.occupy_ps) };
-}
-
-static int64_t output_bytes(const struct problem *problem, int32_t device, int32_t unit)
-{
-    const struct cost_stage *stage = cost_stage_find_batch(
-        problem->kinds[problem->kind_of[device]].table, problem->input.executable, unit, 1);
-
-    return stage ? stage->output_bytes : 0;
-}
-
-struct problem_way problem_border(const struct problem *problem, int32_t from, int32_t to,
-                                  int32_t unit)
-{
-    const struct problem_input *input = &problem->input;
-
-    if (from == to)
-        return (struct problem_way){ 0, 0 };
-    if (!input->model)
-        return way_of(problem, from, to, output_bytes(problem, from, unit), 1);
-    return problem_message(problem, from, to, input->prompt_tokens,
-                           (int64_t)VALUE_BYTES * input->model->hidden);
-}
-
-struct problem_way problem_entry(const struct problem *problem, int32_t device)
-{
-    if (!problem->input.cluster->has_source)
-        return (struct problem_way){ 0, 0 };
-    if (!problem->input.model)
-        return way_of(problem, NETWORK_SOURCE, device, 0, 1);
-    return problem_message(problem, NETWORK_SOURCE, device, problem->input.prompt_tokens,
-                           TOKEN_BYTES);
-}
-
-struct problem_way problem_exit(const struct problem *problem, int32_t device)
-{
-    if (!problem->input.cluster->has_source)
-        return (struct problem_way){ 0, 0 };
-    if (!problem->input.model)
-        return way_of(problem, device, NETWORK_SOURCE,
-                      output_bytes(problem, device, problem->unit_count - 1), 1);
-    return problem_message(problem, device, NETWORK_SOURCE, 1, TOKEN_BYTES);
-}
-
-static bool network_fill(struct problem *problem, struct err *err)
-{
-    const struct cluster *cluster = problem->input.cluster;
-    size_t count = (size_t)cluster->device_count, pair_count = 0;
-    struct network_pair *pairs = arena_array(problem->arena, count * (count + 2), sizeof *pairs);
-    const struct network_options options = { .model = NETWORK_FIFO };
-
-    for (int32_t a = 0; a < cluster->device_count; a++) {
-        for (int32_t b = 0; b < cluster->device_count; b++)
-            pairs[pair_count++] = (struct network_pair){ a, b };
-        if (cluster->has_source) {
-            pairs[pair_count++] = (struct network_pair){ NETWORK_SOURCE, a };
-            pairs[pair_count++] = (struct network_pair){ a, NETWORK_SOURCE };
-        }
-    }
-    problem->network = network_open(problem->arena, cluster, &options, pairs, (int)pair_count, err);
-    return problem->network != NULL;
-}
-
 /* ---- begin ---- */
 
 static bool units_fill(struct problem *problem, struct err *err)
@@ -562,7 +444,7 @@ struct problem *problem_create(struct arena *arena, const struct problem_input *
     problem->input = *input;
     problem->arena = arena;
     if (!kinds_fill(problem, err) || !units_count(problem, err) || !units_fill(problem, err) ||
-        !network_fill(problem, err))
+        !problem_open_network(problem, err))
         return NULL;
     return problem;
 }

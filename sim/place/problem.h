@@ -46,7 +46,8 @@ const int32_t *problem_devices(const struct problem *problem, int32_t kind, int3
 /* Alike in all but that they may share a node, with each other or with others. */
 bool problem_are_twins(const struct cluster *cluster, int32_t a, int32_t b);
 
-/* Costs in ps. The two of messages: until the last byte is there, or how long the port is taken. */
+/* Costs in ps. The two of messages: until the last byte is there, or how long the port is taken: of
+ * several media on the way the longest of their ports. */
 int64_t problem_units_ps(const struct problem *problem, int32_t device, int32_t first,
                          int32_t last);
 struct problem_way {
@@ -69,6 +70,14 @@ struct problem_way problem_transfer(const struct problem *problem, int32_t from,
 /* One of so many rows at the prefill, and one of one row at each decode step behind it. */
 struct problem_way problem_message(const struct problem *problem, int32_t from, int32_t to,
                                    int32_t rows, int64_t row_bytes);
+
+/* Links, as ports of the network with FIFO ports: one for all who send over a wifi, hub or bus. */
+int32_t problem_link_count(const struct problem *problem);
+const char *problem_link_name(const struct problem *problem, int32_t link);
+/* Adds to taken_ps, by link, how long a request's messages from a device to another behind a unit
+ * take each of them; from or to may be NETWORK_SOURCE, whose messages stand at either end. */
+void problem_take_links(const struct problem *problem, int32_t from, int32_t to, int32_t unit,
+                        int64_t *taken_ps);
 
 /* Bytes that a device holds of units first to last: weights, caches, the largest activations, and
  * what is reserved. */
@@ -111,9 +120,10 @@ struct problem_stage {
 struct problem_score {
     int64_t latency_ps; /* of a lone request */
     int64_t period_ps;  /* of requests that follow each other without a gap: the longest that one
-                           device or port is taken by a request */
-    bool is_link;       /* a message's port is what limits the period; else a device */
-    int32_t limit;      /* the stage that limits it, or that sends; stage_count: the source */
+                           device or link is taken by a request */
+    int32_t link;       /* that limits the period; -1: a device does */
+    int32_t limit;      /* the stage that limits it, or the only one that sends over the link;
+                           stage_count: the source; -1: several do */
     int64_t room_bytes; /* least of memory_bytes less what is held; INT64_MAX: none is stated */
     int32_t room_device;
 };

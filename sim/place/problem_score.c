@@ -6,15 +6,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
-
-static void limit(struct problem_score *score, int64_t taken_ps, int32_t stage, bool is_link)
-{
-    if (taken_ps <= score->period_ps)
-        return;
-    score->period_ps = taken_ps;
-    score->limit = stage;
-    score->is_link = is_link;
-}
+#include "sim/network/network.h"
 
 /* What all stages of a device hold together: of activations the largest, of a tied matrix one. */
 int64_t problem_stages_bytes(const struct problem *problem, const struct problem_stage *stages,
@@ -42,18 +34,16 @@ int64_t problem_stages_bytes(const struct problem *problem, const struct problem
     return saturate_add(held_bytes, work_bytes);
 }
 
-/* What one request takes of the device of a stage, and of its port: all its stages count, at the
- * first of them. */
+/* What one request takes of the device of a stage: all its stages count, at the first of them. */
 static void device_score(const struct problem *problem, const struct problem_stage *stages,
                          int32_t count, int32_t at, struct problem_score *score)
 {
     const struct cluster_device *device =
         &problem_input(problem)->cluster->devices[stages[at].device];
-    int64_t busy_ps = 0, sent_ps = 0, bytes;
+    int64_t busy_ps = 0, bytes;
 
     for (int32_t s = 0; s < count; s++) {
         const struct problem_stage *stage = &stages[s];
-        struct problem_way way;
 
         if (stage->device != stages[at].device)
             continue;
@@ -61,13 +51,11 @@ static void device_score(const struct problem *problem, const struct problem_sta
             return;
         busy_ps = saturate_add(busy_ps,
                                problem_units_ps(problem, stage->device, stage->first, stage->last));
-        way = s + 1 < count
-                  ? problem_border(problem, stage->device, stages[s + 1].device, stage->last)
-                  : problem_exit(problem, stage->device);
-        sent_ps = saturate_add(sent_ps, way.occupy_ps);
     }
-    limit(score, busy_ps, at, false);
-    limit(score, sent_ps, at, true);
+    if (busy_ps > score->period_ps) {
+        score->period_ps = busy_ps;
+        score->limit = at;
+    }
     bytes = problem_stages_bytes(problem, stages, count, stages[at].device);
     if (device->memory_bytes > 0 && device->memory_bytes - bytes < score->room_bytes) {
         score->room_bytes = device->memory_bytes - bytes;
@@ -75,13 +63,63 @@ static void device_score(const struct problem *problem, const struct problem_sta
     }
 }
 
+/* Stage s sends; the one before the first, -1, is the source. */
+static void take_links(const struct problem *problem, const struct problem_stage *stages,
+                       int32_t count, int32_t s, int64_t *taken_ps)
+{
+    problem_take_links(problem, s < 0 ? NETWORK_SOURCE : stages[s].device,
+                       s + 1 < count ? stages[s + 1].device : NETWORK_SOURCE,
+                       s < 0 ? 0 : stages[s].last, taken_ps);
+}
+
+/* Whoever has stages several times sends once. */
+static int32_t sender_of(struct arena *arena, const struct problem *problem,
+                         const struct problem_stage *stages, int32_t count, int32_t link)
+{
+    int64_t *taken_ps = arena_array(arena, (size_t)problem_link_count(problem), sizeof *taken_ps);
+    int32_t sender = count;
+
+    take_links(problem, stages, count, -1, taken_ps);
+    for (int32_t s = 0; s < count; s++) {
+        int64_t before_ps = taken_ps[link];
+
+        take_links(problem, stages, count, s, taken_ps);
+        if (taken_ps[link] == before_ps ||
+            (sender < count && stages[sender].device == stages[s].device))
+            continue;
+        if (before_ps > 0)
+            return -1;
+        sender = s;
+    }
+    return sender;
+}
+
+/* What one request takes of each link, whoever sends. */
+static void links_score(const struct problem *problem, const struct problem_stage *stages,
+                        int32_t count, struct problem_score *score)
+{
+    struct arena *arena = arena_create();
+    int64_t *taken_ps = arena_array(arena, (size_t)problem_link_count(problem), sizeof *taken_ps);
+
+    score->link = -1;
+    for (int32_t s = -1; s < count; s++)
+        take_links(problem, stages, count, s, taken_ps);
+    for (int32_t l = 0; l < problem_link_count(problem); l++)
+        if (taken_ps[l] > score->period_ps) {
+            score->period_ps = taken_ps[l];
+            score->link = l;
+        }
+    if (score->link >= 0)
+        score->limit = sender_of(arena, problem, stages, count, score->link);
+    arena_destroy(arena);
+}
+
 struct problem_score problem_score(const struct problem *problem,
                                    const struct problem_stage *stages, int32_t count)
 {
     struct problem_score score = { .room_bytes = INT64_MAX };
-    struct problem_way entry = problem_entry(problem, stages[0].device);
 
-    score.latency_ps = entry.time_ps;
+    score.latency_ps = problem_entry(problem, stages[0].device).time_ps;
     for (int32_t s = 0; s < count; s++) {
         const struct problem_stage *stage = &stages[s];
         struct problem_way way = s + 1 < count ? problem_border(problem, stage->device,
@@ -93,7 +131,7 @@ struct problem_score problem_score(const struct problem *problem,
         score.latency_ps = saturate_add(score.latency_ps, way.time_ps);
         device_score(problem, stages, count, s, &score);
     }
-    limit(&score, entry.occupy_ps, count, true);
+    links_score(problem, stages, count, &score);
     return score;
 }
 

@@ -11,13 +11,16 @@
 
 #define ROUNDS 60
 #define MOST_DEVICES 6
+#define LINK_KINDS 7       /* of draw_cluster */
+#define APART_LINK_KINDS 3 /* where nobody shares a port, as exact has it */
+#define BEAM_LINK_KINDS 4  /* where costs of messages are not most of all */
 
 static int draw(struct rng *rng, int low, int high)
 {
     return low + (int)rng_below(rng, (uint64_t)(high - low + 1));
 }
 
-static void draw_cluster(struct rng *rng, bool has_speeds)
+static void draw_cluster(struct rng *rng, int kinds, bool has_speeds)
 {
     static const char *const links[] = {
         NULL,
@@ -26,8 +29,14 @@ static void draw_cluster(struct rng *rng, bool has_speeds)
         "ring,ring,d0,1e6,0.001,0\nring,ring,d1,1e6,0.001,0\nring,ring,d2,1e6,0.001,0\n"
         "ring,ring,d3,1e6,0.001,0\nring,ring,d4,1e6,0.001,0\nring,ring,d5,1e6,0.001,0\n"
         "ring,ring,source,1e6,0.001,0\n",
+        "air,wifi,*,3e4,0.001,0.0001\n",
+        "lan,switch,*,1e5,0.001,0\nair,hub,d0,1e6,0,0\nair,hub,d1,1e6,0,0\n",
+        "one,switch,source,1e5,0.001,0\none,switch,d0,1e5,0.001,0\none,switch,d1,1e5,0.001,0\n"
+        "two,switch,d1,3e4,0.001,0.001\ntwo,switch,d2,3e4,0.001,0\ntwo,switch,d3,3e4,0.001,0\n"
+        "two,switch,d4,3e4,0.001,0\ntwo,switch,d5,3e4,0.001,0\n",
     };
-    int kind = draw(rng, 0, 3), count = kind == 3 ? MOST_DEVICES : draw(rng, 2, MOST_DEVICES);
+    int kind = draw(rng, 0, kinds - 1),
+        count = kind == 3 || kind == 6 ? MOST_DEVICES : draw(rng, 2, MOST_DEVICES);
     bool is_at_source = kind == 1 && draw(rng, 0, 1) > 0;
     const char *text = "device,type,node,speed_ratio,memory_bytes,reserved_bytes\n";
 
@@ -117,8 +126,7 @@ static bool is_one_each(const struct place_answer *answer)
 }
 
 /* The judge, who has rows in memory alone, says what a run of the files says, and that nothing is
- * taken for less than the period; true: for exactly as long. On a ring several messages share a
- * segment, and a device with several stages receives from several others. */
+ * taken for less than the period; true: for exactly as long. */
 static bool judge_agrees(const struct case_of *of, const struct place_answer *answer,
                          int64_t latency_ps, int64_t period_ps)
 {
@@ -177,7 +185,7 @@ static void predictions_are_those_of_the_simulator(void **state)
             fixture_set_up(NULL);
         }
         set_up_files();
-        draw_cluster(&rng, has_speeds);
+        draw_cluster(&rng, LINK_KINDS, has_speeds);
         case_begin(&of, prompt, output);
         for (int a = 0; a < place_algorithm_count; a++) {
             const struct place_ask ask =
@@ -213,7 +221,7 @@ static void predictions_are_those_of_the_simulator(void **state)
     assert_in_range(feasible, ROUNDS * 2, ROUNDS * place_algorithm_count - ROUNDS / 4);
     assert_in_range(infeasible, ROUNDS / 4, ROUNDS * 5);
     assert_in_range(cut, ROUNDS, INT32_MAX);
-    assert_in_range(same, pipelines * 9 / 10, pipelines);
+    assert_in_range(same, pipelines * 99 / 100, pipelines);
 }
 
 /* By either objective. */
@@ -236,7 +244,7 @@ static void nobody_is_better_than_exact(void **state)
             fixture_set_up(NULL);
         }
         set_up_files();
-        draw_cluster(&rng, false);
+        draw_cluster(&rng, APART_LINK_KINDS, false);
         prompt = draw(&rng, 1, 20);
         output = draw(&rng, 1, 12);
         case_begin(&of, prompt, output);
@@ -281,7 +289,7 @@ static void a_beam_finds_what_fits(void **state)
             fixture_set_up(NULL);
         }
         set_up_files();
-        draw_cluster(&rng, true);
+        draw_cluster(&rng, BEAM_LINK_KINDS, true);
         case_begin(&of, 4, 4);
         chain = problem_chain(fixture.arena, of.problem, objective);
         best = chain_solve(fixture.arena, chain, objective);
