@@ -247,6 +247,15 @@ static bool read_rows(struct arena *arena, struct csv *csv, struct placement *pl
     return true;
 }
 
+static bool read_switch_cost(const struct csv *csv, struct placement *placement, struct err *err)
+{
+    const char *text = csv_meta(csv, "switch_cost_s");
+
+    return !text || units_parse_seconds(text, &placement->switch_cost_ps) ||
+           err_at(err, csv_path(csv), 0, 0,
+                  "# switch_cost_s: is '%.60s': expected a number of seconds from 0", text);
+}
+
 static struct placement *load(struct arena *arena, struct csv *csv, struct err *err)
 {
     struct placement *placement = arena_alloc(arena, sizeof *placement);
@@ -257,7 +266,7 @@ static struct placement *load(struct arena *arena, struct csv *csv, struct err *
     placement->path = arena_strdup(arena, csv_path(csv));
     for (int c = 0; c < PLACEMENT_COLUMN_COUNT; c++)
         placement->column[c] = csv_position(csv, c);
-    is_ok = read_rows(arena, csv, placement, err);
+    is_ok = read_rows(arena, csv, placement, err) && read_switch_cost(csv, placement, err);
     csv_close(csv);
     return is_ok ? placement : NULL;
 }
@@ -349,6 +358,15 @@ static const char *field_text(const struct placement_row *row, enum placement_co
 
 void placement_write(struct out *out, const struct placement_row *rows, int count)
 {
+    placement_write_epochs(out, rows, count, 0);
+}
+
+void placement_write_epochs(struct out *out, const struct placement_row *rows, int count,
+                            int64_t switch_cost_ps)
+{
+    char cost[UNITS_TEXT_BYTES];
+    const char *const meta[] = { switch_cost_ps > 0 ? "switch_cost_s" : NULL,
+                                 units_format_seconds(switch_cost_ps, cost), NULL };
     bool is_used[PLACEMENT_COLUMN_COUNT] = { false };
     char text[FIELD_BYTES];
 
@@ -357,7 +375,7 @@ void placement_write(struct out *out, const struct placement_row *rows, int coun
         for (int i = 0; i < count && !is_used[c]; i++)
             is_used[c] = field_text(&rows[i], (enum placement_column)c, text)[0] != '\0';
     }
-    table_begin(out, "placement", NULL);
+    table_begin(out, "placement", meta);
     for (int c = 0; c < PLACEMENT_COLUMN_COUNT; c++)
         if (is_used[c])
             out_printf(out, "%s%s", c > 0 ? "," : "", columns[c].name);

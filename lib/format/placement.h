@@ -56,6 +56,7 @@ struct placement {
     const char *path;
     int count;
     struct placement_row *rows;
+    int64_t switch_cost_ps; /* `# switch_cost_s:`: what its migrations take; 0 = not stated */
     int column[PLACEMENT_COLUMN_COUNT]; /* 1-based position in the file, 0 = absent */
 };
 
@@ -65,6 +66,9 @@ struct placement *placement_load(struct arena *arena, const char *path, struct e
 struct placement *placement_load_text(struct arena *arena, const char *text, size_t length_bytes,
                                       const char *path, struct err *err);
 void placement_write(struct out *out, const struct placement_row *rows, int count);
+/* With the metadata line switch_cost_s when it is above 0. */
+void placement_write_epochs(struct out *out, const struct placement_row *rows, int count,
+                            int64_t switch_cost_ps);
 /* "path:line:column: field is 'x': text" about a row that was loaded before. Returns false. */
 bool placement_bad(const struct placement *placement, const struct placement_row *row,
                    enum placement_column column, struct err *err, const char *format, ...)

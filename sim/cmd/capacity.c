@@ -12,8 +12,10 @@
 #include "lib/format/model.h"
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
+#include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
 #include "sim/cmd/cmd.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -260,6 +262,39 @@ bool capacity_check_goal(const struct capacity_settings *settings, bool has_slo,
                    "nothing could be missed: give --slo, --slo-ttft, --slo-tpot or --quantile");
 }
 
+bool capacity_check_context(const struct capacity_settings *settings,
+                            const struct workload *workload, const struct model *const *models,
+                            struct err *err)
+{
+    const struct model *model = NULL;
+    struct workload_request longest = { 0 };
+    int64_t refused = 0, count = (int64_t)workload->count;
+    struct wide borne, needed;
+
+    for (size_t i = 0; i < workload->count; i++) {
+        struct workload_request request = workload_at(workload, i);
+        const struct model *own = models[request.service];
+
+        if (!own || admit_context_ok(own, request.prompt_tokens, request.output_tokens))
+            continue;
+        if (refused++ == 0 || request.prompt_tokens > longest.prompt_tokens) {
+            model = own;
+            longest = request;
+        }
+    }
+    borne = wide_mul((uint64_t)(count - refused), (uint64_t)PPB);
+    needed = wide_mul((uint64_t)count, (uint64_t)settings->goal.attainment_ppb);
+    if (!model || borne.high > needed.high ||
+        (borne.high == needed.high && borne.low >= needed.low))
+        return true;
+    return err_set(err, ERR_INPUT,
+                   "no rate is borne: %" PRId64 " of %" PRId64
+                   " requests are refused, such as one of %d prompt and %d output tokens: longer "
+                   "than the context of model '%s', max_context %d",
+                   refused, count, longest.prompt_tokens, longest.output_tokens, model->name,
+                   model->max_context);
+}
+
 /* ---- the highest rate ---- */
 
 struct trial { /* of a placement at any rate */
@@ -320,6 +355,7 @@ static bool check_requests(struct arena *arena, const struct capacity_settings *
 {
     struct generate_options options = settings->load.options;
     const struct model **models = arena_array(arena, (size_t)plan->service_count, sizeof *models);
+    const struct model **by_workload;
     struct workload *workload;
     const int32_t *service_of;
 
@@ -327,9 +363,13 @@ static bool check_requests(struct arena *arena, const struct capacity_settings *
     workload = generate_workload(arena, &options, err);
     if (!workload || !plan_match_workload(arena, plan, workload, &service_of, err))
         return false;
+    by_workload = arena_array(arena, (size_t)workload->service_count, sizeof *by_workload);
+    for (int s = 0; s < workload->service_count; s++)
+        by_workload[s] = service_of[s] < 0 ? NULL : plan->services[service_of[s]].model;
     for (int s = 0; s < plan->service_count; s++)
         models[s] = plan->services[s].model;
-    return capacity_check_goal(settings, workload->slos_ps, err) &&
+    return capacity_check_context(settings, workload, by_workload, err) &&
+           capacity_check_goal(settings, workload->slos_ps, err) &&
            serving_check(&settings->planning.serving, models, plan->service_count,
                          workload->slos_ps, err);
 }

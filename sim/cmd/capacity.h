@@ -45,6 +45,11 @@ struct capacity_settings {
 
 /* Something could be missed; has_slo: requests have a slo_s of their own. */
 bool capacity_check_goal(const struct capacity_settings *settings, bool has_slo, struct err *err);
+/* No rate helps where too many requests are longer than the context of their model. models: by
+ * service of the workload, NULL = none. */
+bool capacity_check_context(const struct capacity_settings *settings,
+                            const struct workload *workload, const struct model *const *models,
+                            struct err *err);
 bool capacity_is_met(const struct capacity_goal *goal, const struct judge_verdict *verdict);
 int64_t capacity_quantile_ps(enum capacity_quantile quantile, const struct judge_verdict *verdict);
 /* "99 % of all requests ok and within their objectives" and the like. */

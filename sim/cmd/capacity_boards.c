@@ -370,6 +370,20 @@ static bool check_output(const struct capacity_settings *settings, const struct 
             inputs_spare(&inputs, settings->output, err));
 }
 
+static bool check_context(struct arena *arena, const struct capacity_settings *settings,
+                          const struct planning *planning, struct err *err)
+{
+    const struct workload *made = settings->planning.made;
+    size_t count = (size_t)made->service_count;
+    const struct model **models = arena_array(arena, count, sizeof *models);
+
+    for (size_t s = 0; s < count; s++)
+        for (int p = 0; p < planning->problem_count; p++)
+            if (strcmp(problem_input(planning->problems[p])->service, made->services[s]) == 0)
+                models[s] = problem_input(planning->problems[p])->model;
+    return capacity_check_context(settings, made, models, err);
+}
+
 bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings, bool *is_found,
                          struct err *err)
 {
@@ -391,7 +405,8 @@ bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings
     refusal = planning_refusal(&boards.planning, boards.algorithm);
     if (refusal)
         return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", boards.algorithm->name, refusal);
-    if (!capacity_check_goal(settings, settings->planning.made->slos_ps, err) ||
+    if (!check_context(arena, settings, &boards.planning, err) ||
+        !capacity_check_goal(settings, settings->planning.made->slos_ps, err) ||
         !search(&boards, err) || !write_all(&boards, err))
         return false;
     *is_found = boards.found.is_any;

@@ -217,8 +217,7 @@ static bool add_file(struct compare_table *table, const char *path, struct err *
             return false;
     }
     *row = (struct compare_row){ .name = slash ? slash + 1 : path,
-                                 .planned =
-                                     planning_rows(planning, placement->rows, placement->count) };
+                                 .planned = planning_rows(planning, placement) };
     compare_row_fill(planning, row);
     table->row_count++;
     return true;
@@ -303,14 +302,12 @@ static bool write_all(struct arena *arena, const struct settings *settings,
                              !out_make_folder(settings->folder, err)))
         return false;
     for (int i = 0; i < table->row_count && settings->folder; i++) {
-        const struct planned *planned = &table->rows[i].planned;
-
         if (!is_written(&table->rows[i]))
             continue;
         outs[count] = out_open(arena, placement_path(settings, table, i), err);
         if (!outs[count])
             return false;
-        placement_write(outs[count++], planned->rows, planned->row_count);
+        planned_write(&table->rows[i].planned, outs[count++]);
     }
     if (settings->csv) {
         outs[count] = out_open(arena, settings->csv, err);

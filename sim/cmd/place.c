@@ -32,7 +32,10 @@ static const struct argp_option place_options[] = {
       3 },
     { NULL, 0, NULL, 0, "Output:", 5 },
     { "placement", 'o', "P.csv", 0, "The placement (required; - is stdout)", 5 },
-    { "explain", KEY_EXPLAIN, NULL, 0, "Say which choices made it this placement", 5 },
+    { "explain", KEY_EXPLAIN, NULL, 0,
+      "Say which choices made it this placement: of edgeshard, galaxy, "
+      "resource-aware, exact-heads, dynamic, infscale, alpaserve and orrery",
+      5 },
     { "json", KEY_JSON, NULL, 0, "Print what is predicted as one JSON object", 5 },
     { 0 }
 };
@@ -42,6 +45,10 @@ static void check_end(const struct argp_state *state, struct settings *settings)
     if (settings->does_list)
         return;
     planning_check_end(state, &settings->planning);
+    /* Who says which requests are good wants good ones. */
+    if (!settings->planning.has_objective && settings->planning.workload &&
+        metrics_has_slo(&settings->planning.metrics))
+        settings->planning.objective = PLACE_GOODPUT;
     if (!settings->output)
         cli_error(state, "-o is missing: the placement to write (- is stdout)");
     if (settings->is_json && strcmp(settings->output, "-") == 0)
@@ -102,7 +109,7 @@ static bool tell(struct arena *arena, const struct settings *settings,
             out_abort(report);
             return false;
         }
-        placement_write(placement, planned->rows, planned->row_count);
+        planned_write(planned, placement);
     }
     if (!placement && !report)
         fprintf(stderr, "orrery-sim place: infeasible: %s\n", planned->answer.why);

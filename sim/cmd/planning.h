@@ -10,6 +10,8 @@
 struct cluster;
 struct inputs;
 struct model_catalogue;
+struct out;
+struct placement;
 struct workload;
 
 struct planning {
@@ -63,8 +65,9 @@ const char *planning_refusal(const struct planning *planning,
 struct planned planning_ask(const struct planning *planning,
                             const struct place_algorithm *algorithm, enum place_objective objective,
                             bool is_simulated, const struct place_answer *answers);
-/* The same of rows that exist. */
-struct planned planning_rows(const struct planning *planning, struct placement_row *rows,
-                             int row_count);
+/* The same of a placement that exists. */
+struct planned planning_rows(const struct planning *planning, const struct placement *placement);
+/* Writes it as a placement, which says how long its migrations take. */
+void planned_write(const struct planned *planned, struct out *out);
 
 #endif

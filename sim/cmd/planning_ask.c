@@ -227,14 +227,20 @@ struct planned planning_ask(const struct planning *planning,
     return planned;
 }
 
-struct planned planning_rows(const struct planning *planning, struct placement_row *rows,
-                             int row_count)
+struct planned planning_rows(const struct planning *planning, const struct placement *placement)
 {
-    struct planned planned = { .answer = { .is_feasible = true, .why = "" },
-                               .rows = rows,
-                               .row_count = row_count,
-                               .over_bound_ratio = -1 };
+    struct planned planned = {
+        .answer = { .is_feasible = true, .why = "", .switch_cost_ps = placement->switch_cost_ps },
+        .rows = placement->rows,
+        .row_count = placement->count,
+        .over_bound_ratio = -1
+    };
 
     predict(planning, true, &planned);
     return planned;
+}
+
+void planned_write(const struct planned *planned, struct out *out)
+{
+    placement_write_epochs(out, planned->rows, planned->row_count, planned->answer.switch_cost_ps);
 }

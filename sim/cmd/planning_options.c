@@ -53,9 +53,9 @@ static const struct argp_option planner_options[] = {
     { "objective", KEY_OBJECTIVE, "NAME", 0,
       "latency: of a lone request; period: the longest that a request takes a device or a port, "
       "which is the time between results when requests queue; goodput: requests of the "
-      "workload within their objectives, by simulation (default of place: latency; of capacity: "
-      "period; of compare: each that "
-      "applies)",
+      "workload within their objectives, by simulation (default of place: latency, with a "
+      "--workload and --slo, --slo-ttft or --slo-tpot goodput; of capacity: period; of compare: "
+      "each that applies)",
       3 },
     { "faults", KEY_FAULTS, "N", 0,
       "Nodes that may fail, whichever they are, and leave a replica (infscale and orrery; default "

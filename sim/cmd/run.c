@@ -182,6 +182,8 @@ static bool simulate(struct arena *arena, const struct run_settings *settings,
     report.until_ps = settings->serve.until_ps == INT64_MAX ? 0 : settings->serve.until_ps;
     report.max_requests =
         settings->serve.max_requests == SIZE_MAX ? 0 : settings->serve.max_requests;
+    report.planned_switch_cost_ps =
+        settings->serve.switch_cost_ps == 0 ? scenario.switch_cost_ps : 0;
     report.has_no_links = settings->serve.rules == SERVE_ALPASERVE;
     report.has_kappa = settings->serve.has_kappa;
     report_fill(arena, &report, &scenario.input, &result, meter);

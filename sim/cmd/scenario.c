@@ -150,6 +150,7 @@ bool scenario_load(struct arena *arena, const struct scenario_files *files,
     placement = placement_load(arena, files->placement, err);
     if (!placement)
         return false;
+    scenario->switch_cost_ps = placement->switch_cost_ps;
     scenario->input.costs = &scenario->costs;
     scenario->input.plan = plan_build(arena, placement, cluster, &scenario->costs, catalogue, err);
     if (!scenario->input.plan ||

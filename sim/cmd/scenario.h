@@ -22,6 +22,7 @@ struct scenario_files { /* as typed; NULL = not given */
 };
 
 struct scenario {
+    int64_t switch_cost_ps; /* that the placement says its migrations take; 0: nothing */
     struct serve_input input;
     struct cost_set costs;
     struct inputs inputs;

@@ -29,7 +29,6 @@
 #define INTERVALS 8       /* of a workload with arrivals, beside events */
 #define MOST_INSTANTS 128 /* at which something is decided */
 #define MOST_OPTIONS 16
-#define PS_PER_US 1000000
 #define LEAD_REQUESTS 4 /* that end before a device is lost, when it is left so early */
 
 struct option { /* one epoch */
@@ -331,11 +330,14 @@ static struct judge_verdict judge_with(const struct moving *m, const struct plac
     return judge_rows(judge_create(m->arena, &input), rows, count);
 }
 
-/* Whole microseconds, so that an option can say it. */
+/* Rounded up to three digits, in whole microseconds at least, so that an option can say it. */
 static int64_t switch_cost_of(const struct moving *m, const struct migration *migration)
 {
-    int64_t cost_ps = (migration->time_ps + PS_PER_US - 1) / PS_PER_US * PS_PER_US;
+    int64_t unit_ps = UNITS_PS_PER_US, cost_ps;
 
+    while (migration->time_ps / unit_ps >= 1000)
+        unit_ps *= 10;
+    cost_ps = (migration->time_ps + unit_ps - 1) / unit_ps * unit_ps;
     return cost_ps > m->switch_cost_ps ? cost_ps : m->switch_cost_ps;
 }
 
@@ -443,6 +445,7 @@ struct place_answer place_dynamic(struct arena *arena, const struct place_ask *a
     struct place_answer answer = { .is_feasible = true, .why = "" };
     struct instants *all = arena_alloc(arena, sizeof *all);
     const char *why;
+    char cost[UNITS_TEXT_BYTES];
 
     if (!begin(arena, ask, &m.first, &why))
         return nothing_fits(arena, ask->problems[0], why);
@@ -465,8 +468,8 @@ struct place_answer place_dynamic(struct arena *arena, const struct place_ask *a
     answer.lines = m.lines;
     answer.line_count = m.epoch_count - 1;
     answer.switch_cost_ps = m.switch_cost_ps;
-    answer.why = arena_printf(arena, "%d migration%s, simulated with --switch-cost %lldus",
-                              m.epoch_count - 1, m.epoch_count == 2 ? "" : "s",
-                              (long long)(m.switch_cost_ps / PS_PER_US));
+    answer.why =
+        arena_printf(arena, "%d migration%s, simulated with --switch-cost %ss", m.epoch_count - 1,
+                     m.epoch_count == 2 ? "" : "s", units_format_seconds(m.switch_cost_ps, cost));
     return answer;
 }

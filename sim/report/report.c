@@ -403,9 +403,10 @@ static const char *ops_text(struct arena *arena, uint32_t ops)
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter)
 {
-    int most = 9 + SERVE_REFUSAL_COUNT + SERVE_FAILURE_COUNT +
+    int most = 10 + SERVE_REFUSAL_COUNT + SERVE_FAILURE_COUNT +
                3 * input->plan->cluster->device_count + input->plan->replica_count +
                result->passes_count;
+    char cost[UNITS_TEXT_BYTES];
 
     report->arena = arena;
     report->input = input;
@@ -423,6 +424,12 @@ void report_fill(struct arena *arena, struct report *report, const struct serve_
         warn_of_anchors(arena, report, input->costs->tables[i]);
         warn_of_quality(arena, report, input->costs->tables[i]);
     }
+    if (report->planned_switch_cost_ps > 0)
+        warn_loudly(report,
+                    arena_printf(arena,
+                                 "its planner says that migrations of this placement take %ss, and "
+                                 "here they take no time: give --switch-cost %ss",
+                                 units_format_seconds(report->planned_switch_cost_ps, cost), cost));
     if (result->lacks_kappa)
         warn_loudly(report, "--kappa on: some steps are of a model and phase without an anchor: "
                             "their costs stay as they are");

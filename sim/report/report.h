@@ -26,8 +26,10 @@ struct report {
     struct metrics_options options;
     int64_t until_ps;    /* 0 = none */
     size_t max_requests; /* 0 = all */
-    bool has_kappa;      /* --kappa on */
-    bool has_no_links;   /* the rules know none: those of the cluster count for nothing */
+    int64_t
+        planned_switch_cost_ps; /* that the placement states and this run leaves out; 0 = none */
+    bool has_kappa;             /* --kappa on */
+    bool has_no_links;          /* the rules know none: those of the cluster count for nothing */
     /* What requests that were made for the run were asked to be: "key", "value", ..., NULL-ended;
      * NULL: they stand in a file. */
     const char *const *load;
