@@ -126,7 +126,7 @@ static bool try_offered(struct boards *boards, struct size *size, struct err *er
     planning.arena = arena;
     size->tried++;
     is_done = planning_move(&planning, offered(arena, boards), err);
-    if (is_done && problem_missing_of_all(planning.problems, planning.problem_count) == 0)
+    if (is_done && !problem_is_hopeless(planning.problems, planning.problem_count))
         planned = planning_ask(&planning, boards->algorithm, boards->settings->planning.objective,
                                true, NULL);
     if (planned.answer.is_feasible && planned.has_load && planned.load.is_feasible) {

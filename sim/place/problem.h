@@ -97,8 +97,12 @@ int64_t problem_tied_bytes(const struct problem *problem);
 /* Bytes that all units need beyond what the memory of all devices leaves, when every byte of it
  * could be used; 0: memory might do, or some of it is not known. */
 int64_t problem_missing_bytes(const struct problem *problem);
-/* The same of several services of one cluster. */
+/* The same of several services of one cluster: weights and caches of all, the largest activations
+ * of any, each on the devices that need least for it. */
 int64_t problem_missing_of_all(const struct problem *const *problems, int32_t count);
+/* Proven: no placement fits, not even one that cuts layers, whose activations are smaller. Of
+ * executables nothing is: their siblings for several devices may hold less. */
+bool problem_is_hopeless(const struct problem *const *problems, int32_t count);
 
 /* The chain over the kinds, for chain_solve and chain_search, or over the devices in file order:
  * times of messages for the latency, how long they take their port for the period. In arena, with

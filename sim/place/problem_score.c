@@ -135,15 +135,54 @@ struct problem_score problem_score(const struct problem *problem,
     return score;
 }
 
-int64_t problem_missing_of_all(const struct problem *const *problems, int32_t count)
+/* ---- what is missing ---- */
+
+/* Of a unit on the devices that need least for it: weights and caches, or activations. */
+static int64_t least_bytes(const struct problem *problem, int32_t unit, bool is_work)
 {
-    const struct cluster *cluster = problem_input(problems[0])->cluster;
-    int64_t free_bytes = 0, need_bytes = 0;
+    int64_t least = INT64_MAX;
+
+    for (int32_t k = 0; k < problem_kind_count(problem); k++) {
+        int32_t count, device = problem_devices(problem, k, &count)[0];
+        int64_t bytes = is_work ? problem_work_bytes(problem, device, unit)
+                                : problem_held_bytes(problem, device, unit);
+
+        least = bytes < least ? bytes : least;
+    }
+    return least;
+}
+
+/* Weights and caches of all units, each once. */
+static int64_t held_bytes(const struct problem *const *problems, int32_t count)
+{
+    int64_t held = 0;
+
+    for (int32_t p = 0; p < count; p++) {
+        for (int32_t u = 0; u < problem_unit_count(problems[p]); u++)
+            held = saturate_add(held, least_bytes(problems[p], u, false));
+        held -= problem_tied_bytes(problems[p]);
+    }
+    return held;
+}
+
+/* One device has it while it computes that unit. */
+static int64_t most_work_bytes(const struct problem *const *problems, int32_t count)
+{
+    int64_t most = 0;
 
     for (int32_t p = 0; p < count; p++)
-        need_bytes = saturate_add(
-            need_bytes, problem_bytes(problems[p], 0, 0, problem_unit_count(problems[p]) - 1) -
-                            cluster->devices[0].reserved_bytes);
+        for (int32_t u = 0; u < problem_unit_count(problems[p]); u++) {
+            int64_t bytes = least_bytes(problems[p], u, true);
+
+            most = bytes > most ? bytes : most;
+        }
+    return most;
+}
+
+static int64_t lacking_bytes(const struct cluster *cluster, int64_t need_bytes)
+{
+    int64_t free_bytes = 0;
+
     for (int d = 0; d < cluster->device_count; d++) {
         const struct cluster_device *device = &cluster->devices[d];
 
@@ -153,6 +192,21 @@ int64_t problem_missing_of_all(const struct problem *const *problems, int32_t co
             free_bytes = saturate_add(free_bytes, device->memory_bytes - device->reserved_bytes);
     }
     return need_bytes > free_bytes ? need_bytes - free_bytes : 0;
+}
+
+int64_t problem_missing_of_all(const struct problem *const *problems, int32_t count)
+{
+    return lacking_bytes(
+        problem_input(problems[0])->cluster,
+        saturate_add(held_bytes(problems, count), most_work_bytes(problems, count)));
+}
+
+bool problem_is_hopeless(const struct problem *const *problems, int32_t count)
+{
+    for (int32_t p = 0; p < count; p++)
+        if (!problem_input(problems[p])->model)
+            return false;
+    return lacking_bytes(problem_input(problems[0])->cluster, held_bytes(problems, count)) > 0;
 }
 
 int64_t problem_missing_bytes(const struct problem *problem)

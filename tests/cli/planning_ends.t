@@ -1,5 +1,6 @@
 #!/bin/bash
-# What planners may not answer: times that simulated time does not hold, though sums of them stop short of it.
+# Where planners end: times that simulated time does not hold, though sums of them stop short of it, and memory
+# that is just enough.
 . "$(dirname "$0")/lib.sh"
 need orrery-sim
 
@@ -27,4 +28,22 @@ for algorithm in single even greedy round-robin pipeedge auction edgeshard exact
     ends $algorithm cluster weeks/board
 done
 ends even far "$data/costs/board"
+
+# ---- a board that holds two services to the byte is offered to the planner, and is enough
+mkdir one
+load=(--process poisson --requests 20 --prompt constant:16 --output constant:2)
+two=(--service a=gpt2-4l --service b=gpt2-4l --cluster one --costs "$data/costs/board" --slo 10s --algorithm alpaserve --json)
+orrery-sim generate "${load[@]}" --rate 1/s --service a --service b -o w.csv > /dev/null
+memory() { # BYTES: of the board
+    printf 'device,type,memory_bytes\na,board,%s\n' "$1" > one/devices.csv
+}
+memory 4000000000
+orrery-sim place "${two[@]}" --workload w.csv -o p.csv > answer.json
+room=$(sed -n 's/^ *"room_bytes": \([0-9]*\),*$/\1/p' answer.json | head -n 1)
+memory $((4000000000 - room))
+exit_is 0 "memory to the byte is enough for a placement" orrery-sim place "${two[@]}" --workload w.csv -o p.csv
+exit_is 0 "and for a board" orrery-sim capacity --boards prefix "${two[@]}" "${load[@]}" --rate 1/s
+memory $((4000000000 - room - 1))
+exit_is 1 "a byte less is not" orrery-sim place "${two[@]}" --workload w.csv -o p.csv
+exit_is 1 "for a board either" orrery-sim capacity --boards prefix "${two[@]}" "${load[@]}" --rate 1/s
 done_testing
