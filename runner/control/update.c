@@ -87,8 +87,7 @@ int control_update(int argc, char **argv)
 {
     static const struct argp_option list[] = {
         ASK_OPTIONS,
-        { "placement", KEY_PLACEMENT, "P.csv", 0,
-          "The next placement; -: stdin (required)", 0 },
+        { "placement", KEY_PLACEMENT, "P.csv", 0, "The next placement; -: stdin (required)", 0 },
         { 0 },
     };
     static const struct argp argp = {

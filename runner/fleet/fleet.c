@@ -85,15 +85,12 @@ void fleet_die(struct fleet_worker *worker, const char *trouble)
     snprintf(worker->trouble, sizeof worker->trouble, "%s", trouble);
 }
 
-void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
-                int64_t request, const char *text)
+static void tell(struct fleet *fleet, struct fleet_worker *worker, const struct frame *frame,
+                 const char *text)
 {
     struct err err = ERR_INIT;
-    struct frame frame = { .type = type,
-                           .request = request,
-                           .payload_bytes = (int64_t)strlen(text) };
 
-    switch (channel_send(fleet->router, &worker->peer, &frame, text, &err)) {
+    switch (channel_send(fleet->router, &worker->peer, frame, text, &err)) {
     case CHANNEL_DONE:
         break;
     case CHANNEL_LATER:
@@ -106,6 +103,15 @@ void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_typ
         fleet_die(worker, err.text);
         break;
     }
+}
+
+void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
+                int64_t request, const char *text)
+{
+    tell(
+        fleet, worker,
+        &(struct frame){ .type = type, .request = request, .payload_bytes = (int64_t)strlen(text) },
+        text);
 }
 
 /* To somebody who is not one of the workers. Nothing depends on it. */
@@ -131,10 +137,14 @@ void fleet_answer(struct fleet *fleet, const char *text)
     fleet->asker.count = 0;
 }
 
-void fleet_release(struct fleet *fleet, int worker, int64_t request)
+void fleet_release(struct fleet *fleet, int worker, int64_t request, int64_t sent_count)
 {
+    const struct frame frame = { .type = FRAME_RELEASE,
+                                 .request = request,
+                                 .start_ns = sent_count };
+
     if (fleet->workers[worker].state == FLEET_UP)
-        fleet_tell(fleet, &fleet->workers[worker], FRAME_RELEASE, request, "");
+        tell(fleet, &fleet->workers[worker], &frame, "");
 }
 
 /* ---- receiving ---- */

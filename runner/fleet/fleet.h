@@ -139,7 +139,7 @@ void fleet_answer_update(struct fleet *fleet, bool is_taken, const char *line);
 
 /* Every worker that is up says that it is not computing. */
 bool fleet_is_idle(const struct fleet *fleet);
-void fleet_release(struct fleet *fleet, int worker, int64_t request);
+void fleet_release(struct fleet *fleet, int worker, int64_t request, int64_t sent_count);
 /* SIGINT, SIGTERM or SIGHUP that has come, 0 = none. They must be blocked in this thread. */
 int fleet_take_signal(void);
 const char *fleet_signal_name(int signal_number);

@@ -23,12 +23,15 @@ struct instance { /* of a replica */
     int32_t size;
     int64_t *ids; /* of the batches that its worker has numbered; -1 = not told of yet */
     int64_t room;
+    int64_t sent; /* first steps, to the worker that stage 0 has now */
 };
 
 struct fixed {
     int instance_count;
     struct instance *instances;
     int64_t next_id;
+    size_t *ended; /* requests whose workers have not been told */
+    size_t ended_count;
     struct next **heads, **ends; /* by worker: steps in order */
 };
 
@@ -52,6 +55,7 @@ void fixed_create(struct serve *serve)
     serve->fixed = arena_alloc(serve->arena, sizeof *serve->fixed);
     serve->fixed->heads = arena_array(serve->arena, count, sizeof(struct next *));
     serve->fixed->ends = arena_array(serve->arena, count, sizeof(struct next *));
+    serve->fixed->ended = arena_array(serve->arena, serve->table->count, sizeof(size_t));
     fixed_add_replicas(serve);
 }
 
@@ -90,6 +94,28 @@ void fixed_lose(struct serve *serve, int32_t replica)
 
     for (int64_t i = 0; i < instance->room; i++)
         instance->ids[i] = -1;
+    instance->sent = 0;
+}
+
+void fixed_sent(struct serve *serve, size_t request)
+{
+    const struct table_request *state = &serve->table->requests[request];
+
+    serve->fixed->instances[state->replica].sent += state->step == 0;
+}
+
+int64_t fixed_sent_count(const struct serve *serve, int32_t replica)
+{
+    return serve->fixed->instances[replica].sent;
+}
+
+void fixed_release_ended(struct serve *serve)
+{
+    struct fixed *fixed = serve->fixed;
+
+    for (size_t i = 0; i < fixed->ended_count; i++)
+        serve_release(serve, fixed->ended[i]);
+    fixed->ended_count = 0;
 }
 
 /* ---- steps ---- */
@@ -129,7 +155,7 @@ bool fixed_flush(struct serve *serve, int worker, struct err *err)
 
         if (!is_wanted(serve, next))
             continue;
-        next->frame.start_ns = clock_now_ns();
+        next->frame.start_ns = serve_clock_of(serve, worker);
         switch (channel_send_words(serve->fleet->workers[worker].push, NULL, &next->frame,
                                    next->words, err)) {
         case CHANNEL_DONE:
@@ -201,7 +227,8 @@ static bool take_token(struct serve *serve, const struct plan_stage *stage, size
     case TABLE_STALE:
         return false;
     case TABLE_FINISHED:
-        serve_end(serve, request, TRACE_OK, at_ps);
+        serve_finish(serve, request, TRACE_OK, at_ps);
+        serve->fixed->ended[serve->fixed->ended_count++] = request;
         return false;
     case TABLE_STEP:
         break;

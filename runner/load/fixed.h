@@ -7,6 +7,7 @@
 #define ORRERY_RUNNER_LOAD_FIXED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct channel_message;
@@ -22,6 +23,13 @@ void fixed_add_replicas(struct serve *serve);
 bool fixed_has(const struct serve *serve, int32_t replica);
 /* The worker of its stage 0 is lost: who takes its place numbers batches anew. */
 void fixed_lose(struct serve *serve, int32_t replica);
+/* The first step of a request has been sent to its stage 0; and how many have, since its worker
+ * came. */
+void fixed_sent(struct serve *serve, size_t request);
+int64_t fixed_sent_count(const struct serve *serve, int32_t replica);
+/* Tells workers of the requests that results have ended, behind the steps of those that arrived at
+ * that instant: they take part in the batch that the place goes to, as in the simulator. */
+void fixed_release_ended(struct serve *serve);
 /* A RESULT of a batch. */
 void fixed_result(struct serve *serve, const struct plan_stage *stage,
                   const struct channel_message *message, int64_t send_ps);

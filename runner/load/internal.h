@@ -64,6 +64,8 @@ enum trace_status serve_why_not(const struct serve *serve, size_t request, int64
 void serve_release(struct serve *serve, size_t request);
 /* The request is no longer anybody's, and its client may send the next one. */
 void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps);
+/* The same, but its workers are not told yet. */
+void serve_finish(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps);
 
 /* ---- send.c ---- */
 
@@ -81,6 +83,8 @@ void serve_take_room(struct serve *serve, int32_t replica);
 
 /* From the name that workers know to the request; false: of an attempt that is over. */
 bool serve_find_request(const struct serve *serve, struct frame *frame);
+/* Now, on the clock of a worker: what it takes for the instant at which a step was sent. */
+int64_t serve_clock_of(const struct serve *serve, int worker);
 /* A stamp of a worker's clock, on the run's time line. */
 int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns);
 /* The messages that the device at the position has taken in the step. */

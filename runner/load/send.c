@@ -7,6 +7,7 @@
 #include "lib/policy/admit.h"
 #include "lib/policy/plan.h"
 #include "runner/fleet/fleet.h"
+#include "runner/load/fixed.h"
 #include "runner/load/internal.h"
 #include "runner/load/table.h"
 
@@ -58,7 +59,8 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
     else
         serve->tokens[0] = state->token;
     frame.payload_bytes = 4 * (int64_t)frame.new_tokens;
-    frame.start_ns = clock_now_ns();
+    frame.start_ns = serve_clock_of(
+        serve, serve_worker_of(serve, &serve->input->plan->replicas[state->replica].stages[0]));
     return channel_send_words(push, NULL, &frame, serve->tokens, err);
 }
 
@@ -91,6 +93,9 @@ bool serve_flush(struct serve *serve, int worker, struct err *err)
             if (!is_kept) {
                 switch (send_step(serve, serve->fleet->workers[worker].push, request, err)) {
                 case CHANNEL_DONE:
+                    fixed_sent(serve, request);
+                    serve_take_room(serve, replica);
+                    break;
                 case CHANNEL_GONE:
                     serve_take_room(serve, replica);
                     break;

@@ -66,12 +66,12 @@ void serve_release(struct serve *serve, size_t request)
             for (int k = 0; k < replica->stages[i].device_count; k++)
                 fleet_release(serve->fleet,
                               serve->fleet->assignment->worker_of[replica->stages[i].devices[k]],
-                              table_name(serve->table, request));
+                              table_name(serve->table, request),
+                              fixed_sent_count(serve, state->replica));
     }
 }
 
-/* No longer anybody's: its caches go, and its client may send the next one. */
-void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps)
+void serve_finish(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps)
 {
     const struct table_request *state = &serve->table->requests[request];
     int64_t ended_ps = at_ps > state->arrival_ps ? at_ps : state->arrival_ps;
@@ -80,10 +80,15 @@ void serve_end(struct serve *serve, size_t request, enum trace_status status, in
         table_end(serve->table, request, status, ended_ps);
     if (status == TRACE_OK)
         monitor_ended(serve, ended_ps - state->arrival_ps);
-    serve_release(serve, request);
     if (ended_ps > serve->run->span_ps)
         serve->run->span_ps = ended_ps;
     source_ended(serve->source, request, ended_ps);
+}
+
+void serve_end(struct serve *serve, size_t request, enum trace_status status, int64_t at_ps)
+{
+    serve_finish(serve, request, status, at_ps);
+    serve_release(serve, request);
 }
 
 /* The replicas of a service that take requests at an instant: first <= i < end. */
@@ -424,6 +429,7 @@ static bool serve_load(struct serve *serve, struct err *err)
             if (serve->fleet->workers[i].state == FLEET_UP &&
                 (!fixed_flush(serve, i, err) || !serve_flush(serve, i, err)))
                 return false;
+        fixed_release_ended(serve);
         if (serve->batches && !batches_advance(serve->batches, err))
             return false;
         if (serve->table->ended_count == serve->table->count)

@@ -1,4 +1,5 @@
 /* told.c - what RECORD frames say: times of workers' clocks, steps and messages of exchanges. */
+#include "lib/base/clock.h"
 #include "lib/base/units.h"
 #include "lib/policy/plan.h"
 #include "runner/fleet/assign.h"
@@ -23,6 +24,13 @@ int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offs
     if (since_ns > limit_ns || since_ns < -limit_ns)
         return 0; /* no clock of ours */
     return since_ns * UNITS_PS_PER_NS;
+}
+
+int64_t serve_clock_of(const struct serve *serve, int worker)
+{
+    int64_t at_ns = clock_now_ns() + serve->fleet->workers[worker].offset_ns;
+
+    return at_ns > 0 ? at_ns : 0;
 }
 
 static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
@@ -50,10 +58,11 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
     const struct fleet *fleet = serve->fleet;
     int64_t offset_ns =
         fleet->workers[fleet->assignment->worker_of[stage->devices[position]]].offset_ns;
-    int64_t sender_ns = 0;
+    /* the clock of the stage before, or of the stage itself, which the coordinator goes by */
+    int64_t sender_ns =
+        fleet->workers[serve_worker_of(serve, stage->number > 0 ? before(serve, stage) : stage)]
+            .offset_ns;
 
-    if (stage->number > 0) /* the sender's clock is that of the stage before */
-        sender_ns = fleet->workers[serve_worker_of(serve, before(serve, stage))].offset_ns;
     return (struct serve_record){
         .request = (size_t)frame->request,
         .step = frame->step,

@@ -8,11 +8,13 @@
 
 struct waiting {
     int32_t job;
-    int64_t request, receive_ns;
+    int64_t request, since_ns, receive_ns;
 };
 
 struct member { /* of a batch that is under way */
     int64_t batch, request;
+    int64_t free_after; /* jobs that have come; -1 = it has not ended */
+    int64_t free_ns;    /* at the latest; 0 = nobody has looked yet */
 };
 
 struct batcher {
@@ -25,7 +27,7 @@ struct batcher {
     struct member *members; /* where there is a limit */
     int64_t member_count, member_room;
     struct batch_decision decision;
-    int64_t taken, next_batch;
+    int64_t taken, next_batch, come;
     int64_t
         base_ns; /* a clock that has run for months counts more than the policy's picoseconds do */
     int32_t *words;
@@ -56,10 +58,16 @@ int32_t *batcher_words(struct batcher *batcher)
     return batcher->words;
 }
 
-void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t receive_ns)
+void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t sent_ns,
+                  int64_t receive_ns)
 {
+    int64_t since_ns = sent_ns < receive_ns ? sent_ns : receive_ns;
+
     if (batcher->base_ns == 0)
-        batcher->base_ns = receive_ns;
+        batcher->base_ns = since_ns;
+    if (since_ns < batcher->base_ns)
+        since_ns = batcher->base_ns;
+    batcher->come++;
     if (batcher->count == batcher->room) {
         int64_t room = batcher->room > 0 ? 2 * batcher->room : 64;
 
@@ -67,7 +75,7 @@ void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t
                                       (size_t)room, sizeof *batcher->waiting);
         batcher->room = room;
     }
-    batcher->waiting[batcher->count++] = (struct waiting){ job, request, receive_ns };
+    batcher->waiting[batcher->count++] = (struct waiting){ job, request, since_ns, receive_ns };
 }
 
 /* Nobody has an objective here: when it would be done is not asked. */
@@ -76,6 +84,27 @@ static int64_t finish_ps(void *arg, int32_t size)
     (void)arg;
     (void)size;
     return 0;
+}
+
+/* Those that have ended, and behind which all has come. *until_ns is brought forward to when others
+ * count as such. */
+static void drop_ended(struct batcher *batcher, int64_t now_ns, int64_t *until_ns)
+{
+    int64_t kept = 0;
+
+    for (int64_t i = 0; i < batcher->member_count; i++) {
+        struct member member = batcher->members[i];
+
+        if (member.free_after >= 0 && member.free_ns == 0)
+            member.free_ns = now_ns + BATCHER_LATE_NS;
+        if (member.free_after >= 0 &&
+            (batcher->come >= member.free_after || now_ns >= member.free_ns))
+            continue;
+        if (member.free_after >= 0 && member.free_ns < *until_ns)
+            *until_ns = member.free_ns;
+        batcher->members[kept++] = member;
+    }
+    batcher->member_count = kept;
 }
 
 /* Batches that have a request which has not ended. */
@@ -100,10 +129,11 @@ int64_t batcher_head_ns(struct batcher *batcher, int64_t now_ns, int64_t *until_
     };
 
     *until_ns = BATCHER_NEVER_NS;
+    drop_ended(batcher, now_ns, until_ns);
     if (batcher->count == 0 || (batcher->limit > 0 && under_way(batcher) >= batcher->limit))
         return BATCHER_NEVER_NS;
     ask.now_ps = (now_ns - batcher->base_ns) * UNITS_PS_PER_NS;
-    ask.arrival_ps = (batcher->waiting[0].receive_ns - batcher->base_ns) * UNITS_PS_PER_NS;
+    ask.arrival_ps = (batcher->waiting[0].since_ns - batcher->base_ns) * UNITS_PS_PER_NS;
     batcher->decision = batch_decide(&batcher->options, &ask);
     batcher->taken = 0;
     if (batcher->decision.action == BATCH_TAKE)
@@ -130,7 +160,8 @@ static void keep_member(struct batcher *batcher, int64_t request)
                        sizeof *batcher->members);
         batcher->member_room = room;
     }
-    batcher->members[batcher->member_count++] = (struct member){ batcher->next_batch, request };
+    batcher->members[batcher->member_count++] =
+        (struct member){ batcher->next_batch, request, -1, 0 };
 }
 
 int32_t batcher_take(struct batcher *batcher)
@@ -150,22 +181,14 @@ int64_t batcher_leave(struct batcher *batcher)
     return batcher->next_batch++;
 }
 
-static void forget_member(struct batcher *batcher, int64_t request)
-{
-    int64_t kept = 0;
-
-    for (int64_t i = 0; i < batcher->member_count; i++)
-        if (batcher->members[i].request != request)
-            batcher->members[kept++] = batcher->members[i];
-    batcher->member_count = kept;
-}
-
-int32_t batcher_release(struct batcher *batcher, int64_t request)
+int32_t batcher_release(struct batcher *batcher, int64_t request, int64_t sent_count)
 {
     int32_t job = -1;
     int64_t kept = 0;
 
-    forget_member(batcher, request);
+    for (int64_t i = 0; i < batcher->member_count; i++)
+        if (batcher->members[i].request == request)
+            batcher->members[i].free_after = sent_count;
     for (int64_t i = 0; i < batcher->count; i++) {
         if (batcher->waiting[i].request == request)
             job = batcher->waiting[i].job;

@@ -14,12 +14,15 @@ struct batcher;
 struct setup_stage;
 
 #define BATCHER_NEVER_NS INT64_MAX
+#define BATCHER_LATE_NS INT64_C(1000000000)
 
 /* Of a stage with batch_size > 1 that has embed. */
 struct batcher *batcher_create(struct arena *arena, const struct setup_stage *stage,
                                int32_t max_tokens);
-/* A job, the first step of a request, that came at the instant. */
-void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t receive_ns);
+/* A job, the first step of a request: when it was sent, on this clock, from when on it waits; and
+ * when it was looked at, which may be later: nobody looks while a step is computed. */
+void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t sent_ns,
+                  int64_t receive_ns);
 /* When the oldest that waits has come, if a batch may leave now. Else BATCHER_NEVER_NS, and
  * *until_ns says when to ask again at the latest. */
 int64_t batcher_head_ns(struct batcher *batcher, int64_t now_ns, int64_t *until_ns);
@@ -28,8 +31,10 @@ int64_t batcher_count(const struct batcher *batcher);
 int32_t batcher_take(struct batcher *batcher);
 /* After that: the number of the batch that they are. */
 int64_t batcher_leave(struct batcher *batcher);
-/* A request has ended. Its job, if it waits here, is handed back; -1: it does not. */
-int32_t batcher_release(struct batcher *batcher, int64_t request);
+/* A request has ended. Its job, if it waits here, is handed back; -1: it does not. The place of its
+ * batch is free when sent_count jobs have come since the start, or BATCHER_LATE_NS after the first
+ * look: one may be lost. */
+int32_t batcher_release(struct batcher *batcher, int64_t request, int64_t sent_count);
 /* Any job that waits; -1: none does. */
 int32_t batcher_drop(struct batcher *batcher);
 /* Words of a batch: entries, and the tokens of each padded to the longest. */

@@ -100,7 +100,7 @@ void worker_receive_steps(struct worker *worker)
             } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0 &&
                        job->message.frame.entries == 0 && worker->batchers[job->stage]) {
                 batcher_push(worker->batchers[job->stage], number, job->message.frame.request,
-                             job->receive_ns);
+                             job->message.frame.start_ns, job->receive_ns);
                 continue;
             } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0) {
                 batch_push(worker->queue, number);
@@ -154,9 +154,11 @@ static bool is_released(void *arg, int32_t number)
 }
 
 /* In front of a stage 0 that makes batches. */
-static void release_waiting(struct worker *worker, int stage, int64_t request)
+static void release_waiting(struct worker *worker, int stage, const struct frame *frame)
 {
-    int32_t job = worker->batchers[stage] ? batcher_release(worker->batchers[stage], request) : -1;
+    int32_t job = worker->batchers[stage]
+                      ? batcher_release(worker->batchers[stage], frame->request, frame->start_ns)
+                      : -1;
 
     if (job < 0)
         return;
@@ -220,7 +222,7 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
     } else if (frame->type == FRAME_RELEASE) {
         batch_remove(worker->queue, is_released, &release);
         for (int i = 0; i < worker->setup->stage_count; i++)
-            release_waiting(worker, i, frame->request);
+            release_waiting(worker, i, frame);
         for (int i = 0; i < worker->setup->stage_count; i++)
             if (!worker->sliced || !worker->sliced[i] ||
                 !sliced_keeps(worker->sliced[i], frame->request))

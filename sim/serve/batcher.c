@@ -16,7 +16,12 @@ struct batcher {
     int64_t heavy_count;      /* of those with several items */
     int32_t under_way, limit; /* of a decoder: batches that have not ended, and how many may be; 0 =
                                  no limit */
-    int64_t alone_ps;         /* of a model: what all that wait would take alone */
+    /* Places of batches that have ended: of this instant, and by how many requests must have come
+     * first. */
+    int32_t ended_now, ended;
+    int64_t *ended_after;
+    int64_t sent, come; /* requests, from the source */
+    int64_t alone_ps;   /* of a model: what all that wait would take alone */
     struct batch_options options;
     int size_count;                 /* of the lane's sizes, those that may be filled */
     struct batch_decision decision; /* when it was last asked */
@@ -60,6 +65,7 @@ static void build(struct serve *serve, const struct lane *lane, struct site *sit
     if (site->is_model && site->model->kind == MODEL_DECODER)
         batcher->limit = lane->decode_sites == lane->sites ? lane->stage_count
                                                            : lane->stage_count + lane->decode_count;
+    batcher->ended_after = arena_array(serve->arena, (size_t)batcher->limit + 1, sizeof(int64_t));
     batcher->decision.action = BATCH_WAIT;
     site->batcher = batcher;
     for (int i = 0; i < site->device_count && !site->crew; i++)
@@ -308,14 +314,54 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
 
 void batcher_done(struct serve *serve, struct batcher *batcher)
 {
-    batcher->under_way--;
-    if (batcher->limit == 0 || batcher->waiting.count == 0)
+    if (batcher->limit == 0) {
+        batcher->under_way--;
+        return;
+    }
+    if (batcher->ended_now++ == 0)
+        ring_push(&serve->ended, serve->arena, batcher->site->stage->id);
+}
+
+/* Places whose turn it is are free. */
+static void free_places(struct serve *serve, struct batcher *batcher)
+{
+    int32_t count = 0;
+
+    while (count < batcher->ended && batcher->ended_after[count] <= batcher->come)
+        count++;
+    if (count == 0)
+        return;
+    batcher->ended -= count;
+    batcher->under_way -= count;
+    for (int32_t i = 0; i < batcher->ended; i++)
+        batcher->ended_after[i] = batcher->ended_after[i + count];
+    if (batcher->waiting.count == 0)
         return;
     if (batcher->site->crew) /* looks behind all else of this instant */
         engine_set(serve->engine, timer_slot(serve, batcher), engine_now_ps(serve->engine),
                    ENGINE_EXOGENOUS);
     else
         queue_form_wake(serve, batcher->site, -1);
+}
+
+void batcher_sent(struct batcher *batcher)
+{
+    batcher->sent++;
+}
+
+void batcher_came(struct serve *serve, struct batcher *batcher)
+{
+    batcher->come++;
+    free_places(serve, batcher);
+}
+
+void batcher_free_one(struct serve *serve)
+{
+    struct batcher *batcher = serve->sites[ring_take(&serve->ended)].batcher;
+
+    for (; batcher->ended_now > 0; batcher->ended_now--)
+        batcher->ended_after[batcher->ended++] = batcher->sent;
+    free_places(serve, batcher);
 }
 
 void batcher_timer(struct serve *serve, int number)

@@ -422,6 +422,8 @@ bool flight_go(struct serve *serve, int32_t index, struct err *err)
 {
     const struct flight *flight = &serve->flights[index];
 
+    if (flight->site->batcher && batcher_takes(serve, index))
+        batcher_sent(flight->site->batcher);
     if (serve->tandem)
         return tandem_pass(serve, index, err);
     if (flight->site->route_in < 0)

@@ -212,6 +212,7 @@ struct serve {
     double *speeds;                                                        /* by device, of now */
     int64_t next_batch_id;
     struct ring noted; /* ids of stages that may have room now for who waits for it */
+    struct ring ended; /* ids of stages 0 of which a batch has ended at this instant */
     uint64_t next_ask;
     bool has_failed; /* a batch has no price: the loop ends with */
     struct err failure;
@@ -389,8 +390,14 @@ bool batcher_is_older(struct serve *serve, struct batcher *batcher, int64_t read
 const struct site *batcher_site(const struct batcher *batcher);
 /* Forms the batch that batcher_oldest has decided on: its first flight. */
 int32_t batcher_take(struct serve *serve, struct batcher *batcher);
-/* A batch of a model has ended, with all of its requests. */
+/* A batch of a model has ended, with all of its requests. Its place is free when all has come that
+ * the source has sent by then, the requests that arrive at this instant among it. */
 void batcher_done(struct serve *serve, struct batcher *batcher);
+/* Behind all else of an instant, while there are sites in `ended`. */
+void batcher_free_one(struct serve *serve);
+/* A request that will wait there leaves the source; it is there, or lost. */
+void batcher_sent(struct batcher *batcher);
+void batcher_came(struct serve *serve, struct batcher *batcher);
 void batcher_timer(struct serve *serve, int number);
 /* Whether a flight that comes to the site waits to become a part of a batch. */
 static inline bool batcher_takes(const struct serve *serve, int32_t index)

@@ -284,6 +284,8 @@ static bool loop(struct serve *serve, struct err *err)
         if (serve->noted.count > 0 && is_last_of_instant(serve)) {
             if (!room_move_one(serve, err))
                 return false;
+        } else if (serve->ended.count > 0 && is_last_of_instant(serve)) {
+            batcher_free_one(serve);
         } else if (serve->arrivals.next_ps < engine_peek_ps(serve->engine)) {
             if (!on_arrival(serve, err))
                 return false;

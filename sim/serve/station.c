@@ -255,6 +255,8 @@ bool station_push(struct serve *serve, int32_t index, struct err *err)
         coming_enter(serve, index);
     if (serve->readies_ps)
         serve->readies_ps[index] = engine_now_ps(serve->engine);
+    if (site->batcher && batcher_takes(serve, index))
+        batcher_came(serve, site->batcher);
     if (serve->has_queue_form && queue_form_is_down(serve, site)) {
         if (serve->has_rooms)
             room_give(serve, index);

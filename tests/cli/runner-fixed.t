@@ -62,6 +62,18 @@ ok "a pipeline: as many batches are under way as it has stages" same two.csv loa
 ok "encoders in a pipeline: one pass, any number of batches" same bert.csv text.csv --batch fixed:4:40ms
 ok "two replicas" same replicas.csv load.csv --batch fixed:3:100ms --dispatch round-robin
 
+# Who sends the next request at the instant at which a batch ends is in the next one, however the messages travel.
+{
+    echo "$head,client,think_s"
+    for i in {0..4}; do echo "$i,0.$((50 + 13 * i)),chat,16,3,c$i,0"; done | sed 's/,0\.\(..\),/,0.0\1,/'
+    for i in {5..19}; do echo "$i,,chat,16,3,c$((i % 5)),0"; done
+} > closed.csv
+pads=()
+ok "clients that do not think" same one.csv closed.csv --batch fixed:3
+like "fill batches" "$(sizes s.csv)" "3 3 3 3"
+pads=(--pad d1=200)
+ok "clients that do not think, in a pipeline" same two.csv closed.csv --batch fixed:3:1ms
+
 # who has all its tokens leaves, nobody joins; what is left counts as the longest of it
 printf '%s\n' $head 0,0.05,chat,10,2 1,0.07,chat,20,4 2,0.09,chat,6,1 > three.csv
 pads=()

@@ -55,7 +55,7 @@ static void what_waits_leaves_together_up_to_the_size(void **state)
     assert_true(batcher_head_ns(batcher, BOOT, &until_ns) == BATCHER_NEVER_NS);
     assert_true(until_ns == BATCHER_NEVER_NS);
     for (int32_t i = 0; i < 100; i++)
-        batcher_push(batcher, i, 1000 + i, BOOT + i * MS);
+        batcher_push(batcher, i, 1000 + i, BOOT + i * MS, BOOT + i * MS);
     assert_int_equal(batcher_head_ns(batcher, BOOT + 200 * MS, &until_ns), BOOT);
     for (int32_t i = 0; i < 99; i += 3)
         assert_int_equal(leave(batcher, BOOT + 200 * MS, i), 3);
@@ -67,12 +67,12 @@ static void the_oldest_waits_for_others(void **state)
     struct batcher *batcher = batcher_of(*state, 2, 10, 0);
     int64_t until_ns;
 
-    batcher_push(batcher, 0, 7, BOOT);
+    batcher_push(batcher, 0, 7, BOOT, BOOT);
     assert_true(batcher_head_ns(batcher, BOOT + 1 * MS, &until_ns) == BATCHER_NEVER_NS);
     assert_true(until_ns >= BOOT + 10 * MS && until_ns <= BOOT + 10 * MS + 1);
     assert_int_equal(leave(batcher, BOOT + 10 * MS, 0), 1);
-    batcher_push(batcher, 1, 8, BOOT + 20 * MS);
-    batcher_push(batcher, 2, 9, BOOT + 21 * MS);
+    batcher_push(batcher, 1, 8, BOOT + 20 * MS, BOOT + 20 * MS);
+    batcher_push(batcher, 2, 9, BOOT + 21 * MS, BOOT + 21 * MS);
     assert_int_equal(leave(batcher, BOOT + 21 * MS, 1), 2);
 }
 
@@ -82,15 +82,49 @@ static void so_many_batches_are_under_way(void **state)
     int64_t until_ns;
 
     for (int32_t i = 0; i < 4; i++)
-        batcher_push(batcher, i, 10 + i, BOOT);
+        batcher_push(batcher, i, 10 + i, BOOT, BOOT);
     assert_int_equal(leave(batcher, BOOT, 0), 2);
     assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
-    assert_int_equal(batcher_release(batcher, 11), -1);
+    assert_int_equal(batcher_release(batcher, 11, 4), -1);
     assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
-    assert_int_equal(batcher_release(batcher, 10), -1); /* the last of its batch */
-    assert_int_equal(batcher_release(batcher, 13), 3);  /* one that waits */
+    assert_int_equal(batcher_release(batcher, 10, 4), -1); /* the last of its batch */
+    assert_int_equal(batcher_release(batcher, 13, 4), 3);  /* one that waits */
     assert_int_equal(leave(batcher, BOOT + MS, 2), 1);
     assert_int_equal(batcher_drop(batcher), -1);
+}
+
+/* Nobody looks while a step is computed. */
+static void it_waits_from_when_it_was_sent(void **state)
+{
+    struct batcher *batcher = batcher_of(*state, 3, 10, 0);
+    int64_t until_ns;
+
+    batcher_push(batcher, 0, 7, BOOT, BOOT + 8 * MS);
+    batcher_push(batcher, 1, 8, BOOT + 30 * MS, BOOT + 8 * MS); /* no clock of ours */
+    assert_true(batcher_head_ns(batcher, BOOT + 9 * MS, &until_ns) == BATCHER_NEVER_NS);
+    assert_true(until_ns >= BOOT + 10 * MS && until_ns <= BOOT + 10 * MS + 1);
+    assert_int_equal(batcher_head_ns(batcher, BOOT + 10 * MS + 1, &until_ns), BOOT + 8 * MS);
+    assert_int_equal(leave(batcher, BOOT + 10 * MS + 1, 0), 2);
+}
+
+static void a_place_is_free_behind_what_was_sent_before(void **state)
+{
+    struct batcher *batcher = batcher_of(*state, 2, 0, 1);
+    int64_t until_ns;
+
+    batcher_push(batcher, 0, 10, BOOT, BOOT);
+    assert_int_equal(leave(batcher, BOOT, 0), 1);
+    batcher_push(batcher, 1, 11, BOOT, BOOT);
+    assert_int_equal(batcher_release(batcher, 10, 3), -1);
+    assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
+    assert_int_equal(until_ns, BOOT + MS + BATCHER_LATE_NS);
+    batcher_push(batcher, 2, 12, BOOT, BOOT);
+    assert_int_equal(leave(batcher, BOOT + MS, 1), 2);
+    assert_int_equal(batcher_release(batcher, 11, 9), -1); /* some are lost */
+    assert_int_equal(batcher_release(batcher, 12, 9), -1);
+    batcher_push(batcher, 3, 13, BOOT, BOOT);
+    assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
+    assert_int_equal(leave(batcher, until_ns, 3), 1);
 }
 
 int main(void)
@@ -100,6 +134,8 @@ int main(void)
         TEST(what_waits_leaves_together_up_to_the_size),
         TEST(the_oldest_waits_for_others),
         TEST(so_many_batches_are_under_way),
+        TEST(it_waits_from_when_it_was_sent),
+        TEST(a_place_is_free_behind_what_was_sent_before),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
