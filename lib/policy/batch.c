@@ -70,6 +70,7 @@ static bool parse_fields(const char *const *fields, int count, const char *text,
     };
     bool ok = false;
 
+    assert(options->kind < BATCH_KIND_COUNT);
     switch (options->kind) {
     case BATCH_NONE:
         ok = count == 1;

@@ -71,10 +71,10 @@ static struct judge_verdict judge_answer(const struct scene *scene,
 static void score_scene(struct tally *tally, int number, int model, const struct scene *scene,
                         const struct judge_verdict *verdicts, int64_t bound_ps)
 {
-    const struct judge_verdict *own = NULL;
+    const struct judge_verdict *own = verdicts;
     double best = 0, ours;
 
-    for (int a = 0; a < place_algorithm_count; a++)
+    for (int a = 1; a < place_algorithm_count; a++)
         if (is_own(a))
             own = &verdicts[a];
     ours = goodput(own, true);

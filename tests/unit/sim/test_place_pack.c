@@ -187,9 +187,9 @@ static void it_is_the_best_of_all(void **state)
         if (input.node_count * input.node_devices > 9)
             input.node_count = 9 / input.node_devices;
         input.size_count = 1 + (int32_t)rng_below(&rng, 8);
-        input.values = values;
         for (int32_t i = 0; i < input.size_count; i++)
             values[i] = rng_below(&rng, 3) == 0 ? PACK_NONE : (int64_t)rng_below(&rng, 100);
+        input.values = values;
         check_against_all(arena, &input);
         none += pack_value(pack_create(arena, &input), input.set_count, false) == PACK_NONE;
         arena_destroy(arena);
