@@ -251,7 +251,7 @@ struct judge_verdict judge_rows(struct judge *judge, const struct placement_row 
 
 /* One client that waits for each answer: nobody meets another. */
 static struct workload *lone_requests(struct arena *arena, const char *service,
-                                      int32_t prompt_tokens, int32_t output_tokens, int count)
+                                      int32_t prompt_tokens, int32_t output_tokens, int64_t count)
 {
     struct workload_builder *builder = workload_build(arena, "lone requests");
     struct workload_request request = { .arrival_ps = WORKLOAD_CLOSED,
@@ -267,6 +267,47 @@ static struct workload *lone_requests(struct arena *arena, const char *service,
     return workload_builder_finish(builder);
 }
 
+#define MOST_TURNS                                                                                 \
+    5040 /* of copies; more than that is as good as all of them to a few thousandths */
+
+static int32_t common_multiple(int32_t a, int32_t b)
+{
+    int32_t x = a, y = b;
+
+    while (y > 0) {
+        int32_t rest = x % y;
+
+        x = y;
+        y = rest;
+    }
+    return a / x <= MOST_TURNS / b ? a / x * b : MOST_TURNS;
+}
+
+/* Requests of a replica until each copy of each stage has had as many as the others of its stage.
+ */
+static int32_t turns_of(const struct plan *plan, const struct plan_service *service)
+{
+    int32_t turns = 1;
+
+    for (int r = service->epoch_first[0]; r < service->epoch_first[1]; r++) {
+        const struct plan_replica *replica = &plan->replicas[service->replicas[r]];
+
+        for (int s = 0; s < replica->total_count; s++)
+            if (replica->stages[s].copy_count > 1)
+                turns = common_multiple(turns, replica->stages[s].copy_count);
+    }
+    return turns;
+}
+
+/* Of one of so many requests that take turns. */
+static void share(struct judge_verdict *verdict, int64_t count)
+{
+    verdict->busiest_ps = (verdict->busiest_ps + count - 1) / count;
+    verdict->next_ps = (verdict->next_ps + count - 1) / count;
+    if (verdict->energy_j > 0)
+        verdict->energy_j /= (double)count;
+}
+
 struct judge_verdict judge_alone(struct judge *judge, const struct placement_row *rows, int count,
                                  const char *service, int32_t prompt_tokens, int32_t output_tokens)
 {
@@ -276,7 +317,7 @@ struct judge_verdict judge_alone(struct judge *judge, const struct placement_row
     struct judge_verdict verdict = { .is_feasible = false };
     const struct plan *plan = plan_of(arena, judge, rows, count, &err);
     int32_t number = plan ? plan_find_service(plan, service) : -1;
-    int replicas;
+    int64_t requests;
 
     judge->count++;
     options.dispatch = DISPATCH_ROUND_ROBIN;
@@ -288,14 +329,12 @@ struct judge_verdict judge_alone(struct judge *judge, const struct placement_row
     if (number >= 0) {
         const struct plan_service *placed = &plan->services[number];
 
-        replicas = placed->epoch_first[1];
+        requests = (int64_t)placed->epoch_first[1] * turns_of(plan, placed);
         if (simulate(arena, judge, plan,
                      lone_requests(arena, service, placed->model ? prompt_tokens : 0,
-                                   placed->model ? output_tokens : 0, replicas),
-                     NULL, &options, &verdict, &err)) {
-            verdict.busiest_ps = (verdict.busiest_ps + replicas - 1) / replicas;
-            verdict.next_ps = (verdict.next_ps + replicas - 1) / replicas;
-        }
+                                   placed->model ? output_tokens : 0, requests),
+                     NULL, &options, &verdict, &err))
+            share(&verdict, requests);
     }
     if (!verdict.is_feasible)
         verdict = infeasible(judge, &err);

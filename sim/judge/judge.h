@@ -77,8 +77,9 @@ struct judge_verdict judge_workload(struct judge *judge, const struct placement_
                                     int count, struct workload *workload);
 
 /* Without a workload: one request of prompt and output tokens (of an executable: neither) on each
- * replica of the service, one after the other. Latencies are over these; busiest_ps is of one
- * request, so that it is the period of the placement. */
+ * replica of the service, or as many as let each copy of its stages take its turn, one after the
+ * other. Latencies are over these; busiest_ps, next_ps and energy_j are of one request, so that
+ * busiest_ps is the period of the placement. */
 struct judge_verdict judge_alone(struct judge *judge, const struct placement_row *rows, int count,
                                  const char *service, int32_t prompt_tokens, int32_t output_tokens);
 

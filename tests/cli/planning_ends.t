@@ -46,4 +46,26 @@ exit_is 0 "and for a board" orrery-sim capacity --boards prefix "${two[@]}" "${l
 memory $((4000000000 - room - 1))
 exit_is 1 "a byte less is not" orrery-sim place "${two[@]}" --workload w.csv -o p.csv
 exit_is 1 "for a board either" orrery-sim capacity --boards prefix "${two[@]}" "${load[@]}" --rate 1/s
+
+# ---- copies of a stage take turns: the period is that of the slowest stage over its copies
+mkdir copies
+printf '%s\n' device,type {v,w,x,y,z},box > copies/devices.csv
+copies() { # NAME DEVICE,STAGE,COPY...: the detector's stages take 20 ms and 30 ms
+    local row
+    echo service,replica,stage,device,executable,copy > "$1.csv"
+    for row in "${@:2}"; do
+        IFS=, read -r device stage copy <<< "$row"
+        echo "detector,0,$stage,$device,detector,$copy"
+    done >> "$1.csv"
+}
+period_of() { # NAME
+    orrery-sim compare --algorithm none --placement "$1.csv" --cluster copies --costs "$data/costs/box" --json |
+        sed -n 's/^ *"period_s": \([0-9.]*\),*$/\1/p' | head -n 1
+}
+copies plain v,0,0 w,1,0
+copies two v,0,0 w,1,0 x,1,1
+copies all v,0,0 w,0,1 x,1,0 y,1,1 z,1,2
+is "without copies" "$(period_of plain)" 0.03
+is "two copies of the slower stage" "$(period_of two)" 0.02
+is "two copies and three" "$(period_of all)" 0.01
 done_testing
