@@ -71,7 +71,7 @@ bool alpaserve_end(const struct run *run, const struct alpaserve_arrival *arriva
 
     if (end_ps > UNITS_MAX_PS)
         return err_set(err, ERR_INPUT,
-                       "simulated time passes %lld s: use a shorter workload or --until",
+                       "simulated time passes %lld s: use a shorter workload (of a run, --until)",
                        (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
     result->end_ps = end_ps > result->end_ps ? end_ps : result->end_ps;
     result->ok_count += status == TRACE_OK;

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #define LABEL_WIDTH 11
+#define MOST_CANDIDATES 10000 /* of --boards kinds */
 
 struct size { /* what so many boards came to */
     int32_t boards;
@@ -181,6 +182,28 @@ static bool try_prefix(struct boards *boards, struct size *size, struct err *err
                         (double)(size->boards - 1) / (double)boards->planning.cluster->device_count,
                         "");
     return try_offered(boards, size, err);
+}
+
+/* 2^n of n boards that all differ. */
+static bool check_kinds(const struct boards *boards, struct err *err)
+{
+    const struct problem *problem = boards->planning.problems[0];
+    int64_t count = 1;
+
+    if (boards->settings->boards != BOARDS_KINDS)
+        return true;
+    for (int32_t kind = 0; kind < problem_kind_count(problem) && count <= MOST_CANDIDATES; kind++) {
+        int32_t devices;
+
+        (void)problem_devices(problem, kind, &devices);
+        count *= devices + 1;
+    }
+    return count <= MOST_CANDIDATES ||
+           err_set(err, ERR_USAGE,
+                   "--boards is 'kinds': %d devices of %d kinds can be combined in more than %d "
+                   "ways; give --boards prefix",
+                   (int)boards->planning.cluster->device_count, (int)problem_kind_count(problem),
+                   MOST_CANDIDATES);
 }
 
 static bool search(struct boards *boards, struct err *err)
@@ -407,7 +430,7 @@ bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings
         return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", boards.algorithm->name, refusal);
     if (!check_context(arena, settings, &boards.planning, err) ||
         !capacity_check_goal(settings, settings->planning.made->slos_ps, err) ||
-        !search(&boards, err) || !write_all(&boards, err))
+        !check_kinds(&boards, err) || !search(&boards, err) || !write_all(&boards, err))
         return false;
     *is_found = boards.found.is_any;
     return true;

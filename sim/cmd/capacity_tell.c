@@ -13,6 +13,7 @@
 
 #define LABEL_WIDTH 11
 #define PPB 1e9
+#define SHARE_SERVED 0.9 /* of the rate: less is told */
 
 static void put_line(struct out *out, const char *label, const char *text)
 {
@@ -153,6 +154,13 @@ static void put_found(struct arena *arena, const struct capacity_settings *setti
                                 place_load_text(arena, &at->verdict), at->verdict.busiest_name,
                                 100 * busy_ratio(&at->verdict))
                  : place_load_text(arena, &at->verdict));
+    if (!settings->load.options.turns && at->served_per_s < SHARE_SERVED * answer->rate_per_s)
+        put_line(out, "warning",
+                 arena_printf(
+                     arena,
+                     "%.3g/s came out at %.4g/s: with %" PRId64 " requests the time "
+                     "after the last arrival counts for much; more --requests may bear less",
+                     at->served_per_s, answer->rate_per_s, settings->load.options.max_requests));
     put_line(out, "next",
              next->verdict.is_feasible
                  ? arena_printf(arena, "%.4g/s is not borne: %s", answer->next_per_s,

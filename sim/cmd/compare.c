@@ -11,6 +11,7 @@
 #include "sim/report/inputs.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MOST_PLANNERS 64
 #define MOST_FILES 64
@@ -290,6 +291,27 @@ static bool spare_placements(const struct settings *settings, const struct compa
     return true;
 }
 
+/* What an earlier comparison left under a name that this one gives to none. */
+static void warn_of_stale(const struct settings *settings, const struct compare_table *table)
+{
+    struct arena *arena = table->planning->arena;
+
+    for (int a = 0; a < place_algorithm_count; a++)
+        for (int o = -1; o < PLACE_OBJECTIVE_COUNT; o++) {
+            const char *path =
+                arena_printf(arena, "%s/%s%s%s.csv", settings->folder, place_algorithms[a].name,
+                             o < 0 ? "" : "-", o < 0 ? "" : place_objective_names[o]);
+            bool is_own = false;
+
+            for (int i = 0; i < table->row_count && !is_own; i++)
+                is_own = is_written(&table->rows[i]) &&
+                         strcmp(placement_path(settings, table, i), path) == 0;
+            if (!is_own && access(path, F_OK) == 0)
+                fprintf(stderr, "orrery-sim compare: warning: %s is not of this comparison\n",
+                        path);
+        }
+}
+
 static bool write_all(struct arena *arena, const struct settings *settings,
                       const struct compare_table *table, const struct inputs *inputs,
                       struct err *err)
@@ -324,6 +346,8 @@ static bool write_all(struct arena *arena, const struct settings *settings,
         else
             compare_tell_text(table, outs[count++]);
     }
+    if (settings->folder)
+        warn_of_stale(settings, table);
     return out_commit_all(outs, count, err);
 }
 

@@ -11,6 +11,7 @@
 #include "sim/report/wrap.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define NAME_WIDTH 15
 #define NUMBER_BYTES 32
@@ -209,15 +210,57 @@ static void put_numbers(const struct compare_table *table, const struct columns 
     out_text(out, "\n");
 }
 
+/* Planners that were not asked for the same reason share the line of the first. false: its line is
+ * not there. */
+static bool names_refused(const struct compare_table *table, int index, const char **names,
+                          int *count)
+{
+    struct arena *arena = table->planning->arena;
+    const char *refusal = table->rows[index].refusal;
+
+    *names = "";
+    *count = 0;
+    for (int i = 0; i < table->row_count; i++) {
+        const char *other = table->rows[i].refusal;
+
+        if (!other || strcmp(other, refusal) != 0)
+            continue;
+        if (i < index)
+            return false;
+        *names =
+            arena_printf(arena, "%s%s%s", *names, (*count)++ > 0 ? ", " : "", table->rows[i].name);
+    }
+    return true;
+}
+
+static bool put_refused(const struct compare_table *table, int index, struct out *out)
+{
+    struct arena *arena = table->planning->arena;
+    const char *names, *label;
+    int count;
+
+    if (!names_refused(table, index, &names, &count))
+        return true;
+    if (count == 1)
+        return false;
+    label = arena_printf(arena, "%d planners", count);
+    wrap_text(out, arena_printf(arena, "%-*s", NAME_WIDTH + 4, label),
+              arena_printf(arena, "not asked: %s (%s)", table->rows[index].refusal, names));
+    return true;
+}
+
 static void put_row(const struct compare_table *table, const struct columns *columns,
                     const struct best *best, int index, struct out *out)
 {
     struct arena *arena = table->planning->arena;
     const struct compare_row *row = &table->rows[index];
     char asked[PLACE_OBJECTIVE_COUNT + 1];
-    struct out *first = out_open_memory(arena);
+    struct out *first;
     size_t length;
 
+    if (row->refusal && put_refused(table, index, out))
+        return;
+    first = out_open_memory(arena);
     out_column(first, row->name, NAME_WIDTH - 1);
     out_printf(first, " %-3s", letters(row->objectives, asked));
     if (is_shown(row)) {

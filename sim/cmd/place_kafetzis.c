@@ -46,9 +46,12 @@ static bool refuse_unknown(const struct planning_options *options, struct err *e
     if (options->service_count > 1)
         return err_set(err, ERR_USAGE, "--rules kafetzis places one service, and %d are given",
                        options->service_count);
-    if (options->has_objective && options->objective == PLACE_GOODPUT)
+    if (options->has_objective && options->objective != PLACE_LATENCY)
         return err_set(err, ERR_USAGE,
-                       "--objective is 'goodput': --rules kafetzis knows the time of a step");
+                       "--objective is '%s': --rules kafetzis knows the time of a step",
+                       place_objective_names[options->objective]);
+    if (options->cost_count > 0)
+        return err_set(err, ERR_USAGE, "--costs: --rules kafetzis has formulas in their place");
     if (options->events || options->sequences > 0 || options->fault_count > 0 ||
         options->serving.dispatch || options->serving.admission || options->serving.kv_option ||
         options->serve.batch.kind != BATCH_NONE)
@@ -163,6 +166,8 @@ static const char *why_not(const struct run *run)
 {
     static const char *const what[HEADS_RESOURCES] = { "bytes of memory",
                                                        "FLOP, as if a step had one second" };
+    const struct heads_resource *memory = &run->problem->resources[0];
+    double most = 0;
 
     for (int r = 0; r < HEADS_RESOURCES; r++) {
         const struct heads_resource *of = &run->problem->resources[r];
@@ -174,9 +179,21 @@ static const char *why_not(const struct run *run)
             return arena_printf(run->arena, "all devices together lack %.0f %s", need - have,
                                 what[r]);
     }
-    return strcmp(run->rule->name, "exact-heads") == 0
-               ? "no placement of heads, projection and FFN fits"
-               : "this planner finds no device for one of heads, projection and FFN";
+    for (int32_t d = 0; d < run->problem->device_count; d++)
+        most = memory->rooms[d] > most ? memory->rooms[d] : most;
+    return arena_printf(run->arena,
+                        "%s; a head takes %.0f bytes, the projection %.0f, the FFN %.0f, and no "
+                        "device has room for more than %.0f",
+                        strcmp(run->rule->name, "exact-heads") == 0
+                            ? "no placement of heads, projection and FFN fits"
+                            : "this planner finds no device for one of heads, projection and FFN",
+                        memory->head, memory->projection, memory->ffn, most);
+}
+
+static bool is_taken(const struct run *run, int32_t device)
+{
+    return run->answer.counts[device] > 0 || run->answer.projection == device ||
+           run->answer.ffn == device || run->end == device;
 }
 
 static void fill_room(struct run *run)
@@ -189,7 +206,7 @@ static void fill_room(struct run *run)
                       (run->answer.projection == d ? memory->projection : 0) -
                       (run->answer.ffn == d ? memory->ffn : 0);
 
-        if (room >= run->room_bytes)
+        if (room >= run->room_bytes || !is_taken(run, d))
             continue;
         run->room_bytes = room;
         run->room_device = d;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define LABEL_WIDTH 11
+#define MOST_TOLD 16 /* replicas, and devices of each */
 
 static const char *device_name(const struct place_told *told, int32_t device)
 {
@@ -80,6 +81,80 @@ static const char *shape_text(struct arena *arena, const struct planned *planned
                                     units_s(shape.stages), shape.devices, units_s(shape.devices));
 
     return shape.epochs > 1 ? arena_printf(arena, "%s, in %d epochs", text, shape.epochs) : text;
+}
+
+/* Layers of the replica of row `first` on the device of row `row`, told at its first row: "0-3".
+ * NULL: an earlier row told it. */
+static const char *layers_text(struct arena *arena, const struct planned *planned, int first,
+                               int row)
+{
+    const struct placement_row *own = &planned->rows[row];
+    const char *text = "";
+    int32_t from = -1, to = -1;
+    bool is_cut = false;
+
+    for (int i = first; i < row; i++)
+        if (is_same_replica(&planned->rows[i], own) &&
+            strcmp(planned->rows[i].device, own->device) == 0)
+            return NULL;
+    for (int i = row; i < planned->row_count; i++) {
+        const struct placement_row *other = &planned->rows[i];
+
+        if (!is_same_replica(other, own) || strcmp(other->device, own->device) != 0)
+            continue;
+        is_cut = is_cut || other->part_last - other->part_first + 1 < other->part_of;
+        if (other->layer_first < 0 || (other->layer_first >= from && other->layer_last <= to))
+            continue;
+        if (from >= 0 && other->layer_first == to + 1) {
+            to = other->layer_last;
+            continue;
+        }
+        if (from >= 0)
+            text = arena_printf(arena, "%s%d-%d,", text, (int)from, (int)to);
+        from = other->layer_first;
+        to = other->layer_last;
+    }
+    text = from >= 0                    ? arena_printf(arena, "%s%d-%d", text, (int)from, (int)to)
+           : own->executable[0] != '\0' ? "all"
+                                        : "ends";
+    return arena_printf(arena, "%s: %s%s", own->device, text, is_cut ? " in part" : "");
+}
+
+static const char *replica_text(struct arena *arena, const struct planned *planned, int first)
+{
+    const char *text = "";
+    int devices = 0;
+
+    for (int i = first; i < planned->row_count; i++) {
+        const char *layers = is_same_replica(&planned->rows[i], &planned->rows[first])
+                                 ? layers_text(arena, planned, first, i)
+                                 : NULL;
+
+        if (layers && devices++ < MOST_TOLD)
+            text = arena_printf(arena, "%s%s%s", text, text[0] != '\0' ? "; " : "", layers);
+    }
+    return devices > MOST_TOLD
+               ? arena_printf(arena, "%s; and %d devices more", text, devices - MOST_TOLD)
+               : text;
+}
+
+/* A line a replica: which layers its devices have. */
+static void put_layers(struct arena *arena, const struct planned *planned, struct out *out)
+{
+    int replicas = 0;
+
+    for (int i = 0; i < planned->row_count; i++) {
+        bool is_first = true;
+
+        for (int k = 0; k < i && is_first; k++)
+            is_first = !is_same_replica(&planned->rows[k], &planned->rows[i]);
+        if (is_first && replicas++ < MOST_TOLD)
+            wrap_label(out, replicas == 1 ? "layers" : "", LABEL_WIDTH,
+                       replica_text(arena, planned, i));
+    }
+    if (replicas > MOST_TOLD)
+        wrap_label(out, "", LABEL_WIDTH,
+                   arena_printf(arena, "and %d replicas more", replicas - MOST_TOLD));
 }
 
 /* ---- under a workload ---- */
@@ -176,6 +251,7 @@ static void put_found(struct arena *arena, const struct place_told *told, struct
         put_line(out, "stages", arena_printf(arena, "%d", (int)planned->answer.stage_count));
     else
         put_line(out, "placed", shape_text(arena, planned));
+    put_layers(arena, planned, out);
     put_services(arena, told, out);
     put_line(out, "memory",
              planned->room_bytes == INT64_MAX

@@ -2,6 +2,7 @@
  * row a stage. */
 #include "lib/base/arena.h"
 #include "lib/base/csv.h"
+#include "lib/base/dmath.h"
 #include "lib/base/err.h"
 #include "lib/base/json.h"
 #include "lib/base/units.h"
@@ -96,11 +97,11 @@ static bool read_stage(const struct reader *reader, struct infscale_stage *stage
         !number(reader, sizes, "output", "output_mb", MAX_GB, false, &output))
         return false;
     stage->replicas = (int32_t)count;
-    stage->forward_ps = (int64_t)(forward_ms * PS_PER_MS);
-    stage->stage_ps = (int64_t)(stage_ms * PS_PER_MS);
-    stage->static_bytes = (int64_t)(fixed * BYTES_PER_GB);
-    stage->dynamic_bytes = (int64_t)(dynamic * BYTES_PER_GB);
-    stage->output_bytes = (int64_t)(output * BYTES_PER_MB);
+    stage->forward_ps = dmath_round(forward_ms * PS_PER_MS);
+    stage->stage_ps = dmath_round(stage_ms * PS_PER_MS);
+    stage->static_bytes = dmath_round(fixed * BYTES_PER_GB);
+    stage->dynamic_bytes = dmath_round(dynamic * BYTES_PER_GB);
+    stage->output_bytes = dmath_round(output * BYTES_PER_MB);
     return true;
 }
 
@@ -182,7 +183,7 @@ static bool scaled(const struct csv *csv, int column, double scale, double max, 
 
     if (csv_text(csv, column)[0] && !csv_double(csv, column, 0, max, &given, err))
         return false;
-    *value = (int64_t)(given * scale);
+    *value = dmath_round(given * scale);
     return true;
 }
 
@@ -195,10 +196,10 @@ static bool read_row(const struct csv *csv, struct infscale_stage *stage, struct
         !csv_int32(csv, REPLICAS, 1, MAX_STAGES, &stage->replicas, err) ||
         !csv_double(csv, FORWARD, 0, most_ms, &ms, err))
         return false;
-    stage->forward_ps = (int64_t)(ms * PS_PER_MS);
+    stage->forward_ps = dmath_round(ms * PS_PER_MS);
     if (!csv_double(csv, TIME, 0, most_ms, &ms, err))
         return false;
-    stage->stage_ps = (int64_t)(ms * PS_PER_MS);
+    stage->stage_ps = dmath_round(ms * PS_PER_MS);
     return scaled(csv, STATIC, BYTES_PER_GB, MAX_GB, &stage->static_bytes, err) &&
            scaled(csv, DYNAMIC, BYTES_PER_GB, MAX_GB, &stage->dynamic_bytes, err) &&
            scaled(csv, OUTPUT, BYTES_PER_MB, MAX_GB, &stage->output_bytes, err);

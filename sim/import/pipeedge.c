@@ -22,7 +22,7 @@ enum { KEY_MODEL = 0x300, KEY_BATCH, KEY_DTYPE, KEY_IN, KEY_OUT };
 
 static const struct argp_option pipeedge_options[] = {
     { NULL, 0, NULL, 0, "PipeEdge:", 2 },
-    { "model", KEY_MODEL, "NAME", 0, "This model alone (default: all that were profiled)", 2 },
+    { "model", KEY_MODEL, "NAME", 0, "This model alone (default: all profiled)", 2 },
     { "batch", KEY_BATCH, "N", 0, "Profiles of this batch_size: a microbatch (the only one)", 2 },
     { "dtype", KEY_DTYPE, "NAME", 0, "Profiles of this dtype, such as torch.float32 (the only one)",
       2 },
@@ -245,8 +245,8 @@ const struct importer import_pipeedge = {
         "match nothing, and hosts that are there twice, are errors.\n\n"
         "Example:\n"
         "  orrery-sim import pipeedge models.yml device_types.yml devices.yml -o in\n"
-        "  orrery-sim place --algorithm pipeedge --objective period --cluster in/cluster \\\n"
-        "      --costs in/costs -o placement.csv",
+        "  orrery-sim place --algorithm pipeedge --objective period --costs in/costs \\\n"
+        "      --cluster in/cluster -o placement.csv",
     .argp = &pipeedge_argp,
     .settings_bytes = sizeof(struct pipeedge_settings),
     .run = pipeedge_import,

@@ -350,9 +350,10 @@ static bool loop(struct run *run, struct stream *stream, struct err *err)
         if (next_ps == LLM_NEVER)
             return true;
         if (next_ps > UNITS_MAX_PS)
-            return err_set(err, ERR_INPUT,
-                           "simulated time passes %lld s: use a shorter workload or --until",
-                           (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
+            return err_set(
+                err, ERR_INPUT,
+                "simulated time passes %lld s: use a shorter workload (of a run, --until)",
+                (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
         if (event_ps <= stream->next_ps) {
             int slot = 0;
 

@@ -263,7 +263,7 @@ static bool is_over(const struct serve *serve)
 bool serve_passes_calendar(struct err *err)
 {
     return err_set(err, ERR_INPUT,
-                   "simulated time passes %lld s: use a shorter workload or --until",
+                   "simulated time passes %lld s: use a shorter workload (of a run, --until)",
                    (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
 }
 
