@@ -2,6 +2,7 @@
  *
  * What leaves when is decided by lib/policy/batch; here are the queue, the clock and the costs. A
  * batch goes through all stages of its replica as one job. */
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 
 #include "lib/base/saturate.h"

@@ -7,6 +7,7 @@
 #include "sim/serve/internal.h"
 
 #include "lib/policy/price.h"
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 
 /* Of the stages that the flight's step passes. */

@@ -8,6 +8,7 @@
 #include "lib/policy/price.h"
 #include "lib/policy/wake.h"
 #include "sim/network/network.h"
+#include "sim/serve/batcher.h"
 #include "sim/serve/handoff.h"
 
 static struct crew *crew_of(const struct serve *serve, const struct sliced *sliced)

@@ -1,5 +1,6 @@
 /* crew_fail.c - passes that are lost with a device. What its other devices have begun goes on to
  * its end, for nobody, and so do messages: they are strays. */
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 
 int32_t crew_part_flight(struct serve *serve)

@@ -7,6 +7,7 @@
 
 #include "lib/policy/admit.h"
 #include "sim/network/network.h"
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 
 static void pool_widen(struct serve *serve)

@@ -3,6 +3,7 @@
  *
  * flight.job_ps of a job that waits is the instant at which it became ready: what is oldest goes
  * first, be it a job in the queue or a batch. */
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 
 #include "lib/format/cluster.h"

@@ -8,6 +8,7 @@
 #include "lib/policy/wake.h"
 #include "sim/llm/llm.h"
 #include "sim/network/network.h"
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 #include "sim/serve/handoff.h"
 #include "sim/serve/internal.h"

@@ -8,6 +8,7 @@
 #include "lib/policy/wake.h"
 #include "sim/generate/stream.h"
 #include "sim/network/network.h"
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 #include <assert.h>
 #include <stdlib.h>

@@ -12,6 +12,7 @@
 
 #include "lib/policy/price.h"
 #include "lib/policy/wake.h"
+#include "sim/serve/batcher.h"
 #include "sim/serve/crew.h"
 
 bool station_price(struct serve *serve, int32_t index, struct err *err)
