@@ -11,6 +11,8 @@
 #include "sim/place/room.h"
 #include <string.h>
 
+#define ROUNDING_RATIO 1e-6 /* a speed_ratio is rounded step by step */
+
 const char *planning_refusal(const struct planning *planning,
                              const struct place_algorithm *algorithm)
 {
@@ -166,8 +168,15 @@ static void fill_bound(const struct planning *planning, enum place_objective obj
     if (planned->bound_ps <= 0 || taken_ps <= 0)
         return;
     planned->over_bound_ratio = taken_ps / (double)planned->bound_ps - 1;
-    if (planned->over_bound_ratio < 0)
-        planned->over_bound_ratio = 0; /* a speed_ratio that is rounded step by step */
+    if (planned->over_bound_ratio < -ROUNDING_RATIO) { /* the proof is wrong: nobody may miss it */
+        planned->answer.why = arena_printf(
+            planning->arena, "internal error: the answer is %.3g %% below the bound of %s",
+            -100 * planned->over_bound_ratio, planned->algorithm->name);
+        planned->answer.bound_ps = planned->bound_ps = 0;
+        planned->over_bound_ratio = -1;
+    } else if (planned->over_bound_ratio < 0) {
+        planned->over_bound_ratio = 0;
+    }
 }
 
 /* With what migrations between epochs take. */

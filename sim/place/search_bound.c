@@ -16,15 +16,18 @@
 #include "lib/format/cost.h"
 #include "lib/format/model.h"
 #include "lib/format/workload.h"
+#include "lib/policy/admit.h"
+#include "sim/place/search_parts.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MOST_CLASSES 16
-#define SCALES 25       /* prices of prompts, in steps of 2^(1/4) around 1 */
-#define MANY 20000      /* requests: prices of prompts are then left as they are */
-#define LESS (1 - 1e-5) /* times are rounded to 1 ps, step by step */
-#define NEVER INT64_MAX
+#define SCALES 25             /* prices of prompts, in steps of 2^(1/4) around 1 */
+#define MANY 20000            /* requests: prices of prompts are then left as they are */
+#define LESS (1 - 1e-5)       /* times are rounded to 1 ps, step by step */
+#define MOST_TOKENS (1 << 20) /* of a request of a model without a max_context */
+#define NO_TIME "there was no time for it"
 
 struct class
 { /* devices of one table and number of threads */
@@ -32,6 +35,7 @@ struct class
     int threads;
     double speed; /* of all of them */
     int32_t count;
+    struct search_parts *parts; /* by shape of operator */
 };
 
 struct item { /* an operator that requests need */
@@ -94,39 +98,6 @@ static bool classes_fill(struct bound *bound)
 
 /* ---- what operators take ---- */
 
-/* What part of an operator a measured row is of; 1 = of the whole or of another one. */
-static double part_of(const struct model_op *op, const struct cost_row *row)
-{
-    bool is_wide = row->gemm_k == op->gemm_k && row->gemm_n < op->gemm_n;
-    bool is_deep = row->gemm_n == op->gemm_n && row->gemm_k < op->gemm_k;
-
-    if (row->op != op->op)
-        return 1;
-    switch (op->op) {
-    case OP_QKV:
-    case OP_FFN_UP:
-    case OP_ACT:
-    case OP_LMHEAD:
-        return is_wide ? (double)row->gemm_n / op->gemm_n : 1;
-    case OP_OPROJ:
-    case OP_FFN_DOWN:
-        return is_deep ? (double)row->gemm_k / op->gemm_k : 1;
-    case OP_ROPE:
-    case OP_KVAPPEND:
-    case OP_ATTN:
-        return row->head_dim == op->head_dim && row->heads < op->heads
-                   ? (double)row->heads / op->heads
-                   : 1;
-    case OP_EMBED:
-    case OP_NORM:
-    case OP_ADD:
-    case OP_FNORM:
-    case OP_COUNT:
-        break;
-    }
-    return 1;
-}
-
 static double op_ps(const struct class *class, const struct model_op *op, int weight_bits)
 {
     struct err err = ERR_INIT;
@@ -138,31 +109,28 @@ static double op_ps(const struct class *class, const struct model_op *op, int we
                : -1;
 }
 
-/* The least that an operator takes there, for the whole of it. Shapes of parts are those of rows.
- */
-static double best_ps(struct bound *bound, const struct class *class, const struct model_op *op,
+/* The least that an operator takes there, for the whole of it. */
+static double best_ps(struct bound *bound, struct class *class, const struct model_op *op,
                       int weight_bits)
 {
-    double best = op_ps(class, op, weight_bits), last = 1;
+    const struct search_parts *parts =
+        search_parts_of(bound->arena, &class->parts, class->table, op);
+    double best = op_ps(class, op, weight_bits);
 
-    for (int i = 0; i < cost_row_count(class->table); i++) {
-        const struct cost_row *row = cost_row_at(class->table, i);
-        double part = part_of(op, row), time_ps;
+    for (int i = 0; i < parts->count; i++) {
         struct model_op slice = *op;
+        double time_ps;
 
-        if (!(part < 1) || (!(part < last) && !(part > last))) /* that of the row before */
-            continue;
-        last = part;
-        slice.gemm_n = row->gemm_n;
-        slice.gemm_k = row->gemm_k;
-        slice.heads = row->heads;
-        slice.kv_heads = row->kv_heads;
+        slice.gemm_n = parts->slices[i].gemm_n;
+        slice.gemm_k = parts->slices[i].gemm_k;
+        slice.heads = parts->slices[i].heads;
+        slice.kv_heads = parts->slices[i].kv_heads;
         time_ps = op_ps(class, &slice, weight_bits);
         if (time_ps < 0)
             continue;
         bound->has_parts = true;
-        if (best < 0 || time_ps / part < best)
-            best = time_ps / part;
+        if (best < 0 || time_ps / parts->ratios[i] < best)
+            best = time_ps / parts->ratios[i];
     }
     return best;
 }
@@ -260,16 +228,27 @@ static struct lengths lengths_at(const struct bound *bound, size_t i)
         of.output = input->output_tokens;
     if (input->model->kind != MODEL_DECODER || of.output < 1)
         of.output = 1;
+    if (!admit_context_ok(input->model, of.prompt, of.output)) /* refused: it costs nothing */
+        of.service = -1;
     return of;
 }
 
-static void items_fill(struct bound *bound)
+static bool is_over(const struct place_ask *ask)
+{
+    return ask->is_over && ask->is_over(ask->is_over_arg);
+}
+
+/* What stands in the way; NULL: nothing. */
+static const char *items_fill(struct bound *bound)
 {
     for (size_t i = 0; i < bound->request_count; i++) {
         struct lengths of = lengths_at(bound, i);
 
-        if (of.service >= 0)
-            lengths_note(&bound->services[of.service], of.prompt, of.output);
+        if (of.service < 0)
+            continue;
+        if ((int64_t)of.prompt + of.output > MOST_TOKENS)
+            return "some requests are too long";
+        lengths_note(&bound->services[of.service], of.prompt, of.output);
     }
     for (int32_t s = 0; s < bound->ask->problem_count; s++) {
         struct service *service = &bound->services[s];
@@ -285,6 +264,8 @@ static void items_fill(struct bound *bound)
 
         if (of.service < 0 || bound->services[of.service].has_prompt[of.prompt])
             continue;
+        if (is_over(bound->ask))
+            return NO_TIME;
         bound->services[of.service].has_prompt[of.prompt] = true;
         step_add(bound, &bound->services[of.service], of.prompt, 0, true, false);
     }
@@ -294,9 +275,13 @@ static void items_fill(struct bound *bound)
         if (service->input->model->kind != MODEL_DECODER)
             continue;
         step_add(bound, service, 1, 1, false, false);
-        for (int32_t past = 1; past < service->most_past; past++)
+        for (int32_t past = 1; past < service->most_past; past++) {
+            if (past % 256 == 0 && is_over(bound->ask))
+                return NO_TIME;
             step_add(bound, service, 1, past, false, true);
+        }
     }
+    return NULL;
 }
 
 /* ---- prices ---- */
@@ -529,7 +514,9 @@ int64_t search_bound(struct arena *arena, const struct place_ask *ask, const cha
         if (workload->arrivals_ps[i] > bound.last_ps)
             bound.last_ps = workload->arrivals_ps[i];
     bound.prices = arena_array(arena, bound.request_count, sizeof *bound.prices);
-    items_fill(&bound);
+    *what = items_fill(&bound);
+    if (*what)
+        return 0;
     best = best_bound(&bound);
     *what = "what all devices can compute in that time";
     if (ask->objective == PLACE_LATENCY && !bound.has_parts && latency_ps(&bound) > best) {

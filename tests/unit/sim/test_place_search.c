@@ -229,6 +229,76 @@ static void moves_make_placements(void **state)
     assert_in_range(refused, 0, changed / 20);
 }
 
+/* Rows as of scene_rows, with attention at a price of its own. */
+static void add_rows(struct scene_text *text, const struct model *model, int32_t tokens,
+                     int32_t past, const struct scene_type *type,
+                     const struct scene_type *attention)
+{
+    struct model_op ops[MODEL_MAX_OPS];
+
+    for (int block = 0; block < BLOCK_COUNT; block++) {
+        int count = model_block_ops(model, (enum model_block)block, tokens, past, ops);
+
+        for (int i = 0; i < count; i++)
+            if (past == 0 || ops[i].op == OP_ATTN)
+                scene_row(text, ops[i].op == OP_ATTN ? attention : type, &ops[i]);
+    }
+}
+
+/* A table of tinyllama in which half of attention is cheap, and before it, when asked, the rows of
+ * a model of as many heads as that half has, which are dear. */
+static struct cost_table *halves_table(struct scene *scene, const struct scene_type *type,
+                                       bool has_other)
+{
+    struct err err = ERR_INIT;
+    struct scene_text text = { .arena = scene->arena, .keys = names_create(scene->arena) };
+    const struct model *other = model_find(scene->catalogue, "gpt2-medium", &err);
+    const struct model *half = model_slice(scene->arena, scene->model, 2, &err);
+    struct scene_type dear = *type, cheap = *type;
+    struct cost_table *table;
+
+    dear.call_s = 100 * type->call_s;
+    cheap.call_s = type->call_s / 100;
+    cheap.flop_per_s *= 100;
+    cheap.bytes_per_s *= 100;
+    scene_add(&text, "kernel,phase,threads,m_tokens,gemm_n,gemm_k,heads,kv_heads,head_dim,kv_len,"
+                     "mean_ns\n");
+    for (int32_t at = 0; at < 6; at++) {
+        int32_t tokens = at < 3 ? 1 << 4 * at : 1, past = at < 3 ? 0 : 1 << 4 * (at - 3);
+
+        if (has_other)
+            add_rows(&text, other, tokens, past, &dear, &dear);
+        add_rows(&text, scene->model, tokens, past, type, type);
+        add_rows(&text, half, tokens, past, type, &cheap);
+    }
+    table = cost_load_text(scene->arena, type->name, text.text, NULL, &err);
+    if (!table)
+        fail_msg("%s", err.text);
+    return table;
+}
+
+/* Rows of another model make no part of a model dearer: what is proven with them holds without. */
+static void the_bound_takes_parts_of_two_models(void **state)
+{
+    struct arena *arena = arena_create();
+    int64_t bounds_ps[2];
+    struct scene scene;
+
+    (void)state;
+    draw_scene(arena, 0, 1, &scene);
+    scene.ask.objective = PLACE_LATENCY;
+    for (int has_other = 0; has_other < 2; has_other++) {
+        const char *what;
+
+        for (int t = 0; t < scene.type_count; t++)
+            scene.costs.tables[t] = halves_table(&scene, &scene.types[t], has_other);
+        bounds_ps[has_other] = search_bound(arena, &scene.ask, &what);
+    }
+    assert_true(bounds_ps[0] > 0);
+    assert_true(bounds_ps[1] <= bounds_ps[0]);
+    arena_destroy(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +306,7 @@ int main(void)
         cmocka_unit_test(nobody_is_better_alone),
         cmocka_unit_test(the_same_is_found_again),
         cmocka_unit_test(moves_make_placements),
+        cmocka_unit_test(the_bound_takes_parts_of_two_models),
     };
 
     return cmocka_run_group_tests_name("place search", tests, NULL, NULL);
