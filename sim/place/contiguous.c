@@ -11,7 +11,7 @@ enum chain_objective contiguous_objective(const struct place_ask *ask)
 
 const char *contiguous_why_not(struct arena *arena, const struct problem *problem)
 {
-    return place_why_not(arena, problem, "no cut into consecutive stages, one a device, fits");
+    return place_why_not(arena, &problem, 1, "no cut into consecutive stages, one a device, fits");
 }
 
 /* Stages on kinds to stages on devices, each kind's in file order. */

@@ -167,7 +167,7 @@ static struct place_answer nothing_fits(struct arena *arena, const struct proble
                                         const char *why)
 {
     return (struct place_answer){
-        .why = place_why_not(arena, problem,
+        .why = place_why_not(arena, &problem, 1,
                              why[0] != '\0' ? why : "neither by heads nor by layers anything fits")
     };
 }

@@ -118,7 +118,7 @@ static struct place_answer pipeline(struct arena *arena, const struct place_ask 
 
     if (!answer.is_feasible)
         answer.why =
-            place_why_not(arena, ask->problems[0],
+            place_why_not(arena, ask->problems, 1,
                           "heads, projections and FFNs, each whole on one device, fit nowhere");
     else
         answer.why = "by heads nothing fits: whole layers, by the exact pipeline";
@@ -144,6 +144,9 @@ static void choose(struct choice *c, struct heads_found found)
     *candidate.found = found;
     if (found.cost_ps < c->least_ps)
         c->least_ps = found.cost_ps;
+    if (c->best.found && c->best.verdict.is_feasible && c->ask->is_over &&
+        c->ask->is_over(c->ask->is_over_arg)) /* there is an answer, and no time for more */
+        return;
     candidate.rows = heads_rows(c->arena, input->cluster, input->model, input->service,
                                 candidate.found->plan, &candidate.row_count);
     if (room_refuses(c->arena, c->ask, candidate.rows, candidate.row_count, &why))

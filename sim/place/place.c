@@ -44,19 +44,23 @@ const struct place_algorithm place_algorithms[] = {
       .summary = "heads with their caches, projection, FFN where the step ends first (Kafetzis, "
                  "mended)",
       .needs_model = true,
+      .is_slow = true,
       .plan = place_resource_aware },
     { .name = "exact-heads",
       .summary = "the best of such placements by heads, with a bound",
       .needs_model = true,
+      .is_slow = true,
       .plan = place_exact_heads },
     { .name = "static",
       .summary = "placed once: the best of resource-aware, one device and pipelines",
       .needs_model = true,
+      .is_slow = true,
       .plan = place_static },
     { .name = "dynamic",
       .summary = "the same placed anew where what changes is worth a migration (epochs)",
       .needs_model = true,
       .needs_workload = true,
+      .is_slow = true,
       .plan = place_dynamic },
     { .name = "infscale",
       .summary = "replicas packed on nodes for the most throughput (InfScale, mended)",
@@ -66,6 +70,7 @@ const struct place_algorithm place_algorithms[] = {
       .summary = "services share groups of devices, chosen by simulation (AlpaServe)",
       .takes_services = true,
       .needs_workload = true,
+      .is_slow = true,
       .plan = place_alpaserve },
     { .name = "orrery",
       .summary = "the best of all others, changed and simulated until nothing is gained",
@@ -93,9 +98,10 @@ struct placement_row *place_rows(struct arena *arena, const struct place_ask *as
     return problem_rows(arena, ask->problems[0], answer->stages, answer->stage_count, count);
 }
 
-const char *place_why_not(struct arena *arena, const struct problem *problem, const char *otherwise)
+const char *place_why_not(struct arena *arena, const struct problem *const *problems, int32_t count,
+                          const char *otherwise)
 {
-    int64_t missing_bytes = problem_missing_bytes(problem);
+    int64_t missing_bytes = problem_missing_of_all(problems, count);
 
     if (missing_bytes == 0)
         return otherwise;

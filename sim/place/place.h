@@ -68,6 +68,7 @@ struct place_algorithm {
     bool needs_model;    /* it cuts into layers: no executables */
     bool needs_workload; /* the ask has a judge with a workload */
     bool takes_faults;   /* fault_count may be above 0 */
+    bool is_slow;        /* it simulates: planners that ask others ask it behind the rest */
     /* In arena. */
     struct place_answer (*plan)(struct arena *arena, const struct place_ask *ask);
 };
@@ -81,7 +82,7 @@ const struct place_algorithm *place_find(const char *name);
 struct placement_row *place_rows(struct arena *arena, const struct place_ask *ask,
                                  const struct place_answer *answer, int *count);
 /* Why nothing fits: how many bytes all devices together lack; else what the planner says. */
-const char *place_why_not(struct arena *arena, const struct problem *problem,
+const char *place_why_not(struct arena *arena, const struct problem *const *problems, int32_t count,
                           const char *otherwise);
 
 /* ---- the algorithms, by file ---- */

@@ -26,12 +26,26 @@
 #define WORTH_A_CUT 0.95
 #define CUT_SHARE 100
 
-static bool is_over(const struct hunt *hunt)
+static bool is_late(const struct hunt *hunt)
 {
     const struct place_ask *ask = hunt->search.ask;
 
-    return hunt->simulation_count >= hunt->limit ||
-           (ask->is_over && ask->is_over(ask->is_over_arg));
+    return ask->is_over && ask->is_over(ask->is_over_arg);
+}
+
+static bool is_over(const struct hunt *hunt)
+{
+    return hunt->simulation_count >= hunt->limit || is_late(hunt);
+}
+
+/* There is an answer already, and no time for more. */
+static bool is_enough(const struct hunt *hunt)
+{
+    bool is_any = hunt->elite_count > 0;
+
+    for (int g = 0; g < hunt->given_count && !is_any; g++)
+        is_any = hunt->given[g].verdict.is_feasible;
+    return is_any && is_late(hunt);
 }
 
 /* ---- what a candidate is worth ---- */
@@ -80,10 +94,10 @@ static struct judge_verdict judge_each(struct hunt *hunt, struct judge *judge,
     return all;
 }
 
-struct judge_verdict hunt_judge(struct hunt *hunt, struct judge *judge,
-                                const struct placement_row *rows, int count)
+static struct judge_verdict judge_by(struct hunt *hunt, struct judge *judge,
+                                     const struct placement_row *rows, int count)
 {
-    hunt->simulation_count++;
+    hunt->judged_count++;
     return hunt->objective == PLACE_GOODPUT ? judge_rows(judge, rows, count)
                                             : judge_each(hunt, judge, rows, count);
 }
@@ -111,12 +125,12 @@ static struct judge_verdict simulate(struct hunt *hunt, struct judge *judge,
     int count;
 
     if (!judge) {
-        hunt->simulation_count++;
+        hunt->judged_count++;
         return estimate(plan);
     }
     arena = arena_create();
     rows = search_rows(arena, &hunt->search, plan, &count);
-    verdict = hunt_judge(hunt, judge, rows, count);
+    verdict = judge_by(hunt, judge, rows, count);
     arena_destroy(arena);
     return verdict;
 }
@@ -153,22 +167,19 @@ static void note_seen(struct hunt *hunt, uint64_t hash)
     hunt->seen_count++;
 }
 
-static struct search_plan keep(struct arena *arena, const struct search_plan *plan)
+/* Texts of a verdict last until the next one. */
+static const char *keep_text(struct arena *arena, const char *text)
 {
-    struct search_plan kept = *plan;
-    struct search_replica *replicas =
-        arena_array(arena, (size_t)plan->replica_count, sizeof *replicas);
+    return text ? arena_strndup(arena, text, strlen(text)) : NULL;
+}
 
-    for (int32_t r = 0; r < plan->replica_count; r++) {
-        const struct search_replica *replica = &plan->replicas[r];
-        struct search_stage *stages =
-            arena_array(arena, (size_t)replica->stage_count, sizeof *stages);
+static struct judge_verdict keep_verdict(struct arena *arena, const struct judge_verdict *verdict)
+{
+    struct judge_verdict kept = *verdict;
 
-        memcpy(stages, replica->stages, (size_t)replica->stage_count * sizeof *stages);
-        replicas[r] = *replica;
-        replicas[r].stages = stages;
-    }
-    kept.replicas = replicas;
+    kept.why = keep_text(arena, verdict->why);
+    kept.busiest_name = keep_text(arena, verdict->busiest_name);
+    kept.next_name = keep_text(arena, verdict->next_name);
     return kept;
 }
 
@@ -188,44 +199,9 @@ static int elite_add(struct hunt *hunt, const struct search_plan *plan,
         hunt->elite_count++;
     memmove(&hunt->elite[at + 1], &hunt->elite[at],
             (size_t)(hunt->elite_count - at - 1) * sizeof *hunt->elite);
-    hunt->elite[at] = (struct entry){ keep(hunt->arena, plan), *verdict, search_hash(plan), from };
+    hunt->elite[at] = (struct entry){ search_keep(hunt->arena, plan),
+                                      keep_verdict(hunt->arena, verdict), search_hash(plan), from };
     return at;
-}
-
-static bool is_apart(const struct hunt *hunt, const struct search_replica *a,
-                     const struct search_replica *b)
-{
-    const struct cluster_device *devices = hunt->search.cluster->devices;
-
-    for (int32_t s = 0; s < a->stage_count; s++)
-        for (int32_t i = 0; i < a->stages[s].device_count; i++)
-            for (int32_t t = 0; t < b->stage_count; t++)
-                for (int32_t k = 0; k < b->stages[t].device_count; k++)
-                    if (strcmp(devices[a->stages[s].devices[i]].node,
-                               devices[b->stages[t].devices[k]].node) == 0)
-                        return false;
-    return true;
-}
-
-/* Each service has one replica more than nodes may fail that share no node, so that one is left
- * whichever they are. */
-static bool is_safe(const struct hunt *hunt, const struct search_plan *plan)
-{
-    for (int32_t service = 0; service < hunt->search.service_count; service++) {
-        int32_t count = 0;
-
-        for (int32_t r = 0; r < plan->replica_count; r++) {
-            bool is_new = plan->replicas[r].service == service;
-
-            for (int32_t k = 0; k < r && is_new; k++)
-                is_new = plan->replicas[k].service != service ||
-                         is_apart(hunt, &plan->replicas[k], &plan->replicas[r]);
-            count += is_new;
-        }
-        if (count <= hunt->search.ask->fault_count)
-            return false;
-    }
-    return true;
 }
 
 /* A candidate that is new is simulated. */
@@ -237,10 +213,21 @@ static int try_plan(struct hunt *hunt, const struct search_plan *plan, const cha
     if (!is_new(hunt, hash))
         return -1;
     note_seen(hunt, hash);
-    if (hunt->search.ask->fault_count > 0 && !is_safe(hunt, plan))
+    if (hunt->search.ask->fault_count > 0 && !search_is_safe(&hunt->search, plan))
         return -1;
     verdict = simulate(hunt, hunt->quick, plan);
     return elite_add(hunt, plan, &verdict, from);
+}
+
+/* The same of one that counts among --simulations: neither a start of another planner nor what is
+ * judged once more. */
+static int try_own(struct hunt *hunt, const struct search_plan *plan, const char *from)
+{
+    int64_t before = hunt->judged_count;
+    int place = try_plan(hunt, plan, from);
+
+    hunt->simulation_count += hunt->judged_count - before;
+    return place;
 }
 
 /* ---- to begin with ---- */
@@ -278,9 +265,9 @@ static struct judge_verdict judge_given(struct hunt *hunt, const struct given *g
     struct judge_input input = *judge_input(hunt->judge);
 
     if (given->switch_cost_ps <= input.serve.switch_cost_ps)
-        return hunt_judge(hunt, hunt->judge, given->rows, given->row_count);
+        return judge_by(hunt, hunt->judge, given->rows, given->row_count);
     input.serve.switch_cost_ps = given->switch_cost_ps;
-    return hunt_judge(hunt, judge_create(hunt->arena, &input), given->rows, given->row_count);
+    return judge_by(hunt, judge_create(hunt->arena, &input), given->rows, given->row_count);
 }
 
 static void ask_one(struct hunt *hunt, int index)
@@ -306,11 +293,12 @@ static void ask_one(struct hunt *hunt, int index)
     if (room_refuses(hunt->arena, ask, given->rows, given->row_count, &hunt->why))
         return;
     is_plain = search_parse(hunt->arena, &hunt->search, given->rows, given->row_count, &plan);
-    if (hunt->search.ask->fault_count > 0 && !(is_plain && is_safe(hunt, &plan)))
+    if (hunt->search.ask->fault_count > 0 && !(is_plain && search_is_safe(&hunt->search, &plan)))
         return;
     given->verdict = hunt->judge ? judge_given(hunt, given) : score(hunt, given);
+    given->verdict = keep_verdict(hunt->arena, &given->verdict);
     if (!given->verdict.is_feasible && given->verdict.why)
-        hunt->why = arena_strndup(hunt->arena, given->verdict.why, strlen(given->verdict.why));
+        hunt->why = given->verdict.why;
     hunt->given_count++;
     if (is_plain)
         (void)try_plan(hunt, &plan, algorithm->name);
@@ -326,7 +314,7 @@ static void begin_own(struct hunt *hunt)
 
         if (search_start(arena, &hunt->search, count, &plan)) {
             hunt->start_count++;
-            (void)try_plan(hunt, &plan, "orrery");
+            (void)try_own(hunt, &plan, "orrery");
         }
         arena_destroy(arena);
     }
@@ -429,11 +417,11 @@ static void try_neighbour(struct hunt *hunt, const struct neighbour *next, const
     if (has_cuts(&next->plan) && !has_cuts(&hunt->elite[0].plan) &&
         CUT_SHARE * hunt->cut_count++ > hunt->simulation_count)
         return;
-    place = try_plan(hunt, &next->plan, from);
+    place = try_own(hunt, &next->plan, from);
     if (place == 0) {
         hunt->moves[next->move].count++;
         hunt->moves[next->move].gain += hunt_worth(hunt, &hunt->elite[0].verdict) - before;
-        hunt->last_gain = hunt->simulation_count;
+        hunt->last_gain = hunt->told_gain = hunt->simulation_count;
     }
 }
 
@@ -483,7 +471,7 @@ static void sharpen(struct hunt *hunt)
     hunt->elite_count = 0;
     hunt->seen_count = 0;
     memset(hunt->seen, 0, hunt->seen_room * sizeof *hunt->seen);
-    for (int e = 0; e < count; e++)
+    for (int e = 0; e < count && !is_enough(hunt); e++)
         (void)try_plan(hunt, &quick[e].plan, quick[e].from);
 }
 
@@ -564,6 +552,27 @@ static void hunt_begin(struct arena *arena, const struct place_ask *ask, struct 
     hunt->seen = arena_array(arena, hunt->seen_room, sizeof *hunt->seen);
 }
 
+/* The bound behind those that take no time, which is short itself, before what may take long. */
+static void hear_all(struct hunt *hunt)
+{
+    for (int is_slow = 0; is_slow < 2; is_slow++) {
+        for (int a = 0; a < place_algorithm_count && !is_enough(hunt); a++)
+            if (place_algorithms[a].is_slow == is_slow && can_ask(hunt, &place_algorithms[a]))
+                ask_one(hunt, a);
+        if (!is_slow)
+            hunt->bound_ps = search_bound(hunt->arena, hunt->search.ask, &hunt->bound_what);
+    }
+}
+
+static const char *why_not(const struct hunt *hunt)
+{
+    const struct place_ask *ask = hunt->search.ask;
+
+    return place_why_not(hunt->arena, ask->problems, ask->problem_count,
+                         hunt->why && hunt->why[0] != '\0' ? hunt->why
+                                                           : "no planner found anything that fits");
+}
+
 struct place_answer place_orrery(struct arena *arena, const struct place_ask *ask)
 {
     int64_t limit = ask->simulations > 0 ? ask->simulations : DEFAULT_SIMULATIONS;
@@ -572,10 +581,7 @@ struct place_answer place_orrery(struct arena *arena, const struct place_ask *as
     struct best best;
 
     hunt_begin(arena, ask, hunt);
-    hunt->limit = INT64_MAX; /* all others are heard */
-    for (int a = 0; a < place_algorithm_count; a++)
-        if (can_ask(hunt, &place_algorithms[a]))
-            ask_one(hunt, a);
+    hear_all(hunt);
     hunt->limit = limit - limit / LAST_SHARE;
     begin_own(hunt);
     climb(hunt);
@@ -584,8 +590,7 @@ struct place_answer place_orrery(struct arena *arena, const struct place_ask *as
     climb(hunt);
     best = choose(hunt);
     if (!best.verdict.is_feasible) {
-        answer.why =
-            hunt->why && hunt->why[0] != '\0' ? hunt->why : "no planner found anything that fits";
+        answer.why = why_not(hunt);
         return answer;
     }
     answer_fill(hunt, &best, &answer);

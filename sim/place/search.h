@@ -87,6 +87,10 @@ bool search_has_room(const struct search *search, const struct search_plan *plan
 /* The candidate that rows are; false: they are none of this kind. */
 bool search_parse(struct arena *arena, struct search *search, const struct placement_row *rows,
                   int count, struct search_plan *plan);
+struct search_plan search_keep(struct arena *arena, const struct search_plan *plan); /* a copy */
+/* Each service has one replica more than nodes may fail that share no node, so that one is left
+ * whichever they are. */
+bool search_is_safe(const struct search *search, const struct search_plan *plan);
 uint64_t search_hash(const struct search_plan *plan);
 
 /* ---- search_moves.c ---- */

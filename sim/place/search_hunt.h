@@ -34,7 +34,11 @@ struct hunt {
     int elite_count;
     uint64_t *seen; /* hashes; 0 = free */
     size_t seen_room, seen_count;
-    int64_t simulation_count, limit, last_gain, cut_count;
+    int64_t simulation_count, limit; /* of its own candidates */
+    int64_t judged_count;            /* with the starts and what is judged once more */
+    int64_t last_gain, told_gain;    /* since when it is patient; of a move */
+    int64_t cut_count, bound_ps;
+    const char *bound_what;
     struct {
         int64_t count;
         double gain;
@@ -48,9 +52,6 @@ struct best {
     struct judge_verdict verdict;
 };
 
-/* Simulates rows by the objective: the workload, or lone requests of each service. */
-struct judge_verdict hunt_judge(struct hunt *hunt, struct judge *judge,
-                                const struct placement_row *rows, int count);
 /* More is better: good requests a second, or requests a second of one after the other. */
 double hunt_worth(const struct hunt *hunt, const struct judge_verdict *verdict);
 

@@ -97,6 +97,61 @@ struct placement_row *search_rows(struct arena *arena, const struct search *sear
     return rows;
 }
 
+/* ---- of a candidate ---- */
+
+struct search_plan search_keep(struct arena *arena, const struct search_plan *plan)
+{
+    struct search_plan kept = *plan;
+    struct search_replica *replicas =
+        arena_array(arena, (size_t)plan->replica_count, sizeof *replicas);
+
+    for (int32_t r = 0; r < plan->replica_count; r++) {
+        const struct search_replica *replica = &plan->replicas[r];
+        struct search_stage *stages =
+            arena_array(arena, (size_t)replica->stage_count, sizeof *stages);
+
+        memcpy(stages, replica->stages, (size_t)replica->stage_count * sizeof *stages);
+        replicas[r] = *replica;
+        replicas[r].stages = stages;
+    }
+    kept.replicas = replicas;
+    return kept;
+}
+
+static bool is_apart(const struct search *search, const struct search_replica *a,
+                     const struct search_replica *b)
+{
+    const struct cluster_device *devices = search->cluster->devices;
+
+    for (int32_t s = 0; s < a->stage_count; s++)
+        for (int32_t i = 0; i < a->stages[s].device_count; i++)
+            for (int32_t t = 0; t < b->stage_count; t++)
+                for (int32_t k = 0; k < b->stages[t].device_count; k++)
+                    if (strcmp(devices[a->stages[s].devices[i]].node,
+                               devices[b->stages[t].devices[k]].node) == 0)
+                        return false;
+    return true;
+}
+
+bool search_is_safe(const struct search *search, const struct search_plan *plan)
+{
+    for (int32_t service = 0; service < search->service_count; service++) {
+        int32_t count = 0;
+
+        for (int32_t r = 0; r < plan->replica_count; r++) {
+            bool is_new = plan->replicas[r].service == service;
+
+            for (int32_t k = 0; k < r && is_new; k++)
+                is_new = plan->replicas[k].service != service ||
+                         is_apart(search, &plan->replicas[k], &plan->replicas[r]);
+            count += is_new;
+        }
+        if (count <= search->ask->fault_count)
+            return false;
+    }
+    return true;
+}
+
 /* ---- from rows ---- */
 
 static int32_t service_of(const struct search *search, const struct placement_row *row)

@@ -64,9 +64,16 @@ static void tell_moves(struct lines *lines)
 {
     struct hunt *hunt = lines->hunt;
 
-    tell(lines, arena_printf(hunt->arena,
-                             "simulated %lld placements; the last that was a gain was number %lld",
-                             (long long)hunt->simulation_count, (long long)hunt->last_gain));
+    tell(lines,
+         arena_printf(hunt->arena,
+                      "simulated %lld placements of its own; %s; beside them %lld starts of "
+                      "others and of the best once more",
+                      (long long)hunt->simulation_count,
+                      hunt->told_gain > 0
+                          ? arena_printf(hunt->arena, "the last that was a gain was number %lld",
+                                         (long long)hunt->told_gain)
+                          : "no move was a gain",
+                      (long long)(hunt->judged_count - hunt->simulation_count)));
     for (int m = 0; m < SEARCH_MOVE_COUNT; m++)
         if (hunt->moves[m].count > 0)
             tell(lines,
@@ -76,12 +83,10 @@ static void tell_moves(struct lines *lines)
 }
 
 /* What is taken longest, of the time that the requests take, and what is next. */
-static void tell_limit(struct lines *lines, const struct place_answer *answer)
+static void tell_limit(struct lines *lines, const struct best *best)
 {
-    struct hunt *hunt = lines->hunt;
-    int count;
-    const struct placement_row *rows = place_rows(hunt->arena, hunt->search.ask, answer, &count);
-    struct judge_verdict verdict = hunt_judge(hunt, hunt->judge, rows, count);
+    const struct hunt *hunt = lines->hunt;
+    const struct judge_verdict verdict = best->verdict;
     double all_ps = hunt->objective == PLACE_GOODPUT ? (double)verdict.window_ps
                                                      : (double)verdict.latency_mean_ps;
 
@@ -120,16 +125,15 @@ static void tell_bound(struct lines *lines, const struct best *best, int64_t bou
 void hunt_tell(struct hunt *hunt, const struct best *best, struct place_answer *answer)
 {
     struct lines lines = { .hunt = hunt };
-    const char *what;
 
     lines.list = arena_array(hunt->arena, (size_t)hunt->given_count + SEARCH_MOVE_COUNT + 8,
                              sizeof *lines.list);
-    answer->bound_ps = search_bound(hunt->arena, hunt->search.ask, &what);
+    answer->bound_ps = hunt->bound_ps;
     tell_starts(&lines, best);
     tell_moves(&lines);
     if (hunt->judge)
-        tell_limit(&lines, answer);
-    tell_bound(&lines, best, answer->bound_ps, what);
+        tell_limit(&lines, best);
+    tell_bound(&lines, best, hunt->bound_ps, hunt->bound_what);
     answer->lines = lines.list;
     answer->line_count = lines.count;
 }

@@ -299,6 +299,89 @@ static void the_bound_takes_parts_of_two_models(void **state)
     arena_destroy(arena);
 }
 
+static bool is_told(const struct place_answer *answer, const char *text)
+{
+    for (int i = 0; i < answer->line_count; i++)
+        if (strstr(answer->lines[i], text))
+            return true;
+    return false;
+}
+
+static bool always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+/* Without time the first answer will do; with a number of simulations they are as many of its own.
+ * Only a move is a gain. */
+static void limits_are_kept(void **state)
+{
+    struct arena *arena = arena_create();
+    struct place_answer answer;
+    struct scene scene;
+
+    (void)state;
+    draw_scene(arena, 1, 0, &scene);
+    scene.ask.is_over = always;
+    answer = place_orrery(arena, &scene.ask); /* which asks the others itself */
+    assert_true(answer.is_feasible);
+    assert_true(is_told(&answer, "began with 1 placements of other planners and 0 of its own"));
+    assert_true(is_told(&answer, "simulated 0 placements of its own; no move was a gain; beside"));
+    assert_int_equal(answer.bound_ps, 0);
+    scene.ask.is_over = NULL;
+    (void)ask_others(&scene, false);
+    for (int simulations = 5; simulations <= 45; simulations += 40) {
+        scene.ask.simulations = simulations;
+        answer = place_orrery(arena, &scene.ask);
+        assert_true(is_told(
+            &answer, arena_printf(arena, "simulated %d placements of its own;", simulations)));
+    }
+    assert_true(answer.bound_ps > 0);
+    arena_destroy(arena);
+}
+
+static void what_is_lacking_is_told(void **state)
+{
+    struct arena *arena = arena_create();
+    struct place_answer answer;
+    struct scene scene;
+
+    (void)state;
+    draw_scene(arena, 1, 0, &scene);
+    for (int d = 0; d < scene.cluster.device_count; d++)
+        scene.cluster.devices[d].memory_bytes = scene.cluster.devices[d].reserved_bytes + 1000;
+    (void)ask_others(&scene, false);
+    answer = place_orrery(arena, &scene.ask);
+    assert_false(answer.is_feasible);
+    assert_non_null(strstr(answer.why, "all devices together lack "));
+    arena_destroy(arena);
+}
+
+/* A request that no model takes makes no table as long as it, and costs nothing. */
+static void requests_beyond_the_context_cost_nothing(void **state)
+{
+    struct arena *arena = arena_create();
+    struct workload_builder *builder;
+    struct workload_request request = { .session = -1,
+                                        .client = -1,
+                                        .batch = 1,
+                                        .prompt_tokens = 1000000000,
+                                        .output_tokens = 2000000000 };
+    struct scene scene;
+    const char *what;
+
+    (void)state;
+    draw_scene(arena, 1, 0, &scene);
+    builder = workload_build(arena, "long");
+    request.service = workload_builder_service(builder, "s");
+    workload_builder_add(builder, &request);
+    scene.workload = workload_builder_finish(builder);
+    scene_ask(&scene);
+    assert_int_equal(search_bound(arena, &scene.ask, &what), 0);
+    arena_destroy(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +390,9 @@ int main(void)
         cmocka_unit_test(the_same_is_found_again),
         cmocka_unit_test(moves_make_placements),
         cmocka_unit_test(the_bound_takes_parts_of_two_models),
+        cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(what_is_lacking_is_told),
+        cmocka_unit_test(requests_beyond_the_context_cost_nothing),
     };
 
     return cmocka_run_group_tests_name("place search", tests, NULL, NULL);
