@@ -42,6 +42,8 @@ static double start_of(const struct rate_ask *ask, double served_per_s)
         while (start_per_s > served_per_s)
             start_per_s /= 2;
     }
+    while (start_per_s >= ask->flood_per_s)
+        start_per_s /= 2;
     while (start_per_s < ask->floor_per_s)
         start_per_s *= 2;
     return start_per_s;
@@ -61,9 +63,13 @@ static bool bracket(struct search *search, double start_per_s, bool *is_done)
         do {
             answer->rate_per_s = rate_per_s;
             rate_per_s *= 2;
+            if (rate_per_s >= search->ask->flood_per_s) { /* which was not met */
+                answer->next_per_s = search->ask->flood_per_s;
+                return true;
+            }
             if (!try(search, rate_per_s, &probe))
                 return false;
-        } while (probe.is_met && rate_per_s < search->ask->flood_per_s);
+        } while (probe.is_met);
         answer->next_per_s = rate_per_s;
         return true;
     }

@@ -143,6 +143,24 @@ static void what_cannot_be_tried_ends_it(void **state)
     }
 }
 
+/* All rates but the flood are met: it is the next that is not. */
+static void only_the_flood_may_miss(void **state)
+{
+    struct arena *arena = arena_create();
+    struct world world = { .most_per_s = 2 * FLOOD,
+                           .hole_from = FLOOD - 1,
+                           .hole_to = FLOOD + 1,
+                           .served_per_s = 3,
+                           .fails_at = -1 };
+    struct rate_answer answer = find(arena, &world, 0.01);
+
+    (void)state;
+    assert_int_equal(answer.outcome, RATE_FOUND);
+    assert_true(answer.rate_per_s < FLOOD && answer.rate_per_s > 0.98 * FLOOD);
+    assert_true(answer.next_per_s <= FLOOD && answer.next_per_s >= FLOOD);
+    arena_destroy(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +169,7 @@ int main(void)
         cmocka_unit_test(nothing_and_everything),
         cmocka_unit_test(rates_that_do_not_agree_are_told),
         cmocka_unit_test(what_cannot_be_tried_ends_it),
+        cmocka_unit_test(only_the_flood_may_miss),
     };
 
     return cmocka_run_group_tests_name("rate search", tests, NULL, NULL);
