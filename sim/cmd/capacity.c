@@ -408,6 +408,7 @@ static bool search_rate(struct arena *arena, struct capacity_settings *settings,
     name_service(arena, &settings->load, plan);
     if (!check_requests(arena, settings, plan, err))
         return false;
+    planning_warn(arena, costs, input.cluster, "capacity");
     ask.floor_per_s = (double)settings->load.options.max_requests / CALENDAR_S;
     trial.judge = judge_create(arena, &input);
     cli_progress_begin(&trial.progress, "rates");

@@ -432,6 +432,7 @@ bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings
         !capacity_check_goal(settings, settings->planning.made->slos_ps, err) ||
         !check_kinds(&boards, err) || !search(&boards, err) || !write_all(&boards, err))
         return false;
+    planning_warn(arena, &boards.planning.costs, boards.planning.cluster, "capacity");
     *is_found = boards.found.is_any;
     return true;
 }

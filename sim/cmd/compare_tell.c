@@ -308,6 +308,8 @@ static void put_remarks(const struct compare_table *table, struct out *out)
             continue;
         if (planned->answer.why[0] != '\0')
             put_note(out, row->name, planned->answer.why);
+        if (planned->extrapolated_costs > 0)
+            put_note(out, row->name, place_extrapolated_text(arena, planned->extrapolated_costs));
         if (planned->has_load && !planned->load.is_feasible)
             put_note(out, row->name,
                      arena_printf(arena, "the workload was not simulated: %s", planned->load.why));

@@ -159,6 +159,14 @@ static void put_layers(struct arena *arena, const struct planned *planned, struc
 
 /* ---- under a workload ---- */
 
+const char *place_extrapolated_text(struct arena *arena, int64_t count)
+{
+    return arena_printf(arena,
+                        "%" PRId64 " operator cost%s of what was simulated %s outside the "
+                        "measured range: extrapolated",
+                        count, units_s(count), count == 1 ? "lies" : "lie");
+}
+
 double place_goodput_per_s(const struct judge_verdict *load)
 {
     return load->window_ps > 0
@@ -261,6 +269,8 @@ static void put_found(struct arena *arena, const struct place_told *told, struct
                                 device_name(told, planned->room_device)));
     if (planned->has_load)
         put_line(out, "workload", place_load_text(arena, &planned->load));
+    if (planned->extrapolated_costs > 0)
+        put_line(out, "warning", place_extrapolated_text(arena, planned->extrapolated_costs));
     if (planned->over_bound_ratio >= 0)
         put_line(out, "bound",
                  place_bound_text(arena, told->planning->options->objective, planned->bound_ps,
@@ -369,6 +379,10 @@ static void put_found_json(const struct place_told *told, struct json_writer *js
         json_put_seconds(json, "bound_s", planned->bound_ps);
         json_put_double(json, "over_bound_ratio", planned->over_bound_ratio);
     }
+    if (planned->answer.stages && !planned->has_load) /* nothing was simulated */
+        json_put_null(json, "extrapolated_costs");
+    else
+        json_put_int(json, "extrapolated_costs", planned->extrapolated_costs);
     json_put_int(json, "replicas", shape.replicas);
     json_put_int(json, "devices", shape.devices);
     json_put_int(json, "epochs", shape.epochs);

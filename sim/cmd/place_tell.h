@@ -22,6 +22,8 @@ const char *place_load_text(struct arena *arena, const struct judge_verdict *loa
 const char *place_bound_text(struct arena *arena, enum place_objective objective, int64_t bound_ps,
                              double over_bound_ratio);
 /* Good requests a second. */
+/* "3 operator costs of these simulations lie outside the measured range: extrapolated". */
+const char *place_extrapolated_text(struct arena *arena, int64_t count);
 double place_goodput_per_s(const struct judge_verdict *load);
 /* The keys of such a verdict, but for who is busiest; in an object of the caller. */
 void place_put_load(struct json_writer *json, const struct judge_verdict *load);

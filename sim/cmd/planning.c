@@ -10,7 +10,9 @@
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
 #include "sim/report/inputs.h"
+#include "sim/report/report.h"
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_TOKENS 128
@@ -257,6 +259,21 @@ bool planning_move(struct planning *planning, const struct cluster *cluster, str
     planning->cluster = cluster;
     judge_begin(planning);
     return true;
+}
+
+void planning_warn(struct arena *arena, const struct cost_set *costs, const struct cluster *cluster,
+                   const char *command)
+{
+    for (int t = 0; t < costs->count; t++) {
+        const struct cost_table *table = costs->tables[t];
+        bool is_used = false;
+
+        for (int32_t d = 0; d < cluster->device_count && !is_used; d++)
+            is_used = strcmp(cluster->devices[d].type, cost_type(table)) == 0;
+        if (is_used && cost_is_disturbed(table))
+            fprintf(stderr, "orrery-sim %s: warning: %s\n", command,
+                    report_quality_text(arena, table));
+    }
 }
 
 bool planning_inputs(const struct planning *planning, struct inputs *inputs, struct err *err)

@@ -42,8 +42,9 @@ struct planned {
     int32_t room_device;
     bool has_load; /* a workload was simulated, as far as it could be: */
     struct judge_verdict load;
-    double energy_j;  /* of a lone request of each service; below 0: not known */
-    int64_t bound_ps; /* as of place_answer; over it by so much, below 0: no bound */
+    int64_t extrapolated_costs; /* of what was simulated */
+    double energy_j;            /* of a lone request of each service; below 0: not known */
+    int64_t bound_ps;           /* as of place_answer; over it by so much, below 0: no bound */
     double over_bound_ratio;
 };
 
@@ -53,6 +54,9 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
                    struct planning *planning, struct err *err);
 /* The same services on another cluster, whose devices are of the same types. */
 bool planning_move(struct planning *planning, const struct cluster *cluster, struct err *err);
+/* Warns on stderr of tables that were measured under disturbance, of types that the cluster has. */
+void planning_warn(struct arena *arena, const struct cost_set *costs, const struct cluster *cluster,
+                   const char *command);
 /* Names all files that were read. */
 bool planning_inputs(const struct planning *planning, struct inputs *inputs, struct err *err);
 

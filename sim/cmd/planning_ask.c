@@ -117,6 +117,7 @@ static bool predict_alone(const struct planning *planning, struct planned *plann
             .period_ps = verdict.busiest_ps,
             .limit = verdict.busiest_name ? keep(planning, verdict.busiest_name) : "nothing"
         };
+        planned->extrapolated_costs += verdict.extrapolated_costs;
         energy_j = verdict.energy_j < 0 || energy_j < 0 ? -1 : energy_j + verdict.energy_j;
     }
     planned->energy_j = energy_j;
@@ -205,6 +206,7 @@ static void predict(const struct planning *planning, bool is_simulated, struct p
         return;
     planned->has_load = true;
     planned->load = load_of(planning, planned);
+    planned->extrapolated_costs += planned->load.extrapolated_costs;
     planned->load.why = keep(planning, planned->load.why);
     planned->load.busiest_name = keep(planning, planned->load.busiest_name);
 }

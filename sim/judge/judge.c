@@ -218,7 +218,8 @@ static bool simulate(struct arena *arena, struct judge *judge, const struct plan
                                        .latency_max_ps = all.latency.max,
                                        .ttft_mean_ps = all.ttft.mean,
                                        .tpot_mean_ps = all.tpot.mean,
-                                       .output_tokens = all.output_tokens };
+                                       .output_tokens = all.output_tokens,
+                                       .extrapolated_costs = result.extrapolated_costs };
     if (!energy_of_all(plan->cluster, &result, &verdict->energy_j))
         verdict->energy_j = -1;
     fill_busiest(&result, plan->cluster, verdict);

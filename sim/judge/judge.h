@@ -45,6 +45,7 @@ struct judge_verdict {
     int64_t latency_p90_ps, latency_p95_ps, latency_p999_ps, latency_max_ps;
     int64_t ttft_mean_ps, tpot_mean_ps; /* 0: of none */
     int64_t output_tokens;
+    int64_t extrapolated_costs; /* operators whose cost lies outside the measured range */
     /* The longest that a device computed, a link was busy, or a step ran in a stage on several
      * devices, which takes one at a time. */
     int64_t busiest_ps;

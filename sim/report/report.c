@@ -145,13 +145,17 @@ static void warn_of_anchors(struct arena *arena, struct report *report,
     }
 }
 
+const char *report_quality_text(struct arena *arena, const struct cost_table *table)
+{
+    return arena_printf(arena, "costs of '%s' were measured under disturbance: %.200s",
+                        cost_type(table), cost_quality(table));
+}
+
 static void warn_of_quality(struct arena *arena, struct report *report,
                             const struct cost_table *table)
 {
     if (cost_is_disturbed(table) && is_used(report->input->plan, table, NULL, 0))
-        warn_loudly(report,
-                    arena_printf(arena, "costs of '%s' were measured under disturbance: %.200s",
-                                 cost_type(table), cost_quality(table)));
+        warn_loudly(report, report_quality_text(arena, table));
 }
 
 static void warn_of_peak(struct arena *arena, struct report *report,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct arena;
+struct cost_table;
 struct out;
 struct phases;
 struct serve_input;
@@ -46,6 +47,8 @@ struct report {
  * seed, options of the meter, has_kappa) are kept. */
 void report_fill(struct arena *arena, struct report *report, const struct serve_input *input,
                  const struct serve_result *result, struct meter *meter);
+/* The warning of a table that cost_is_disturbed. */
+const char *report_quality_text(struct arena *arena, const struct cost_table *table);
 /* Requests of the workload that until_ps and max_requests left out; -1: nobody knows how many. */
 int64_t report_left_out(const struct report *report);
 bool report_is_limited(const struct report *report);
