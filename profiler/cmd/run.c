@@ -16,6 +16,7 @@
 #include "profiler/measure/interrupt.h"
 #include "profiler/measure/measure.h"
 #include "profiler/measure/store.h"
+#include "profiler/table/saved.h"
 #include "profiler/table/table.h"
 #include <stdio.h>
 #include <string.h>
@@ -274,13 +275,34 @@ static bool is_unfit(const struct session *session, struct err *err)
     return true;
 }
 
+/* What is there of another model took hours, too. What cannot be read is nobody's table. */
+static bool spares_others(const struct session *session, const char *folder, struct err *err)
+{
+    struct err ignored = ERR_INIT;
+    struct saved saved;
+
+    if (access(arena_printf(session->arena, "%s/kernels.csv", folder), F_OK) != 0 ||
+        !saved_load_any(session->arena, folder, &saved, &ignored))
+        return true;
+    for (int i = 0; i < cost_row_count(saved.costs); i++) {
+        const char *model = cost_row_at(saved.costs, i)->model;
+
+        if (model[0] != '\0' && strcmp(model, session->model->name) != 0)
+            return err_set(err, ERR_USAGE,
+                           "%s holds a table of model '%.80s', which one of '%.80s' would replace: "
+                           "give another folder; orrery-profile merge makes one table of both",
+                           folder, model, session->model->name);
+    }
+    return true;
+}
+
 static int run(struct session *session, struct err *err)
 {
     const char *folder = session->options->folder;
     int64_t began_ns = clock_now_ns();
     struct table *table = arena_alloc(session->arena, sizeof(*table));
 
-    if (!session_plan(session, err))
+    if (!session_plan(session, err) || !spares_others(session, folder, err))
         return CLI_FAIL;
     if (is_unfit(session, err))
         return CLI_NO;

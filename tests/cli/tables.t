@@ -162,6 +162,8 @@ exit_is 0 "what disagrees" orrery-profile merge small slow -o disagreeing
 like "is told of" "$out" "warning: [0-9]+ of them disagree by more than 3 %"
 before=$(cat both/*.csv)
 exit_is 2 "a table that is there is not written over" orrery-profile merge small tiny -o both
+exit_is 2 "nor that of one model by a run of another" run tiny small
+like "which says what to do" "$err" "small holds a table of model 'small', .*orrery-profile merge"
 exit_is 2 "nor one of those merged" orrery-profile merge small tiny -o small
 exit_is 2 "two machines are refused" orrery-profile merge small pi -o none
 like "by what differs" "$err" "small and pi: measured on another machine: arch is"
