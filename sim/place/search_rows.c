@@ -226,6 +226,12 @@ static int parse_stage(const struct search *search, const struct placement_row *
         widen(&search->services[service], row, stage);
         found = 1;
     }
+    for (int i = 0; i < count && found == 1; i++) /* equal parts alone */
+        if (rows[i].stage == number && rows[i].replica == like->replica &&
+            strcmp(rows[i].service, like->service) == 0 && rows[i].part_of > 1 &&
+            (int64_t)(rows[i].part_last - rows[i].part_first + 1) * stage->device_count !=
+                rows[i].part_of)
+            return -1;
     return found;
 }
 

@@ -184,7 +184,7 @@ static void the_same_is_found_again(void **state)
 /* Changed again and again, a candidate is one that the simulator takes, and its rows are it. */
 static void moves_make_placements(void **state)
 {
-    int changed = 0, cut = 0, refused = 0;
+    int changed = 0, cut = 0, refused = 0, unequal = 0;
 
     (void)state;
     for (int number = 0; number < SCENES; number++) {
@@ -210,6 +210,13 @@ static void moves_make_placements(void **state)
             rows = search_rows(arena, &search, &next, &count);
             assert_true(search_parse(arena, &search, rows, count, &parsed));
             assert_true(search_hash(&parsed) == search_hash(&next));
+            for (int i = 0; i < count; i++)
+                if (rows[i].part_last + 1 < rows[i].part_of) { /* unequal parts are another thing */
+                    rows[i].part_last++;
+                    assert_false(search_parse(arena, &search, rows, count, &parsed));
+                    rows[i].part_last--;
+                    unequal++;
+                }
             for (int32_t r = 0; r < next.replica_count; r++)
                 is_cut = is_cut || search_is_cut(&next.replicas[r]);
             if (step % 7 == 0) {
@@ -226,6 +233,7 @@ static void moves_make_placements(void **state)
     }
     assert_in_range(changed, 40 * SCENES, INT32_MAX);
     assert_in_range(cut, SCENES, INT32_MAX);
+    assert_in_range(unequal, 1, INT32_MAX);
     assert_in_range(refused, 0, changed / 20);
 }
 
