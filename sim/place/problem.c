@@ -392,6 +392,19 @@ bool problem_has_room(const struct problem *problem, int32_t device, int32_t fir
 
 /* ---- begin ---- */
 
+/* What was not measured, with the model that needs it and what measures it. */
+static bool name_model(const struct problem *problem, struct err *err)
+{
+    const char *name = problem->input.model->name;
+    const struct err bare = *err;
+
+    *err = (struct err)ERR_INIT; /* the first one counts, else */
+    return err_set(err, bare.kind,
+                   "%.400s: model '%.60s' needs them; orrery-profile run --model %.60s measures "
+                   "them, and orrery-profile merge adds them to a table",
+                   bare.text, name, name);
+}
+
 static bool units_fill(struct problem *problem, struct err *err)
 {
     size_t units = (size_t)problem->unit_count + 1;
@@ -403,8 +416,9 @@ static bool units_fill(struct problem *problem, struct err *err)
         struct kind *kind = &problem->kinds[k];
 
         kind->sums_ps = arena_array(problem->arena, units, sizeof(int64_t));
-        if (problem->input.model ? !model_sums(problem, kind, err)
-                                 : !executable_sums(problem, kind, err))
+        if (problem->input.model && !model_sums(problem, kind, err))
+            return name_model(problem, err);
+        if (!problem->input.model && !executable_sums(problem, kind, err))
             return false;
         if (!problem->input.model)
             executable_memory(problem, kind);
