@@ -153,7 +153,7 @@ static int64_t least_bytes(const struct problem *problem, int32_t unit, bool is_
 }
 
 /* Weights and caches of all units, each once. */
-static int64_t held_bytes(const struct problem *const *problems, int32_t count)
+static int64_t all_held_bytes(const struct problem *const *problems, int32_t count)
 {
     int64_t held = 0;
 
@@ -198,7 +198,7 @@ int64_t problem_missing_of_all(const struct problem *const *problems, int32_t co
 {
     return lacking_bytes(
         problem_input(problems[0])->cluster,
-        saturate_add(held_bytes(problems, count), most_work_bytes(problems, count)));
+        saturate_add(all_held_bytes(problems, count), most_work_bytes(problems, count)));
 }
 
 bool problem_is_hopeless(const struct problem *const *problems, int32_t count)
@@ -206,7 +206,7 @@ bool problem_is_hopeless(const struct problem *const *problems, int32_t count)
     for (int32_t p = 0; p < count; p++)
         if (!problem_input(problems[p])->model)
             return false;
-    return lacking_bytes(problem_input(problems[0])->cluster, held_bytes(problems, count)) > 0;
+    return lacking_bytes(problem_input(problems[0])->cluster, all_held_bytes(problems, count)) > 0;
 }
 
 int64_t problem_missing_bytes(const struct problem *problem)

@@ -29,8 +29,7 @@
 #define MOST_TOKENS (1 << 20) /* of a request of a model without a max_context */
 #define NO_TIME "there was no time for it"
 
-struct class
-{ /* devices of one table and number of threads */
+struct board_class { /* devices of one table and number of threads */
     const struct cost_table *table;
     int threads;
     double speed; /* of all of them */
@@ -58,7 +57,7 @@ struct service { /* the items of one model */
 struct bound {
     struct arena *arena;
     const struct place_ask *ask;
-    struct class classes[MOST_CLASSES];
+    struct board_class classes[MOST_CLASSES];
     int32_t class_count;
     struct service *services;
     bool has_parts; /* some operator was measured in parts */
@@ -98,7 +97,7 @@ static bool classes_fill(struct bound *bound)
 
 /* ---- what operators take ---- */
 
-static double op_ps(const struct class *class, const struct model_op *op, int weight_bits)
+static double op_ps(const struct board_class *class, const struct model_op *op, int weight_bits)
 {
     struct err err = ERR_INIT;
     enum interp_origin origin;
@@ -110,7 +109,7 @@ static double op_ps(const struct class *class, const struct model_op *op, int we
 }
 
 /* The least that an operator takes there, for the whole of it. */
-static double best_ps(struct bound *bound, struct class *class, const struct model_op *op,
+static double best_ps(struct bound *bound, struct board_class *class, const struct model_op *op,
                       int weight_bits)
 {
     const struct search_parts *parts =

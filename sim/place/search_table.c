@@ -140,12 +140,13 @@ static void kind_fill(struct search_service *service, int32_t degree, int32_t ki
 
 static void degree_fill(struct arena *arena, struct search_service *service, int32_t degree)
 {
-    const struct model *model = problem_input(service->problem)->model, *slice = model;
+    const struct model *model = problem_input(service->problem)->model, *slice;
     size_t kinds = (size_t)problem_kind_count(service->problem);
     size_t units = (size_t)service->unit_count;
     struct err err = ERR_INIT;
 
-    if (degree > 0 && (!model || !(slice = model_slice(arena, model, 1 << degree, &err))))
+    slice = degree > 0 && model ? model_slice(arena, model, 1 << degree, &err) : model;
+    if (degree > 0 && !slice)
         return;
     service->sums_ps[degree] = arena_array(arena, kinds * (units + 1), sizeof(int64_t));
     service->reach[degree] = arena_array(arena, kinds * units, sizeof(int32_t));

@@ -110,7 +110,7 @@ exit_is 2 "an output of that name" run --workload short.csv --requests-out r.csv
 like "is refused" "$err" "r.csv.partial: two outputs of this name"
 for name in ./r.csv.partial ".//r.csv.partial" link.csv "$PWD/r.csv.partial"; do
     rm -f r.csv r.csv.partial link.csv
-    [ $name = link.csv ] && ln -s r.csv.partial link.csv
+    [ "$name" = link.csv ] && ln -s r.csv.partial link.csv
     exit_is 2 "an output of that name, as $name" run --workload short.csv --requests-out r.csv --stages-out "$name"
     like "as $name: is refused" "$err" "^orrery-run: $name: two outputs of this name"
     no_file "as $name: none is written" r.csv r.csv.partial
