@@ -149,7 +149,7 @@ static bool place_job(struct tables *tables, struct err *err)
     make_room(tables, (size_t)tables->graph.worker_count);
     for (int32_t w = 0; w < tables->graph.worker_count; w++) {
         const struct infscale_worker *worker = &tables->graph.workers[w];
-        int32_t first = worker->stage, last = worker->stage;
+        int32_t first = worker->stage, last = first;
         const char *name = worker->id;
 
         if (worker->is_server)
