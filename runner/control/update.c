@@ -45,7 +45,7 @@ static bool update(struct arena *arena, const struct options *options, struct er
     const char *text =
         machine_read_text(arena, options->placement, SETUP_MAX_UPDATE_BYTES / 2, err);
     const char *name = strcmp(options->placement, "-") == 0 ? "stdin" : options->placement;
-    struct setup_answer answer;
+    struct setup_answer answer = { 0 };
     struct ask ask;
     bool ok;
 
