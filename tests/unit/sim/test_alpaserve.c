@@ -287,8 +287,9 @@ static void what_cannot_be_done_is_an_error(void **state)
 
     booked_add(b, 0, UNITS_MAX_PS - 5 * MS, 0);
     assert_false(booked_try(b));
-    assert_string_equal(b->err->text,
-                        "simulated time passes 9000000 s: use a shorter workload (of a run, --until)");
+    assert_string_equal(
+        b->err->text,
+        "simulated time passes 9000000 s: use a shorter workload (of a run, --until)");
     b = booked_create(*state, "service,replica,stage,device,model\na,0,0,x,gpt2\n", NULL, NULL);
     assert_false(booked_try(b));
     assert_string_equal(b->err->text,
