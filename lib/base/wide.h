@@ -30,6 +30,14 @@ static inline struct wide wide_add(struct wide a, struct wide b)
     return (struct wide){ a.high + b.high + (low < a.low), low };
 }
 
+/* Below 0, 0 or above 0: a is below b, equal to it or above it, both without a sign. */
+static inline int wide_compare(struct wide a, struct wide b)
+{
+    if (a.high != b.high)
+        return a.high > b.high ? 1 : -1;
+    return (a.low > b.low) - (a.low < b.low);
+}
+
 static inline struct wide wide_negate(struct wide a)
 {
     return wide_add((struct wide){ ~a.high, ~a.low }, (struct wide){ 0, 1 });

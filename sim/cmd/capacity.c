@@ -249,7 +249,7 @@ bool capacity_is_met(const struct capacity_goal *goal, const struct judge_verdic
         return false;
     good = wide_mul((uint64_t)verdict->good_count, (uint64_t)PPB);
     needed = wide_mul((uint64_t)verdict->total_count, (uint64_t)goal->attainment_ppb);
-    return (good.high > needed.high || (good.high == needed.high && good.low >= needed.low)) &&
+    return wide_compare(good, needed) >= 0 &&
            (goal->quantile_ps == 0 ||
             capacity_quantile_ps(goal->quantile, verdict) <= goal->quantile_ps);
 }
@@ -284,8 +284,7 @@ bool capacity_check_context(const struct capacity_settings *settings,
     }
     borne = wide_mul((uint64_t)(count - refused), (uint64_t)PPB);
     needed = wide_mul((uint64_t)count, (uint64_t)settings->goal.attainment_ppb);
-    if (!model || borne.high > needed.high ||
-        (borne.high == needed.high && borne.low >= needed.low))
+    if (!model || wide_compare(borne, needed) >= 0)
         return true;
     return err_set(err, ERR_INPUT,
                    "no rate is borne: %" PRId64 " of %" PRId64

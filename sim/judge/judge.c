@@ -351,12 +351,8 @@ static int compare(int64_t a, int64_t b)
 /* good / window, by cross multiplication. */
 static int compare_rates(const struct judge_verdict *a, const struct judge_verdict *b)
 {
-    struct wide left = wide_mul((uint64_t)a->good_count, (uint64_t)b->window_ps);
-    struct wide right = wide_mul((uint64_t)b->good_count, (uint64_t)a->window_ps);
-
-    if (left.high != right.high)
-        return left.high > right.high ? 1 : -1;
-    return (left.low > right.low) - (left.low < right.low);
+    return wide_compare(wide_mul((uint64_t)a->good_count, (uint64_t)b->window_ps),
+                        wide_mul((uint64_t)b->good_count, (uint64_t)a->window_ps));
 }
 
 int judge_compare(const struct judge_verdict *a, const struct judge_verdict *b)

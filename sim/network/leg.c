@@ -9,11 +9,6 @@
 
 #define MILLIBITS_A_BYTE UINT64_C(8000)
 
-static bool wide_is_below(struct wide a, struct wide b)
-{
-    return a.high < b.high || (a.high == b.high && a.low < b.low);
-}
-
 /* work / rate, halves to even, saturated. */
 static int64_t work_ps(struct wide work, int64_t rate)
 {
@@ -55,7 +50,7 @@ int64_t leg_end_ps(const struct topology *topology, const struct topology_leg *l
         int64_t length_ps = rates[at + 1].time_ps - begin_ps, needed_ps;
         struct wide done = wide_mul((uint64_t)rates[at].rate_millibits_per_s, (uint64_t)length_ps);
 
-        if (!wide_is_below(done, work)) {
+        if (wide_compare(done, work) >= 0) {
             needed_ps = rates[at].rate_millibits_per_s > 0
                             ? work_ps(work, rates[at].rate_millibits_per_s)
                             : 0;

@@ -275,7 +275,7 @@ static bool is_larger_ratio(int64_t a, int64_t b, int64_t c, int64_t d)
     struct wide left = wide_mul((uint64_t)a, (uint64_t)d);
     struct wide right = wide_mul((uint64_t)c, (uint64_t)b);
 
-    return left.high != right.high ? left.high > right.high : left.low > right.low;
+    return wide_compare(left, right) > 0;
 }
 
 /* Cuts the services, in order of their time, where neighbours differ most, so that a bucket has
