@@ -103,7 +103,14 @@ static inline bool plan_replica_is_split(const struct plan_replica *replica)
     return replica->decode_stages != replica->stages;
 }
 
-/* Stages that a step passes which passes this one. */
+/* The stages that a step passes which passes this one, */
+static inline const struct plan_stage *plan_chain(const struct plan_replica *replica,
+                                                  const struct plan_stage *stage)
+{
+    return stage->phase == PLACEMENT_DECODE ? replica->decode_stages : replica->stages;
+}
+
+/* and how many they are. */
 static inline int plan_chain_count(const struct plan_replica *replica,
                                    const struct plan_stage *stage)
 {

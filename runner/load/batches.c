@@ -205,11 +205,12 @@ static bool plan_next(struct batches *batches, int32_t replica)
 static void plan_all(struct batches *batches, int32_t replica)
 {
     const struct instance *instance = &batches->instances[replica];
+    const struct plan_stage *first = &batches->serve->input->plan->replicas[replica].stages[0];
 
     while (batches->serve->table->replicas[replica].is_up &&
            instance->flying_count < instance->options.max_in_flight &&
-           serve_has_room(batches->serve, replica) && plan_next(batches, replica))
-        serve_take_room(batches->serve, replica);
+           serve_has_room(batches->serve, first) && plan_next(batches, replica))
+        serve_take_room(batches->serve, first);
 }
 
 /* ---- sending ---- */

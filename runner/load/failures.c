@@ -57,7 +57,7 @@ static bool rises_again(const struct serve *serve, int worker)
  * will be by the drill. */
 static bool is_whole(const struct serve *serve, const struct plan_replica *replica, bool may_come)
 {
-    for (int i = 0; i < replica->stage_count; i++)
+    for (int i = 0; i < replica->total_count; i++)
         for (int k = 0; k < replica->stages[i].device_count; k++) {
             int number = serve->fleet->assignment->worker_of[replica->stages[i].devices[k]];
             const struct fleet_worker *worker = &serve->fleet->workers[number];
@@ -272,7 +272,9 @@ void failures_look(struct serve *serve)
             if (serve->table->replicas[i].is_up || !is_whole(serve, &plan->replicas[i], false))
                 continue;
             serve->table->replicas[i].is_up = true;
-            serve->room[i] = plan->replicas[i].stages[0].queue_depth; /* nothing is on its way */
+            for (int s = 0; s < plan->replicas[i].total_count; s++) /* nothing is on its way */
+                serve->room[plan->replicas[i].stages[s].id] =
+                    plan->replicas[i].stages[s].queue_depth;
         }
         count_up(serve);
     }

@@ -35,7 +35,7 @@ struct serve {
     struct dispatch_replica *choices; /* scratch: replicas of a service */
     struct queue *queues;             /* one a worker */
     int32_t *tokens;                  /* scratch: a prompt */
-    int32_t *room; /* by replica: steps that stage 0, whose queue is bounded, still takes */
+    int32_t *room; /* by stage 0: steps that it still takes, where its queue is bounded */
     struct serve_run *run;
     struct batches *batches; /* NULL: none are continuous */
     struct fixed *fixed;     /* of replicas with fixed ones */
@@ -75,9 +75,9 @@ void serve_enqueue(struct serve *serve, size_t request);
 bool serve_flush(struct serve *serve, int worker, struct err *err);
 /* The first tokens of the request's prompt, into serve->tokens. */
 void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
-/* Whether another step may be sent to stage 0 of the replica, and that one has been. */
-bool serve_has_room(const struct serve *serve, int32_t replica);
-void serve_take_room(struct serve *serve, int32_t replica);
+/* Whether another step may be sent to a stage 0, and that one has been. */
+bool serve_has_room(const struct serve *serve, const struct plan_stage *first);
+void serve_take_room(struct serve *serve, const struct plan_stage *first);
 
 /* ---- told.c ---- */
 

@@ -11,11 +11,17 @@
 #include "runner/load/internal.h"
 #include "runner/load/table.h"
 
+/* To which its next step goes. */
+static const struct plan_stage *first_stage(const struct serve *serve, size_t request)
+{
+    const struct table_request *state = &serve->table->requests[request];
+
+    return &serve->input->plan->replicas[state->replica].stages[0];
+}
+
 void serve_enqueue(struct serve *serve, size_t request)
 {
-    const struct plan_replica *replica =
-        &serve->input->plan->replicas[serve->table->requests[request].replica];
-    struct queue *queue = &serve->queues[serve_worker_of(serve, &replica->stages[0])];
+    struct queue *queue = &serve->queues[serve_worker_of(serve, first_stage(serve, request))];
 
     if (queue->count == queue->capacity) {
         size_t capacity = queue->capacity ? 2 * queue->capacity : 64;
@@ -47,8 +53,9 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct table_request *state = &serve->table->requests[request];
+    const struct plan_stage *first = first_stage(serve, request);
     struct frame frame = { .type = FRAME_STEP,
-                           .stage = serve->input->plan->replicas[state->replica].stages[0].id,
+                           .stage = first->id,
                            .request = table_name(serve->table, request),
                            .step = state->step,
                            .total_tokens = row.prompt_tokens + row.output_tokens };
@@ -59,21 +66,19 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
     else
         serve->tokens[0] = state->token;
     frame.payload_bytes = 4 * (int64_t)frame.new_tokens;
-    frame.start_ns = serve_clock_of(
-        serve, serve_worker_of(serve, &serve->input->plan->replicas[state->replica].stages[0]));
+    frame.start_ns = serve_clock_of(serve, serve_worker_of(serve, first));
     return channel_send_words(push, NULL, &frame, serve->tokens, err);
 }
 
-bool serve_has_room(const struct serve *serve, int32_t replica)
+bool serve_has_room(const struct serve *serve, const struct plan_stage *first)
 {
-    return serve->input->plan->replicas[replica].stages[0].queue_depth == 0 ||
-           serve->room[replica] > 0;
+    return first->queue_depth == 0 || serve->room[first->id] > 0;
 }
 
-void serve_take_room(struct serve *serve, int32_t replica)
+void serve_take_room(struct serve *serve, const struct plan_stage *first)
 {
-    if (serve->input->plan->replicas[replica].stages[0].queue_depth > 0)
-        serve->room[replica]--;
+    if (first->queue_depth > 0)
+        serve->room[first->id]--;
 }
 
 /* Steps leave in order, but for those whose stage 0 has no room. */
@@ -85,19 +90,20 @@ bool serve_flush(struct serve *serve, int worker, struct err *err)
     queue->is_blocked = false;
     for (size_t left = queue->count; left > 0; left--) {
         size_t request = queue->requests[queue->head];
-        int32_t replica = serve->table->requests[request].replica;
         bool is_kept = false;
 
         if (serve->table->requests[request].state == TABLE_RUNNING) {
-            is_kept = !is_open || !serve_has_room(serve, replica);
+            const struct plan_stage *first = first_stage(serve, request);
+
+            is_kept = !is_open || !serve_has_room(serve, first);
             if (!is_kept) {
                 switch (send_step(serve, serve->fleet->workers[worker].push, request, err)) {
                 case CHANNEL_DONE:
                     fixed_sent(serve, request);
-                    serve_take_room(serve, replica);
+                    serve_take_room(serve, first);
                     break;
                 case CHANNEL_GONE:
-                    serve_take_room(serve, replica);
+                    serve_take_room(serve, first);
                     break;
                 case CHANNEL_LATER:
                     is_open = false;

@@ -62,7 +62,7 @@ void serve_release(struct serve *serve, size_t request)
     if (state->replica >= 0) {
         const struct plan_replica *replica = &serve->input->plan->replicas[state->replica];
 
-        for (int i = 0; i < replica->stage_count; i++)
+        for (int i = 0; i < replica->total_count; i++)
             for (int k = 0; k < replica->stages[i].device_count; k++)
                 fleet_release(serve->fleet,
                               serve->fleet->assignment->worker_of[replica->stages[i].devices[k]],
@@ -221,8 +221,8 @@ static void expect_records(struct serve *serve, const struct plan_stage *stage, 
 {
     const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
 
-    for (int i = 0; i < replica->stage_count; i++)
-        serve->expected_count += (size_t)count * (size_t)replica->stages[i].device_count;
+    for (int i = 0; i < plan_chain_count(replica, stage); i++)
+        serve->expected_count += (size_t)count * (size_t)plan_chain(replica, stage)[i].device_count;
 }
 
 static void on_result(struct serve *serve, int worker, const struct channel_message *message)
@@ -339,10 +339,9 @@ static void on_credit(struct serve *serve, int worker, const struct frame *frame
     stage = plan->stages[frame->stage];
     if (stage->number > 0 || serve_worker_of(serve, stage) != worker)
         return;
-    serve->room[stage->replica] =
-        frame->new_tokens < stage->queue_depth - serve->room[stage->replica]
-            ? serve->room[stage->replica] + frame->new_tokens
-            : stage->queue_depth;
+    serve->room[stage->id] = frame->new_tokens < stage->queue_depth - serve->room[stage->id]
+                                 ? serve->room[stage->id] + frame->new_tokens
+                                 : stage->queue_depth;
 }
 
 static void on_message(struct serve *serve, int worker, const struct channel_message *message)
@@ -501,9 +500,9 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.dispatch = dispatch_create(arena, input->dispatch, plan->service_count, input->seed);
     serve.choices = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.choices);
     serve.queues = arena_array(arena, (size_t)input->fleet->count, sizeof *serve.queues);
-    serve.room = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.room);
-    for (int i = 0; i < plan->replica_count; i++)
-        serve.room[i] = plan->replicas[i].stages[0].queue_depth;
+    serve.room = arena_array(arena, (size_t)plan->stage_count, sizeof *serve.room);
+    for (int i = 0; i < plan->stage_count; i++)
+        serve.room[i] = plan->stages[i]->queue_depth;
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;

@@ -35,7 +35,7 @@ int64_t serve_clock_of(const struct serve *serve, int worker)
 
 static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
 {
-    return &serve->input->plan->replicas[stage->replica].stages[stage->number - 1];
+    return &plan_chain(&serve->input->plan->replicas[stage->replica], stage)[stage->number - 1];
 }
 
 bool serve_find_request(const struct serve *serve, struct frame *frame)

@@ -26,13 +26,14 @@ static void refuse(struct serve *serve, const struct err *why)
 
 static void grow(struct serve *serve, const struct plan *plan)
 {
-    size_t old = (size_t)serve->table->replica_count, count = (size_t)plan->replica_count;
+    size_t old = (size_t)serve->input->plan->stage_count, stages = (size_t)plan->stage_count;
+    size_t count = (size_t)plan->replica_count;
 
     table_add_replicas(serve->arena, serve->table, plan->replica_count);
     serve->choices = arena_array(serve->arena, count, sizeof *serve->choices);
-    serve->room = arena_grow(serve->arena, serve->room, old, count, sizeof *serve->room);
-    for (size_t i = old; i < count; i++)
-        serve->room[i] = plan->replicas[i].stages[0].queue_depth;
+    serve->room = arena_grow(serve->arena, serve->room, old, stages, sizeof *serve->room);
+    for (size_t i = old; i < stages; i++)
+        serve->room[i] = plan->stages[i]->queue_depth;
     serve->own->plan = plan;
     fixed_add_replicas(serve);
 }

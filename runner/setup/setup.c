@@ -1,19 +1,15 @@
-/* setup.c - writes and reads the JSON texts of the start of a run. */
+/* setup.c - writes and reads SETUP: what a worker is told before a run. */
 #include "runner/setup/setup.h"
 
 #include "lib/base/arena.h"
-#include "lib/base/cli.h"
 #include "lib/base/err.h"
 #include "lib/base/json.h"
-#include "lib/base/out.h"
-#include "lib/base/units.h"
 #include "lib/kernels/codec.h"
 #include "lib/policy/pass.h"
-#include "lib/wire/channel.h"
 #include "lib/wire/frame.h"
+#include "runner/setup/setup_json.h"
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
 /* Bounds of a shape: products of two of them stay far inside int32. */
 enum bound {
@@ -21,41 +17,11 @@ enum bound {
     MAX_HEADS = 1 << 12,
     MAX_WIDTH = 1 << 20,
     MAX_VOCAB = 1 << 24,
-    MAX_ITEMS = 1 << 14, /* models, stages or peers of one worker */
     MAX_THREADS = 1 << 12,
     MAX_SLOTS = 1 << 10,
-    MAX_LINE = 1 << 10, /* characters */
 };
 
 /* ---- writing ---- */
-
-struct text {
-    struct arena *arena;
-    struct out *out;
-    struct json_writer *json;
-};
-
-static struct text begin_text(struct arena *arena)
-{
-    struct text text = { .arena = arena, .out = out_open_memory(arena) };
-
-    text.json = json_writer_create(arena, text.out, false);
-    json_begin_object(text.json, NULL);
-    return text;
-}
-
-static const char *end_text(struct text *text)
-{
-    size_t length;
-    const char *bytes;
-    char *copy;
-
-    json_end_object(text->json);
-    bytes = out_memory(text->out, &length);
-    copy = arena_strndup(text->arena, bytes, length);
-    out_abort(text->out);
-    return copy;
-}
 
 /* The integer fields of a model, by the name they travel under. */
 struct model_field {
@@ -177,7 +143,7 @@ static void put_stage(struct arena *arena, struct json_writer *json,
 
 const char *setup_encode(struct arena *arena, const struct setup *setup)
 {
-    struct text text = begin_text(arena);
+    struct setup_text text = setup_begin_text(arena);
     struct json_writer *json = text.json;
 
     json_put_int(json, "worker", setup->worker);
@@ -205,148 +171,25 @@ const char *setup_encode(struct arena *arena, const struct setup *setup)
     for (int i = 0; i < setup->stage_count; i++)
         put_stage(arena, json, &setup->stages[i]);
     json_end_array(json);
-    return end_text(&text);
-}
-
-const char *setup_encode_hello(struct arena *arena, const char *device, int64_t number)
-{
-    struct text text = begin_text(arena);
-
-    json_put_text(text.json, "device", device);
-    json_put_text(text.json, "number", arena_printf(arena, "%" PRId64, number));
-    json_put_text(text.json, "version", CLI_VERSION);
-    return end_text(&text);
-}
-
-const char *setup_encode_ready(struct arena *arena, const struct setup_ready *ready)
-{
-    struct text text = begin_text(arena);
-
-    json_put_text(text.json, "endpoint", ready->endpoint);
-    json_put_text(text.json, "machine", ready->machine);
-    json_put_text(text.json, "blas_core", ready->blas_core);
-    json_put_int(text.json, "weight_bytes", ready->weight_bytes);
-    return end_text(&text);
-}
-
-const char *setup_encode_update(struct arena *arena, const char *path, const char *placement)
-{
-    struct text text = begin_text(arena);
-
-    json_put_text(text.json, "path", path);
-    json_put_text(text.json, "placement", placement);
-    return end_text(&text);
-}
-
-const char *setup_encode_answer(struct arena *arena, const struct setup_answer *answer)
-{
-    struct text text = begin_text(arena);
-
-    json_put_bool(text.json, "is_taken", answer->is_taken);
-    json_put_text(text.json, "line", answer->line);
-    json_put_int(text.json, "weight_bytes", answer->weight_bytes);
-    return end_text(&text);
-}
-
-const char *setup_encode_peers(struct arena *arena, const struct setup_peer *peers, int count)
-{
-    struct text text = begin_text(arena);
-
-    json_begin_array(text.json, "peers");
-    for (int i = 0; i < count; i++) {
-        json_begin_object(text.json, NULL);
-        json_put_int(text.json, "worker", peers[i].worker);
-        json_put_text(text.json, "endpoint", peers[i].endpoint);
-        json_end_object(text.json);
-    }
-    json_end_array(text.json);
-    return end_text(&text);
+    return setup_end_text(&text);
 }
 
 /* ---- reading ---- */
-
-/* Payloads carry no NUL at their end; cJSON wants one. */
-static const struct json *parse(struct arena *arena, const unsigned char *text, size_t length,
-                                const char *what, struct err *err)
-{
-    if (length > (size_t)SETUP_MAX_TEXT_BYTES) {
-        err_set(err, ERR_INPUT, "%s: %zu bytes: expected at most %" PRId64, what, length,
-                SETUP_MAX_TEXT_BYTES);
-        return NULL;
-    }
-    if (memchr(text, '\0', length)) {
-        err_set(err, ERR_INPUT, "%s: a NUL byte in the text", what);
-        return NULL;
-    }
-    return json_parse(arena, arena_strndup(arena, (const char *)text, length), what, err);
-}
-
-static bool get_int(const struct json *object, const char *key, int64_t min, int64_t max,
-                    int32_t *value, struct err *err)
-{
-    const struct json *member = json_get(object, key);
-    int64_t number;
-
-    if (!member || !json_int(member, &number) || number < min || number > max)
-        return err_set(err, ERR_INPUT,
-                       "setup: %s: expected a whole number from %" PRId64 " to %" PRId64, key, min,
-                       max);
-    *value = (int32_t)number;
-    return true;
-}
-
-static bool get_bool(const struct json *object, const char *key, bool *value, struct err *err)
-{
-    const struct json *member = json_get(object, key);
-
-    return (member && json_bool(member, value)) ||
-           err_set(err, ERR_INPUT, "setup: %s: expected true or false", key);
-}
-
-static bool get_text(const struct json *object, const char *key, const char **value,
-                     struct err *err)
-{
-    const struct json *member = json_get(object, key);
-
-    *value = member ? json_text(member) : NULL;
-    if (!*value)
-        err_set(err, ERR_INPUT, "setup: %s: expected a text", key);
-    return *value != NULL;
-}
-
-static bool get_int64(const struct json *object, const char *key, int64_t *value, struct err *err)
-{
-    const char *text;
-
-    return get_text(object, key, &text, err) &&
-           (units_parse_int(text, value) ||
-            err_set(err, ERR_INPUT, "setup: %s is '%s': expected a whole number", key, text));
-}
-
-/* An array of at most MAX_ITEMS objects. */
-static bool get_array(const struct json *object, const char *key, const struct json **array,
-                      int *count, struct err *err)
-{
-    *array = json_get(object, key);
-    *count = *array ? json_count(*array) : 0;
-    return (*array && *count <= MAX_ITEMS) ||
-           err_set(err, ERR_INPUT, "setup: %s: expected at most %d items", key, MAX_ITEMS);
-}
 
 static bool get_model(const struct json *object, struct setup_model *model, struct err *err)
 {
     int32_t kind, ffn, norm, positions;
 
-    if (!get_text(object, "name", &model->model.name, err) ||
-        !get_int(object, "kind", 0, MODEL_KIND_COUNT - 1, &kind, err) ||
-        !get_int(object, "ffn", 0, MODEL_FFN_COUNT - 1, &ffn, err) ||
-        !get_int(object, "norm", 0, MODEL_NORM_COUNT - 1, &norm, err) ||
-        !get_int(object, "positions", 0, MODEL_POSITIONS_COUNT - 1, &positions, err) ||
-        !get_bool(object, "tied_lm_head", &model->model.tied_lm_head, err))
+    if (!setup_get_text(object, "name", &model->model.name, err) ||
+        !setup_get_int(object, "kind", 0, MODEL_KIND_COUNT - 1, &kind, err) ||
+        !setup_get_int(object, "ffn", 0, MODEL_FFN_COUNT - 1, &ffn, err) ||
+        !setup_get_int(object, "norm", 0, MODEL_NORM_COUNT - 1, &norm, err) ||
+        !setup_get_int(object, "positions", 0, MODEL_POSITIONS_COUNT - 1, &positions, err) ||
+        !setup_get_bool(object, "tied_lm_head", &model->model.tied_lm_head, err))
         return false;
     for (int i = 0; i < MODEL_FIELD_COUNT; i++)
-        if (!get_int(object, model_fields[i].key, model_fields[i].min, model_fields[i].max,
-                     field_of(model, i), err))
+        if (!setup_get_int(object, model_fields[i].key, model_fields[i].min, model_fields[i].max,
+                           field_of(model, i), err))
             return false;
     model->model.kind = (enum model_kind)kind;
     model->model.ffn = (enum model_ffn)ffn;
@@ -367,7 +210,7 @@ static bool get_workers(struct arena *arena, const struct json *object, struct s
     const struct json *workers;
     int count;
 
-    if (!get_array(object, "workers", &workers, &count, err))
+    if (!setup_get_array(object, "workers", &workers, &count, err))
         return false;
     if (count > PASS_MAX_DEVICES || (count > 0 && stage->position >= count))
         return err_set(err, ERR_INPUT, "setup: stage %d is on %d workers", stage->id, count);
@@ -389,7 +232,7 @@ static bool get_slices(struct arena *arena, const struct json *object, const str
     const struct json *slices;
 
     if (!get_workers(arena, object, stage, err) ||
-        !get_array(object, "slices", &slices, &stage->slice_count, err))
+        !setup_get_array(object, "slices", &slices, &stage->slice_count, err))
         return false;
     stage->slices = arena_array(arena, (size_t)stage->slice_count + 1, sizeof *stage->slices);
     for (int i = 0; i < stage->slice_count; i++) {
@@ -397,13 +240,13 @@ static bool get_slices(struct arena *arena, const struct json *object, const str
         struct setup_slice *slice = &stage->slices[i];
         int32_t blocks = 0;
 
-        if (!get_int(item, "blocks", 1, (1 << BLOCK_COUNT) - 1, &blocks, err) ||
-            !get_bool(item, "is_implied", &slice->is_implied, err))
+        if (!setup_get_int(item, "blocks", 1, (1 << BLOCK_COUNT) - 1, &blocks, err) ||
+            !setup_get_bool(item, "is_implied", &slice->is_implied, err))
             return false;
         slice->blocks = (unsigned)blocks;
         for (int k = 0; k < SLICE_FIELD_COUNT; k++)
-            if (!get_int(item, slice_fields[k].key, slice_fields[k].min, slice_fields[k].max,
-                         (int32_t *)(void *)((char *)slice + slice_fields[k].at), err))
+            if (!setup_get_int(item, slice_fields[k].key, slice_fields[k].min, slice_fields[k].max,
+                               (int32_t *)(void *)((char *)slice + slice_fields[k].at), err))
                 return false;
     }
     return stage->position_count == 0 || setup_check_slices(arena, stage, model, err);
@@ -412,27 +255,27 @@ static bool get_slices(struct arena *arena, const struct json *object, const str
 static bool get_stage(struct arena *arena, const struct json *object, const struct setup *setup,
                       struct setup_stage *stage, struct err *err)
 {
-    if (!get_int(object, "id", 0, FRAME_MAX_STAGE, &stage->id, err) ||
-        !get_int(object, "model", 0, setup->model_count - 1, &stage->model, err) ||
-        !get_int(object, "layer_first", 0, MAX_LAYERS, &stage->layer_first, err) ||
-        !get_int(object, "layer_count", 0, MAX_LAYERS, &stage->layer_count, err) ||
-        !get_bool(object, "has_embed", &stage->has_embed, err) ||
-        !get_bool(object, "has_lm_head", &stage->has_lm_head, err) ||
-        !get_bool(object, "is_last", &stage->is_last, err) ||
-        !get_int(object, "wire_bits", 0, CODEC_MAX_BITS, &stage->wire_bits, err) ||
-        !get_int(object, "wire_bits_in", 0, CODEC_MAX_BITS, &stage->wire_bits_in, err) ||
-        !get_int(object, "encode_value_ps", 0, INT32_MAX, &stage->encode_value_ps, err) ||
-        !get_int(object, "decode_value_ps", 0, INT32_MAX, &stage->decode_value_ps, err) ||
-        !get_int(object, "depth", 0, INT32_MAX, &stage->depth, err) ||
-        !get_int(object, "next_depth", 0, INT32_MAX, &stage->next_depth, err) ||
-        !get_int(object, "previous_worker", SETUP_COORDINATOR, INT32_MAX, &stage->previous_worker,
-                 err) ||
-        !get_int(object, "batch_size", 1, SETUP_MAX_SEQS, &stage->batch_size, err) ||
-        !get_int(object, "batch_limit", 0, INT32_MAX, &stage->batch_limit, err) ||
-        !get_int64(object, "batch_wait_ps", &stage->batch_wait_ps, err) ||
-        !get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
-        !get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
-        !get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))
+    if (!setup_get_int(object, "id", 0, FRAME_MAX_STAGE, &stage->id, err) ||
+        !setup_get_int(object, "model", 0, setup->model_count - 1, &stage->model, err) ||
+        !setup_get_int(object, "layer_first", 0, MAX_LAYERS, &stage->layer_first, err) ||
+        !setup_get_int(object, "layer_count", 0, MAX_LAYERS, &stage->layer_count, err) ||
+        !setup_get_bool(object, "has_embed", &stage->has_embed, err) ||
+        !setup_get_bool(object, "has_lm_head", &stage->has_lm_head, err) ||
+        !setup_get_bool(object, "is_last", &stage->is_last, err) ||
+        !setup_get_int(object, "wire_bits", 0, CODEC_MAX_BITS, &stage->wire_bits, err) ||
+        !setup_get_int(object, "wire_bits_in", 0, CODEC_MAX_BITS, &stage->wire_bits_in, err) ||
+        !setup_get_int(object, "encode_value_ps", 0, INT32_MAX, &stage->encode_value_ps, err) ||
+        !setup_get_int(object, "decode_value_ps", 0, INT32_MAX, &stage->decode_value_ps, err) ||
+        !setup_get_int(object, "depth", 0, INT32_MAX, &stage->depth, err) ||
+        !setup_get_int(object, "next_depth", 0, INT32_MAX, &stage->next_depth, err) ||
+        !setup_get_int(object, "previous_worker", SETUP_COORDINATOR, INT32_MAX,
+                       &stage->previous_worker, err) ||
+        !setup_get_int(object, "batch_size", 1, SETUP_MAX_SEQS, &stage->batch_size, err) ||
+        !setup_get_int(object, "batch_limit", 0, INT32_MAX, &stage->batch_limit, err) ||
+        !setup_get_int64(object, "batch_wait_ps", &stage->batch_wait_ps, err) ||
+        !setup_get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
+        !setup_get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
+        !setup_get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))
         return false;
     if (stage->batch_wait_ps < 0 || stage->batch_size > setup->models[stage->model].max_seqs)
         return err_set(err, ERR_INPUT, "setup: the batches of stage %d are impossible", stage->id);
@@ -452,9 +295,10 @@ static bool get_pad(const struct json *object, struct setup *setup, struct err *
     if (!ratio || !json_double(ratio, &setup->pad_ratio) || !isfinite(setup->pad_ratio) ||
         setup->pad_ratio < 0)
         return err_set(err, ERR_INPUT, "setup: pad_ratio: expected a number of at least 0");
-    return !(setup->pad_ratio > 0) || (get_text(object, "pad_type", &setup->pad_type, err) &&
-                                       get_text(object, "pad_kernels", &setup->pad_kernels, err) &&
-                                       get_text(object, "pad_interp", &setup->pad_interp, err));
+    return !(setup->pad_ratio > 0) ||
+           (setup_get_text(object, "pad_type", &setup->pad_type, err) &&
+            setup_get_text(object, "pad_kernels", &setup->pad_kernels, err) &&
+            setup_get_text(object, "pad_interp", &setup->pad_interp, err));
 }
 
 static bool get_lists(struct arena *arena, const struct json *object, struct setup *setup,
@@ -462,8 +306,8 @@ static bool get_lists(struct arena *arena, const struct json *object, struct set
 {
     const struct json *models, *stages;
 
-    if (!get_array(object, "models", &models, &setup->model_count, err) ||
-        !get_array(object, "stages", &stages, &setup->stage_count, err))
+    if (!setup_get_array(object, "models", &models, &setup->model_count, err) ||
+        !setup_get_array(object, "stages", &stages, &setup->stage_count, err))
         return false;
     setup->models = arena_array(arena, (size_t)setup->model_count, sizeof *setup->models);
     setup->stages = arena_array(arena, (size_t)setup->stage_count, sizeof *setup->stages);
@@ -479,21 +323,21 @@ static bool get_lists(struct arena *arena, const struct json *object, struct set
 struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_t length_bytes,
                            struct err *err)
 {
-    const struct json *object = parse(arena, text, length_bytes, "setup", err);
+    const struct json *object = setup_parse(arena, text, length_bytes, "setup", err);
     struct setup *setup = arena_alloc(arena, sizeof *setup);
     int64_t seed;
     int32_t collective;
 
-    if (!object || !get_int(object, "worker", 0, INT32_MAX, &setup->worker, err) ||
-        !get_int64(object, "session", &setup->session, err) ||
-        !get_int64(object, "seed", &seed, err) ||
-        !get_int(object, "threads", 1, MAX_THREADS, &setup->threads, err) ||
-        !get_int(object, "kv_slots", 0, MAX_SLOTS, &setup->kv_slots, err) ||
-        !get_int64(object, "memory_bytes", &setup->memory_bytes, err) ||
-        !get_text(object, "bind", &setup->bind, err) ||
-        !get_int(object, "collective", 0, COLLECTIVE_ALGORITHM_COUNT - 1, &collective, err) ||
-        !get_bool(object, "has_clamp", &setup->has_clamp, err) ||
-        !get_bool(object, "tells_exchanges", &setup->tells_exchanges, err) ||
+    if (!object || !setup_get_int(object, "worker", 0, INT32_MAX, &setup->worker, err) ||
+        !setup_get_int64(object, "session", &setup->session, err) ||
+        !setup_get_int64(object, "seed", &seed, err) ||
+        !setup_get_int(object, "threads", 1, MAX_THREADS, &setup->threads, err) ||
+        !setup_get_int(object, "kv_slots", 0, MAX_SLOTS, &setup->kv_slots, err) ||
+        !setup_get_int64(object, "memory_bytes", &setup->memory_bytes, err) ||
+        !setup_get_text(object, "bind", &setup->bind, err) ||
+        !setup_get_int(object, "collective", 0, COLLECTIVE_ALGORITHM_COUNT - 1, &collective, err) ||
+        !setup_get_bool(object, "has_clamp", &setup->has_clamp, err) ||
+        !setup_get_bool(object, "tells_exchanges", &setup->tells_exchanges, err) ||
         !get_pad(object, setup, err) || !get_lists(arena, object, setup, err))
         return NULL;
     if (setup->memory_bytes < 0) {
@@ -503,93 +347,4 @@ struct setup *setup_decode(struct arena *arena, const unsigned char *text, size_
     setup->seed = (uint64_t)seed;
     setup->collective = (enum collective_algorithm)collective;
     return setup;
-}
-
-bool setup_decode_hello(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        const char **device, int64_t *number, struct err *err)
-{
-    const struct json *object = parse(arena, text, length_bytes, "hello", err);
-    const char *version;
-
-    if (!object || !get_text(object, "device", device, err) ||
-        !get_text(object, "version", &version, err))
-        return false;
-    if (strcmp(version, CLI_VERSION) != 0)
-        return err_set(
-            err, ERR_INPUT,
-            "the worker of device '%s' is orrery-run %s: the coordinator is " CLI_VERSION, *device,
-            version);
-    return get_int64(object, "number", number, err);
-}
-
-/* It ends up in the head of an output file, where a line break would forge another line. */
-static bool get_line(const struct json *object, const char *what, const char *key,
-                     const char **value, struct err *err)
-{
-    if (!get_text(object, key, value, err))
-        return false;
-    for (const char *c = *value; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127 || c - *value >= MAX_LINE)
-            return err_set(err, ERR_INPUT,
-                           "%s: %s: expected one line of at most %d printable characters", what,
-                           key, MAX_LINE);
-    return true;
-}
-
-bool setup_decode_update(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                         const char **path, const char **placement, struct err *err)
-{
-    const struct json *object = parse(arena, text, length_bytes, "update", err);
-
-    return object && get_line(object, "update", "path", path, err) &&
-           get_text(object, "placement", placement, err);
-}
-
-bool setup_decode_answer(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                         struct setup_answer *answer, struct err *err)
-{
-    const struct json *object = parse(arena, text, length_bytes, "answer", err);
-    const struct json *weights = object ? json_get(object, "weight_bytes") : NULL;
-
-    return object && get_bool(object, "is_taken", &answer->is_taken, err) &&
-           get_line(object, "answer", "line", &answer->line, err) &&
-           ((weights && json_int(weights, &answer->weight_bytes) && answer->weight_bytes >= 0) ||
-            err_set(err, ERR_INPUT, "answer: weight_bytes: expected a whole number"));
-}
-
-bool setup_decode_ready(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        struct setup_ready *ready, struct err *err)
-{
-    const struct json *object = parse(arena, text, length_bytes, "ready", err);
-    const struct json *weights = object ? json_get(object, "weight_bytes") : NULL;
-
-    if (!object || !get_text(object, "endpoint", &ready->endpoint, err) ||
-        !channel_check_address("ready: endpoint", ready->endpoint, err) ||
-        !get_line(object, "ready", "machine", &ready->machine, err) ||
-        !get_line(object, "ready", "blas_core", &ready->blas_core, err))
-        return false;
-    return (weights && json_int(weights, &ready->weight_bytes) && ready->weight_bytes >= 0) ||
-           err_set(err, ERR_INPUT, "ready: weight_bytes: expected a whole number");
-}
-
-bool setup_decode_peers(struct arena *arena, const unsigned char *text, size_t length_bytes,
-                        struct setup_peer **peers, int *count, struct err *err)
-{
-    const struct json *object = parse(arena, text, length_bytes, "peers", err);
-    const struct json *array;
-
-    if (!object || !get_array(object, "peers", &array, count, err))
-        return false;
-    *peers = arena_array(arena, (size_t)*count, sizeof **peers);
-    for (int i = 0; i < *count; i++) {
-        struct setup_peer *peer = &(*peers)[i];
-        const struct json *item = json_at(array, i);
-
-        if (!get_int(item, "worker", 0, INT32_MAX, &peer->worker, err) ||
-            !get_text(item, "endpoint", &peer->endpoint, err) ||
-            (peer->endpoint[0] != '\0' &&
-             !channel_check_address("peers: endpoint", peer->endpoint, err)))
-            return false;
-    }
-    return true;
 }
