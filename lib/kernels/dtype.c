@@ -228,8 +228,8 @@ void kernel_join_columns(enum kernel_dtype dtype, const void *w, int n, int coun
 /* ---- made-up values ---- */
 
 /* A hash of the index: no carried state, so that it vectorises. Every half lies in
- * +-0x3c00..0x3dff: as bf16, and at the top of a float, 0.008 to 0.12; as a scale of q8_0 1 to 1.5.
- */
+ * +-0x3c00..0x3dff: as bf16, and at the top of a float, 0.008 to 0.12; as a scale of q8_0 1 to 1.5;
+ * of either sign. */
 VECTOR_CLONES
 static void fill_halves(uint32_t *words, uint32_t count, uint32_t salt)
 {

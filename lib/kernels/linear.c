@@ -123,7 +123,7 @@ static float dot_q8(const int16_t *x, const float *x_scales, const int8_t *w,
         int count = blocks - start < MANY_BLOCKS ? blocks - start : MANY_BLOCKS;
 
         for (int b = 0; b < count; b++)
-            scales[b] = x_scales[start + b] * vector_scale(w_scales[start + b]);
+            scales[b] = x_scales[start + b] * vector_fp16(w_scales[start + b]);
         for (int b = 0; b < count; b++) {
             int at = (start + b) * VECTOR_Q8_BLOCK;
             int32_t part = 0;

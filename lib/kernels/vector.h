@@ -54,18 +54,8 @@ static inline float vector_bf16(uint16_t half)
     return value;
 }
 
-/* Of a finite binary16 that is not negative, such as a scale. */
-static inline float vector_scale(uint16_t half)
-{
-    int32_t size = half, bits = (size << 13) + (112 << 23);
-    float value, tiny = (float)size * 0x1p-24f;
-
-    memcpy(&value, &bits, sizeof(value));
-    return size < 0x400 ? tiny : value;
-}
-
-/* Of a finite binary16: moved to its place and scaled back, or, where it is denormal, counted in
- * its smallest steps; so no denormal float ever is an operand. */
+/* Of a finite binary16, of either sign: made-up scales are. Moved to its place and scaled back, or,
+ * where it is denormal, counted in its smallest steps; so no denormal float ever is an operand. */
 static inline float vector_fp16(uint16_t half)
 {
     int32_t size = half & 0x7fff, bits = (size << 13) + (112 << 23);

@@ -17,30 +17,45 @@ struct fixture { /* one product, and what it is compared with */
     int m, n, k;
     float *x, *decoded, *bias, *expected;
     void *w, *scratch;
+    double largest; /* of the decoded weights, 1 at least */
 };
 
-static struct fixture make(enum kernel_dtype dtype, int m, int n, int k, bool has_bias)
+static struct fixture make_of(enum kernel_dtype dtype, int m, int n, int k, bool has_bias,
+                              bool is_made_up)
 {
     struct fixture f = { .arena = arena_create(), .dtype = dtype, .m = m, .n = n, .k = k };
     float *plain = filled(f.arena, (int64_t)n * k, 3, 1.0f);
+    int64_t bytes = kernel_weight_bytes(dtype, n, k);
 
     f.x = filled(f.arena, (int64_t)m * k, 4, 1.0f);
     f.bias = has_bias ? filled(f.arena, n, 5, 1.0f) : NULL;
-    f.w = arena_alloc(f.arena, (size_t)kernel_weight_bytes(dtype, n, k));
+    f.w = arena_alloc(f.arena, (size_t)bytes);
     f.decoded = empty(f.arena, (int64_t)n * k);
     f.expected = empty(f.arena, (int64_t)m * n);
     f.scratch = arena_alloc(f.arena, (size_t)kernel_linear_scratch(dtype, m, n, k));
-    kernel_convert(dtype, plain, f.w, n, k);
+    if (is_made_up)
+        kernel_fill(dtype, f.w, bytes, 6);
+    else
+        kernel_convert(dtype, plain, f.w, n, k);
     kernel_decode(dtype, f.w, f.decoded, 0, n, k);
     reference_linear(f.x, f.decoded, f.bias, f.expected, m, n, k);
+    f.largest = 1.0;
+    for (int64_t i = 0; i < (int64_t)n * k; i++)
+        f.largest = fmax(f.largest, fabs((double)f.decoded[i]));
     return f;
 }
 
-/* f32 sums of k products of values up to 1 are off by some 1e-7 k at most. Where x is rounded to 8
- * bits as well, each value of a block is off by at most half a step of max |x| / 127. */
+static struct fixture make(enum kernel_dtype dtype, int m, int n, int k, bool has_bias)
+{
+    return make_of(dtype, m, n, k, has_bias, false);
+}
+
+/* f32 sums of k products of values up to 1 are off by some 1e-7 k at most, and as many times as
+ * much as the largest weight. Where x is rounded to 8 bits as well, each value of a block is off by
+ * at most half a step of max |x| / 127. */
 static double bound(const struct fixture *f, int row, int column)
 {
-    double sum = 1e-6 * (f->k + 1);
+    double sum = 1e-6 * (f->k + 1) * f->largest;
     bool is_rounded = strcmp(kernel_linear_impl(f->dtype, f->m), "c_q8") == 0;
 
     for (int first = 0; first < f->k && is_rounded; first += 32) {
@@ -81,6 +96,23 @@ static void products_equal_the_naive_product_of_what_is_stored(void **state)
                 float *y = empty(f.arena, (int64_t)m * f.n);
 
                 memset(y, 0xff, (size_t)m * (size_t)f.n * sizeof(*y)); /* NaN: all are written */
+                kernel_linear_typed(f.dtype, f.x, f.w, f.bias, y, m, f.n, f.k, f.scratch, NULL);
+                check(&f, y);
+                arena_destroy(f.arena);
+            }
+}
+
+/* Few rows and many read the same numbers in what kernel_fill leaves, scales below 0 too. */
+static void made_up_weights_are_what_they_decode_to(void **state)
+{
+    (void)state;
+    for (size_t t = 0; t < 3; t++)
+        for (size_t s = 0; s < sizeof(SHAPES) / sizeof(SHAPES[0]); s++)
+            for (int m = 1; m <= 7; m++) {
+                int k = SHAPES[s][1] + SHAPES[s][1] % 2; /* rows begin at whole halves */
+                struct fixture f = make_of(TYPES[t], m, SHAPES[s][0], k, m % 2, true);
+                float *y = empty(f.arena, (int64_t)m * f.n);
+
                 kernel_linear_typed(f.dtype, f.x, f.w, f.bias, y, m, f.n, f.k, f.scratch, NULL);
                 check(&f, y);
                 arena_destroy(f.arena);
@@ -169,6 +201,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_equal_the_naive_product_of_what_is_stored),
+        cmocka_unit_test(made_up_weights_are_what_they_decode_to),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(rows_of_zeros_give_zeros),
         cmocka_unit_test(filled_memory_gives_finite_results_wherever_a_matrix_lies),

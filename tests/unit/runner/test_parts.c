@@ -25,8 +25,17 @@
 #define PROMPT 7
 #define DEVICES 4
 #define SLICES 128
-/* Of a logit, as a part of it: sums in another order; 8 bits also round what they multiply. */
-#define TOLERANCE 5e-4F
+/* Of a logit, as a part of it: sums in another order. Each BLAS kernel has its own: the largest
+ * difference measured is 2.6e-7, and 4e-6 with noise of 1e-6 in every vector. */
+#define TOLERANCE 1e-5F
+/* Weights of 8 bits round what few rows multiply to 8 bits as well: a value that lies between two
+ * steps may go up in one order and down in another, and what follows is rounded anew. With noise of
+ * 1e-7 that moves a logit in 2 of 100 steps, by 3e-3 at most; of 1e-6 in 9 of 100, by 2e-2. So each
+ * step holds to the wide bound, and all but a tenth of a run's to the narrow one: a mistake is in
+ * every step that it concerns. */
+#define ROUNDED_TOLERANCE 3e-2F
+#define ROUNDED_ONE_OF 10
+#define SEEDS 30
 
 static int set_up(void **state)
 {
@@ -299,7 +308,25 @@ static void step_both(struct world *world, const struct setup *setup, const int3
     run_pass(world, setup->collective, count, past);
 }
 
-static void same_as_whole(struct arena *arena, const struct model *model, uint64_t seed)
+static int steps_of(const struct model *model)
+{
+    return model->kind == MODEL_DECODER ? 4 : 1;
+}
+
+/* Whether it is within the order of sums. */
+static bool is_close(const struct model *model, float value, float expected, const char *where)
+{
+    float difference = fabsf(value - expected) / fabsf(expected);
+    float most = model->weight_bits == 8 ? ROUNDED_TOLERANCE : TOLERANCE;
+
+    if (!isfinite(expected) || expected == 0.0F || !(difference <= most))
+        fail_msg("%s: %.9g, expected %.9g: differs by %g of it", where, (double)value,
+                 (double)expected, (double)difference);
+    return difference <= TOLERANCE;
+}
+
+/* Returns the number of steps that are beyond the order of sums. */
+static int same_as_whole(struct arena *arena, const struct model *model, uint64_t seed)
 {
     struct setup setup = scattered(arena, model, seed), all = gathered(arena, &setup);
     struct setup whole = tiny_setup(arena, model, 0, 0, model->layers);
@@ -307,25 +334,26 @@ static void same_as_whole(struct arena *arena, const struct model *model, uint64
     struct shard *shard = shard_create(arena, &whole, NULL, NULL, &err);
     struct world world = assemble(arena, &setup), one = assemble(arena, &all);
     int32_t tokens[PROMPT], count = PROMPT, past = 0, positions = setup.stages[0].position_count;
-    float difference;
+    char where[96];
+    int rounded = 0;
 
     assert_non_null(shard);
     for (int i = 0; i < PROMPT; i++)
         tokens[i] = (int32_t)((seed * 31 + (uint64_t)i * 37) % 300);
-    for (int step = 0; step < (model->kind == MODEL_DECODER ? 4 : 1); step++) {
+    for (int step = 0; step < steps_of(model); step++) {
         int32_t expected = whole_step(shard, tokens, count, past);
 
         step_both(&world, &setup, tokens, count, past);
         step_both(&one, &all, tokens, count, past);
         assert_int_equal(*parts_made(one.parts[0]), expected);
-        difference = best_value(&world, positions) - best_value(&one, positions);
-        if (!(fabsf(difference) <= TOLERANCE * fabsf(best_value(&one, positions))))
-            fail_msg("seed %d, step %d: token %d, expected %d: differs by %g", (int)seed, step,
-                     *parts_made(world.parts[0]), expected, (double)difference);
+        snprintf(where, sizeof where, "seed %d, step %d", (int)seed, step);
+        if (!is_close(model, best_value(&world, positions), best_value(&one, positions), where))
+            rounded++;
         past += count;
         tokens[0] = expected;
         count = 1;
     }
+    return rounded;
 }
 
 /* ---- batches ---- */
@@ -378,13 +406,11 @@ static void same_as_alone(struct arena *arena, const struct model *model, uint64
                   &(struct parts_step){
                       .tokens = rows, .sequences = SEQS, .past = past, .counts = counts });
         for (int b = 0; b < SEQS; b++) {
-            float value = value_of(&alone[b], positions, 1, 0);
-            float difference = value_of(&many, positions, SEQS, b) - value;
+            char where[96];
 
-            if (!(fabsf(difference) <= TOLERANCE * fabsf(value)))
-                fail_msg("seed %d, step %d, sequence %d: token %d, alone %d: differs by %g",
-                         (int)seed, step, b, parts_made(many.parts[0])[b],
-                         *parts_made(alone[b].parts[0]), (double)difference);
+            snprintf(where, sizeof where, "seed %d, step %d, sequence %d", (int)seed, step, b);
+            is_close(model, value_of(&many, positions, SEQS, b),
+                     value_of(&alone[b], positions, 1, 0), where);
             past[b] += counts[b];
             counts[b] = 1;
             tokens[b] = *parts_made(alone[b].parts[0]);
@@ -484,17 +510,15 @@ static void same_when_cut(struct arena *arena, const struct model *model, uint64
 
     assert_memory_equal(&out, &in, sizeof out);
     for (int step = 0; step < (model->kind == MODEL_DECODER ? 3 : 1); step++) {
-        float expected, difference;
+        char where[96];
 
         step_both(&one, &all, tokens, count, past);
         step_both(&a, &first, tokens, count, past);
         cross(&first, &a, &b, count);
         run_pass(&b, second.collective, count, past);
-        expected = best_value(&one, positions);
-        difference = best_value(&b, positions) - expected;
-        if (!(fabsf(difference) <= TOLERANCE * fabsf(expected)))
-            fail_msg("seed %d, cut before block %d, step %d: differs by %g", (int)seed, cut, step,
-                     (double)difference);
+        snprintf(where, sizeof where, "seed %d, cut before block %d, step %d", (int)seed, cut,
+                 step);
+        is_close(model, best_value(&b, positions), best_value(&one, positions), where);
         past += count;
         tokens[0] = *parts_made(one.parts[0]);
         count = 1;
@@ -519,12 +543,16 @@ static void stages_that_cut_a_layer_add_up_to_the_model(void **state)
 
 static void same_for_many(const struct model *model)
 {
-    for (uint64_t seed = 1; seed <= 30; seed++) {
+    int rounded = 0, most = SEEDS * steps_of(model) / ROUNDED_ONE_OF;
+
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct arena *arena = arena_create();
 
-        same_as_whole(arena, model, seed);
+        rounded += same_as_whole(arena, model, seed);
         arena_destroy(arena);
     }
+    if (rounded > most)
+        fail_msg("%d steps are beyond the order of sums: expected %d at most", rounded, most);
 }
 
 static void decoders_with_biases(void **state)
