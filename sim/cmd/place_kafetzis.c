@@ -17,6 +17,7 @@
 #include "sim/place/heads_rows.h"
 #include "sim/report/inputs.h"
 #include "sim/report/wrap.h"
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,10 +72,11 @@ static bool find_rule(struct run *run, struct err *err)
         if (strcmp(names[i], run->place->algorithm) == 0)
             run->rule = &heads_rules[i];
     }
-    return run->rule ||
-           err_set(err, ERR_USAGE, "--algorithm is '%s': under --rules kafetzis %s",
-                   run->place->algorithm,
-                   err_choices(run->place->algorithm, names, heads_rule_count, choices));
+    if (!run->rule)
+        err_set(err, ERR_USAGE, "--algorithm is '%s': under --rules kafetzis %s",
+                run->place->algorithm,
+                err_choices(run->place->algorithm, names, heads_rule_count, choices));
+    return run->rule != NULL;
 }
 
 /* NAME=MODEL, NAME of --model, or --model alone. */
@@ -105,6 +107,7 @@ static bool read_workload(struct run *run, struct err *err)
     const struct workload *workload = workload_load(run->arena, options->workload, err);
     int32_t outputs = 0;
 
+    assert(run->of.service); /* find_service has named it */
     if (!workload)
         return false;
     run->of.prompt_tokens = 0;

@@ -149,6 +149,7 @@ static bool services_load(struct planning *planning, struct err *err)
         if (!input_fill(planning, options->service_count > 0 ? options->services[s] : NULL, &input,
                         err))
             return false;
+        assert(input.service);
         for (int other = 0; other < s; other++)
             if (strcmp(problem_input(planning->problems[other])->service, input.service) == 0)
                 return err_set(err, ERR_USAGE, "--service is '%s': it is given twice",

@@ -84,11 +84,12 @@ static bool find_files(struct reader *reader, struct err *err)
                 return false;
     }
     for (int i = 0; i < SCHEDULE; i++)
-        if (!reader->files[i].path)
-            return err_set(err, ERR_USAGE,
-                           "no file like %s is given: expected models, types of devices and "
-                           "devices",
-                           names[i]);
+        if (!reader->files[i].root) {
+            err_set(err, ERR_USAGE,
+                    "no file like %s is given: expected models, types of devices and devices",
+                    names[i]);
+            return false;
+        }
     return true;
 }
 

@@ -417,6 +417,8 @@ static int keep_front(struct level *level, int32_t beam)
 {
     int kept = level->count < beam ? level->count : beam, line = NOBODY;
 
+    if (level->count == 0)
+        return 0;
     for (int i = 1; i < level->count; i++) {
         struct alpaserve_selection one = level->list[i];
         bool is_line = level->is_line[i];

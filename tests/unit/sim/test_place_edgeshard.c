@@ -112,7 +112,7 @@ static void instance_fill(struct instance *of, const struct problem *problem)
     const struct cluster *cluster = problem_input(problem)->cluster;
     bool has_any = false;
 
-    of->problem = problem;
+    *of = (struct instance){ .problem = problem };
     of->units = problem_unit_count(problem);
     of->devices = cluster->device_count;
     for (int32_t d = 0; d < of->devices; d++) {
