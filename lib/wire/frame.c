@@ -64,6 +64,14 @@ int64_t frame_get_int64(const unsigned char from[8])
     return (int64_t)get_bits(from, 8);
 }
 
+int64_t frame_generation(const struct frame *frame)
+{
+    int64_t number =
+        frame->type == FRAME_PART ? frame->finish_ns / FRAME_GENERATION_PASSES : frame->finish_ns;
+
+    return number < FRAME_MAX_GENERATION ? number : FRAME_MAX_GENERATION;
+}
+
 static uint64_t checksum(const unsigned char *header)
 {
     return hash_bytes(HASH_START, header, AT_CHECKSUM);

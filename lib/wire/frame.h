@@ -13,15 +13,16 @@
 struct err;
 
 #define FRAME_HEADER_BYTES 64
-#define FRAME_VERSION 4
+#define FRAME_VERSION 5
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)
 #define FRAME_MAX_STAMP_NS (INT64_C(1) << 62) /* so that differences of stamps do not overflow */
 #define FRAME_MAX_ENTRIES 65535               /* requests of a batch */
 #define FRAME_ENTRY_WORDS 6
-#define FRAME_RECORD_BYTES 24 /* of a RECORD, in front of what it tells of exchanges */
-#define FRAME_TOLD_BYTES 32   /* of each message of these */
+#define FRAME_MAX_GENERATION (1 << 30) /* of a replica: how often it has been lost */
+#define FRAME_RECORD_BYTES 24          /* of a RECORD, in front of what it tells of exchanges */
+#define FRAME_TOLD_BYTES 32            /* of each message of these */
 
 enum frame_type {
     FRAME_HELLO = 1,    /* worker -> coordinator: its device, JSON text */
@@ -44,6 +45,8 @@ enum frame_type {
     FRAME_STATUS = 18, /* anybody -> coordinator, answered by the same with JSON text */
     FRAME_UPDATE = 19, /* anybody -> coordinator: a placement, JSON text; coordinator -> worker: its
                           slices of it, as SETUP; each answered by the same with JSON text */
+    FRAME_RESET = 20,  /* coordinator -> worker: the replica of the stage was lost, and is another
+                          generation of itself from now on */
     FRAME_TYPE_END
 };
 
@@ -58,6 +61,11 @@ struct frame {
     int64_t start_ns, finish_ns; /* sender's clock, not negative; meaning depends on the type */
     int64_t payload_bytes;
 };
+
+/* Of the replica that a STEP, RESULT, PART, CREDIT or RESET belongs to. Passes of a PART are
+ * numbered anew in each. */
+#define FRAME_GENERATION_PASSES (INT64_C(1) << 32)
+int64_t frame_generation(const struct frame *frame);
 
 void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYTES]);
 /* False with a reason for a wrong length, magic, version, type, checksum, or a negative or absurd

@@ -95,24 +95,6 @@ bool coordinator_load(struct coordinator *c, struct err *err)
            load_events(c, err);
 }
 
-/* What a drill raises again must be able to come back. */
-static bool check_events(struct coordinator *c, struct err *err)
-{
-    for (size_t i = 0; c->events && i < c->events->count; i++) {
-        const struct event *event = &c->events->events[i];
-        int worker = c->assignment->worker_of[event->device];
-        const struct setup *setup = worker < 0 ? NULL : &c->assignment->setups[worker];
-
-        for (int k = 0; setup && event->kind == EVENT_UP && k < setup->stage_count; k++)
-            if (setup->stages[k].position_count > 0)
-                return err_at(err, c->events->path, event->line, 0,
-                              "device '%s' has a part of a stage on several devices, which this "
-                              "version cannot join again",
-                              event->name);
-    }
-    return true;
-}
-
 struct assign_input coordinator_assign_input(const struct coordinator *c)
 {
     return (struct assign_input){
@@ -139,7 +121,7 @@ bool coordinator_assign(struct coordinator *c, struct err *err)
     struct assign_input input = coordinator_assign_input(c);
 
     c->assignment = arena_alloc(c->arena, sizeof *c->assignment);
-    return assign_build(c->arena, &input, c->assignment, err) && check_events(c, err) &&
+    return assign_build(c->arena, &input, c->assignment, err) &&
            (!c->options->is_local ||
             assign_memory(c->assignment, NULL, machine_available_bytes(), err));
 }

@@ -182,18 +182,8 @@ bool fleet_assemble(struct fleet *fleet, const struct plan *plan, int64_t wait_n
 
 /* ---- coming back ---- */
 
-const char *fleet_why_not_again(const struct fleet *fleet, int number)
-{
-    const struct setup *setup = &fleet->assignment->setups[number];
-
-    for (int i = 0; i < setup->stage_count; i++)
-        if (setup->stages[i].position_count > 0)
-            return "the run has lost a device of a stage on several devices, which cannot be "
-                   "joined again";
-    return NULL;
-}
-
-/* Whoever sends to a worker learns where it listens now; "": nowhere, it is lost. */
+/* Whoever sends to a worker learns where it listens now; "": nowhere, it is lost. One that has not
+ * been told of its peers yet waits for these first. */
 static void tell_senders(struct fleet *fleet, int number, const char *endpoint)
 {
     const struct setup_peer peer = { number, endpoint };
@@ -202,10 +192,31 @@ static void tell_senders(struct fleet *fleet, int number, const char *endpoint)
     for (int w = 0; w < fleet->count; w++) {
         int count = assign_peers(fleet->assignment, w, numbers);
 
-        for (int i = 0; fleet->workers[w].state == FLEET_UP && i < count; i++)
-            if (numbers[i] == number)
+        const struct fleet_worker *worker = &fleet->workers[w];
+
+        for (int i = 0; i < count; i++)
+            if (numbers[i] == number &&
+                (worker->state == FLEET_UP || (worker->state == FLEET_READY && worker->has_peers)))
                 fleet_tell(fleet, &fleet->workers[w], FRAME_PEERS, 0,
                            setup_encode_peers(fleet->arena, &peer, 1));
+    }
+}
+
+/* One that is on its way back has been told in SETUP: while it is, the replica stays down. */
+void fleet_reset_stage(struct fleet *fleet, int32_t stage_id, int32_t generation)
+{
+    struct frame frame = { .type = FRAME_RESET, .stage = stage_id, .finish_ns = generation };
+
+    for (int w = 0; w < fleet->count; w++) {
+        struct setup *setup = &fleet->assignment->setups[w];
+
+        for (int i = 0; i < setup->stage_count; i++) {
+            if (setup->stages[i].id != stage_id)
+                continue;
+            setup->stages[i].generation = generation;
+            if (fleet->workers[w].state == FLEET_UP)
+                fleet_send(fleet, &fleet->workers[w], &frame, "");
+        }
     }
 }
 

@@ -85,8 +85,8 @@ void fleet_die(struct fleet_worker *worker, const char *trouble)
     snprintf(worker->trouble, sizeof worker->trouble, "%s", trouble);
 }
 
-static void tell(struct fleet *fleet, struct fleet_worker *worker, const struct frame *frame,
-                 const char *text)
+void fleet_send(struct fleet *fleet, struct fleet_worker *worker, const struct frame *frame,
+                const char *text)
 {
     struct err err = ERR_INIT;
 
@@ -108,7 +108,7 @@ static void tell(struct fleet *fleet, struct fleet_worker *worker, const struct 
 void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
                 int64_t request, const char *text)
 {
-    tell(
+    fleet_send(
         fleet, worker,
         &(struct frame){ .type = type, .request = request, .payload_bytes = (int64_t)strlen(text) },
         text);
@@ -144,7 +144,7 @@ void fleet_release(struct fleet *fleet, int worker, int64_t request, int64_t sen
                                  .start_ns = sent_count };
 
     if (fleet->workers[worker].state == FLEET_UP)
-        tell(fleet, &fleet->workers[worker], &frame, "");
+        fleet_send(fleet, &fleet->workers[worker], &frame, "");
 }
 
 /* ---- receiving ---- */
@@ -178,12 +178,6 @@ static void admit(struct fleet_worker *worker, const struct channel_peer *peer, 
 static void on_comeback(struct fleet *fleet, struct fleet_worker *worker,
                         const struct channel_peer *peer, int64_t number)
 {
-    const char *why_not = fleet_why_not_again(fleet, (int)(worker - fleet->workers));
-
-    if (why_not) {
-        turn_away(fleet, peer, why_not);
-        return;
-    }
     if (is_alive(worker)) {
         if (!seems_gone(fleet, worker)) {
             turn_away(fleet, peer, "a worker of this device has joined already");
@@ -325,6 +319,7 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_PART:
     case FRAME_BEAT:
     case FRAME_RELEASE:
+    case FRAME_RESET:
     case FRAME_PING:
     case FRAME_STATUS:
     case FRAME_UPDATE:

@@ -112,6 +112,9 @@ int fleet_find_dead(struct fleet *fleet);
 int fleet_find_returned(struct fleet *fleet);
 /* A lost worker that is on its way back. */
 bool fleet_is_returning(const struct fleet *fleet, int worker);
+/* The replica of the stage has been lost, and is of that generation from now on: its workers, now
+ * or when they come back, know of nothing before. */
+void fleet_reset_stage(struct fleet *fleet, int32_t stage_id, int32_t generation);
 /* For drills, of workers on this machine: kills one, which is dead at once, for the reason given;
  * and starts another process in its place. */
 void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble);

@@ -10,6 +10,8 @@ struct frame;
 
 void fleet_die(struct fleet_worker *worker, const char *trouble);
 /* A worker that cannot be told is dead. */
+void fleet_send(struct fleet *fleet, struct fleet_worker *worker, const struct frame *frame,
+                const char *text);
 void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
                 int64_t request, const char *text);
 
@@ -20,8 +22,6 @@ void fleet_on_update(struct fleet *fleet, int worker, const struct channel_messa
 
 /* ---- assemble.c: the start of a run, and of a worker that comes back ---- */
 
-/* Why a worker may not take the place of a lost one; NULL: it may. */
-const char *fleet_why_not_again(const struct fleet *fleet, int number);
 /* Of a worker that has just become ready, while the run goes on. */
 void fleet_reconnect(struct fleet *fleet, int number);
 /* Whoever sends to a worker that is lost gives up what it has for it. */

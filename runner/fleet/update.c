@@ -4,6 +4,7 @@
 #include "runner/fleet/assign.h"
 #include "runner/fleet/internal.h"
 #include "runner/setup/setup.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -144,6 +145,15 @@ enum fleet_progress fleet_look_update(struct fleet *fleet)
                                               : FLEET_LOADED;
 }
 
+/* Stages that a worker had come first, in the same order. */
+static void keep_generations(const struct setup *before, struct setup *now)
+{
+    for (int i = 0; i < before->stage_count; i++) {
+        assert(now->stages[i].id == before->stages[i].id);
+        now->stages[i].generation = before->stages[i].generation;
+    }
+}
+
 bool fleet_end_update(struct fleet *fleet, const struct plan *plan, const struct assignment *all,
                       struct err *err)
 {
@@ -152,6 +162,7 @@ bool fleet_end_update(struct fleet *fleet, const struct plan *plan, const struct
     for (int i = 0; i < fleet->count; i++) {
         fleet->workers[i].weight_bytes += fleet->workers[i].added_bytes;
         all->setups[i].session = fleet->workers[i].session;
+        keep_generations(&fleet->assignment->setups[i], &all->setups[i]);
     }
     fleet->assignment = all;
     return true;

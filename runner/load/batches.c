@@ -244,7 +244,8 @@ static enum channel_result send_batch(struct batches *batches, const struct flyi
                            .request = flying->number,
                            .new_tokens = flying->tokens,
                            .entries = flying->part_count,
-                           .start_ns = serve_clock_of(serve, serve_worker_of(serve, first)) };
+                           .start_ns = serve_clock_of(serve, serve_worker_of(serve, first)),
+                           .finish_ns = serve->table->replicas[flying->replica].generation };
     int32_t *words = batches->words;
 
     for (int32_t i = 0; i < flying->part_count; i++, words += FRAME_ENTRY_WORDS) {

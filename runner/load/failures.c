@@ -117,8 +117,7 @@ void failures_turn_away(struct serve *serve, size_t request, int64_t at_ps)
 }
 
 /* What ran on a replica that is lost. A replay begins anew; it is placed when failures_look comes
- * by next, so that the workers that are left have long heard that they may forget the first
- * attempt. */
+ * by next. */
 static void lose_requests(struct serve *serve, int32_t replica, int64_t at_ps)
 {
     struct table_replica *state = &serve->table->replicas[replica];
@@ -129,10 +128,9 @@ static void lose_requests(struct serve *serve, int32_t replica, int64_t at_ps)
         size_t request = state->running;
 
         if (!serve->input->replays) {
-            serve_end(serve, request, TRACE_FAILED, at_ps);
+            serve_finish(serve, request, TRACE_FAILED, at_ps);
             continue;
         }
-        serve_release(serve, request);
         table_restart(serve->table, request, at_ps);
         serve->run->replay_count++;
         hold(serve, request);
@@ -236,6 +234,29 @@ static void drop_queued(struct serve *serve)
     }
 }
 
+/* The workers that are left forget what they have of it: whatever is still on its way is of a
+ * generation that is over. */
+static void lose_replica(struct serve *serve, int32_t number, int64_t at_ps)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[number];
+    struct table_replica *state = &serve->table->replicas[number];
+
+    state->is_up = false;
+    state->generation++;
+    for (int i = 0; i < replica->total_count; i++)
+        fleet_reset_stage(serve->fleet, replica->stages[i].id, state->generation);
+    lose_requests(serve, number, at_ps);
+    fixed_lose(serve, number);
+}
+
+static bool has_worker(const struct serve *serve, const struct plan_replica *replica, int worker)
+{
+    for (int i = 0; i < replica->total_count; i++)
+        if (serve_position_of(serve, &replica->stages[i], worker) >= 0)
+            return true;
+    return false;
+}
+
 void failures_bury(struct serve *serve, int worker)
 {
     const struct fleet_worker *dead = &serve->fleet->workers[worker];
@@ -244,14 +265,11 @@ void failures_bury(struct serve *serve, int worker)
 
     serve->run->dead_count++;
     fprintf(stderr, "orrery-run: device '%s': worker lost: %s\n", dead->device, dead->trouble);
-    for (int i = 0; i < plan->stage_count; i++)
-        if (serve_position_of(serve, plan->stages[i], worker) >= 0)
-            serve->table->replicas[plan->stages[i]->replica].is_up = false;
     for (int i = 0; i < plan->replica_count; i++) {
-        if (!serve->table->replicas[i].is_up)
-            lose_requests(serve, i, at_ps);
+        if (serve->table->replicas[i].is_up && has_worker(serve, &plan->replicas[i], worker))
+            lose_replica(serve, i, at_ps);
         if (serve_worker_of(serve, &plan->replicas[i].stages[0]) == worker)
-            fixed_lose(serve, i);
+            fixed_renumber(serve, i);
     }
     drop_queued(serve);
     count_up(serve);

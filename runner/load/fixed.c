@@ -90,11 +90,15 @@ static int64_t id_of(struct serve *serve, int32_t replica, int64_t number)
 
 void fixed_lose(struct serve *serve, int32_t replica)
 {
+    serve->fixed->instances[replica].sent = 0;
+}
+
+void fixed_renumber(struct serve *serve, int32_t replica)
+{
     struct instance *instance = &serve->fixed->instances[replica];
 
     for (int64_t i = 0; i < instance->room; i++)
         instance->ids[i] = -1;
-    instance->sent = 0;
 }
 
 void fixed_sent(struct serve *serve, size_t request)
@@ -191,6 +195,7 @@ static void go_on(struct serve *serve, const struct plan_stage *last, const stru
                                   .step = result->step + 1,
                                   .new_tokens = count,
                                   .entries = count,
+                                  .finish_ns = serve->table->replicas[last->replica].generation,
                                   .payload_bytes = INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * count };
     push(serve, serve_worker_of(serve, &replica->stages[0]), next);
 }

@@ -21,8 +21,10 @@ void fixed_create(struct serve *serve); /* into serve->fixed */
 void fixed_add_replicas(struct serve *serve);
 /* Whether the replica makes batches. */
 bool fixed_has(const struct serve *serve, int32_t replica);
-/* The worker of its stage 0 is lost: who takes its place numbers batches anew. */
+/* The replica is lost: nothing has been sent to its stage 0. */
 void fixed_lose(struct serve *serve, int32_t replica);
+/* The worker of its stage 0 is: who takes its place numbers batches anew. */
+void fixed_renumber(struct serve *serve, int32_t replica);
 /* The first step of a request has been sent to its stage 0; and how many have, since its worker
  * came. */
 void fixed_sent(struct serve *serve, size_t request);

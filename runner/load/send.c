@@ -66,6 +66,7 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
     else
         serve->tokens[0] = state->token;
     frame.payload_bytes = 4 * (int64_t)frame.new_tokens;
+    frame.finish_ns = serve->table->replicas[state->replica].generation;
     frame.start_ns = serve_clock_of(serve, serve_worker_of(serve, first));
     return channel_send_words(push, NULL, &frame, serve->tokens, err);
 }

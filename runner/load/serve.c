@@ -337,7 +337,8 @@ static void on_credit(struct serve *serve, int worker, const struct frame *frame
     if (frame->stage >= plan->stage_count)
         return;
     stage = plan->stages[frame->stage];
-    if (stage->number > 0 || serve_worker_of(serve, stage) != worker)
+    if (stage->number > 0 || serve_worker_of(serve, stage) != worker ||
+        frame_generation(frame) != serve->table->replicas[stage->replica].generation)
         return;
     serve->room[stage->id] = frame->new_tokens < stage->queue_depth - serve->room[stage->id]
                                  ? serve->room[stage->id] + frame->new_tokens

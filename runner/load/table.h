@@ -28,6 +28,7 @@ struct table_request {
 
 struct table_replica {
     bool is_up;
+    int32_t generation;                /* how often it has been lost */
     int64_t outstanding;               /* dispatched and not ended */
     int64_t steps_at_first;            /* sent to stage 0 and not computed there */
     int64_t first_count;               /* steps computed in stage 0 ... */

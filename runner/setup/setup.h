@@ -53,6 +53,7 @@ struct setup_stage {                  /* one stage that the worker executes */
     int32_t batch_size, batch_limit;
     int64_t batch_wait_ps;
     int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
+    int32_t generation;        /* how often its replica has been lost */
     /* of a stage on several devices, or one that begins or ends inside a layer; 0: whole layers on
      * this worker alone */
     int32_t position_count, position;

@@ -47,7 +47,7 @@ static bool answer(struct worker *worker, const struct added *added, const struc
     struct arena *arena = arena_create();
     const char *text = setup_encode_answer(arena, &said);
     struct frame frame = { .type = FRAME_UPDATE, .payload_bytes = (int64_t)strlen(text) };
-    bool ok = worker_send(worker, worker->control, &frame, text, false, err);
+    bool ok = worker_send(worker, WORKER_NO_STAGE, worker->control, &frame, text, false, err);
 
     arena_destroy(arena);
     return ok;

@@ -199,6 +199,11 @@ int32_t batcher_release(struct batcher *batcher, int64_t request, int64_t sent_c
     return job;
 }
 
+void batcher_reset(struct batcher *batcher)
+{
+    batcher->count = batcher->taken = batcher->member_count = batcher->come = 0;
+}
+
 int32_t batcher_drop(struct batcher *batcher)
 {
     return batcher->count > 0 ? batcher->waiting[--batcher->count].job : -1;

@@ -35,6 +35,10 @@ int64_t batcher_leave(struct batcher *batcher);
  * batch is free when sent_count jobs have come since the start, or BATCHER_LATE_NS after the first
  * look: one may be lost. */
 int32_t batcher_release(struct batcher *batcher, int64_t request, int64_t sent_count);
+/* Those that wait have been dropped, and nobody knows of those that left: its replica has been
+ * lost.
+ */
+void batcher_reset(struct batcher *batcher);
 /* Any job that waits; -1: none does. */
 int32_t batcher_drop(struct batcher *batcher);
 /* Words of a batch: entries, and the tokens of each padded to the longest. */

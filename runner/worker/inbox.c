@@ -44,7 +44,8 @@ bool worker_grant(struct worker *worker, struct err *err)
         const struct setup_stage *stage = &worker->setup->stages[i];
         struct frame frame = { .type = FRAME_CREDIT,
                                .stage = stage->id,
-                               .new_tokens = worker->owed[i] };
+                               .new_tokens = worker->owed[i],
+                               .finish_ns = worker->generations[i] };
         struct channel *out = stage->previous_worker == SETUP_COORDINATOR
                                   ? worker->control
                                   : worker_find_peer(worker, stage->previous_worker);
@@ -71,12 +72,36 @@ static void take_credit(struct worker *worker, const struct frame *frame)
     for (int i = 0; i < worker->setup->stage_count; i++) {
         const struct setup_stage *stage = &worker->setup->stages[i];
 
-        if (stage->is_last || stage->next != frame->stage || stage->next_depth == 0)
+        if (stage->is_last || stage->next != frame->stage || stage->next_depth == 0 ||
+            !worker_is_current(worker, i, frame->finish_ns))
             continue;
         worker->room[i] = frame->new_tokens < stage->next_depth - worker->room[i]
                               ? worker->room[i] + frame->new_tokens
                               : stage->next_depth;
     }
+}
+
+/* A job whose message has come: into the queue where it waits. False: it is a stray one, for a
+ * stage that is not here, or of a generation that is over, and is dropped. */
+static bool queue_job(struct worker *worker, int32_t number)
+{
+    struct job *job = worker->jobs[number];
+    const struct frame *frame = &job->message.frame;
+    struct sliced *sliced = job->stage >= 0 && worker->sliced ? worker->sliced[job->stage] : NULL;
+
+    if (job->stage < 0 || (frame->type != FRAME_STEP && frame->type != FRAME_PART) ||
+        !worker_is_current(worker, job->stage, frame_generation(frame)))
+        return false;
+    if (sliced)
+        return sliced_receive(sliced, number);
+    if (frame->type != FRAME_STEP)
+        return false;
+    if (frame->entries == 0 && worker->batchers[job->stage])
+        batcher_push(worker->batchers[job->stage], number, frame->request, frame->start_ns,
+                     job->receive_ns);
+    else
+        batch_push(worker->queue, number);
+    return true;
 }
 
 /* A stray frame is dropped: one that is no frame, and one for a stage that is not here. */
@@ -94,18 +119,8 @@ void worker_receive_steps(struct worker *worker)
             job->piece = WORKER_NO_PIECE;
             if (job->message.frame.type == FRAME_CREDIT)
                 take_credit(worker, &job->message.frame);
-            else if (job->stage >= 0 && worker->sliced && worker->sliced[job->stage]) {
-                if (sliced_receive(worker->sliced[job->stage], number))
-                    continue;
-            } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0 &&
-                       job->message.frame.entries == 0 && worker->batchers[job->stage]) {
-                batcher_push(worker->batchers[job->stage], number, job->message.frame.request,
-                             job->message.frame.start_ns, job->receive_ns);
+            else if (queue_job(worker, number))
                 continue;
-            } else if (job->message.frame.type == FRAME_STEP && job->stage >= 0) {
-                batch_push(worker->queue, number);
-                continue;
-            }
             channel_message_close(&job->message);
         }
         worker_free_job(worker, number);
@@ -197,12 +212,6 @@ static bool move_peers(struct worker *worker, const struct channel_message *mess
         if (index < 0)
             continue;
         worker->are_lost[index] = peers[i].endpoint[0] == '\0';
-        for (int k = 0; k < worker->setup->stage_count; k++) { /* its queues are empty */
-            if (worker->setup->stages[k].next_worker == peers[i].worker)
-                worker->room[k] = worker->setup->stages[k].next_depth;
-            if (worker->setup->stages[k].previous_worker == peers[i].worker)
-                worker->owed[k] = 0;
-        }
         if (!worker->are_lost[index] && !channel_move(worker->peers[index], peers[i].endpoint, err))
             return false;
     }
@@ -229,6 +238,11 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
                 shard_release_stage(worker->shard, i, frame->request);
         if (worker->waiting == frame->request)
             worker->waiting = -1;
+    } else if (frame->type == FRAME_RESET) {
+        int stage = shard_find_stage(worker->shard, frame->stage);
+
+        if (stage >= 0)
+            worker_reset(worker, stage, (int32_t)frame_generation(frame));
     } else if (frame->type == FRAME_PEERS) {
         return move_peers(worker, message, err);
     } else if (frame->type == FRAME_UPDATE) {

@@ -20,6 +20,7 @@ struct sliced;
 
 #define WORKER_TICK_NS INT64_C(500000000)
 #define WORKER_NO_PIECE (-1)
+#define WORKER_NO_STAGE (-1)
 #define WORKER_NO_REQUEST INT64_MAX /* none that could be released */
 
 struct job { /* something that waits for the processor: a step, or a piece of one */
@@ -49,6 +50,7 @@ struct worker {
     int job_count, free_count, job_capacity;
     int32_t *room; /* by stage: steps that the next stage, whose queue is bounded, still takes */
     int32_t *owed; /* by stage: steps that have left its bounded queue, and were not told of yet */
+    int32_t *generations;      /* by stage: how often its replica has been lost */
     struct sliced **sliced;    /* by stage of the setup; NULL: a stage of one device */
     struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
     int64_t data_bytes;        /* the largest message that data takes */
@@ -56,6 +58,7 @@ struct worker {
     struct added *added;   /* stages that came while the run went on, the last first; NULL: none */
     struct arena *scratch; /* of the batch that is being made up */
     int64_t waiting;       /* request whose step waits for its deadline or to be sent, -1 = none */
+    int waiting_stage;     /* where that step was computed */
     bool is_stopped;
 };
 
@@ -75,6 +78,13 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
                        struct err *err);
 /* Sleeps until something comes or the deadline, and receives it. */
 bool worker_receive_until(struct worker *worker, int64_t deadline_ns, struct err *err);
+
+/* ---- reset.c: a replica that has been lost begins anew ---- */
+
+/* Whatever is here of the stage goes, if its replica is of an earlier generation. */
+void worker_reset(struct worker *worker, int stage, int32_t generation);
+/* Whether a frame of that generation is of now; one of a later one resets the stage first. */
+bool worker_is_current(struct worker *worker, int stage, int64_t generation);
 
 /* ---- worker.c: what the start of a run and an update share ---- */
 
@@ -105,17 +115,18 @@ void worker_drop_added(struct worker *worker);
 /* Of a worker among those that PEERS named, -1: it is none of them; and the channel to it, NULL. */
 int32_t worker_find_peer_index(const struct worker *worker, int32_t number);
 struct channel *worker_find_peer(const struct worker *worker, int32_t number);
-/* Sends, and receives while there is no room. A step is given up in silence when the run is over,
- * its request is released, or the peer is lost: nobody waits for it then. */
-bool worker_send(struct worker *worker, struct channel *out, const struct frame *frame,
+/* Sends what the stage has (WORKER_NO_STAGE: it is of none), and receives while there is no room.
+ * A step is given up in silence when the run is over, its request is released, or its replica or
+ * the peer is lost: nobody waits for it then. */
+bool worker_send(struct worker *worker, int stage, struct channel *out, const struct frame *frame,
                  const void *payload, bool is_words, struct err *err);
 /* The output of a stage, to the next one or to the coordinator. step: the frame that asked. */
 bool worker_send_output(struct worker *worker, int stage, const struct frame *step,
                         const void *words, int64_t bytes, struct err *err);
-/* Until start + price, receiving meanwhile. *is_wanted: false when the run is over or the request
- * has been released before that. */
-bool worker_wait_for(struct worker *worker, int64_t request, int64_t deadline_ns, bool *is_wanted,
-                     bool *is_late, struct err *err);
+/* Until start + price of a step of the stage, receiving meanwhile. *is_wanted: false when the run
+ * is over or the request has been released before that. */
+bool worker_wait_for(struct worker *worker, int stage, int64_t request, int64_t deadline_ns,
+                     bool *is_wanted, bool *is_late, struct err *err);
 bool worker_serve(struct worker *worker, struct err *err);
 
 #endif

@@ -148,19 +148,35 @@ const struct forward_kv *kv_pool_take(struct kv_pool *pool, int64_t request, int
     return slab->layers;
 }
 
-void kv_pool_release(struct kv_pool *pool, int64_t request)
+/* Out of its bucket. */
+static void release_at(struct kv_pool *pool, struct kv_slab **at)
 {
-    struct kv_slab **at = &pool->buckets[bucket_of(request)], *slab;
+    struct kv_slab *slab = *at;
 
-    while (*at && (*at)->request != request)
-        at = &(*at)->next;
-    if (!*at)
-        return;
-    slab = *at;
     *at = slab->next;
     slab->next = pool->free[slab->class];
     pool->free[slab->class] = slab;
     pool->used_bytes -= slab_bytes(&pool->shape, pool->kv_heads, pool->layers, slab->class);
+}
+
+void kv_pool_release(struct kv_pool *pool, int64_t request)
+{
+    struct kv_slab **at = &pool->buckets[bucket_of(request)];
+
+    while (*at && (*at)->request != request)
+        at = &(*at)->next;
+    if (*at)
+        release_at(pool, at);
+}
+
+void kv_pool_release_others(struct kv_pool *pool, int64_t kept)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct kv_slab **at = &pool->buckets[i]; *at;)
+            if ((*at)->request == kept)
+                at = &(*at)->next;
+            else
+                release_at(pool, at);
 }
 
 void kv_pool_prepare(struct kv_pool *pool, int count, int capacity)

@@ -24,6 +24,8 @@ const struct forward_kv *kv_pool_find(const struct kv_pool *pool, int64_t reques
 const struct forward_kv *kv_pool_take(struct kv_pool *pool, int64_t request, int capacity);
 /* Does nothing for a request that has none. */
 void kv_pool_release(struct kv_pool *pool, int64_t request);
+/* Those of all requests but one. */
+void kv_pool_release_others(struct kv_pool *pool, int64_t kept);
 /* Allocates and touches slabs for `count` requests of `capacity` tokens; stops quietly where memory
  * ends. */
 void kv_pool_prepare(struct kv_pool *pool, int count, int capacity);

@@ -273,6 +273,13 @@ void shard_release_stage(struct shard *shard, int index, int64_t request)
         kv_pool_release(shard->stages[index].kv, request);
 }
 
+void shard_release_all(struct shard *shard, int index)
+{
+    shard = shard_at(shard, &index);
+    if (shard->stages[index].kv)
+        kv_pool_release_others(shard->stages[index].kv, SHARD_SPARE_REQUEST);
+}
+
 void shard_release(struct shard *shard, int64_t request)
 {
     for (; shard; shard = shard->more)

@@ -71,6 +71,8 @@ enum shard_result shard_step(struct shard *shard, int index, const struct frame 
 /* The request has ended: its caches are free. */
 void shard_release_stage(struct shard *shard, int index, int64_t request);
 void shard_release(struct shard *shard, int64_t request); /* in every stage */
+/* All requests of the stage have: spare caches alone are left. */
+void shard_release_all(struct shard *shard, int index);
 
 /* ---- of a stage on several devices ---- */
 

@@ -36,7 +36,8 @@ bool sliced_receive(struct sliced *sliced, int32_t job)
         return true;
     }
     if (frame->type != FRAME_PART || frame->payload_bytes < SLICED_TAG_BYTES ||
-        frame->finish_ns < sliced->next_number || sliced->held_count == sliced->held_room)
+        (!sliced->is_void && frame->finish_ns < sliced->next_number) ||
+        sliced->held_count == sliced->held_room)
         return false;
     sliced->held[sliced->held_count++] = job;
     return true;
@@ -69,7 +70,8 @@ static bool refuse(struct sliced *sliced, const struct frame *step, struct err *
 {
     struct frame refusal = { .type = FRAME_REFUSE, .stage = step->stage, .request = step->request };
 
-    return worker_send(sliced->worker, sliced->worker->control, &refusal, NULL, false, err);
+    return worker_send(sliced->worker, sliced->index, sliced->worker->control, &refusal, NULL,
+                       false, err);
 }
 
 /* The caches of a request. It may have ended meanwhile, or there may be no memory for it: the first
@@ -128,22 +130,23 @@ static bool take_entries(struct sliced *sliced, const struct frame *step, bool *
 
 /* The step is sound; is_dropped: nobody wants it any more. payload: from the entries of a batch on.
  */
-static bool begin(struct sliced *sliced, const struct frame *step, const unsigned char *payload,
+static bool begin(struct sliced *sliced, const struct frame *asked, const unsigned char *payload,
                   bool *is_dropped, struct err *err)
 {
+    const struct frame step = *asked; /* what it is part of may go while a refusal is sent */
     int sequences;
 
     *is_dropped = false;
-    if (!shard_read_step(sliced->worker->shard, sliced->index, step, payload, &sequences, err))
+    if (!shard_read_step(sliced->worker->shard, sliced->index, &step, payload, &sequences, err))
         return false;
     sliced->sequences = sequences;
-    if (!take_entries(sliced, step, is_dropped, err))
+    if (step.entries > 0)
+        frame_get_words(sliced->head, payload, (size_t)FRAME_ENTRY_WORDS * (size_t)step.entries);
+    if (!take_entries(sliced, &step, is_dropped, err))
         return false;
-    if (*is_dropped)
+    if (*is_dropped || sliced->is_void)
         return true;
-    if (step->entries > 0)
-        frame_get_words(sliced->head, payload, (size_t)FRAME_ENTRY_WORDS * (size_t)step->entries);
-    sliced->step = *step;
+    sliced->step = step;
     sliced->is_running = true;
     sliced->has_queued = sliced->is_late = false;
     sliced->ordinal = sliced->at = sliced->told_count = 0;
@@ -191,14 +194,15 @@ static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
     int64_t begun_ns = clock_now_ns();
     bool is_dropped = false;
     bool ok = begin(sliced, &message->frame, message->payload, &is_dropped, err) &&
-              (is_dropped || take_input(sliced, message, err));
+              (!sliced->is_running || take_input(sliced, message, err));
 
     if (sliced->setup->wire_bits_in > 0) /* restoring values is part of what it computes */
         sliced->start_ns = begun_ns;
     sliced->sent_ns = message->frame.start_ns;
     sliced->received_ns = sliced->worker->jobs[job]->receive_ns;
     job_drop(sliced, job);
-    worker_owe(sliced->worker, sliced->index);
+    if (!sliced->is_void)
+        worker_owe(sliced->worker, sliced->index);
     return ok;
 }
 
@@ -227,7 +231,7 @@ static bool begin_next(struct sliced *sliced, struct err *err)
         return begin(sliced, &message->frame, message->payload + SLICED_TAG_BYTES, &is_dropped,
                      err);
     }
-    while (!sliced->is_running && sliced->waiting.count > 0)
+    while (!sliced->is_running && !sliced->is_void && sliced->waiting.count > 0)
         if (!begin_step(sliced, ring_take(&sliced->waiting), err))
             return false;
     return true;
@@ -246,7 +250,8 @@ static bool send_record(struct sliced *sliced, struct err *err)
     frame.start_ns = sliced->start_ns;
     frame.finish_ns = sliced->finish_ns;
     frame.payload_bytes = FRAME_RECORD_BYTES + (int64_t)FRAME_TOLD_BYTES * told;
-    return worker_send(sliced->worker, sliced->worker->control, &frame, sliced->told, false, err);
+    return worker_send(sliced->worker, sliced->index, sliced->worker->control, &frame, sliced->told,
+                       false, err);
 }
 
 /* The last device's token, or activations; coding them is part of what the first device computes.
@@ -281,6 +286,8 @@ static bool end(struct sliced *sliced, struct err *err)
         return false;
     if (!send_record(sliced, err))
         return false;
+    if (sliced->is_void)
+        return true;
     for (int32_t b = 0; b < sliced->sequences; b++)
         if (sliced->is_ended[b])
             shard_release_stage(sliced->worker->shard, sliced->index, sliced->requests[b]);
@@ -330,8 +337,9 @@ static bool send_message(struct sliced *sliced, const struct pass_step *step, in
     memcpy(sliced->words, tag, SLICED_TAG_BYTES);
     memcpy(sliced->words + SLICED_TAG_BYTES, sliced->head, (size_t)head);
     parts_take(sliced->parts, step, message, &of, sliced->words + SLICED_TAG_BYTES + head);
-    return worker_send(sliced->worker, worker_find_peer(sliced->worker, sliced->setup->workers[to]),
-                       &frame, sliced->words, true, err);
+    return worker_send(sliced->worker, sliced->index,
+                       worker_find_peer(sliced->worker, sliced->setup->workers[to]), &frame,
+                       sliced->words, true, err);
 }
 
 static void tell(struct sliced *sliced, int32_t from, const struct channel_message *message,
@@ -393,6 +401,9 @@ static bool exchange_on(struct sliced *sliced, int32_t step_number, bool *is_thr
             sliced->setup->position) {
             if (!send_message(sliced, step, number, message, err))
                 return false;
+            *is_through = !sliced->is_void;
+            if (!*is_through)
+                return true;
             continue;
         }
         if (!take_message(sliced, step, number, message, is_through, err))
@@ -440,16 +451,42 @@ static bool walk(struct sliced *sliced, struct err *err)
     return end(sliced, err);
 }
 
+/* What a worker has in its queue of this stage are pieces. */
+static bool is_mine(void *arg, int32_t number)
+{
+    const struct sliced *sliced = arg;
+
+    if (sliced->worker->jobs[number]->stage != sliced->index)
+        return false;
+    worker_free_job(sliced->worker, number);
+    return true;
+}
+
+/* Nothing of the stage is on the stack now. */
+static void begin_anew(struct sliced *sliced)
+{
+    batch_remove(sliced->worker->queue, is_mine, sliced);
+    sliced->is_void = sliced->is_running = sliced->has_queued = false;
+    sliced->next_number = sliced->worker->generations[sliced->index] * FRAME_GENERATION_PASSES;
+    for (int i = 0; i < SLICED_GONE_MOST; i++)
+        sliced->gone[i] = SLICED_NOBODY;
+    shard_release_all(sliced->worker->shard, sliced->index);
+}
+
 bool sliced_advance(struct sliced *sliced, struct err *err)
 {
     do {
+        if (sliced->is_void)
+            begin_anew(sliced);
         if (!sliced->is_running && !begin_next(sliced, err))
             return false;
+        if (sliced->is_void)
+            continue;
         if (!sliced->is_running || sliced->has_queued)
             return true;
         if (!walk(sliced, err))
             return false;
-    } while (!sliced->is_running);
+    } while (sliced->is_void || !sliced->is_running);
     return true;
 }
 
@@ -476,7 +513,7 @@ bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err)
                   &step);
     if (worker->pad)
         ok = price(sliced, piece, &price_ps, err) &&
-             worker_wait_for(worker,
+             worker_wait_for(worker, sliced->index,
                              sliced->step.entries > 0 ? WORKER_NO_REQUEST : sliced->step.request,
                              start_ns + price_ps / UNITS_PS_PER_NS, &is_wanted, &is_late, err);
     beat_set_busy(worker->beat, false);
@@ -513,10 +550,21 @@ bool sliced_keeps(struct sliced *sliced, int64_t request)
     return false;
 }
 
-void sliced_close(struct sliced *sliced)
+static void drop_messages(struct sliced *sliced)
 {
     while (sliced->waiting.count > 0)
         job_drop(sliced, ring_take(&sliced->waiting));
     while (sliced->held_count > 0)
         job_drop(sliced, sliced->held[--sliced->held_count]);
+}
+
+void sliced_reset(struct sliced *sliced)
+{
+    drop_messages(sliced);
+    sliced->is_void = true;
+}
+
+void sliced_close(struct sliced *sliced)
+{
+    drop_messages(sliced);
 }

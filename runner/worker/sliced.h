@@ -31,6 +31,9 @@ bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err);
 /* A request has ended: its steps that have not begun are dropped. True: it is in a pass now, and
  * its cache goes when that has ended. */
 bool sliced_keeps(struct sliced *sliced, int64_t request);
+/* The replica has been lost: whatever is here of it goes, a pass that runs at the next
+ * sliced_advance. Messages that come from now on are of another generation. */
+void sliced_reset(struct sliced *sliced);
 /* Drops all messages. */
 void sliced_close(struct sliced *sliced);
 

@@ -40,6 +40,7 @@ struct sliced {
     int held_count, held_room;
     int64_t next_number; /* of the pass that runs, or comes next */
     bool is_running, has_queued, is_late;
+    bool is_void;      /* the replica has been lost: the pass is to be given up */
     struct frame step; /* what is being computed */
     int32_t *head;     /* of a batch: its entries, those that only lose their caches included */
     /* of each request that computes; is_ended: its cache goes when the pass ends */

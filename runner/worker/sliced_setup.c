@@ -102,8 +102,7 @@ struct sliced *sliced_create(struct worker *worker, int index)
     sliced->piece_of = arena_array(arena, (size_t)sliced->pass->step_count + 1, sizeof(int32_t));
     find_mine(arena, sliced);
     write_out(arena, sliced);
-    for (int i = 0; i < SLICED_GONE_MOST; i++)
-        sliced->gone[i] = SLICED_NOBODY;
+    sliced->is_void = true; /* begins as after a loss, with the first pass of its generation */
     sliced->held_room = most_held(sliced);
     sliced->held = arena_array(arena, (size_t)sliced->held_room, sizeof *sliced->held);
     create_lists(arena, sliced);

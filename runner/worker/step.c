@@ -43,7 +43,7 @@ static bool is_lost(const struct worker *worker, const struct channel *out)
 
 /* Messages of exchanges and batches are of nobody's alone: only the end of the run or of the peer
  * makes them void. */
-bool worker_send(struct worker *worker, struct channel *out, const struct frame *frame,
+bool worker_send(struct worker *worker, int stage, struct channel *out, const struct frame *frame,
                  const void *payload, bool is_words, struct err *err)
 {
     enum channel_result result;
@@ -52,6 +52,7 @@ bool worker_send(struct worker *worker, struct channel *out, const struct frame 
         return true;
     worker->waiting =
         frame->type == FRAME_PART || frame->entries > 0 ? WORKER_NO_REQUEST : frame->request;
+    worker->waiting_stage = stage;
     for (;;) {
         result = is_words ? channel_send_words(out, NULL, frame, payload, err)
                           : channel_send(out, NULL, frame, payload, err);
@@ -83,6 +84,7 @@ static bool wait_for_room(struct worker *worker, int stage, const struct frame *
     if (worker->setup->stages[stage].is_last || worker->setup->stages[stage].next_depth == 0)
         return true;
     worker->waiting = step->entries > 0 ? WORKER_NO_REQUEST : step->request;
+    worker->waiting_stage = stage;
     while (worker->room[stage] == 0 && *is_wanted) {
         if (!worker_receive_until(worker, clock_now_ns() + WORKER_TICK_NS, err) ||
             !worker_grant(worker, err))
@@ -111,9 +113,8 @@ bool worker_send_output(struct worker *worker, int stage, const struct frame *st
     frame.payload_bytes = bytes;
     frame.type = setup->is_last ? FRAME_RESULT : FRAME_STEP;
     frame.stage = setup->is_last ? setup->id : setup->next;
-    frame.start_ns = clock_now_ns();
-    frame.finish_ns = 0;
-    return worker_send(worker, out, &frame, words, true, err);
+    frame.start_ns = clock_now_ns(); /* finish stays: the generation of the replica */
+    return worker_send(worker, stage, out, &frame, words, true, err);
 }
 
 struct step { /* what is computed at once */
@@ -135,8 +136,8 @@ struct took {
     bool is_late;
 };
 
-static bool send_record(struct worker *worker, const struct frame *step, struct came came,
-                        const struct took *took, int64_t note, struct err *err)
+static bool send_record(struct worker *worker, int stage, const struct frame *step,
+                        struct came came, const struct took *took, int64_t note, struct err *err)
 {
     struct frame frame = *step;
     unsigned char payload[FRAME_RECORD_BYTES];
@@ -148,7 +149,7 @@ static bool send_record(struct worker *worker, const struct frame *step, struct 
     frame.start_ns = took->start_ns;
     frame.finish_ns = took->finish_ns;
     frame.payload_bytes = sizeof payload;
-    return worker_send(worker, worker->control, &frame, payload, false, err);
+    return worker_send(worker, stage, worker->control, &frame, payload, false, err);
 }
 
 /* Of a fixed batch each request has a record of its own: nobody else knows who is in it. */
@@ -159,24 +160,25 @@ static bool send_records(struct worker *worker, const struct step *step, int seq
     struct came came = { step->sent_ns, step->receive_ns };
 
     if (worker->setup->stages[step->stage].batch_size <= 1 || step->frame.entries == 0)
-        return send_record(worker, &step->frame, came, took, 0, err);
+        return send_record(worker, step->stage, &step->frame, came, took, 0, err);
     for (int i = 0; i < sequences; i++) {
         struct frame frame = step->frame;
 
         frame.request = entries[i].request;
         frame.past_tokens = i; /* its place in the batch */
         frame.total_tokens = entries[i].tokens;
-        if (!send_record(worker, &frame, step->came ? step->came[i] : came, took,
+        if (!send_record(worker, step->stage, &frame, step->came ? step->came[i] : came, took,
                          2 * step->frame.request, err))
             return false;
     }
     return true;
 }
 
-bool worker_wait_for(struct worker *worker, int64_t request, int64_t deadline_ns, bool *is_wanted,
-                     bool *is_late, struct err *err)
+bool worker_wait_for(struct worker *worker, int stage, int64_t request, int64_t deadline_ns,
+                     bool *is_wanted, bool *is_late, struct err *err)
 {
     worker->waiting = request;
+    worker->waiting_stage = stage;
     while (clock_now_ns() < deadline_ns - PAD_SPIN_NS) {
         int64_t until_ns = clock_now_ns() + WORKER_TICK_NS;
 
@@ -204,13 +206,13 @@ static bool pad_step(struct worker *worker, const struct step *step, int sequenc
     if (frame->entries > 0)
         return pad_price_batch(worker->pad, step->stage, shard_entries(worker->shard, step->stage),
                                sequences, &price_ps, err) &&
-               worker_wait_for(worker, WORKER_NO_REQUEST, start_ns + price_ps / UNITS_PS_PER_NS,
-                               is_wanted, is_late, err);
+               worker_wait_for(worker, step->stage, WORKER_NO_REQUEST,
+                               start_ns + price_ps / UNITS_PS_PER_NS, is_wanted, is_late, err);
 
     return pad_price(worker->pad, step->stage, frame->new_tokens, frame->past_tokens, &price_ps,
                      err) &&
-           worker_wait_for(worker, frame->request, start_ns + price_ps / UNITS_PS_PER_NS, is_wanted,
-                           is_late, err);
+           worker_wait_for(worker, step->stage, frame->request,
+                           start_ns + price_ps / UNITS_PS_PER_NS, is_wanted, is_late, err);
 }
 
 static bool run_step(struct worker *worker, const struct step *step, int64_t start_ns,
@@ -234,7 +236,7 @@ static bool run_step(struct worker *worker, const struct step *step, int64_t sta
     if (result == SHARD_BAD)
         return false;
     if (result == SHARD_REFUSED)
-        return worker_send(worker, worker->control, &refusal, NULL, false, err);
+        return worker_send(worker, step->stage, worker->control, &refusal, NULL, false, err);
     if (result != SHARD_DONE || !ok || !is_wanted)
         return ok;
     /* the next stage waits for it: before the record */
@@ -315,7 +317,8 @@ static bool run_members(struct worker *worker, int stage, const int32_t *jobs, i
                                  .stage = setup->id,
                                  .request = batcher_leave(worker->batchers[stage]),
                                  .new_tokens = rows * count,
-                                 .entries = count };
+                                 .entries = count,
+                                 .finish_ns = worker->generations[stage] };
     step.frame.payload_bytes =
         4 * ((int64_t)FRAME_ENTRY_WORDS * count + (int64_t)step.frame.new_tokens);
     step.payload =

@@ -31,6 +31,7 @@
 
 #define CONTROL_MARK 65536
 #define DATA_MARK 0 /* none: queues of steps are unbounded, as in the simulator */
+#define MEET_TICK_NS INT64_C(100000000)
 #define CONNECT_NS INT64_C(5000000000) /* to a next stage that says it listens */
 #define LINGER_MS 1000
 
@@ -185,6 +186,8 @@ void worker_hold_stages(struct worker *worker, int first_stage)
 
     worker->room = arena_grow(worker->arena, worker->room, old, count, sizeof(int32_t));
     worker->owed = arena_grow(worker->arena, worker->owed, old, count, sizeof(int32_t));
+    worker->generations =
+        arena_grow(worker->arena, worker->generations, old, count, sizeof(int32_t));
     worker->sliced = arena_grow(worker->arena, worker->sliced, old, count, sizeof(struct sliced *));
     worker->batchers =
         arena_grow(worker->arena, worker->batchers, old, count, sizeof(struct batcher *));
@@ -197,6 +200,7 @@ void worker_hold_stages(struct worker *worker, int first_stage)
                                   : NULL;
         worker->room[i] = worker->setup->stages[i].next_depth;
         worker->owed[i] = 0;
+        worker->generations[i] = stage->generation;
         worker->sliced[i] =
             worker->setup->stages[i].position_count > 0 ? sliced_create(worker, i) : NULL;
     }
@@ -272,14 +276,31 @@ static bool check_peers(const struct worker *worker, const struct setup_stage *s
     return ok || err_set(err, ERR_INPUT, "peers: one of stage %d is missing", stage->id);
 }
 
+/* Listens meanwhile: the peer may be lost before it has answered. */
+static bool await_peer(struct worker *worker, int32_t peer, int64_t deadline_ns, bool *is_open,
+                       struct err *err)
+{
+    for (*is_open = false; !*is_open && !worker->are_lost[peer] && !worker->is_stopped;) {
+        int64_t until_ns = clock_now_ns() + MEET_TICK_NS;
+
+        if (clock_now_ns() >= deadline_ns)
+            return true;
+        if (!channel_wait_open(worker->hub, worker->peers[peer],
+                               until_ns < deadline_ns ? until_ns : deadline_ns, is_open, err) ||
+            !worker_receive_control(worker, err))
+            return false;
+    }
+    *is_open = true; /* or nobody waits for it any more */
+    return true;
+}
+
 bool worker_await_peers(struct worker *worker, int32_t first, int first_stage, int64_t wait_ns,
                         struct err *err)
 {
     for (int32_t i = first; i < worker->peer_count; i++) {
         bool is_open;
 
-        if (!channel_wait_open(worker->hub, worker->peers[i], clock_now_ns() + wait_ns, &is_open,
-                               err))
+        if (!await_peer(worker, i, clock_now_ns() + wait_ns, &is_open, err))
             return false;
         if (!is_open)
             return err_set(err, ERR_SYSTEM, "cannot reach the worker at %s within %d s",
