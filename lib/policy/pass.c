@@ -416,14 +416,19 @@ static void layers_walk(struct pass_builder *b)
     }
 }
 
-/* The row of the last token, or of an encoder's first, is with the last or first part. */
-static struct pass_layout last_row(struct pass_builder *b)
+/* Where the row of the last token is, or of an encoder's first: with the last or first part. Those
+ * of a batch are all over the parts, so that all come to `to`. */
+static struct pass_layout last_rows(struct pass_builder *b, const struct pass_layout *to)
 {
     const struct pass_layout *residual = &b->residual;
     int32_t place = b->model->kind == MODEL_ENCODER ? 0 : residual->count - 1;
 
-    return residual->form == PASS_FORM_SEQUENCE ? pass_one(b, residual->places[place].position)
-                                                : *residual;
+    if (residual->form != PASS_FORM_SEQUENCE)
+        return *residual;
+    if (!b->options->has_batches)
+        return pass_one(b, residual->places[place].position);
+    pass_convert_activation(b, PASS_RESIDUAL, residual, to);
+    return *to;
 }
 
 /* The sum comes to the first device; inside a layer so do its two halves. */
@@ -448,11 +453,11 @@ static void stage_leave(struct pass_builder *b)
 
     b->layer = -1;
     if (b->stage->has_lm_head) {
-        struct pass_layout head = pass_set(b, PASS_FORM_COPIES, shares), row = last_row(b), best;
+        struct pass_layout head = pass_set(b, PASS_FORM_COPIES, shares);
+        struct pass_layout best = pass_one(b, head.places[0].position), rows = last_rows(b, &best);
 
-        best = pass_one(b, head.places[0].position);
         b->content = PASS_RESIDUAL;
-        pass_convert(b, &row, &head, pass_activation_bytes(b), true);
+        pass_convert(b, &rows, &head, pass_activation_bytes(b), true);
         compute_block(b, BLOCK_LM_HEAD, shares);
         b->content = PASS_BEST;
         if (head.count > 1)

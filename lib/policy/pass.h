@@ -27,6 +27,9 @@
  * leaves the sum on all. The activation comes to the first device of the stage, and leaves it from
  * there. A divided output matrix finds the best token of each part; 8 bytes of each, a number and
  * its value, come to its first device. Every device with a part of it takes the final norm itself.
+ * Where the sequence is cut, the last token is with the last part of it. Of a batch the last tokens
+ * lie all over the parts: then all of the hidden state comes to the first device of the output
+ * matrix, which sends the others the last row of each sequence.
  *
  * Alike layers are compiled once and repeated. */
 #ifndef ORRERY_POLICY_PASS_H
@@ -138,6 +141,7 @@ struct pass {
 
 struct pass_options {
     bool has_all_reduce; /* see above */
+    bool has_batches;    /* a step is of several sequences, or may be */
     int32_t next_id;     /* moves on by pass.piece_count */
 };
 

@@ -24,7 +24,7 @@ struct pass_owners;
 struct setup_model {
     struct model model;       /* its name is information only */
     int32_t max_tokens;       /* most new tokens of one step in this workload */
-    int32_t max_seqs;         /* requests of one step; 1: steps are no batches */
+    int32_t max_seqs;         /* most requests of one step */
     int32_t max_total_tokens; /* longest prompt + output */
 };
 
@@ -51,6 +51,7 @@ struct setup_stage {                  /* one stage that the worker executes */
     /* Fixed batches of so many requests at most, padded; 1: none. Stage 0 makes them: the oldest
      * waits so long for others, and of a decoder so many are under way at most (0: any number) */
     int32_t batch_size, batch_limit;
+    bool has_batches; /* its steps are batches, fixed or continuous ones */
     int64_t batch_wait_ps;
     int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
     int32_t generation;        /* how often its replica has been lost */

@@ -203,7 +203,9 @@ const struct pass *setup_compile(struct arena *arena, const struct setup *setup,
 {
     const struct setup_stage *stage = &setup->stages[index];
     struct plan_stage *plan = arena_alloc(arena, sizeof *plan);
-    struct pass_options options = { setup->collective == COLLECTIVE_RING, *next_id };
+    struct pass_options options = { .has_all_reduce = setup->collective == COLLECTIVE_RING,
+                                    .has_batches = stage->has_batches,
+                                    .next_id = *next_id };
     const struct pass *pass;
 
     *plan = plan_of(arena, stage, &setup->models[stage->model].model);

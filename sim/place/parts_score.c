@@ -107,7 +107,8 @@ static bool network_begin(struct scorer *scorer, enum collective_algorithm colle
     scorer->set = sliced_create(scorer->arena, collective, false, scorer->plan->stage_count);
     for (int32_t s = 0; s < stages; s++)
         if (scorer->replica->stages[s].device_count > 1)
-            scorer->sliced[s] = sliced_add(scorer->set, &scorer->replica->stages[s], scorer->model);
+            scorer->sliced[s] =
+                sliced_add(scorer->set, &scorer->replica->stages[s], scorer->model, false);
     count = sliced_pair_count(scorer->set);
     if (count == 0)
         return true;

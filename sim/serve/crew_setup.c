@@ -58,7 +58,9 @@ void crew_build(struct serve *serve)
         crew = arena_alloc(serve->arena, sizeof(*crew));
         crew->site = site;
         crew->kept = NO_FLIGHT;
-        crew->sliced = sliced_add(serve->sliced, site->stage, site->model);
+        crew->sliced = sliced_add(serve->sliced, site->stage, site->model,
+                                  serve->options->batch.kind == BATCH_CONTINUOUS ||
+                                      serve->lanes[site->replica].max_batch > 1);
         site->crew = crew;
         parts_fill_of(serve, crew);
         serve->crews[serve->crew_count++] = crew;

@@ -81,8 +81,9 @@ struct sliced_host {
  * and behind an exchange. */
 struct sliced_set *sliced_create(struct arena *arena, enum collective_algorithm collective,
                                  bool has_overlap, int32_t first_piece);
+/* has_batches: its passes are of batches. */
 struct sliced *sliced_add(struct sliced_set *set, const struct plan_stage *stage,
-                          const struct model *model);
+                          const struct model *model, bool has_batches);
 /* Pairs of devices that will talk, and later their routes. */
 int sliced_pair_count(const struct sliced_set *set);
 int sliced_pairs(const struct sliced_set *set, struct network_pair *pairs);

@@ -140,7 +140,8 @@ struct sliced_set *sliced_create(struct arena *arena, enum collective_algorithm 
     set->arena = arena;
     set->collective = collective;
     set->has_overlap = has_overlap;
-    set->pass = (struct pass_options){ collective == COLLECTIVE_RING, first_piece };
+    set->pass = (struct pass_options){ .has_all_reduce = collective == COLLECTIVE_RING,
+                                       .next_id = first_piece };
     set->first_free_message = -1;
     return set;
 }
@@ -156,7 +157,7 @@ static void scratch_reserve(struct sliced_set *set, struct sliced *sliced)
 }
 
 struct sliced *sliced_add(struct sliced_set *set, const struct plan_stage *stage,
-                          const struct model *model)
+                          const struct model *model, bool has_batches)
 {
     struct sliced *sliced = arena_alloc(set->arena, sizeof(*sliced));
 
@@ -173,6 +174,7 @@ struct sliced *sliced_add(struct sliced_set *set, const struct plan_stage *stage
     sliced->count = stage->device_count;
     sliced->running = SLICED_NOBODY;
     sliced->first_free_run = -1;
+    set->pass.has_batches = has_batches;
     sliced->pass = pass_compile(set->arena, stage, model, &set->pass);
     sliced->ops =
         arena_array(set->arena, (size_t)sliced->pass->step_count + 1, sizeof(*sliced->ops));

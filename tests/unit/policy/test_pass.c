@@ -100,7 +100,7 @@ static void put_pass(struct out *out, const struct pass *pass, int32_t tokens)
 static const struct pass *compile(struct scratch *scratch, const struct plan *plan, int stage,
                                   bool has_all_reduce)
 {
-    struct pass_options options = { has_all_reduce, plan->stage_count };
+    struct pass_options options = { has_all_reduce, false, plan->stage_count };
     const struct plan_stage *placed = plan->stages[stage];
 
     return pass_compile(scratch->arena, placed,
@@ -212,6 +212,33 @@ static void norms_along_the_sequence_scatter_and_gather(void **state)
                  "  a ffn_up 1536 ffn_down 1536; b ffn_up 1536 ffn_down 1536\n"
                  "  reduce-scatter a:6144 b:9216 15360\n"
                  "  a add norm of tokens 0-0/2; b add norm of tokens 1-1/2\n");
+}
+
+/* Of the pass of five tokens. */
+static bool ends_in(struct scratch *scratch, const char *placement, bool has_batches,
+                    const char *end)
+{
+    const struct plan *plan = build(scratch, placement);
+    struct pass_options options = { true, has_batches, plan->stage_count };
+    struct out *out = out_open_memory(scratch->arena);
+
+    put_pass(out, pass_compile(scratch->arena, plan->stages[0], plan->services[0].model, &options),
+             5);
+    return strstr(scratch_text(out), end) != NULL;
+}
+
+static void the_last_tokens_of_a_batch_lie_all_over_the_sequence(void **state)
+{
+    static const char one[] = PARTS ENDS BOTH("layer"), two[] = PARTS T
+                                                        "a" G ",embed,\n" T "a" G ",lm_head,0/2\n" T
+                                                        "b" G ",lm_head,1/2\n" BOTH("layer");
+
+    assert_true(ends_in(*state, one, false, "times\n  send a b root b 3072\n  a lm_head 50257\n"));
+    assert_true(ends_in(*state, one, true,
+                        "times\n  gather a:6144 b:9216 root a 15360\n  a lm_head 50257\n"));
+    assert_true(ends_in(*state, two, true,
+                        "times\n  gather a:6144 b:9216 root a 15360\n  send a b root a 3072\n"
+                        "  a lm_head 25129; b lm_head 25129\n  gather a:8 b:8 root a 8\n"));
 }
 
 static void parts_that_differ_are_exchanged_gathered_or_scattered(void **state)
@@ -358,7 +385,7 @@ static void every_part_is_computed_once(void **state)
         const struct model *model = plan->services[0].model;
         const struct pass *pass;
         struct totals totals = { 0 };
-        struct pass_options options = { rng_below(&rng, 2) == 1, 1 };
+        struct pass_options options = { rng_below(&rng, 2) == 1, false, 1 };
         int64_t weight_bytes = 0, rows = INT64_C(8) * model->layers;
 
         if (stage->device_count == 1)
@@ -418,7 +445,7 @@ static void stages_that_cut_layers_compute_every_part_once(void **state)
             build(scratch,
                   random_stages(scratch->arena, &rng, name, is_llama ? 22 : 12, is_llama ? 4 : 12));
         const struct model *model = plan->services[0].model;
-        struct pass_options options = { false, plan->stage_count };
+        struct pass_options options = { false, false, plan->stage_count };
         struct totals totals = { 0 };
         int64_t rows = INT64_C(8) * model->layers, weight_bytes = 0;
 
@@ -560,6 +587,7 @@ int main(void)
         scratch_test(halves_meet_in_two_all_reduces_a_layer),
         scratch_test(without_all_reduces_the_first_device_behind_adds_up),
         scratch_test(norms_along_the_sequence_scatter_and_gather),
+        scratch_test(the_last_tokens_of_a_batch_lie_all_over_the_sequence),
         scratch_test(parts_that_differ_are_exchanged_gathered_or_scattered),
         scratch_test(layers_that_differ_are_compiled_apart),
         scratch_test(every_part_is_computed_once),

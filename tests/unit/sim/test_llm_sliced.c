@@ -136,7 +136,7 @@ static struct walk walk_make(const struct plan *plan)
 {
     const struct plan_stage *stage = plan->stages[0];
     const struct model *model = plan->services[0].model;
-    struct pass_options options = { true, plan->stage_count };
+    struct pass_options options = { true, true, plan->stage_count };
     struct walk walk = { .pass = pass_compile(fixture.arena, stage, model, &options),
                          .count = stage->device_count };
 
