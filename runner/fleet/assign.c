@@ -127,10 +127,6 @@ static bool size_fixed(const struct assign_input *input, const struct plan_stage
                              "batches of %d requests of up to %d tokens: expected at most %d, and "
                              "%d tokens",
                              size, one.max_tokens, BATCHING_MAX_FIXED, FRAME_MAX_TOKENS);
-    if (stage->number == 0 && stage->queue_depth > 0)
-        return placement_bad(input->placement, stage->row, PLACEMENT_QUEUE_DEPTH, err,
-                             "this version of orrery-run bounds no queue in front of fixed "
-                             "batches");
     added->batch_wait_ps = input->batch->wait_ps;
     added->batch_limit = model->kind == MODEL_DECODER ? replica->stage_count : 0;
     if (size > setup->max_seqs)
@@ -206,15 +202,6 @@ static bool add_slices(struct arena *arena, const struct assign_input *input,
     return cuts_whole_blocks(input, stage, err);
 }
 
-/* Ranges of the sequence: where the last token of each request is then, no pass says. */
-static bool cuts_sequence(const struct plan_stage *stage)
-{
-    for (int i = 0; i < stage->slice_count; i++)
-        if (stage->slices[i].blocks & 1u << BLOCK_CONN && stage->slices[i].part_of > 1)
-            return true;
-    return false;
-}
-
 static bool add_stage(struct arena *arena, const struct assign_input *input,
                       const struct plan_stage *stage, int32_t position, const int32_t *worker_of,
                       struct setup *setup, struct err *err)
@@ -232,17 +219,7 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
         return false;
     if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
         return false;
-    if (added->batch_size > 1 && is_sliced)
-        return placement_bad(input->placement, stage->row, PLACEMENT_DEVICE, err,
-                             "this version of orrery-run makes fixed batches on stages of whole "
-                             "layers on one device, and stage %d is none",
-                             stage->number);
-    if (input->batching && cuts_sequence(stage))
-        return placement_bad(input->placement, stage->row, PLACEMENT_PARTS, err,
-                             "stage %d cuts the sequence (conn), and the last tokens of a batch "
-                             "lie all over it: this version of orrery-run batches where attn, proj "
-                             "and ffn are cut, not layer",
-                             stage->number);
+    added->has_batches = input->batching || added->batch_size > 1;
     added->wire_bits = quantise_applies(stage->wire_bits) && !added->is_last ? stage->wire_bits : 0;
     added->wire_bits_in = quantise_applies(stage->wire_bits_in) ? stage->wire_bits_in : 0;
     added->encode_value_ps = (int32_t)stage->encode_value_ps;
@@ -405,8 +382,10 @@ int64_t assign_told_bytes(const struct assignment *assignment)
             int64_t bytes =
                 INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * setup->models[stage->model].max_seqs;
 
-            if (stage->position_count > 0 && stage->position == 0 && setup->tells_exchanges)
-                bytes = FRAME_RECORD_BYTES + FRAME_TOLD_BYTES * most_messages(arena, setup, i);
+            most_bytes = bytes > most_bytes ? bytes : most_bytes;
+            if (stage->position_count == 0 || stage->position > 0 || !setup->tells_exchanges)
+                continue;
+            bytes = FRAME_RECORD_BYTES + FRAME_TOLD_BYTES * most_messages(arena, setup, i);
             most_bytes = bytes > most_bytes ? bytes : most_bytes;
         }
     }

@@ -292,7 +292,7 @@ void failures_look(struct serve *serve)
             serve->table->replicas[i].is_up = true;
             for (int s = 0; s < plan->replicas[i].total_count; s++) /* nothing is on its way */
                 serve->room[plan->replicas[i].stages[s].id] =
-                    plan->replicas[i].stages[s].queue_depth;
+                    serve_most_room(serve, &plan->replicas[i].stages[s]);
         }
         count_up(serve);
     }

@@ -71,6 +71,17 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
     return channel_send_words(push, NULL, &frame, serve->tokens, err);
 }
 
+int32_t serve_most_room(const struct serve *serve, const struct plan_stage *stage)
+{
+    bool gathers = stage->number == 0 && stage->phase != PLACEMENT_DECODE;
+    const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
+    int64_t most = stage->queue_depth;
+
+    if (gathers)
+        most *= batching_fixed_size(serve->input->batch, replica);
+    return most < INT32_MAX ? (int32_t)most : INT32_MAX;
+}
+
 bool serve_has_room(const struct serve *serve, const struct plan_stage *first)
 {
     return first->queue_depth == 0 || serve->room[first->id] > 0;

@@ -333,6 +333,7 @@ static void on_credit(struct serve *serve, int worker, const struct frame *frame
 {
     const struct plan *plan = serve->input->plan;
     const struct plan_stage *stage;
+    int32_t most;
 
     if (frame->stage >= plan->stage_count)
         return;
@@ -340,9 +341,10 @@ static void on_credit(struct serve *serve, int worker, const struct frame *frame
     if (stage->number > 0 || serve_worker_of(serve, stage) != worker ||
         frame_generation(frame) != serve->table->replicas[stage->replica].generation)
         return;
-    serve->room[stage->id] = frame->new_tokens < stage->queue_depth - serve->room[stage->id]
+    most = serve_most_room(serve, stage);
+    serve->room[stage->id] = frame->new_tokens < most - serve->room[stage->id]
                                  ? serve->room[stage->id] + frame->new_tokens
-                                 : stage->queue_depth;
+                                 : most;
 }
 
 static void on_message(struct serve *serve, int worker, const struct channel_message *message)
@@ -503,7 +505,7 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.queues = arena_array(arena, (size_t)input->fleet->count, sizeof *serve.queues);
     serve.room = arena_array(arena, (size_t)plan->stage_count, sizeof *serve.room);
     for (int i = 0; i < plan->stage_count; i++)
-        serve.room[i] = plan->stages[i]->queue_depth;
+        serve.room[i] = serve_most_room(&serve, plan->stages[i]);
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;

@@ -32,9 +32,9 @@ static void grow(struct serve *serve, const struct plan *plan)
     table_add_replicas(serve->arena, serve->table, plan->replica_count);
     serve->choices = arena_array(serve->arena, count, sizeof *serve->choices);
     serve->room = arena_grow(serve->arena, serve->room, old, stages, sizeof *serve->room);
-    for (size_t i = old; i < stages; i++)
-        serve->room[i] = plan->stages[i]->queue_depth;
     serve->own->plan = plan;
+    for (size_t i = old; i < stages; i++)
+        serve->room[i] = serve_most_room(serve, plan->stages[i]);
     fixed_add_replicas(serve);
 }
 

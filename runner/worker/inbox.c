@@ -34,8 +34,14 @@ void worker_free_job(struct worker *worker, int32_t number)
 
 void worker_owe(struct worker *worker, int stage)
 {
+    if (!worker->batchers[stage])
+        worker_owe_waiting(worker, stage, 1);
+}
+
+void worker_owe_waiting(struct worker *worker, int stage, int32_t requests)
+{
     if (worker->setup->stages[stage].depth > 0)
-        worker->owed[stage]++;
+        worker->owed[stage] += requests;
 }
 
 bool worker_grant(struct worker *worker, struct err *err)
@@ -92,16 +98,16 @@ static bool queue_job(struct worker *worker, int32_t number)
     if (job->stage < 0 || (frame->type != FRAME_STEP && frame->type != FRAME_PART) ||
         !worker_is_current(worker, job->stage, frame_generation(frame)))
         return false;
-    if (sliced)
-        return sliced_receive(sliced, number);
-    if (frame->type != FRAME_STEP)
-        return false;
-    if (frame->entries == 0 && worker->batchers[job->stage])
+    if (frame->type == FRAME_STEP && frame->entries == 0 && worker->batchers[job->stage]) {
         batcher_push(worker->batchers[job->stage], number, frame->request, frame->start_ns,
                      job->receive_ns);
-    else
+        return true;
+    }
+    if (sliced)
+        return sliced_receive(sliced, number);
+    if (frame->type == FRAME_STEP)
         batch_push(worker->queue, number);
-    return true;
+    return frame->type == FRAME_STEP;
 }
 
 /* A stray frame is dropped: one that is no frame, and one for a stage that is not here. */
@@ -153,14 +159,18 @@ static bool has_entry(const struct channel_message *message, int64_t request)
     return false;
 }
 
+bool worker_is_of(const struct channel_message *message, int64_t request)
+{
+    return message->frame.entries > 0 ? has_entry(message, request)
+                                      : message->frame.request == request;
+}
+
 static bool is_released(void *arg, int32_t number)
 {
     const struct release *release = arg;
     struct job *job = release->worker->jobs[number];
 
-    if (job->piece != WORKER_NO_PIECE ||
-        (job->message.frame.entries > 0 ? !has_entry(&job->message, release->request)
-                                        : job->message.frame.request != release->request))
+    if (job->piece != WORKER_NO_PIECE || !worker_is_of(&job->message, release->request))
         return false;
     worker_owe(release->worker, job->stage);
     channel_message_close(&job->message);
@@ -177,6 +187,7 @@ static void release_waiting(struct worker *worker, int stage, const struct frame
 
     if (job < 0)
         return;
+    worker_owe_waiting(worker, stage, 1);
     channel_message_close(&worker->jobs[job]->message);
     worker_free_job(worker, job);
 }

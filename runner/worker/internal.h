@@ -30,6 +30,19 @@ struct job { /* something that waits for the processor: a step, or a piece of on
     int32_t piece; /* of the pass of a stage on several devices; WORKER_NO_PIECE: a whole step */
 };
 
+struct came { /* a step */
+    int64_t sent_ns, receive_ns;
+};
+
+struct made {            /* a fixed batch that has just been made up */
+    struct arena *arena; /* of what follows */
+    struct frame frame;
+    const unsigned char *payload;
+    int32_t count;
+    const int32_t *jobs; /* of its requests, in order ... */
+    const struct came *came;
+};
+
 struct worker {
     const struct worker_options *options;
     struct arena *arena;
@@ -55,10 +68,9 @@ struct worker {
     struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
     int64_t data_bytes;        /* the largest message that data takes */
     struct added *asked;       /* stages that are asked for, to be loaded; NULL: none */
-    struct added *added;   /* stages that came while the run went on, the last first; NULL: none */
-    struct arena *scratch; /* of the batch that is being made up */
-    int64_t waiting;       /* request whose step waits for its deadline or to be sent, -1 = none */
-    int waiting_stage;     /* where that step was computed */
+    struct added *added; /* stages that came while the run went on, the last first; NULL: none */
+    int64_t waiting;     /* request whose step waits for its deadline or to be sent, -1 = none */
+    int waiting_stage;   /* where that step was computed */
     bool is_stopped;
 };
 
@@ -67,10 +79,14 @@ struct worker {
 int32_t worker_new_job(struct worker *worker);
 /* Its message has been closed, or it had none. */
 void worker_free_job(struct worker *worker, int32_t number);
-/* A step has left the queue of the stage: whoever sent it may send another. */
+/* A step has left the queue of the stage: whoever sent it may send another. In front of fixed
+ * batches requests alone take places, and give them back when they leave as a batch. */
 void worker_owe(struct worker *worker, int stage);
+void worker_owe_waiting(struct worker *worker, int stage, int32_t requests);
 /* Tells of what is owed, as far as it can be sent now. */
 bool worker_grant(struct worker *worker, struct err *err);
+/* A step of the request, or of a batch that it is in. */
+bool worker_is_of(const struct channel_message *message, int64_t request);
 /* All that is there now. */
 void worker_receive_steps(struct worker *worker);
 bool worker_receive_control(struct worker *worker, struct err *err);
@@ -109,6 +125,13 @@ void worker_ask_stages(struct worker *worker, const struct channel_message *mess
 bool worker_look_added(struct worker *worker, struct err *err);
 /* Ends what is under way, and frees what has been added. */
 void worker_drop_added(struct worker *worker);
+
+/* ---- members.c ---- */
+
+/* What the batcher of the stage lets go now: batcher_head_ns has said so. To be dropped also where
+ * it was none. */
+bool worker_make_batch(struct worker *worker, int stage, struct made *made, struct err *err);
+void worker_drop_made(struct worker *worker, const struct made *made);
 
 /* ---- step.c: computing and sending ---- */
 

@@ -83,7 +83,7 @@ static void create_piece_batches(struct arena *arena, struct pad *pad, int index
     const struct pass *pass = pad->passes[index];
     const struct setup_stage *stage = &pad->setup->stages[index];
 
-    if (pad->setup->models[stage->model].max_seqs == 1)
+    if (!stage->has_batches)
         return;
     pad->piece_batches[index] =
         arena_array(arena, (size_t)pass->piece_count + 1, sizeof(struct step_price *));
@@ -101,7 +101,7 @@ static void create_batches(struct arena *arena, struct pad *pad)
     for (int i = 0; i < setup->stage_count; i++) {
         const struct setup_model *model = &setup->models[setup->stages[i].model];
 
-        if (model->max_seqs == 1)
+        if (!setup->stages[i].has_batches)
             continue;
         most = model->max_seqs > most ? model->max_seqs : most;
         if (setup->stages[i].position_count > 0)
@@ -202,6 +202,28 @@ static bool pad_price_padded(struct pad *pad, int index, const struct frame_entr
     return true;
 }
 
+/* The same of a piece. */
+static bool pad_price_padded_piece(struct pad *pad, int index, int32_t piece, const int32_t *own,
+                                   const int32_t *past, int32_t count, int64_t *price_ps,
+                                   struct err *err)
+{
+    const struct setup *setup = pad->setup;
+    const struct model *model = &setup->models[setup->stages[index].model].model;
+    int32_t tokens = 0, longest_past = 0;
+    int extrapolated;
+
+    for (int32_t i = 0; i < count; i++) {
+        tokens = own[i] > tokens ? own[i] : tokens;
+        longest_past = past[i] > longest_past ? past[i] : longest_past;
+    }
+    if (!price_piece_batch(pad->price, &pad->passes[index]->pieces[piece], model, pad->table,
+                           setup->threads, 1.0, count, tokens, longest_past, price_ps,
+                           &extrapolated, err))
+        return false;
+    *price_ps = price_scale(*price_ps, 1.0 / setup->pad_ratio);
+    return true;
+}
+
 /* As a step of continuous batching. */
 static struct continuous_batch batch_of(const struct pad *pad, int32_t count)
 {
@@ -248,6 +270,8 @@ bool pad_price_piece_batch(struct pad *pad, int index, int32_t piece, const int3
     int32_t extrapolated;
 
     pad = pad_at(pad, &index);
+    if (pad->setup->stages[index].batch_size > 1)
+        return pad_price_padded_piece(pad, index, piece, counts, past, count, price_ps, err);
     for (int32_t i = 0; i < count; i++)
         pad->entries[i] =
             (struct continuous_entry){ .tag = i, .tokens = counts[i], .past_tokens = past[i] };

@@ -28,7 +28,7 @@ bool pad_price_batch(struct pad *pad, int index, const struct frame_entry *entri
 /* Of a stage on several devices: a piece of its pass (setup_compile), by its number. */
 bool pad_price_piece(struct pad *pad, int index, int32_t piece, int32_t new_tokens,
                      int32_t past_tokens, int64_t *price_ps, struct err *err);
-/* The same for a continuous batch: new tokens of each of its requests, on so many. */
+/* The same for a batch: new tokens of each of its requests, padding aside, on so many. */
 bool pad_price_piece_batch(struct pad *pad, int index, int32_t piece, const int32_t *counts,
                            const int32_t *past, int32_t count, int64_t *price_ps, struct err *err);
 /* Whether a step of the stage has a price: of a stage on several devices all that is this one's. */

@@ -103,11 +103,14 @@ static struct forward_step forward_of(struct parts *parts, const struct parts_st
     for (int32_t b = 0; b < step->sequences; b++) {
         parts->past[b] = step->past[b];
         parts->counts[b] = step->counts[b];
+        parts->own[b] = step->own ? step->own[b] : step->counts[b];
     }
     return (struct forward_step){ .batch = step->sequences,
                                   .tokens = step->tokens,
                                   .past = parts->past,
-                                  .counts = parts->counts };
+                                  .counts = parts->counts,
+                                  .own = parts->own,
+                                  .keys = step->keys };
 }
 
 static void compute_attention(struct parts *parts, const struct parts_layer *layer,
@@ -145,7 +148,8 @@ static void compact(struct parts *parts, const struct parts_step *step)
     if (parts->is_compact)
         return;
     for (int32_t b = 0; b < step->sequences; row += step->counts[b], b++) {
-        int64_t last = parts->shape.is_pooler ? row : row + step->counts[b] - 1;
+        int32_t own = step->own ? step->own[b] : step->counts[b];
+        int64_t last = parts->shape.is_pooler ? row : row + own - 1;
 
         if (last != b)
             memmove(parts->x + (size_t)b * hidden, parts->x + (size_t)last * hidden,

@@ -30,9 +30,11 @@ struct parts *parts_create(struct arena *arena, const struct setup *setup, int i
 const int *parts_kv_heads(const struct parts *parts);
 const struct pass *parts_pass(const struct parts *parts);
 
-struct parts_step {                     /* what is being computed: one request, or a batch */
-    int32_t tokens, sequences;          /* tokens of all */
-    const int32_t *past, *counts;       /* by sequence: in its cache, and new */
+struct parts_step {               /* what is being computed: one request, or a batch */
+    int32_t tokens, sequences;    /* tokens of all */
+    const int32_t *past, *counts; /* by sequence: in its cache, and new */
+    const int32_t *own; /* of a padded batch: how many of the new ones are its own; NULL: all */
+    int32_t keys;       /* of that: what attention looks at, what is not its own masked; else 0 */
     const struct forward_kv *const *kv; /* by sequence, then layer; NULL: the stage has no layers */
 };
 /* A pass begins. */

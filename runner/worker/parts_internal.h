@@ -50,7 +50,7 @@ struct parts {
     struct parts_best *best;
     int32_t *made;
     bool is_compact;
-    int *past, *counts; /* scratch, as forward wants them */
+    int *past, *counts, *own; /* scratch, as forward wants them */
     struct forward_kv *layer_caches;
 };
 

@@ -400,6 +400,7 @@ static bool alloc_vectors(struct arena *arena, const struct setup_model *model, 
     parts->made = arena_array(arena, seqs, sizeof *parts->made);
     parts->past = arena_array(arena, seqs, sizeof *parts->past);
     parts->counts = arena_array(arena, seqs, sizeof *parts->counts);
+    parts->own = arena_array(arena, seqs, sizeof *parts->own);
     parts->layer_caches = arena_array(arena, seqs, sizeof *parts->layer_caches);
     return (parts->tokens && parts->x && parts->input && parts->terms && parts->heads &&
             parts->columns && parts->narrow) ||

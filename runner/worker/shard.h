@@ -93,6 +93,9 @@ struct shard_head { /* of a batch: its entries, as they travel but in words of t
 };
 struct shard_output shard_pack(struct shard *shard, int index, struct shard_head head, float *x,
                                int64_t values);
+/* Of a fixed batch, from the last stage: its entries, and the token of each. */
+struct shard_output shard_pack_tokens(struct shard *shard, int index, struct shard_head head,
+                                      const int32_t *tokens, int sequences);
 /* The same inside a layer: two tensors. */
 struct shard_tensor {
     float *values;

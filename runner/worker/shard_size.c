@@ -131,12 +131,13 @@ int64_t shard_shared_bytes(const struct setup *held, const struct setup *setup)
 /* Whether its steps are packed for the wire: batches, and values of few bits. */
 bool shard_packs_words(const struct setup *setup, int model)
 {
-    bool packs = setup->models[model].max_seqs > 1;
+    bool packs = false;
 
     for (int i = 0; i < setup->stage_count; i++)
-        packs = packs || (setup->stages[i].model == model &&
-                          (setup->stages[i].wire_bits > 0 || setup->stages[i].wire_bits_in > 0 ||
-                           setup->stages[i].position_count > 0));
+        packs =
+            packs || (setup->stages[i].model == model &&
+                      (setup->stages[i].has_batches || setup->stages[i].wire_bits > 0 ||
+                       setup->stages[i].wire_bits_in > 0 || setup->stages[i].position_count > 0));
     return packs;
 }
 

@@ -181,6 +181,18 @@ struct shard_output shard_pack_two(struct shard *shard, int index, struct shard_
     return (struct shard_output){ shard->stages[index].model->words, 4 * count, 1 };
 }
 
+struct shard_output shard_pack_tokens(struct shard *shard, int index, struct shard_head head,
+                                      const int32_t *tokens, int sequences)
+{
+    size_t count;
+
+    shard = shard_at(shard, &index);
+    count = put_head(shard, index, head);
+    memcpy(shard->stages[index].model->words + count, tokens, (size_t)sequences * sizeof *tokens);
+    return (struct shard_output){ shard->stages[index].model->words,
+                                  4 * (count + (size_t)sequences), sequences };
+}
+
 struct shard_output shard_pack(struct shard *shard, int index, struct shard_head head, float *x,
                                int64_t values)
 {
@@ -211,12 +223,18 @@ static bool rows_ok(const struct setup_stage *stage, const struct setup_model *m
                     const struct frame_entry *entries, int sequences, int64_t tokens,
                     const struct frame *frame, struct err *err)
 {
-    int64_t longest = 0;
+    int64_t longest = 0, past = 0;
 
-    for (int b = 0; b < sequences; b++)
+    for (int b = 0; b < sequences; b++) {
         longest = entries[b].tokens > longest ? entries[b].tokens : longest;
+        past = entries[b].past_tokens > past ? entries[b].past_tokens : past;
+    }
     if (stage->batch_size > 1)
         tokens = longest * sequences;
+    if (stage->batch_size > 1 && past + longest > model->max_total_tokens)
+        return err_set(err, ERR_INPUT,
+                       "a batch padded to %" PRId64 " tokens on %" PRId64 ": expected %d in all",
+                       longest, past, model->max_total_tokens);
     return (sequences > 0 && tokens == frame->new_tokens && tokens <= model->max_tokens) ||
            err_set(err, ERR_INPUT, "a batch of %" PRId64 " tokens: expected 1 to %d", tokens,
                    model->max_tokens);
@@ -231,7 +249,8 @@ static bool read_entries(struct shard *shard, int index, const struct frame *fra
     int64_t tokens = 0;
 
     *sequences = 0;
-    if (setup->max_seqs == 1 || frame->entries > shard_max_entries(setup->max_seqs) ||
+    if (!shard->setup->stages[index].has_batches ||
+        frame->entries > shard_max_entries(setup->max_seqs) ||
         frame->payload_bytes < INT64_C(4) * FRAME_ENTRY_WORDS * frame->entries)
         return err_set(err, ERR_INPUT, "stage %d: a batch of %d in %" PRId64 " bytes", frame->stage,
                        frame->entries, frame->payload_bytes);

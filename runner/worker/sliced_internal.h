@@ -1,17 +1,18 @@
-/* sliced_internal.h - what sliced.c and sliced_setup.c share. For nobody else. */
+/* sliced_internal.h - what the files of sliced.h share. For nobody else. */
 #ifndef ORRERY_RUNNER_SLICED_INTERNAL_H
 #define ORRERY_RUNNER_SLICED_INTERNAL_H
 
 #include "lib/base/ring.h"
 #include "lib/wire/frame.h"
+#include "runner/setup/setup.h"
 #include "runner/worker/sliced.h"
 
+struct came;
 struct exchange;
 struct forward_kv;
 struct kv_pool;
 struct parts;
 struct pass;
-struct setup_stage;
 
 #define SLICED_TAG_BYTES                                                                           \
     8 /* in front of a message's words: which step of the pass, which message */
@@ -44,12 +45,14 @@ struct sliced {
     struct frame step; /* what is being computed */
     int32_t *head;     /* of a batch: its entries, those that only lose their caches included */
     /* of each request that computes; is_ended: its cache goes when the pass ends */
-    int32_t sequences, *past, *counts;
+    int32_t sequences, *past, *counts, *own; /* own: of a fixed batch, without its padding */
+    int32_t keys;                            /* of that: what attention looks at; else 0 */
     int64_t *requests;
     bool *is_ended;
     const struct forward_kv **caches;
     int32_t ordinal, at; /* at: of mine in this step */
-    int64_t sent_ns, received_ns, start_ns, finish_ns;
+    struct came *came;   /* by sequence; of stages that are not first in it 0 */
+    int64_t start_ns, finish_ns;
     unsigned char *words; /* a message: tag and words */
     /* requests that ended before their first step has come here: one device is ahead of another */
     int64_t gone[SLICED_GONE_MOST];
@@ -57,5 +60,28 @@ struct sliced {
     unsigned char *told; /* messages taken in this pass, as RECORD tells of them */
     int told_count;
 };
+
+/* Its batches are fixed: all count as the longest of them. */
+static inline bool sliced_is_padded(const struct sliced *sliced)
+{
+    return sliced->setup->batch_size > 1;
+}
+
+/* Of the entries of a batch, which go with all its messages: who gets the first one is told so. */
+static inline int64_t sliced_head_bytes(const struct frame *step)
+{
+    return INT64_C(4) * FRAME_ENTRY_WORDS * step->entries;
+}
+
+struct channel_message *sliced_message_of(const struct sliced *sliced, int32_t job);
+void sliced_drop_job(struct sliced *sliced, int32_t job);
+/* A held message of the pass: of that step and number, or, with ordinal -1, any. -1: none. */
+int sliced_find_held(const struct sliced *sliced, int32_t ordinal, int32_t number);
+
+/* ---- sliced_ends.c ---- */
+
+/* The next pass, if there is one to begin: sliced->is_running. */
+bool sliced_begin_next(struct sliced *sliced, struct err *err);
+bool sliced_end(struct sliced *sliced, struct err *err);
 
 #endif

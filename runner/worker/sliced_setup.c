@@ -82,6 +82,8 @@ static void create_lists(struct arena *arena, struct sliced *sliced)
     sliced->head = arena_array(arena, (size_t)2 * FRAME_ENTRY_WORDS * seqs, sizeof *sliced->head);
     sliced->past = arena_array(arena, seqs, sizeof *sliced->past);
     sliced->counts = arena_array(arena, seqs, sizeof *sliced->counts);
+    sliced->own = arena_array(arena, seqs, sizeof *sliced->own);
+    sliced->came = arena_array(arena, seqs, sizeof *sliced->came);
     sliced->requests = arena_array(arena, seqs, sizeof *sliced->requests);
     sliced->is_ended = arena_array(arena, seqs, sizeof *sliced->is_ended);
     sliced->caches = arena_array(arena, seqs, sizeof(const struct forward_kv *));
@@ -118,5 +120,5 @@ int64_t sliced_message_bytes(const struct setup_model *model)
 {
     int64_t head_bytes = INT64_C(8) * FRAME_ENTRY_WORDS * model->max_seqs;
 
-    return SLICED_TAG_BYTES + (model->max_seqs > 1 ? head_bytes : 0) + parts_message_bytes(model);
+    return SLICED_TAG_BYTES + head_bytes + parts_message_bytes(model);
 }

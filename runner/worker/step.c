@@ -1,5 +1,4 @@
 /* step.c - a worker computes what is queued, and sends what comes of it. */
-#include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
@@ -125,10 +124,6 @@ struct step { /* what is computed at once */
     /* of a batch that has just been made up: when each of its requests was sent and received, in
      * order; NULL: all came with the step */
     const struct came *came;
-};
-
-struct came {
-    int64_t sent_ns, receive_ns;
 };
 
 struct took {
@@ -262,86 +257,19 @@ static bool run_job(struct worker *worker, int32_t number, int64_t start_ns, str
 
 /* ---- fixed batches ---- */
 
-/* As they would have come over the wire. */
-static const void *wire_words(struct worker *worker, const int32_t *words, size_t count)
-{
-    unsigned char *bytes = arena_alloc(worker->scratch, 4 * count);
-
-    frame_put_words(bytes, words, count);
-    return bytes;
-}
-
-/* The entry of a request and its tokens, behind the others; rows: of each. */
-static bool put_member(struct worker *worker, const struct job *job, int32_t at, int32_t count,
-                       int32_t rows, int32_t *words, struct err *err)
-{
-    const struct frame *frame = &job->message.frame;
-    int32_t *tokens = words + FRAME_ENTRY_WORDS * (ptrdiff_t)count + (ptrdiff_t)rows * at;
-
-    if (!shard_step_ok(worker->shard, job->stage, frame, err))
-        return false;
-    if (frame->payload_bytes != 4 * (int64_t)frame->new_tokens || frame->past_tokens != 0)
-        return err_set(err, ERR_INPUT, "stage %d: a first step of %d tokens is none", frame->stage,
-                       frame->new_tokens);
-    frame_put_entry(
-        words + FRAME_ENTRY_WORDS * (ptrdiff_t)at,
-        &(struct frame_entry){ frame->request, frame->new_tokens, 0, frame->total_tokens });
-    frame_get_words(tokens, job->message.payload, (size_t)frame->new_tokens);
-    for (int32_t i = frame->new_tokens; i < rows; i++)
-        tokens[i] = 0;
-    return true;
-}
-
-static bool run_members(struct worker *worker, int stage, const int32_t *jobs, int32_t count,
-                        struct err *err)
-{
-    struct came *came = arena_array(worker->scratch, (size_t)count, sizeof *came);
-    int32_t *words = batcher_words(worker->batchers[stage]), rows = 0;
-    const struct setup_stage *setup = &worker->setup->stages[stage];
-    struct step step = { .stage = stage, .came = came };
-
-    for (int32_t i = 0; i < count; i++) {
-        const struct job *job = worker->jobs[jobs[i]];
-
-        came[i] = (struct came){ job->message.frame.start_ns, job->receive_ns };
-        if (job->message.frame.new_tokens > rows)
-            rows = job->message.frame.new_tokens;
-    }
-    if ((int64_t)rows * count > worker->setup->models[setup->model].max_tokens)
-        return err_set(err, ERR_INPUT, "stage %d: a batch of %d x %d tokens", setup->id, count,
-                       rows);
-    for (int32_t i = 0; i < count; i++)
-        if (!put_member(worker, worker->jobs[jobs[i]], i, count, rows, words, err))
-            return false;
-    step.frame = (struct frame){ .type = FRAME_STEP,
-                                 .stage = setup->id,
-                                 .request = batcher_leave(worker->batchers[stage]),
-                                 .new_tokens = rows * count,
-                                 .entries = count,
-                                 .finish_ns = worker->generations[stage] };
-    step.frame.payload_bytes =
-        4 * ((int64_t)FRAME_ENTRY_WORDS * count + (int64_t)step.frame.new_tokens);
-    step.payload =
-        (const unsigned char *)wire_words(worker, words, (size_t)step.frame.payload_bytes / 4);
-    return run_step(worker, &step, clock_now_ns(), err);
-}
-
 static bool run_batch(struct worker *worker, int stage, struct err *err)
 {
-    int32_t count = (int32_t)batcher_count(worker->batchers[stage]);
-    int32_t *jobs;
-    bool ok;
+    struct made made;
+    bool ok = worker_make_batch(worker, stage, &made, err);
 
-    worker->scratch = arena_create();
-    jobs = arena_array(worker->scratch, (size_t)count, sizeof *jobs);
-    for (int32_t i = 0; i < count; i++)
-        jobs[i] = batcher_take(worker->batchers[stage]);
-    ok = run_members(worker, stage, jobs, count, err);
-    for (int32_t i = 0; i < count; i++) {
-        channel_message_close(&worker->jobs[jobs[i]]->message);
-        worker_free_job(worker, jobs[i]);
+    if (ok) {
+        const struct step step = {
+            .stage = stage, .frame = made.frame, .payload = made.payload, .came = made.came
+        };
+
+        ok = worker_grant(worker, err) && run_step(worker, &step, clock_now_ns(), err);
     }
-    arena_destroy(worker->scratch);
+    worker_drop_made(worker, &made);
     return ok;
 }
 
@@ -363,6 +291,8 @@ static bool find_oldest(struct worker *worker, int *stage, int64_t *until_ns)
         head_ns = batcher_head_ns(worker->batchers[i], now_ns, &ask_ns);
         if (ask_ns < *until_ns)
             *until_ns = ask_ns;
+        if (worker->sliced[i]) /* it begins its passes by itself */
+            continue;
         if (head_ns < oldest_ns) {
             oldest_ns = head_ns;
             *stage = i;

@@ -114,8 +114,8 @@ int64_t worker_message_bytes(const struct worker *worker)
         int64_t bytes = 4 * (int64_t)model->max_tokens * model->model.hidden;
 
         bytes += QUANTISE_SCALE_BYTES;
-        if (model->max_seqs > 1) /* as many may lose their caches as compute */
-            bytes += INT64_C(8) * FRAME_ENTRY_WORDS * model->max_seqs;
+        /* of a batch as many may lose their caches as compute */
+        bytes += INT64_C(8) * FRAME_ENTRY_WORDS * model->max_seqs;
 
         max_bytes = bytes > max_bytes ? bytes : max_bytes;
     }
@@ -194,7 +194,7 @@ void worker_hold_stages(struct worker *worker, int first_stage)
     for (int i = first_stage; i < worker->setup->stage_count; i++) {
         const struct setup_stage *stage = &worker->setup->stages[i];
 
-        worker->batchers[i] = stage->batch_size > 1 && stage->has_embed
+        worker->batchers[i] = stage->batch_size > 1 && stage->has_embed && stage->position == 0
                                   ? batcher_create(worker->arena, stage,
                                                    worker->setup->models[stage->model].max_tokens)
                                   : NULL;

@@ -135,7 +135,16 @@ exit_is 0 "padded pieces of batches" run -p halves.csv -w pair.csv --batch conti
 is "steps are shared" "$(grep -v '^#' s.csv | tail -n +2 | cut -d, -f 5,8 | sort | uniq -c | awk '$1 != 2' | wc -l)" 0
 { echo $columns && echo chat,0,0,d0,tiny,,embed, && echo chat,0,0,d0,tiny,0-3,layer,0/2 && echo chat,0,0,d1,tiny,0-3,layer,1/2 &&
     echo chat,0,0,d0,tiny,,lm_head,; } > conn.csv
-exit_is 2 "ranges of the sequence" run -p conn.csv -w load.csv --batch continuous:2 "${outs[@]}"
-like "are refused by name" "$err" "conn.csv:2:8: parts is '': stage 0 cuts the sequence .conn., and the last tokens of a batch lie all over it"
+agrees "ranges of the sequence: the last tokens lie all over them" conn.csv load.csv --batch continuous:4:24
+is "all of the hidden state comes to the output matrix" "$(grep -v '^#' sim-t.csv | awk -F, '$2 == 0 && $4 == "d1" && $3 == 0 { print $7 }' | tail -n 1)" 3072
+sed 's,lm_head\,$,lm_head\,0/2,' conn.csv > heads.csv
+echo chat,0,0,d1,tiny,,lm_head,1/2 >> heads.csv
+agrees "of which the output matrix has a part on each device" heads.csv load.csv --batch continuous:3
+agrees "by a star" heads.csv load.csv --batch continuous:3:16 --collective star
+agrees "blocks that run out where the sequence is cut" conn.csv load.csv --batch continuous:4 --kv-block 4 --kv-blocks 13
+agrees "a request at a time" conn.csv load.csv --batch continuous:1
+{ echo $columns && echo chat,0,0,d0,tiny,,embed, && echo chat,0,0,d0,tiny,0-1,layer,0/2 && echo chat,0,0,d1,tiny,0-1,layer,1/2 &&
+    echo chat,0,1,d2,tiny,2-3,layer,0/2 && echo chat,0,1,d3,tiny,2-3,layer,1/2 && echo chat,0,1,d3,tiny,,lm_head,; } > conns.csv
+agrees "in a pipeline" conns.csv load.csv --batch continuous:3:24
 
 done_testing

@@ -3,6 +3,7 @@
 # every message, must agree; times need not, but devices are so slow that no decision hangs on them.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tiny.sh"
+. "$(dirname "$0")/fixed.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
@@ -13,43 +14,13 @@ tiny_pipeline two.csv
 sed 's/^service.*/&,max_batch/; s/^chat.*/&,2/' one.csv > least.csv
 sed 's/,tiny/,tiny-bert/; s/^chat/text/' two.csv > bert.csv
 printf '%s\n' service,replica,stage,device,model chat,0,0,d0,tiny chat,1,0,d1,tiny > replicas.csv
-mkdir -p cluster
-tiny_costs 20000 # a step of the whole model takes 0.94 ms, 188 ms on these boards
-printf 'device,type,speed_ratio\nd0,pc,0.005\nd1,pc,0.005\n' > cluster/devices.csv
-printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > cluster/links.csv
-load() { # SERVICE FIRST_MS EVERY_MS COUNT
-    local i at
-    for ((i = 0; i < $4; i++)); do
-        at=$(($2 + $3 * i))
-        echo "$((next++)),$((at / 1000)).$(printf %03d $((at % 1000))),$1,$((8 + 7 * i % 30)),$((1 + 3 * i % 4))"
-    done
-}
-head='request_id,arrival_s,service,prompt_tokens,output_tokens'
-next=0
+tiny_costs 20000
+slow_cluster d0 d1
 # Arrivals up to 12 ms late make the same batches.
 { echo $head && load chat 20 38 10; } > load.csv
 next=0
 { echo $head && load text 20 53 10; } | cut -d, -f 1-4 > text.csv
 
-outs=(--requests-out r.csv --stages-out s.csv --transfers-out t.csv)
-run() { timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"; }
-body() { grep -v '^#' "$1" | tail -n +2; }
-stages() { body "$1" | cut -d, -f 1-5,8- | sort; }
-transfers() { body "$1" | cut -d, -f 1-7 | sort; }
-statuses() { body "$1" | cut -d, -f 1,3,11; }
-same() { # PLACEMENT LOAD OPTION...: on a busy machine an instant may be missed, but not three times
-    orrery-sim run --models models.csv --cluster cluster --costs costs -p "$1" -w "$2" "${@:3}" --requests-out sim-r.csv \
-        --stages-out sim-s.csv --transfers-out sim-t.csv > sim.out 2>&1 || return 1
-    for ((try = 0; try < 3; try++)); do
-        run -p "$1" -w "$2" "${@:3}" --costs costs --pad d0=200 "${pads[@]}" "${outs[@]}" > run.out 2> run.err || return 1
-        [ "$(stages s.csv)" = "$(stages sim-s.csv)" ] && [ "$(transfers t.csv)" = "$(transfers sim-t.csv)" ] &&
-            [ "$(statuses r.csv)" = "$(statuses sim-r.csv)" ] && return 0
-    done
-    diff <(stages sim-s.csv) <(stages s.csv)
-    diff <(transfers sim-t.csv) <(transfers t.csv)
-    return 1
-}
-sizes() { body "$1" | awk -F, '$4 == 0 && $8 == 0 { n[$9]++ } END { for (b in n) print n[b] }' | sort -n | xargs; }
 pads=()
 ok "one device: the same batches as predicted" same one.csv load.csv --batch fixed:3
 like "of several sizes" "$(sizes s.csv)" "^1 .*3$"
@@ -62,12 +33,7 @@ ok "a pipeline: as many batches are under way as it has stages" same two.csv loa
 ok "encoders in a pipeline: one pass, any number of batches" same bert.csv text.csv --batch fixed:4:40ms
 ok "two replicas" same replicas.csv load.csv --batch fixed:3:100ms --dispatch round-robin
 
-# Who sends the next request at the instant at which a batch ends is in the next one, however the messages travel.
-{
-    echo "$head,client,think_s"
-    for i in {0..4}; do echo "$i,0.$((50 + 13 * i)),chat,16,3,c$i,0"; done | sed 's/,0\.\(..\),/,0.0\1,/'
-    for i in {5..19}; do echo "$i,,chat,16,3,c$((i % 5)),0"; done
-} > closed.csv
+closed_load > closed.csv
 pads=()
 ok "clients that do not think" same one.csv closed.csv --batch fixed:3
 like "fill batches" "$(sizes s.csv)" "3 3 3 3"
@@ -132,9 +98,4 @@ usage() { # NAME EXPECTED ARGUMENT...
 }
 usage "no size" "expected fixed:N or fixed:N:WAIT" --batch fixed
 usage "too many" "one.csv:2: .*batches of 5000 requests|batches of 5000 requests" --batch fixed:5000
-sed 's/^service.*/&,queue_depth/; s/^chat.*/&,2/' one.csv > bounded.csv
-usage "a bounded queue in front of them" "bounded.csv:2:6: queue_depth is '2': this version of orrery-run bounds no queue" -p bounded.csv --batch fixed:2
-printf '%s\n' service,replica,stage,device,model,layers,block,parts chat,0,0,d0,tiny,,embed, chat,0,0,d0,tiny,0-3,layer,0/2 \
-    chat,0,0,d1,tiny,0-3,layer,1/2 chat,0,0,d0,tiny,,lm_head, > halves.csv
-usage "stages on several devices" "halves.csv:2:4: device is 'd0': this version of orrery-run makes fixed batches on stages of whole layers" -p halves.csv --batch fixed:2
 done_testing

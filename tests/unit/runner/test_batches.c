@@ -51,6 +51,7 @@ static struct shard *shard_of(struct arena *arena, const struct model *model, in
 
     *setup = tiny_setup(arena, model, stage, first, count);
     setup->models[0].max_seqs = seqs;
+    setup->stages[0].has_batches = seqs > 1;
     setup->models[0].max_tokens = seqs > 1 ? 24 : MAX_PROMPT;
     shard = shard_create(arena, setup, NULL, NULL, &err);
     if (!shard)
@@ -246,6 +247,7 @@ static struct shard *padded_of(struct arena *arena, const struct model *model, i
 
     *setup = tiny_setup(arena, model, stage, first, count);
     setup->models[0].max_seqs = setup->stages[0].batch_size = SEQS;
+    setup->stages[0].has_batches = true;
     setup->models[0].max_tokens = SEQS * MAX_PROMPT;
     shard = shard_create(arena, setup, NULL, NULL, &err);
     if (!shard)
