@@ -98,8 +98,9 @@ int control_update(int argc, char **argv)
         "and "
         "one that cannot be is refused with its line while the run goes on as before. Workers load "
         "what they lack beside their work; when all have, requests that arrive go by the new "
-        "placement, and those under way end where they are. Its devices must have workers in the "
-        "run, and its services be services of the run."
+        "placement, and those under way end where they are. Its devices must be in the cluster of "
+        "the run, and its services be services of the run; workers of devices that the run had no "
+        "use for so far are started (--local) or awaited, as long as the run's --wait says."
         "\vExample: orrery-run update --connect 192.168.1.10:5555 --placement P2.csv",
         NULL,
         NULL,

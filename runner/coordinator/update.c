@@ -27,9 +27,6 @@ static bool check(const struct coordinator *c, const struct placement *placement
         if (plan_find_service(c->plan, row->service) < 0)
             return placement_bad(placement, row, PLACEMENT_SERVICE, err,
                                  "the run has no such service");
-        if (c->assignment->worker_of[cluster_find_device(c->plan->cluster, row->device)] < 0)
-            return placement_bad(placement, row, PLACEMENT_DEVICE, err,
-                                 "the run has no worker of this device");
     }
     return true;
 }
@@ -87,7 +84,10 @@ bool coordinator_prepare(void *arg, const char *path, const char *text, int64_t 
     struct coordinator *c = arg;
     const struct plan_epoch *last = &c->plan->epochs[c->plan->epoch_count - 1];
     struct assign_input input = coordinator_assign_input(c);
-    struct assignment added;
+    struct fleet_update update = { .cluster = c->plan->cluster,
+                                   .number = number,
+                                   .wait_ns = c->options->wait_ps / UNITS_PS_PER_NS };
+    struct assignment *added = arena_alloc(c->arena, sizeof *added);
     char at[UNITS_TEXT_BYTES];
 
     if (last->from_ps >= now_ps)
@@ -103,9 +103,11 @@ bool coordinator_prepare(void *arg, const char *path, const char *text, int64_t 
     if (!input.plan || !assign_build(c->arena, &input, c->next.assignment, err))
         return false;
     input.first_stage = c->plan->stage_count;
-    return assign_build(c->arena, &input, &added, err) &&
-           share_memory(c, c->next.assignment, &added, err) &&
-           fleet_begin_update(c->fleet, &added, c->next.assignment, number, err);
+    update.all = c->next.assignment;
+    update.added = added;
+    return assign_build(c->arena, &input, added, err) &&
+           share_memory(c, c->next.assignment, added, err) &&
+           fleet_begin_update(c->fleet, &update, err);
 }
 
 const struct plan *coordinator_adopt(void *arg, int64_t from_ps, struct err *err)
@@ -115,8 +117,9 @@ const struct plan *coordinator_adopt(void *arg, int64_t from_ps, struct err *err
     const struct plan *plan =
         plan_build(c->arena, placement, c->plan->cluster, NULL, c->catalogue, err);
 
-    if (!plan || !fleet_end_update(c->fleet, plan, c->next.assignment, err))
+    if (!plan)
         return NULL;
+    fleet_end_update(c->fleet);
     c->assignment = c->next.assignment;
     c->placement = placement;
     c->plan = c->report.plan = plan;

@@ -65,12 +65,11 @@ static bool await(struct fleet *fleet, enum fleet_state state, int64_t wait_ns, 
     }
 }
 
-/* Where the workers listen that a worker sends to; false while one of them does not yet. */
-static bool offer_peers(struct fleet *fleet, int number)
+bool fleet_offer_peers(struct fleet *fleet, const struct assignment *assignment, int number)
 {
     struct setup_peer *peers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *peers);
     int32_t *numbers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *numbers);
-    int count = assign_peers(fleet->assignment, number, numbers);
+    int count = assign_peers(assignment, number, numbers);
     struct fleet_worker *worker = &fleet->workers[number];
 
     for (int i = 0; i < count; i++) {
@@ -112,7 +111,7 @@ void fleet_on_pong(struct fleet *fleet, struct fleet_worker *worker, const struc
     fleet_ping(fleet, worker);
 }
 
-static bool has_clock(const struct fleet *fleet, const struct fleet_worker *worker)
+bool fleet_has_clock(const struct fleet *fleet, const struct fleet_worker *worker)
 {
     return fleet->is_local || worker->pongs >= PINGS;
 }
@@ -122,7 +121,8 @@ static bool compare_clocks(struct fleet *fleet, struct fleet_worker *worker, str
     int64_t deadline_ns = clock_now_ns() + PINGS * TICK_NS;
 
     fleet_ping(fleet, worker);
-    while (!has_clock(fleet, worker) && worker->state == FLEET_UP && clock_now_ns() < deadline_ns) {
+    while (!fleet_has_clock(fleet, worker) && worker->state == FLEET_UP &&
+           clock_now_ns() < deadline_ns) {
         struct channel_wait wait = { fleet->router, false, false };
         struct channel_message message;
 
@@ -135,7 +135,7 @@ static bool compare_clocks(struct fleet *fleet, struct fleet_worker *worker, str
            err_set(err, ERR_SYSTEM, "device '%s': its worker does not answer", worker->device);
 }
 
-bool fleet_connect_first_stages(struct fleet *fleet, const struct plan *plan, struct err *err)
+static bool connect_first_stages(struct fleet *fleet, const struct plan *plan, struct err *err)
 {
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = plan->stages[i];
@@ -170,27 +170,27 @@ bool fleet_assemble(struct fleet *fleet, const struct plan *plan, int64_t wait_n
     if (!await(fleet, FLEET_READY, 0, err))
         return false;
     for (int i = 0; i < fleet->count; i++)
-        offer_peers(fleet, i);
+        fleet_offer_peers(fleet, fleet->assignment, i);
     if (!await(fleet, FLEET_UP, 0, err))
         return false;
     for (int i = 0; i < fleet->count; i++)
         if (!compare_clocks(fleet, &fleet->workers[i], err))
             return false;
-    fleet->has_begun = fleet_connect_first_stages(fleet, plan, err);
+    fleet->has_begun = connect_first_stages(fleet, plan, err);
     return fleet->has_begun;
 }
 
 /* ---- coming back ---- */
 
-/* Whoever sends to a worker learns where it listens now; "": nowhere, it is lost. One that has not
- * been told of its peers yet waits for these first. */
-static void tell_senders(struct fleet *fleet, int number, const char *endpoint)
+/* One that has not been told of its peers yet waits for these first. */
+void fleet_tell_senders(struct fleet *fleet, const struct assignment *assignment, int number,
+                        const char *endpoint)
 {
     const struct setup_peer peer = { number, endpoint };
     int32_t *numbers = arena_array(fleet->arena, (size_t)fleet->count, sizeof *numbers);
 
     for (int w = 0; w < fleet->count; w++) {
-        int count = assign_peers(fleet->assignment, w, numbers);
+        int count = assign_peers(assignment, w, numbers);
 
         const struct fleet_worker *worker = &fleet->workers[w];
 
@@ -222,7 +222,7 @@ void fleet_reset_stage(struct fleet *fleet, int32_t stage_id, int32_t generation
 
 void fleet_disconnect(struct fleet *fleet, int number)
 {
-    tell_senders(fleet, number, "");
+    fleet_tell_senders(fleet, fleet->assignment, number, "");
 }
 
 /* Those that send to it, those that have waited for it, and it, connect. */
@@ -231,10 +231,11 @@ void fleet_reconnect(struct fleet *fleet, int number)
     struct fleet_worker *back = &fleet->workers[number];
     struct err err = ERR_INIT;
 
-    tell_senders(fleet, number, back->endpoint);
+    fleet_tell_senders(fleet, fleet->assignment, number, back->endpoint);
     for (int w = 0; w < fleet->count; w++)
-        if (fleet->workers[w].state == FLEET_READY && !fleet->workers[w].has_peers)
-            offer_peers(fleet, w);
+        if (fleet->workers[w].state == FLEET_READY && !fleet->workers[w].has_peers &&
+            !fleet->workers[w].is_new)
+            fleet_offer_peers(fleet, fleet->assignment, w);
     if (back->push && !channel_move(back->push, back->endpoint, &err))
         fleet_die(back, err.text);
 }
@@ -253,7 +254,7 @@ int fleet_find_returned(struct fleet *fleet)
         struct fleet_worker *worker = &fleet->workers[i];
 
         if (!worker->is_returning || worker->is_held || worker->state != FLEET_UP ||
-            !has_clock(fleet, worker))
+            !fleet_has_clock(fleet, worker))
             continue;
         worker->is_returning = false;
         return i;

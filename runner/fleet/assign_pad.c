@@ -67,9 +67,10 @@ bool assign_pads(struct arena *arena, const struct assign_input *input,
         int device = cluster_find_device(cluster, pad->device);
         struct setup *setup;
 
-        if (device < 0 || assignment->worker_of[device] < 0)
-            return err_set(err, ERR_USAGE, "--pad %s: no such device in the placement",
-                           pad->device);
+        if (device < 0)
+            return err_set(err, ERR_USAGE, "--pad %s: no such device in the cluster", pad->device);
+        if (assignment->worker_of[device] < 0) /* an update may bring it */
+            continue;
         setup = &assignment->setups[assignment->worker_of[device]];
         if (setup->stage_count == 0)
             continue;

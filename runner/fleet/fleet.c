@@ -23,6 +23,16 @@
 #define REPLACE_NS INT64_C(1000000000)  /* a silent worker that is not set up may be replaced */
 #define SUSPEND_NS INT64_C(1000000000)  /* a pause of our own that says nothing about workers */
 
+void fleet_init_worker(struct fleet *fleet, const struct cluster *cluster,
+                       const struct assignment *assignment, int number)
+{
+    fleet->workers[number] =
+        (struct fleet_worker){ .device = cluster->devices[assignment->devices[number]].name,
+                               .row = assignment->rows[number],
+                               .session = fleet->session,
+                               .best_ns = INT64_MAX };
+}
+
 struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
                            const struct placement *placement, const struct assignment *assignment,
                            const struct fleet_address *address, int64_t session, struct err *err)
@@ -37,12 +47,8 @@ struct fleet *fleet_create(struct arena *arena, const struct plan *plan,
     fleet->told_bytes = told_bytes > CONTROL_TEXT_BYTES ? told_bytes : CONTROL_TEXT_BYTES;
     fleet->count = assignment->count;
     fleet->workers = arena_array(arena, (size_t)fleet->count, sizeof *fleet->workers);
-    for (int i = 0; i < fleet->count; i++) {
-        fleet->workers[i].device = plan->cluster->devices[assignment->devices[i]].name;
-        fleet->workers[i].row = assignment->rows[i];
-        fleet->workers[i].session = session;
-        fleet->workers[i].best_ns = INT64_MAX;
-    }
+    for (int i = 0; i < fleet->count; i++)
+        fleet_init_worker(fleet, plan->cluster, assignment, i);
     fleet->keys_folder = address->keys_folder;
     fleet->hub = channel_hub_create(arena, address->keys, err);
     if (!fleet->hub)
@@ -205,6 +211,15 @@ static void on_hello(struct fleet *fleet, const struct channel_message *message)
 
         if (strcmp(worker->device, device) != 0)
             continue;
+        if (fleet->has_begun && worker->is_new && worker->state == FLEET_ABSENT) {
+            admit(worker, &message->from, number);
+            newcomers_admit(fleet, i);
+            return;
+        }
+        if (fleet->has_begun && worker->is_new) {
+            turn_away(fleet, &message->from, "a worker of this device has joined already");
+            return;
+        }
         if (fleet->has_begun) {
             on_comeback(fleet, worker, &message->from, number);
             return;
@@ -265,7 +280,7 @@ static void on_ready(struct fleet *fleet, struct fleet_worker *worker,
     worker->blas_core = ready.blas_core;
     worker->weight_bytes = ready.weight_bytes;
     worker->state = FLEET_READY;
-    if (fleet->has_begun)
+    if (fleet->has_begun && !worker->is_new)
         fleet_reconnect(fleet, (int)(worker - fleet->workers));
 }
 
@@ -435,7 +450,8 @@ int fleet_find_dead(struct fleet *fleet)
             fleet_die(worker, "no sign of life for 2.5 s");
     }
     for (int i = 0; i < fleet->count; i++)
-        if (fleet->workers[i].state == FLEET_DEAD && !fleet->workers[i].is_reported) {
+        if (fleet->workers[i].state == FLEET_DEAD && !fleet->workers[i].is_reported &&
+            !fleet->workers[i].is_new) {
             fleet->workers[i].is_reported = true;
             if (fleet->has_begun)
                 fleet_disconnect(fleet, i);

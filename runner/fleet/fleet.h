@@ -12,6 +12,7 @@
 
 struct arena;
 struct assignment;
+struct cluster;
 struct err;
 struct keys;
 struct placement;
@@ -52,6 +53,7 @@ struct fleet_worker {
         is_returning; /* in the place of a lost one, and fleet_find_returned has not named it yet */
     bool is_awaited;  /* a process in its place has been started, and has not joined yet */
     bool is_held;     /* nor may it, until a drill says that the device is up again */
+    bool is_new;      /* of a device that an update brings, which has not been taken up */
     bool is_loading;  /* it has been sent stages of an update, and has not answered */
     int64_t added_bytes;           /* weights that it has loaded for that */
     struct channel_peer next_peer; /* waits for its place; count 0: nobody does */
@@ -85,6 +87,10 @@ struct fleet {
         struct channel_peer asker; /* count 0: nobody waits for an answer */
         const char *path, *text;   /* the placement; NULL once it has been taken from here */
         char trouble[512];         /* why it cannot be; "" = nothing is known against it */
+        const struct assignment *added, *all; /* what it asks of workers */
+        int64_t number;                       /* how many were taken before */
+        int64_t wait_ns, deadline_ns;         /* for workers that are new */
+        bool is_told;                         /* the workers know of it */
     } update;
     int64_t looked_ns; /* when the dead were last looked for */
 };
@@ -126,18 +132,23 @@ void fleet_answer(struct fleet *fleet, const char *text);
 
 /* Somebody has asked for one, and no other is under way: its path and text. */
 bool fleet_take_update(struct fleet *fleet, const char **path, const char **text);
-/* Sends workers the stages of `added` that they lack, and where those listen that they will send to
- * (all: of everything that is placed then). number: how many updates the run has taken. False with
- * why not: a worker is not up. */
-bool fleet_begin_update(struct fleet *fleet, const struct assignment *added,
-                        const struct assignment *all, int64_t number, struct err *err);
+struct fleet_update {
+    const struct assignment *added; /* the stages that workers lack */
+    const struct assignment *all;   /* of everything that is placed then */
+    const struct cluster *cluster;
+    int64_t number;  /* how many updates the run has taken */
+    int64_t wait_ns; /* for workers of devices that the run does not have yet */
+};
+/* Begins to await those, or starts them; when they are ready, everybody is sent the stages that it
+ * lacks, and where those listen that it will send to. What it points to outlives the fleet. False
+ * with why not: a worker is not up, or cannot be started. */
+bool fleet_begin_update(struct fleet *fleet, const struct fleet_update *update, struct err *err);
 enum fleet_progress { FLEET_LOADING, FLEET_LOADED, FLEET_NOT_LOADED };
 /* FLEET_NOT_LOADED: update.trouble says why. */
 enum fleet_progress fleet_look_update(struct fleet *fleet);
-/* All have loaded: what is placed is what `all` says from now on, which outlives the fleet. */
-bool fleet_end_update(struct fleet *fleet, const struct plan *plan, const struct assignment *all,
-                      struct err *err);
-/* To whoever has asked for it. */
+/* All have loaded: what is placed is what `all` says from now on. */
+void fleet_end_update(struct fleet *fleet);
+/* To whoever has asked for it. When it is not taken, its new workers are sent away. */
 void fleet_answer_update(struct fleet *fleet, bool is_taken, const char *line);
 
 /* Every worker that is up says that it is not computing. */

@@ -15,7 +15,7 @@
 
 /* A group of its own: a Ctrl-C at the terminal is for the coordinator, which then tells the
  * workers. The coordinator's blocked signals are unblocked again. */
-static bool spawn(struct fleet *fleet, struct fleet_worker *worker, struct err *err)
+bool fleet_spawn_one(struct fleet *fleet, struct fleet_worker *worker, struct err *err)
 {
     const char *address = fleet_reachable_address(fleet);
     char *argv[] = { arena_strdup(fleet->arena, "orrery-run"),
@@ -52,7 +52,7 @@ bool fleet_spawn(struct fleet *fleet, struct err *err)
 {
     fleet->is_local = true;
     for (int i = 0; i < fleet->count; i++)
-        if (!spawn(fleet, &fleet->workers[i], err))
+        if (!fleet_spawn_one(fleet, &fleet->workers[i], err))
             return false;
     return true;
 }
@@ -74,7 +74,7 @@ void fleet_kill_worker(struct fleet *fleet, int worker, const char *trouble)
 
 bool fleet_respawn(struct fleet *fleet, int worker, struct err *err)
 {
-    fleet->workers[worker].is_awaited = spawn(fleet, &fleet->workers[worker], err);
+    fleet->workers[worker].is_awaited = fleet_spawn_one(fleet, &fleet->workers[worker], err);
     return fleet->workers[worker].is_awaited;
 }
 

@@ -100,38 +100,57 @@ static void offer_new_peers(struct fleet *fleet, int number, const struct assign
                    setup_encode_peers(fleet->arena, peers, count));
 }
 
-bool fleet_begin_update(struct fleet *fleet, const struct assignment *added,
-                        const struct assignment *all, int64_t number, struct err *err)
+bool fleet_begin_update(struct fleet *fleet, const struct fleet_update *update, struct err *err)
 {
-    if (assign_told_bytes(all) > fleet->told_bytes)
+    if (assign_told_bytes(update->all) > fleet->told_bytes)
         return err_set(err, ERR_INPUT,
                        "its workers would tell of more messages at once than this run takes");
     for (int i = 0; i < fleet->count; i++)
         if (fleet->workers[i].state != FLEET_UP || fleet->workers[i].is_returning)
             return err_set(err, ERR_SYSTEM, "the worker of device '%s' is not up",
                            fleet->workers[i].device);
+    fleet->update.added = update->added;
+    fleet->update.all = update->all;
+    fleet->update.number = update->number;
+    fleet->update.is_told = false;
+    return newcomers_invite(fleet, update->cluster, update->wait_ns, err);
+}
+
+/* Every worker listens: who has a part in the update begins to load it, or to connect. */
+static void tell_all(struct fleet *fleet)
+{
+    const struct assignment *added = fleet->update.added;
+
+    fleet->update.is_told = true;
+    newcomers_connect(fleet);
     for (int i = 0; i < fleet->count; i++) {
         struct fleet_worker *worker = &fleet->workers[i];
 
+        if (worker->is_new) {
+            fleet_offer_peers(fleet, fleet->update.all, i);
+            continue;
+        }
         worker->added_bytes = 0;
         worker->is_loading = added->setups[i].stage_count > 0;
         if (!worker->is_loading)
             continue;
         added->setups[i].session = worker->session;
-        offer_new_peers(fleet, i, all);
-        fleet_tell(fleet, worker, FRAME_UPDATE, number,
+        offer_new_peers(fleet, i, fleet->update.all);
+        fleet_tell(fleet, worker, FRAME_UPDATE, fleet->update.number,
                    setup_encode(fleet->arena, &added->setups[i]));
     }
-    return true;
 }
 
-enum fleet_progress fleet_look_update(struct fleet *fleet)
+/* The workers of the run: one that is lost is a reason not to go on. True: one is loading. */
+static bool look_at_others(struct fleet *fleet)
 {
     bool is_loading = false;
 
     for (int i = 0; i < fleet->count; i++) {
         struct fleet_worker *worker = &fleet->workers[i];
 
+        if (worker->is_new)
+            continue;
         if ((worker->state != FLEET_UP || worker->is_returning) && fleet->update.trouble[0] == '\0')
             snprintf(fleet->update.trouble, sizeof fleet->update.trouble,
                      "the worker of device '%s' was lost meanwhile", worker->device);
@@ -139,10 +158,25 @@ enum fleet_progress fleet_look_update(struct fleet *fleet)
             worker->is_loading = false;
         is_loading = is_loading || worker->is_loading;
     }
-    /* the others answer too before the next one may begin */
-    return is_loading                         ? FLEET_LOADING
-           : fleet->update.trouble[0] != '\0' ? FLEET_NOT_LOADED
-                                              : FLEET_LOADED;
+    return is_loading;
+}
+
+enum fleet_progress fleet_look_update(struct fleet *fleet)
+{
+    bool is_loading = look_at_others(fleet);
+    bool are_there = newcomers_look(fleet, fleet->update.is_told ? FLEET_UP : FLEET_READY);
+
+    if (!fleet->update.is_told && are_there && fleet->update.trouble[0] == '\0') {
+        tell_all(fleet);
+        return FLEET_LOADING;
+    }
+    if (fleet->update.is_told)
+        are_there = newcomers_are_reached(fleet) && are_there;
+    if (is_loading) /* the others answer too before the next one may begin */
+        return FLEET_LOADING;
+    if (fleet->update.trouble[0] != '\0')
+        return FLEET_NOT_LOADED;
+    return are_there ? FLEET_LOADED : FLEET_LOADING;
 }
 
 /* Stages that a worker had come first, in the same order. */
@@ -154,22 +188,23 @@ static void keep_generations(const struct setup *before, struct setup *now)
     }
 }
 
-bool fleet_end_update(struct fleet *fleet, const struct plan *plan, const struct assignment *all,
-                      struct err *err)
+void fleet_end_update(struct fleet *fleet)
 {
-    if (!fleet_connect_first_stages(fleet, plan, err))
-        return false;
+    const struct assignment *all = fleet->update.all;
+
+    newcomers_keep(fleet);
     for (int i = 0; i < fleet->count; i++) {
         fleet->workers[i].weight_bytes += fleet->workers[i].added_bytes;
         all->setups[i].session = fleet->workers[i].session;
         keep_generations(&fleet->assignment->setups[i], &all->setups[i]);
     }
     fleet->assignment = all;
-    return true;
 }
 
 void fleet_answer_update(struct fleet *fleet, bool is_taken, const char *line)
 {
+    if (!is_taken)
+        newcomers_dismiss(fleet);
     tell(fleet, &fleet->update.asker, is_taken, line);
     fleet->update.asker.count = 0;
 }

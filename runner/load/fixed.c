@@ -48,13 +48,19 @@ void fixed_add_replicas(struct serve *serve)
     fixed->instance_count = plan->replica_count;
 }
 
+void fixed_add_workers(struct serve *serve, int old_count)
+{
+    struct fixed *fixed = serve->fixed;
+    size_t old = (size_t)old_count, count = (size_t)serve->fleet->count;
+
+    fixed->heads = arena_grow(serve->arena, fixed->heads, old, count, sizeof(struct next *));
+    fixed->ends = arena_grow(serve->arena, fixed->ends, old, count, sizeof(struct next *));
+}
+
 void fixed_create(struct serve *serve)
 {
-    size_t count = (size_t)serve->fleet->count;
-
     serve->fixed = arena_alloc(serve->arena, sizeof *serve->fixed);
-    serve->fixed->heads = arena_array(serve->arena, count, sizeof(struct next *));
-    serve->fixed->ends = arena_array(serve->arena, count, sizeof(struct next *));
+    fixed_add_workers(serve, 0);
     serve->fixed->ended = arena_array(serve->arena, serve->table->count, sizeof(size_t));
     fixed_add_replicas(serve);
 }

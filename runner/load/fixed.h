@@ -19,6 +19,8 @@ struct serve_record;
 void fixed_create(struct serve *serve); /* into serve->fixed */
 /* Of replicas that an update has brought. */
 void fixed_add_replicas(struct serve *serve);
+/* The same of workers. */
+void fixed_add_workers(struct serve *serve, int old_count);
 /* Whether the replica makes batches. */
 bool fixed_has(const struct serve *serve, int32_t replica);
 /* The replica is lost: nothing has been sent to its stage 0. */

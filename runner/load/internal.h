@@ -34,6 +34,7 @@ struct serve {
     struct dispatch *dispatch;
     struct dispatch_replica *choices; /* scratch: replicas of a service */
     struct queue *queues;             /* one a worker */
+    int worker_count;                 /* for how many there is room */
     int32_t *tokens;                  /* scratch: a prompt */
     int32_t *room; /* by stage 0: steps that it still takes, where its queue is bounded */
     struct serve_run *run;

@@ -56,16 +56,24 @@ static void take_sample(struct serve *serve, int64_t now_ps)
         sample->devices[i] = monitor->devices[i];
 }
 
+void monitor_add_workers(struct serve *serve, int old_count)
+{
+    struct monitor *monitor = serve->monitor;
+    size_t old = (size_t)old_count, count = (size_t)serve->fleet->count;
+
+    monitor->devices =
+        arena_grow(serve->arena, monitor->devices, old, count, sizeof(struct device));
+    monitor->busy_until_ps =
+        arena_grow(serve->arena, monitor->busy_until_ps, old, count, sizeof(int64_t));
+    for (int i = 0; i <= WINDOW; i++)
+        monitor->samples[i].devices = arena_grow(serve->arena, monitor->samples[i].devices, old,
+                                                 count, sizeof(struct device));
+}
+
 void monitor_create(struct serve *serve)
 {
-    size_t count = (size_t)serve->fleet->count;
-
     serve->monitor = arena_alloc(serve->arena, sizeof *serve->monitor);
-    serve->monitor->devices = arena_array(serve->arena, count, sizeof(struct device));
-    serve->monitor->busy_until_ps = arena_array(serve->arena, count, sizeof(int64_t));
-    for (int i = 0; i <= WINDOW; i++)
-        serve->monitor->samples[i].devices =
-            arena_array(serve->arena, count, sizeof(struct device));
+    monitor_add_workers(serve, 0);
     take_sample(serve, 0);
 }
 

@@ -8,6 +8,8 @@
 struct serve;
 
 void monitor_create(struct serve *serve); /* into serve->monitor */
+/* Behind those that there were. */
+void monitor_add_workers(struct serve *serve, int old_count);
 /* A device has computed a step. */
 void monitor_computed(struct serve *serve, int worker, int64_t start_ps, int64_t finish_ps);
 /* A request has ended well. */

@@ -502,6 +502,7 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     serve.source = source_create(arena, input->workload);
     serve.dispatch = dispatch_create(arena, input->dispatch, plan->service_count, input->seed);
     serve.choices = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.choices);
+    serve.worker_count = input->fleet->count;
     serve.queues = arena_array(arena, (size_t)input->fleet->count, sizeof *serve.queues);
     serve.room = arena_array(arena, (size_t)plan->stage_count, sizeof *serve.room);
     for (int i = 0; i < plan->stage_count; i++)

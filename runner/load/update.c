@@ -13,6 +13,7 @@
 #include "runner/load/batches.h"
 #include "runner/load/fixed.h"
 #include "runner/load/internal.h"
+#include "runner/load/monitor.h"
 #include "runner/load/table.h"
 #include <stdio.h>
 
@@ -70,6 +71,20 @@ static void take_up(struct serve *serve)
     serve->is_updating = false;
 }
 
+/* Of devices that the update brings. Who was sent away has left room, which others take. */
+static void add_workers(struct serve *serve)
+{
+    int old = serve->worker_count, count = serve->fleet->count;
+
+    if (count <= old)
+        return;
+    serve->queues =
+        arena_grow(serve->arena, serve->queues, (size_t)old, (size_t)count, sizeof *serve->queues);
+    fixed_add_workers(serve, old);
+    monitor_add_workers(serve, old);
+    serve->worker_count = count;
+}
+
 void update_look(struct serve *serve)
 {
     struct err err = ERR_INIT;
@@ -81,6 +96,7 @@ void update_look(struct serve *serve)
             refuse(serve, &err);
             return;
         }
+        add_workers(serve);
         serve->is_updating = true;
     }
     if (!serve->is_updating)

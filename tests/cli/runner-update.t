@@ -142,7 +142,7 @@ finish
 is "fixed batches: both epochs have had requests" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1"
 
 # ---- padded devices
-tiny_costs 20000
+tiny_costs 20000 2
 begin --costs costs --pad d0=2 --pad d1=2
 exit_is 0 "padded devices: an update is taken" update replicas.csv
 await_more 60
@@ -205,6 +205,84 @@ finish
 wait "$first"
 is "the worker that had loaded it has gone on" "$? $(cat d0.err)" "0 "
 is "requests went by both placements" "$(ended | cut -d , -f 13 | sort -u | xargs)" "0 1"
+
+# ---- devices that the run had no use for so far
+mkdir -p four
+printf '%s\n' device,type d0,pc d1,pc d2,pc d3,pc > four/devices.csv
+printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > four/links.csv
+printf '%s\n' service,replica,stage,device,model chat,0,0,d2,tiny chat,1,0,d1,tiny > third.csv
+sed 's/,d0,/,d3,/; s/,d1,/,d2,/' halves.csv > elsewhere.csv
+begin --cluster four --costs costs --pad d0=2 --pad d1=2 --pad d2=2
+exit_is 0 "an update with another device is taken" update third.csv
+await_more 60
+exit_is 0 "its worker is one of the run" timeout 20 orrery-run status --connect "127.0.0.1:$port"
+like "and at work" "$out" "d2 +up "
+exit_is 0 "a stage cut over one of those and another one" update elsewhere.csv
+await_more 60
+kill -9 "$(pgrep -P "$(pgrep -P $coordinator)" -f 'device=d2')"
+ok "such a worker can be lost as any other" await_line run.err "device 'd2': worker lost: "
+exit_is 2 "and is needed for the next update" update third.csv
+like "which says so" "$err" "the worker of device 'd2' is not up"
+finish
+is "each epoch ran where it says" "$(places 0) $(places 1) $(places 2)" "0d0 1d1 0d1 0d2 0d2 0d3"
+like "the summary has all workers" "$(cat run.out)" "d3: "
+
+worker() { timeout 60 orrery-run worker --device "$1" --connect "127.0.0.1:$port" "${@:2}" 2> "$1.err"; }
+port=$((port + 1))
+rm -f r.csv s.csv ./*.partial
+worker d0 &
+first=$!
+worker d1 &
+timeout 60 orrery-run --models models.csv --placement two.csv --workload long.csv --cluster four --wait 2s \
+    --listen "127.0.0.1:$port" --requests-out r.csv --stages-out s.csv --on-failure replay --rejoin-wait 20s > run.out 2> run.err &
+coordinator=$!
+ok "workers on their own: it runs" await_more 20
+exit_is 2 "an update whose worker does not come" update third.csv
+like "is refused" "$err" "^orrery-run update: device 'd2': no worker has joined within 2.00 s$"
+like "the run has said what to start" "$(cat run.err)" "the update needs a worker: orrery-run worker --device d2 --connect 127.0.0.1:$port"
+ok "and goes on" await_more 20
+exit_is 2 "a worker that no update awaits" worker d2
+like "is turned away" "$(cat d2.err)" "device 'd2' is not in two.csv"
+late() { # DEVICE...: they come when the update has been asked for
+    timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement "$placement" > late.out 2>&1 &
+    local asked=$! device
+    await_line run.err "the update needs a worker: orrery-run worker --device ${*: -1}" || return 1
+    for device in "$@"; do worker "$device" & done
+    wait "$asked"
+}
+# one of two comes, is set up, and is sent away again; its number goes to another device then
+sed 's/,d0,/,d2,/; s/,d1,/,d3,/' two.csv > both.csv
+placement=both.csv
+late_one() { # the first of them alone
+    timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement both.csv > late.out 2>&1 &
+    local asked=$!
+    await_line run.err "worker --device d3" || return 1
+    worker d2
+    wait "$asked"
+}
+exit_is 2 "an update of which one worker of two comes" late_one
+like "is refused for the other" "$(cat late.out)" "device 'd3': no worker has joined within 2.00 s"
+like "and the first is sent away" "$(cat d2.err)" "the coordinator says: the update that needs it was refused"
+sed 's/,d2,/,d3,/' third.csv > fourth.csv
+placement=fourth.csv
+: > run.err
+exit_is 0 "an update whose worker comes" late d3
+like "is taken" "$(cat late.out)" "^fourth.csv is epoch 1 from "
+await_more 60
+: > run.err
+placement=third.csv
+exit_is 0 "the other device later" late d2
+await_more 60
+d2=$(pgrep -f "orrery-run worker --device d2 --connect 127.0.0.1:$port" -n)
+kill -9 "$d2"
+ok "it is lost" await_line run.err "device 'd2': worker lost: "
+worker d2 &
+ok "and comes back" await_line run.err "device 'd2': a worker is back"
+await_more 60
+finish
+wait "$first"
+is "who was there at the start leaves with the run" "$? $(cat d0.err)" "0 "
+is "the run went by three placements" "$(places 0) $(places 1) $(places 2)" "0d0 1d1 0d1 0d3 0d1 0d2"
 
 # ---- when no update is possible
 { head -n 1 two.csv | sed 's/$/,epoch,from_s/' && sed '1d; s/$/,0,0/' two.csv && sed '1d; s/$/,1,500/' two.csv; } > epochs.csv
