@@ -346,7 +346,7 @@ static struct pass_layout units_at_border(struct pass_builder *b, int64_t count,
 {
     struct pass_share *place = arena_alloc(b->arena, sizeof *place);
 
-    *place = (struct pass_share){ .end = count, .range = { 0, 1, 1 } };
+    *place = (struct pass_share){ .end = count, .range = { 0, 1, 1, false } };
     return (struct pass_layout){ PASS_FORM_UNITS, 1, place, unit_bytes };
 }
 
@@ -505,9 +505,19 @@ const struct pass *pass_compile(struct arena *arena, const struct plan_stage *st
 
 /* ---- sizes ---- */
 
+static int32_t tokens_before(const struct pass_range *range, int64_t part, int32_t tokens)
+{
+    return (int32_t)((tokens * part + (range->rounds_up ? range->of - 1 : 0)) / range->of);
+}
+
+int32_t pass_range_before(const struct pass_range *range, int32_t tokens)
+{
+    return tokens_before(range, range->first, tokens);
+}
+
 int32_t pass_range_tokens(const struct pass_range *range, int32_t tokens)
 {
-    return (int32_t)(tokens * range->end / range->of - tokens * range->first / range->of);
+    return tokens_before(range, range->end, tokens) - tokens_before(range, range->first, tokens);
 }
 
 int64_t pass_part_bytes(const struct pass_step *step, const struct pass_member *member,

@@ -27,9 +27,9 @@
  * leaves the sum on all. The activation comes to the first device of the stage, and leaves it from
  * there. A divided output matrix finds the best token of each part; 8 bytes of each, a number and
  * its value, come to its first device. Every device with a part of it takes the final norm itself.
- * Where the sequence is cut, the last token is with the last part of it. Of a batch the last tokens
- * lie all over the parts: then all of the hidden state comes to the first device of the output
- * matrix, which sends the others the last row of each sequence.
+ * Where the sequence is cut, the last token (an encoder's first) is with the last part of it (the
+ * first). Of a batch the last tokens lie all over the parts: then all of the hidden state comes to
+ * the first device of the output matrix, which sends the others the last row of each sequence.
  *
  * Alike layers are compiled once and repeated. */
 #ifndef ORRERY_POLICY_PASS_H
@@ -72,8 +72,11 @@ enum pass_kind {
 };
 extern const char *const pass_kind_names[PASS_KIND_COUNT]; /* in words: "all-reduce" */
 
-struct pass_range { /* of the sequence: tokens of T from T first / of to T end / of, rounded down */
+/* Of the sequence: tokens of T from T first / of to T end / of, rounded down, so that the last part
+ * has the last token; of an encoder, whose first token the output matrix works on, rounded up. */
+struct pass_range {
     int64_t first, end, of;
+    bool rounds_up;
 };
 
 /* What is run of a model's block. Blocks but conn are run whole; of conn so many norms and
@@ -149,7 +152,8 @@ struct pass_options {
 const struct pass *pass_compile(struct arena *arena, const struct plan_stage *stage,
                                 const struct model *model, struct pass_options *options);
 
-/* Tokens of a step that lie in the range. */
+/* Tokens of a step that lie before the range, and in it. */
+int32_t pass_range_before(const struct pass_range *range, int32_t tokens);
 int32_t pass_range_tokens(const struct pass_range *range, int32_t tokens);
 /* Bytes of a member's part, and of the vector, in a step of so many new tokens. */
 int64_t pass_part_bytes(const struct pass_step *step, const struct pass_member *member,

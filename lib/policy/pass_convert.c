@@ -37,7 +37,7 @@ struct pass_layout pass_set(struct pass_builder *b, enum pass_form form,
         for (int32_t i = 0; i < shares->count; i++)
             if (shares->shares[i].position == position) {
                 places[layout.count] = shares->shares[i];
-                places[layout.count++].range = (struct pass_range){ 0, 1, 1 };
+                places[layout.count++].range = (struct pass_range){ 0, 1, 1, false };
                 break;
             }
     return layout;
@@ -47,7 +47,7 @@ struct pass_layout pass_one(struct pass_builder *b, int32_t position)
 {
     struct pass_share *place = arena_alloc(b->arena, sizeof *place);
 
-    *place = (struct pass_share){ .position = position, .range = { 0, 1, 1 } };
+    *place = (struct pass_share){ .position = position, .range = { 0, 1, 1, false } };
     return (struct pass_layout){ .form = PASS_FORM_COPIES, .count = 1, .places = place };
 }
 
@@ -115,7 +115,7 @@ void pass_operation_add(struct pass_builder *b, enum pass_kind kind, const struc
                         int64_t row_bytes, bool is_last_row)
 {
     struct pass_step *step = pass_step_add(b, kind);
-    const struct pass_range all = { 0, 1, 1 }, none = { 0, 0, 1 };
+    const struct pass_range all = { 0, 1, 1, false }, none = { 0, 0, 1, false };
 
     step->is_last_row = is_last_row;
     step->row_bytes = row_bytes;

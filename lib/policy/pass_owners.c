@@ -61,7 +61,7 @@ static struct pass_share share_of(const struct plan_stage *stage, const struct m
     return (struct pass_share){ .position = position_of(stage, slice->device),
                                 .first = pass_units_before(model, block, first, of),
                                 .end = pass_units_before(model, block, end, of),
-                                .range = { first, end, of } };
+                                .range = { first, end, of, model->kind == MODEL_ENCODER } };
 }
 
 /* By where the parts begin: they do not overlap. */

@@ -76,8 +76,8 @@ void serve_enqueue(struct serve *serve, size_t request);
 bool serve_flush(struct serve *serve, int worker, struct err *err);
 /* The first tokens of the request's prompt, into serve->tokens. */
 void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
-/* Steps that the queue of a stage holds; 0: any number. In front of fixed batches each of its places
- * is one for as many requests as a batch has, and the later steps of batches take none. */
+/* Steps that the queue of a stage holds; 0: any number. In front of fixed batches each of its
+ * places is one for as many requests as a batch has, and the later steps of batches take none. */
 int32_t serve_most_room(const struct serve *serve, const struct plan_stage *stage);
 /* Whether another step may be sent to a stage 0, and that one has been. */
 bool serve_has_room(const struct serve *serve, const struct plan_stage *first);

@@ -213,8 +213,7 @@ static void compute_term(struct parts *parts, const struct pass_term *term, int3
         parts->has_terms = true;
         break;
     case BLOCK_CONN:
-        compute_conn(parts, term, repeat, (int32_t)(m * range->first / range->of),
-                     pass_range_tokens(range, m));
+        compute_conn(parts, term, repeat, pass_range_before(range, m), pass_range_tokens(range, m));
         break;
     case BLOCK_LM_HEAD:
         compute_lm_head(parts, step);
@@ -342,7 +341,7 @@ static void move_part(struct parts *parts, struct mover *mover, const struct pas
     else if (step->content == PASS_HEADS || step->content == PASS_COLUMNS)
         move_spans(parts, mover, at, row_bytes, tokens, member->first_span, member->span_count);
     else
-        move(mover, at + row_bytes * (tokens * member->range.first / member->range.of),
+        move(mover, at + row_bytes * pass_range_before(&member->range, tokens),
              row_bytes * pass_range_tokens(&member->range, tokens));
 }
 

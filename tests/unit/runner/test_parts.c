@@ -52,7 +52,8 @@ static int same_as_whole(struct arena *arena, const struct model *model, uint64_
     struct err err = ERR_INIT;
     struct shard *shard = shard_create(arena, &whole, NULL, NULL, &err);
     struct world world = assemble(arena, &setup), one = assemble(arena, &all);
-    int32_t tokens[PROMPT], count = PROMPT, past = 0, positions = setup.stages[0].position_count;
+    int32_t tokens[PROMPT], count = 1 + (int32_t)(seed % PROMPT), past = 0,
+                            positions = setup.stages[0].position_count;
     char where[96];
     int rounded = 0;
 
