@@ -16,6 +16,7 @@ const char *const dispatch_names[DISPATCH_COUNT] = {
 
 struct dispatch {
     enum dispatch_kind kind;
+    uint64_t seed;
     int service_count;
     int *next;           /* round-robin: where each service goes on */
     struct rng *streams; /* random: one a service, so that services do not disturb each other */
@@ -37,6 +38,20 @@ bool dispatch_is_static(enum dispatch_kind kind)
     return false;
 }
 
+void dispatch_extend(struct dispatch *dispatch, struct arena *arena, int service_count)
+{
+    size_t old = (size_t)dispatch->service_count, count = (size_t)service_count;
+
+    assert(service_count >= dispatch->service_count);
+    dispatch->next = arena_grow(arena, dispatch->next, old, count, sizeof *dispatch->next);
+    dispatch->streams = arena_grow(arena, dispatch->streams, old, count, sizeof *dispatch->streams);
+    for (size_t i = old; i < count; i++) {
+        dispatch->next[i] = 0;
+        dispatch->streams[i] = rng_stream(dispatch->seed, RNG_DISPATCH, (uint64_t)i);
+    }
+    dispatch->service_count = service_count;
+}
+
 struct dispatch *dispatch_create(struct arena *arena, enum dispatch_kind kind, int service_count,
                                  uint64_t seed)
 {
@@ -44,11 +59,8 @@ struct dispatch *dispatch_create(struct arena *arena, enum dispatch_kind kind, i
 
     assert(kind < DISPATCH_COUNT && service_count >= 0);
     dispatch->kind = kind;
-    dispatch->service_count = service_count;
-    dispatch->next = arena_array(arena, (size_t)service_count, sizeof *dispatch->next);
-    dispatch->streams = arena_array(arena, (size_t)service_count, sizeof *dispatch->streams);
-    for (int i = 0; i < service_count; i++)
-        dispatch->streams[i] = rng_stream(seed, RNG_DISPATCH, (uint64_t)i);
+    dispatch->seed = seed;
+    dispatch_extend(dispatch, arena, service_count);
     return dispatch;
 }
 

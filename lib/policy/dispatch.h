@@ -48,6 +48,8 @@ bool dispatch_is_static(enum dispatch_kind kind);
 
 struct dispatch *dispatch_create(struct arena *arena, enum dispatch_kind kind, int service_count,
                                  uint64_t seed);
+/* There are more services, behind those that it knows: these go on where they are. */
+void dispatch_extend(struct dispatch *dispatch, struct arena *arena, int service_count);
 /* Index into replicas[0..count), or -1 when none is up. */
 int dispatch_choose(struct dispatch *dispatch, int32_t service,
                     const struct dispatch_request *request, const struct dispatch_replica *replicas,

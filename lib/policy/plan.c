@@ -41,9 +41,6 @@ static bool check_supported(const struct plan_builder *b, const struct placement
     if (row->phase != PLACEMENT_BOTH && !b->costs)
         return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
                              "this can be simulated, not run: expected both");
-    if (row->copy > 0 && !b->costs)
-        return placement_bad(b->placement, row, PLACEMENT_COPY, err,
-                             "this can be simulated, not run: expected 0");
     return true;
 }
 

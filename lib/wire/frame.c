@@ -1,4 +1,4 @@
-/* frame.c - packs and unpacks the 64-byte frame header byte by byte.
+/* frame.c - packs and unpacks the 72-byte frame header byte by byte.
  *
  * Layout: lib/wire/README.md. Every field is checked before a caller sees it, so that a stray or
  * hostile peer can cause an error and nothing else. */
@@ -26,7 +26,8 @@ enum offset { /* of each field in the header */
               AT_PAYLOAD = 36,
               AT_START = 40,
               AT_FINISH = 48,
-              AT_CHECKSUM = 56,
+              AT_WAY = 56,
+              AT_CHECKSUM = 64,
 };
 
 static void put_bits(unsigned char *to, uint64_t value, int bytes)
@@ -93,6 +94,7 @@ void frame_pack(const struct frame *frame, unsigned char header[FRAME_HEADER_BYT
     put_bits(header + AT_PAYLOAD, (uint64_t)frame->payload_bytes, 4);
     frame_put_int64(header + AT_START, frame->start_ns);
     frame_put_int64(header + AT_FINISH, frame->finish_ns);
+    frame_put_int64(header + AT_WAY, frame->way);
     put_bits(header + AT_CHECKSUM, checksum(header), 8);
 }
 
@@ -139,6 +141,7 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
         .payload_bytes = (int64_t)get_bits(header + AT_PAYLOAD, 4),
         .start_ns = frame_get_int64(header + AT_START),
         .finish_ns = frame_get_int64(header + AT_FINISH),
+        .way = frame_get_int64(header + AT_WAY),
     };
     return within("request", frame->request, INT64_MAX, err) &&
            within("stage", frame->stage, FRAME_MAX_STAGE, err) &&
@@ -148,7 +151,8 @@ bool frame_unpack(const unsigned char *header, size_t size_bytes, struct frame *
            within("total_tokens", frame->total_tokens, FRAME_MAX_TOKENS, err) &&
            within("payload_bytes", frame->payload_bytes, FRAME_MAX_PAYLOAD_BYTES, err) &&
            within("start_ns", frame->start_ns, FRAME_MAX_STAMP_NS, err) &&
-           within("finish_ns", frame->finish_ns, FRAME_MAX_STAMP_NS, err);
+           within("finish_ns", frame->finish_ns, FRAME_MAX_STAMP_NS, err) &&
+           within("way", frame->way, INT64_MAX, err);
 }
 
 /* 32-bit words, low half first: they travel as all others do. */

@@ -1,4 +1,4 @@
-/* frame.h - the frames that boards exchange: a fixed 64-byte little-endian header and a payload.
+/* frame.h - the frames that boards exchange: a fixed 72-byte little-endian header and a payload.
  *
  * Versioned and guarded by FNV-1a over the header; sizes are checked before anything is allocated.
  * No code, no pointers, no host byte order on the wire: arm64 and x86-64 mix freely. Layout:
@@ -12,8 +12,8 @@
 
 struct err;
 
-#define FRAME_HEADER_BYTES 64
-#define FRAME_VERSION 6
+#define FRAME_HEADER_BYTES 72
+#define FRAME_VERSION 7
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)
@@ -41,7 +41,8 @@ enum frame_type {
     FRAME_PONG = 14,
     FRAME_REFUSE = 15, /* worker -> coordinator: no memory for the KV cache of this request */
     FRAME_PART = 16, /* worker -> worker: a message of an exchange in a stage on several devices */
-    FRAME_CREDIT = 17, /* of a stage with a bounded queue, to whom its steps come from: room */
+    FRAME_CREDIT = 17, /* of a stage with a bounded queue, to whom its steps come from: room; where
+                          these are several, all by way of the coordinator */
     FRAME_STATUS = 18, /* anybody -> coordinator, answered by the same with JSON text */
     FRAME_UPDATE = 19, /* anybody -> coordinator: a placement, JSON text; coordinator -> worker: its
                           slices of it, as SETUP; each answered by the same with JSON text */
@@ -59,6 +60,7 @@ struct frame {
     int32_t total_tokens; /* prompt + output: the KV capacity to reserve */
     int32_t entries;      /* of a STEP, RESULT or RECORD: requests of a batch; 0 = one request */
     int64_t start_ns, finish_ns; /* sender's clock, not negative; meaning depends on the type */
+    int64_t way; /* of a STEP and what comes of it: which copies of stages it passes (copies.h) */
     int64_t payload_bytes;
 };
 

@@ -9,6 +9,7 @@
 #include "lib/format/workload.h"
 #include "lib/kernels/kernels.h"
 #include "lib/policy/admit.h"
+#include "lib/policy/copies.h"
 #include "lib/policy/exchange.h"
 #include "lib/policy/pass.h"
 #include "lib/policy/plan.h"
@@ -220,21 +221,15 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
         return false;
     added->has_batches = input->batching || added->batch_size > 1;
+    if (input->batching && copies_are_in(replica))
+        return placement_bad(input->placement, stage->row, PLACEMENT_COPY, err,
+                             "this version does not combine copies with continuous batches");
     added->wire_bits = quantise_applies(stage->wire_bits) && !added->is_last ? stage->wire_bits : 0;
     added->wire_bits_in = quantise_applies(stage->wire_bits_in) ? stage->wire_bits_in : 0;
     added->encode_value_ps = (int32_t)stage->encode_value_ps;
     added->decode_value_ps = (int32_t)stage->decode_value_ps;
-    added->depth = stage->queue_depth;
-    added->previous_worker = stage->number > 0
-                                 ? worker_of[replica->stages[stage->number - 1].devices[0]]
-                                 : SETUP_COORDINATOR;
-    if (!added->is_last) {
-        const struct plan_stage *next = &replica->stages[stage->number + 1];
-
-        added->next = next->id;
-        added->next_depth = next->queue_depth;
-        added->next_worker = worker_of[next->devices[0]];
-    }
+    if (!assign_nexts(arena, input, stage, worker_of, added, err))
+        return false;
     if (stage->has_embed != (stage->number == 0) || stage->has_lm_head != added->is_last)
         return placement_bad(
             input->placement, stage->row, PLACEMENT_BLOCK, err,
@@ -296,8 +291,8 @@ int assign_peers(const struct assignment *assignment, int worker, int32_t *numbe
     for (int i = 0; i < setup->stage_count; i++) {
         const struct setup_stage *stage = &setup->stages[i];
 
-        if (!stage->is_last && stage->position == 0)
-            count = add_peer(stage->next_worker, numbers, count);
+        for (int32_t k = 0; k < stage->next_count && stage->position == 0; k++)
+            count = add_peer(stage->nexts[k].worker, numbers, count);
         if (stage->depth > 0 && stage->position == 0 && stage->previous_worker != SETUP_COORDINATOR)
             count = add_peer(stage->previous_worker, numbers, count);
         for (int32_t k = 0; k < stage->position_count; k++)

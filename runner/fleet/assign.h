@@ -14,7 +14,9 @@ struct err;
 struct placement;
 struct placement_row;
 struct plan;
+struct plan_stage;
 struct setup;
+struct setup_stage;
 struct workload;
 
 struct assign_pad { /* --pad DEVICE=RATIO */
@@ -50,6 +52,11 @@ struct assignment {
 
 bool assign_build(struct arena *arena, const struct assign_input *input,
                   struct assignment *assignment, struct err *err);
+/* Part of it (assign_next.c): to which copies of the next stage steps go, and who has their room.
+ */
+bool assign_nexts(struct arena *arena, const struct assign_input *input,
+                  const struct plan_stage *stage, const int32_t *worker_of,
+                  struct setup_stage *added, struct err *err);
 /* The workers that one sends to: the first of each next stage, and those of stages that it shares.
  * Returns how many; room for all. */
 int assign_peers(const struct assignment *assignment, int worker, int32_t *numbers);

@@ -153,6 +153,16 @@ void fleet_release(struct fleet *fleet, int worker, int64_t request, int64_t sen
         fleet_send(fleet, &fleet->workers[worker], &frame, "");
 }
 
+void fleet_grant(struct fleet *fleet, int worker, int32_t stage, int64_t number)
+{
+    const struct frame frame = {
+        .type = FRAME_CREDIT, .stage = stage, .request = number, .new_tokens = 1
+    };
+
+    if (fleet->workers[worker].state == FLEET_UP)
+        fleet_send(fleet, &fleet->workers[worker], &frame, "");
+}
+
 /* ---- receiving ---- */
 
 static bool is_alive(const struct fleet_worker *worker)

@@ -153,6 +153,8 @@ void fleet_answer_update(struct fleet *fleet, bool is_taken, const char *line);
 
 /* Every worker that is up says that it is not computing. */
 bool fleet_is_idle(const struct fleet *fleet);
+/* There is room in the queue of a stage for the step that the worker has asked for. */
+void fleet_grant(struct fleet *fleet, int worker, int32_t stage, int64_t number);
 void fleet_release(struct fleet *fleet, int worker, int64_t request, int64_t sent_count);
 /* SIGINT, SIGTERM or SIGHUP that has come, 0 = none. They must be blocked in this thread. */
 int fleet_take_signal(void);

@@ -12,6 +12,7 @@
 #include "runner/fleet/fleet.h"
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
+#include "runner/load/room.h"
 #include "runner/load/table.h"
 #include <assert.h>
 #include <string.h>
@@ -205,12 +206,12 @@ static bool plan_next(struct batches *batches, int32_t replica)
 static void plan_all(struct batches *batches, int32_t replica)
 {
     const struct instance *instance = &batches->instances[replica];
-    const struct plan_stage *first = &batches->serve->input->plan->replicas[replica].stages[0];
+    const struct plan_stage *first = batches->serve->input->plan->replicas[replica].stages;
 
     while (batches->serve->table->replicas[replica].is_up &&
            instance->flying_count < instance->options.max_in_flight &&
-           serve_has_room(batches->serve, first) && plan_next(batches, replica))
-        serve_take_room(batches->serve, first);
+           room_has(batches->serve, first) && plan_next(batches, replica))
+        room_take(batches->serve, first);
 }
 
 /* ---- sending ---- */

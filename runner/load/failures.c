@@ -7,6 +7,7 @@
 #include "lib/base/units.h"
 #include "lib/format/events.h"
 #include "lib/format/workload.h"
+#include "lib/policy/copies.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/source.h"
 #include "runner/fleet/assign.h"
@@ -14,6 +15,7 @@
 #include "runner/load/batches.h"
 #include "runner/load/fixed.h"
 #include "runner/load/internal.h"
+#include "runner/load/room.h"
 #include "runner/load/table.h"
 #include <stdio.h>
 
@@ -55,18 +57,40 @@ static bool rises_again(const struct serve *serve, int worker)
 
 /* Every device of it has a worker that is up, or, when some may still come, on the way back, or
  * will be by the drill. */
-static bool is_whole(const struct serve *serve, const struct plan_replica *replica, bool may_come)
+static bool is_stage_whole(const struct serve *serve, const struct plan_stage *stage, bool may_come)
 {
-    for (int i = 0; i < replica->total_count; i++)
-        for (int k = 0; k < replica->stages[i].device_count; k++) {
-            int number = serve->fleet->assignment->worker_of[replica->stages[i].devices[k]];
-            const struct fleet_worker *worker = &serve->fleet->workers[number];
+    for (int k = 0; k < stage->device_count; k++) {
+        int number = serve->fleet->assignment->worker_of[stage->devices[k]];
+        const struct fleet_worker *worker = &serve->fleet->workers[number];
 
-            if ((worker->state != FLEET_UP || worker->is_returning) &&
-                !(may_come &&
-                  (fleet_is_returning(serve->fleet, number) || rises_again(serve, number))))
-                return false;
-        }
+        if ((worker->state != FLEET_UP || worker->is_returning) &&
+            !(may_come && (fleet_is_returning(serve->fleet, number) || rises_again(serve, number))))
+            return false;
+    }
+    return true;
+}
+
+/* Nothing of before is left of it. Devices that share a copy stand where a lost one has left them,
+ * until their replica is lost as well, or was: then they have all begun anew. */
+static bool may_be_up(const struct serve *serve, const struct plan_stage *stage)
+{
+    return is_stage_whole(serve, stage, false) &&
+           (stage->device_count == 1 || serve->table->stages[stage->id].lost_generation <
+                                            serve->table->replicas[stage->replica].generation);
+}
+
+/* So has a copy of each stage. */
+static bool may_be_whole(const struct serve *serve, const struct plan_replica *replica)
+{
+    for (int place = 0; place < copies_place_count(replica); place++) {
+        const struct plan_stage *base = copies_base(replica, place);
+        bool is_whole = false;
+
+        for (int k = 0; k < base->copy_count; k++)
+            is_whole = is_whole || is_stage_whole(serve, base->copies[k], true);
+        if (!is_whole)
+            return false;
+    }
     return true;
 }
 
@@ -78,7 +102,7 @@ static bool has_hope(const struct serve *serve, int32_t service)
 
     for (int i = 0; i < plan->replica_count; i++)
         if (plan->replicas[i].service == service && !serve->table->replicas[i].is_up &&
-            is_whole(serve, &plan->replicas[i], true))
+            may_be_whole(serve, &plan->replicas[i]))
             return true;
     return serve->input->rejoin_wait_ns > 0 &&
            (since_ns == 0 || clock_now_ns() - since_ns < serve->input->rejoin_wait_ns);
@@ -116,26 +140,51 @@ void failures_turn_away(struct serve *serve, size_t request, int64_t at_ps)
         serve_end(serve, request, why, at_ps);
 }
 
-/* What ran on a replica that is lost. A replay begins anew; it is placed when failures_look comes
- * by next. */
+/* It begins anew: placed when failures_look comes by next. */
+static void restart(struct serve *serve, size_t request, int64_t at_ps)
+{
+    way_leave(serve, request);
+    table_restart(serve->table, request, at_ps);
+    serve->run->replay_count++;
+    hold(serve, request);
+}
+
+void failures_lose(struct serve *serve, size_t request, int64_t at_ps)
+{
+    if (!serve->input->replays) {
+        serve_end(serve, request, TRACE_FAILED, at_ps);
+        return;
+    }
+    serve_release(serve, request);
+    restart(serve, request, at_ps);
+}
+
+/* Of a replica that goes on, those that pass what is down. */
+static void lose_passing(struct serve *serve, int32_t replica, int64_t at_ps)
+{
+    size_t request = serve->table->replicas[replica].running;
+
+    while (request != TABLE_NOBODY) {
+        size_t next = serve->table->requests[request].next;
+
+        if (!way_is_up(serve, request))
+            failures_lose(serve, request, at_ps);
+        request = next;
+    }
+}
+
+/* What ran on a replica that is lost. */
 static void lose_requests(struct serve *serve, int32_t replica, int64_t at_ps)
 {
-    struct table_replica *state = &serve->table->replicas[replica];
+    const struct table_replica *state = &serve->table->replicas[replica];
 
     if (serve->batches)
         batches_lose(serve->batches, replica);
-    while (state->running != TABLE_NOBODY) {
-        size_t request = state->running;
-
-        if (!serve->input->replays) {
-            serve_finish(serve, request, TRACE_FAILED, at_ps);
-            continue;
-        }
-        table_restart(serve->table, request, at_ps);
-        serve->run->replay_count++;
-        hold(serve, request);
-    }
-    state->steps_at_first = 0;
+    while (state->running != TABLE_NOBODY)
+        if (serve->input->replays)
+            restart(serve, state->running, at_ps);
+        else
+            serve_finish(serve, state->running, TRACE_FAILED, at_ps);
 }
 
 /* In the order in which they arrived, whatever made them wait. */
@@ -246,7 +295,27 @@ static void lose_replica(struct serve *serve, int32_t number, int64_t at_ps)
     for (int i = 0; i < replica->total_count; i++)
         fleet_reset_stage(serve->fleet, replica->stages[i].id, state->generation);
     lose_requests(serve, number, at_ps);
-    fixed_lose(serve, number);
+    for (int i = 0; i < replica->total_count; i++) {
+        fixed_lose(serve, &replica->stages[i]);
+        room_empty(serve, &replica->stages[i]);
+    }
+}
+
+/* Of a stage that may have other copies. */
+static void lose_stage(struct serve *serve, const struct plan_stage *stage, int worker,
+                       int64_t at_ps)
+{
+    struct table_stage *state = &serve->table->stages[stage->id];
+    const struct table_replica *replica = &serve->table->replicas[stage->replica];
+
+    state->is_up = false;
+    state->lost_ps = at_ps;
+    if (replica->is_up) /* else there is nothing of this generation */
+        state->lost_generation = replica->generation;
+    if (serve_worker_of(serve, stage) != worker)
+        return;
+    fixed_lose(serve, stage);
+    fixed_renumber(serve, stage);
 }
 
 static bool has_worker(const struct serve *serve, const struct plan_replica *replica, int worker)
@@ -265,12 +334,18 @@ void failures_bury(struct serve *serve, int worker)
 
     serve->run->dead_count++;
     fprintf(stderr, "orrery-run: device '%s': worker lost: %s\n", dead->device, dead->trouble);
+    for (int i = 0; i < plan->stage_count; i++)
+        if (serve_position_of(serve, plan->stages[i], worker) >= 0)
+            lose_stage(serve, plan->stages[i], worker, at_ps);
     for (int i = 0; i < plan->replica_count; i++) {
-        if (serve->table->replicas[i].is_up && has_worker(serve, &plan->replicas[i], worker))
+        if (!serve->table->replicas[i].is_up || !has_worker(serve, &plan->replicas[i], worker))
+            continue;
+        if (way_has_copies_up(serve, i))
+            lose_passing(serve, i, at_ps);
+        else
             lose_replica(serve, i, at_ps);
-        if (serve_worker_of(serve, &plan->replicas[i].stages[0]) == worker)
-            fixed_renumber(serve, i);
     }
+    room_lose(serve, worker);
     drop_queued(serve);
     count_up(serve);
     if (is_over(serve))
@@ -286,14 +361,14 @@ void failures_look(struct serve *serve)
         serve->run->return_count++;
         fprintf(stderr, "orrery-run: device '%s': a worker is back\n",
                 serve->fleet->workers[back].device);
-        for (int i = 0; i < plan->replica_count; i++) {
-            if (serve->table->replicas[i].is_up || !is_whole(serve, &plan->replicas[i], false))
+        for (int i = 0; i < plan->stage_count; i++) {
+            if (serve->table->stages[i].is_up || !may_be_up(serve, plan->stages[i]))
                 continue;
-            serve->table->replicas[i].is_up = true;
-            for (int s = 0; s < plan->replicas[i].total_count; s++) /* nothing is on its way */
-                serve->room[plan->replicas[i].stages[s].id] =
-                    serve_most_room(serve, &plan->replicas[i].stages[s]);
+            serve->table->stages[i].is_up = true;
+            room_empty(serve, plan->stages[i]); /* nothing is on its way */
         }
+        for (int i = 0; i < plan->replica_count; i++)
+            serve->table->replicas[i].is_up = way_has_copies_up(serve, i);
         count_up(serve);
     }
     if (serve->failures->held_count > 0)

@@ -16,6 +16,9 @@ bool failures_drill(struct serve *serve, struct err *err);
 int64_t failures_next_ns(const struct serve *serve); /* when the next is; INT64_MAX = none */
 /* A worker is lost. */
 void failures_bury(struct serve *serve, int worker);
+/* What a request has passed is lost. A replay begins anew when failures_look comes by next, so that
+ * the workers that are left have long heard that they may forget the first attempt. */
+void failures_lose(struct serve *serve, size_t request, int64_t at_ps);
 /* Raises the replicas of workers that have come back, places what has waited for that, and gives up
  * when nobody is left to wait for. */
 void failures_look(struct serve *serve);

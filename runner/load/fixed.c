@@ -5,8 +5,10 @@
 #include "lib/base/clock.h"
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
+#include "lib/policy/copies.h"
 #include "lib/policy/plan.h"
 #include "runner/fleet/fleet.h"
+#include "runner/load/failures.h"
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
 #include "runner/load/table.h"
@@ -19,7 +21,7 @@ struct next { /* a step that waits to be sent */
     struct next *next;
 };
 
-struct instance { /* of a replica */
+struct instance { /* of a stage 0, each copy of which makes batches of its own */
     int32_t size;
     int64_t *ids; /* of the batches that its worker has numbered; -1 = not told of yet */
     int64_t room;
@@ -28,24 +30,25 @@ struct instance { /* of a replica */
 
 struct fixed {
     int instance_count;
-    struct instance *instances;
+    struct instance *instances; /* by stage of the plan */
     int64_t next_id;
     size_t *ended; /* requests whose workers have not been told */
     size_t ended_count;
     struct next **heads, **ends; /* by worker: steps in order */
 };
 
-void fixed_add_replicas(struct serve *serve)
+void fixed_extend(struct serve *serve)
 {
     struct fixed *fixed = serve->fixed;
     const struct plan *plan = serve->input->plan;
 
     fixed->instances = arena_grow(serve->arena, fixed->instances, (size_t)fixed->instance_count,
-                                  (size_t)plan->replica_count, sizeof *fixed->instances);
-    for (int i = fixed->instance_count; i < plan->replica_count; i++)
-        fixed->instances[i] = (struct instance){ .size = batching_fixed_size(serve->input->batch,
-                                                                             &plan->replicas[i]) };
-    fixed->instance_count = plan->replica_count;
+                                  (size_t)plan->stage_count, sizeof *fixed->instances);
+    for (int i = fixed->instance_count; i < plan->stage_count; i++)
+        fixed->instances[i] = (struct instance){ .size = batching_fixed_size(
+                                                     serve->input->batch,
+                                                     &plan->replicas[plan->stages[i]->replica]) };
+    fixed->instance_count = plan->stage_count;
 }
 
 void fixed_add_workers(struct serve *serve, int old_count)
@@ -62,20 +65,27 @@ void fixed_create(struct serve *serve)
     serve->fixed = arena_alloc(serve->arena, sizeof *serve->fixed);
     fixed_add_workers(serve, 0);
     serve->fixed->ended = arena_array(serve->arena, serve->table->count, sizeof(size_t));
-    fixed_add_replicas(serve);
+    fixed_extend(serve);
 }
 
 bool fixed_has(const struct serve *serve, int32_t replica)
 {
-    return serve->fixed->instances[replica].size > 1;
+    return serve->fixed->instances[serve->input->plan->replicas[replica].stages[0].id].size > 1;
+}
+
+/* Of which the batch of a frame is one. */
+static struct instance *instance_of(const struct serve *serve, const struct plan_stage *stage,
+                                    int64_t way)
+{
+    const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
+
+    return &serve->fixed->instances[copies_at(replica, way, 0)->id];
 }
 
 /* In the tables batches are numbered in the order in which they are told of. -1: none can have that
  * number. */
-static int64_t id_of(struct serve *serve, int32_t replica, int64_t number)
+static int64_t id_of(const struct serve *serve, struct instance *instance, int64_t number)
 {
-    struct instance *instance = &serve->fixed->instances[replica];
-
     if (number < 0 || number >= MOST_BATCHES * (int64_t)serve->table->count)
         return -1;
     if (number >= instance->room) {
@@ -94,14 +104,14 @@ static int64_t id_of(struct serve *serve, int32_t replica, int64_t number)
     return instance->ids[number];
 }
 
-void fixed_lose(struct serve *serve, int32_t replica)
+void fixed_lose(struct serve *serve, const struct plan_stage *stage)
 {
-    serve->fixed->instances[replica].sent = 0;
+    serve->fixed->instances[stage->id].sent = 0;
 }
 
-void fixed_renumber(struct serve *serve, int32_t replica)
+void fixed_renumber(struct serve *serve, const struct plan_stage *stage)
 {
-    struct instance *instance = &serve->fixed->instances[replica];
+    struct instance *instance = &serve->fixed->instances[stage->id];
 
     for (int64_t i = 0; i < instance->room; i++)
         instance->ids[i] = -1;
@@ -109,14 +119,13 @@ void fixed_renumber(struct serve *serve, int32_t replica)
 
 void fixed_sent(struct serve *serve, size_t request)
 {
-    const struct table_request *state = &serve->table->requests[request];
-
-    serve->fixed->instances[state->replica].sent += state->step == 0;
+    serve->fixed->instances[way_stage(serve, request, 0)->id].sent +=
+        serve->table->requests[request].step == 0;
 }
 
-int64_t fixed_sent_count(const struct serve *serve, int32_t replica)
+int64_t fixed_sent_count(const struct serve *serve, size_t request)
 {
-    return serve->fixed->instances[replica].sent;
+    return serve->fixed->instances[way_stage(serve, request, 0)->id].sent;
 }
 
 void fixed_release_ended(struct serve *serve)
@@ -189,21 +198,21 @@ bool fixed_waits_for(const struct serve *serve, int worker)
 static void go_on(struct serve *serve, const struct plan_stage *last, const struct frame *result,
                   struct next *next, int32_t count, const int32_t *tokens)
 {
-    const struct plan_replica *replica = &serve->input->plan->replicas[last->replica];
+    const struct plan_stage *first =
+        copies_at(&serve->input->plan->replicas[last->replica], result->way, 0);
 
-    for (int32_t i = 0; i < count; i++) {
+    for (int32_t i = 0; i < count; i++)
         next->words[FRAME_ENTRY_WORDS * (ptrdiff_t)count + i] = tokens[i];
-        table_sent(serve->table, last->replica);
-    }
     next->frame = (struct frame){ .type = FRAME_STEP,
-                                  .stage = replica->stages[0].id,
+                                  .stage = first->id,
                                   .request = result->request,
                                   .step = result->step + 1,
                                   .new_tokens = count,
                                   .entries = count,
                                   .finish_ns = serve->table->replicas[last->replica].generation,
+                                  .way = result->way,
                                   .payload_bytes = INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * count };
-    push(serve, serve_worker_of(serve, &replica->stages[0]), next);
+    push(serve, serve_worker_of(serve, first), next);
 }
 
 /* ---- what comes back ---- */
@@ -214,27 +223,33 @@ static void keep_result(struct serve *serve, const struct plan_stage *stage,
     if (serve->input->keep_transfers)
         records_keep_result(
             serve->arena, serve->run,
-            &(struct serve_record){ .request = request,
-                                    .step = frame->step,
-                                    .batch = id_of(serve, stage->replica, frame->request),
-                                    .batch_count = frame->entries,
-                                    .batch_tokens = frame->new_tokens,
-                                    .stage = stage->number + 1,
-                                    .stage_id = stage->id,
-                                    .send_ps = send_ps,
-                                    .receive_ps = at_ps });
+            &(struct serve_record){
+                .request = request,
+                .step = frame->step,
+                .batch = id_of(serve, instance_of(serve, stage, frame->way), frame->request),
+                .batch_count = frame->entries,
+                .batch_tokens = frame->new_tokens,
+                .stage = stage->number + 1,
+                .stage_id = stage->id,
+                .send_ps = send_ps,
+                .receive_ps = at_ps });
 }
 
 /* The token of a request; true: it has another step before it, whose entry is put there. */
 static bool take_token(struct serve *serve, const struct plan_stage *stage, size_t request,
-                       int32_t step, int32_t token, int64_t at_ps, int32_t *words)
+                       const struct frame *result, int32_t token, int64_t at_ps, int32_t *words)
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     struct frame_entry entry = { .total_tokens = row.prompt_tokens + row.output_tokens };
 
-    if (serve->table->requests[request].replica != stage->replica)
+    if (serve->table->requests[request].state != TABLE_RUNNING ||
+        serve->table->requests[request].replica != stage->replica)
         return false;
-    switch (table_result(serve->table, request, step, token, at_ps)) {
+    if (!way_take(serve, request, result->way, serve->table->requests[request].arrival_ps)) {
+        failures_lose(serve, request, at_ps);
+        return false;
+    }
+    switch (table_result(serve->table, request, result->step, token, at_ps)) {
     case TABLE_STALE:
         return false;
     case TABLE_FINISHED:
@@ -245,8 +260,9 @@ static bool take_token(struct serve *serve, const struct plan_stage *stage, size
         break;
     }
     entry.request = table_name(serve->table, request);
-    admit_step_tokens(row.prompt_tokens, step + 1, &entry.tokens, &entry.past_tokens);
+    admit_step_tokens(row.prompt_tokens, result->step + 1, &entry.tokens, &entry.past_tokens);
     frame_put_entry(words, &entry);
+    table_sent(serve->table, request, way_stage(serve, request, 0)->id);
     return true;
 }
 
@@ -259,8 +275,8 @@ void fixed_result(struct serve *serve, const struct plan_stage *stage,
     int32_t *tokens;
 
     if (frame->payload_bytes != INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * count ||
-        count > serve->fixed->instances[stage->replica].size ||
-        id_of(serve, stage->replica, frame->request) < 0)
+        count > instance_of(serve, stage, frame->way)->size ||
+        id_of(serve, instance_of(serve, stage, frame->way), frame->request) < 0)
         return;
     next = arena_alloc(serve->arena, sizeof *next);
     next->words = arena_array(serve->arena, (size_t)(FRAME_ENTRY_WORDS + 1) * (size_t)count,
@@ -278,7 +294,7 @@ void fixed_result(struct serve *serve, const struct plan_stage *stage,
         if (!table_find(serve->table, entry.request, &request))
             continue;
         keep_result(serve, stage, frame, request, send_ps, at_ps);
-        if (take_token(serve, stage, request, frame->step, token, at_ps,
+        if (take_token(serve, stage, request, frame, token, at_ps,
                        next->words + FRAME_ENTRY_WORDS * left))
             tokens[left++] = token;
     }
@@ -290,12 +306,20 @@ bool fixed_record(struct serve *serve, const struct plan_stage *stage,
                   const struct channel_message *message, struct serve_record *record)
 {
     const struct frame *frame = &message->frame;
+    const struct table_request *state = &serve->table->requests[record->request];
 
-    record->batch = id_of(serve, stage->replica, frame_get_int64(message->payload + 16) / 2);
+    record->batch = id_of(serve, instance_of(serve, stage, frame->way),
+                          frame_get_int64(message->payload + 16) / 2);
     record->batch_count = frame->entries;
     record->batch_tokens = frame->new_tokens;
     record->share = frame->past_tokens;
     record->is_late = record->is_late && record->share == 0; /* counted once */
     record->came_alone = stage->number == 0 && frame->step == 0;
-    return record->batch >= 0;
+    if (record->batch < 0)
+        return false;
+    /* it goes the way of the oldest, which its worker tells here */
+    if (state->state == TABLE_RUNNING &&
+        !way_take(serve, record->request, frame->way, record->start_ps))
+        failures_lose(serve, record->request, serve_now_ps(serve));
+    return true;
 }

@@ -17,20 +17,20 @@ struct serve;
 struct serve_record;
 
 void fixed_create(struct serve *serve); /* into serve->fixed */
-/* Of replicas that an update has brought. */
-void fixed_add_replicas(struct serve *serve);
+/* Of stages that an update has brought. */
+void fixed_extend(struct serve *serve);
 /* The same of workers. */
 void fixed_add_workers(struct serve *serve, int old_count);
 /* Whether the replica makes batches. */
 bool fixed_has(const struct serve *serve, int32_t replica);
-/* The replica is lost: nothing has been sent to its stage 0. */
-void fixed_lose(struct serve *serve, int32_t replica);
-/* The worker of its stage 0 is: who takes its place numbers batches anew. */
-void fixed_renumber(struct serve *serve, int32_t replica);
-/* The first step of a request has been sent to its stage 0; and how many have, since its worker
- * came. */
+/* Nothing has been sent to the stage 0, which has lost all. */
+void fixed_lose(struct serve *serve, const struct plan_stage *stage);
+/* So has its worker: who takes its place numbers batches anew. */
+void fixed_renumber(struct serve *serve, const struct plan_stage *stage);
+/* The first step of a request has been sent to its stage 0; and how many have been to that one,
+ * since its worker came. */
 void fixed_sent(struct serve *serve, size_t request);
-int64_t fixed_sent_count(const struct serve *serve, int32_t replica);
+int64_t fixed_sent_count(const struct serve *serve, size_t request);
 /* Tells workers of the requests that results have ended, behind the steps of those that arrived at
  * that instant: they take part in the batch that the place goes to, as in the simulator. */
 void fixed_release_ended(struct serve *serve);

@@ -8,12 +8,14 @@
 #include "runner/setup/batching.h"
 
 struct batches;
+struct copies;
 struct fixed;
 struct dispatch;
 struct failures;
 struct model;
 struct monitor;
 struct plan_stage;
+struct rooms;
 struct source;
 
 struct queue { /* requests whose next step is to be sent to a worker's stage 0 */
@@ -36,7 +38,9 @@ struct serve {
     struct queue *queues;             /* one a worker */
     int worker_count;                 /* for how many there is room */
     int32_t *tokens;                  /* scratch: a prompt */
-    int32_t *room; /* by stage 0: steps that it still takes, where its queue is bounded */
+    struct copies *copies;            /* what chooses the ways of requests */
+    int16_t *way;                     /* scratch: of one */
+    struct rooms *rooms;              /* of bounded queues */
     struct serve_run *run;
     struct batches *batches; /* NULL: none are continuous */
     struct fixed *fixed;     /* of replicas with fixed ones */
@@ -79,9 +83,27 @@ void serve_fill_prompt(struct serve *serve, size_t request, int32_t count);
 /* Steps that the queue of a stage holds; 0: any number. In front of fixed batches each of its
  * places is one for as many requests as a batch has, and the later steps of batches take none. */
 int32_t serve_most_room(const struct serve *serve, const struct plan_stage *stage);
-/* Whether another step may be sent to a stage 0, and that one has been. */
-bool serve_has_room(const struct serve *serve, const struct plan_stage *first);
-void serve_take_room(struct serve *serve, const struct plan_stage *first);
+
+/* ---- way.c: copies of stages ---- */
+
+void way_create(struct serve *serve);
+void way_extend(struct serve *serve); /* stages of an update */
+/* Of a request that has just been dispatched to a replica. */
+void way_choose(struct serve *serve, size_t request, const struct dispatch_request *who);
+/* The request passes nothing any more. */
+void way_leave(struct serve *serve, size_t request);
+/* It goes the way of its batch, which began to be computed then; false: a stage of it is lost, or
+ * was since. */
+bool way_take(struct serve *serve, size_t request, int64_t way, int64_t since_ps);
+/* The stage that it passes in the place (copies.h). */
+const struct plan_stage *way_stage(const struct serve *serve, size_t request, int place);
+bool way_passes(const struct serve *serve, size_t request, const struct plan_stage *stage);
+bool way_is_up(const struct serve *serve, size_t request);
+/* Of a replica: until its stage 0, or its last, is free, by the copy that is free first. */
+int64_t way_backlog_ps(const struct serve *serve, int32_t replica);
+int64_t way_last_backlog_ps(const struct serve *serve, int32_t replica);
+/* Each of its stages has a copy that is up. */
+bool way_has_copies_up(const struct serve *serve, int32_t replica);
 
 /* ---- told.c ---- */
 

@@ -9,19 +9,13 @@
 #include "runner/fleet/fleet.h"
 #include "runner/load/fixed.h"
 #include "runner/load/internal.h"
+#include "runner/load/room.h"
 #include "runner/load/table.h"
-
-/* To which its next step goes. */
-static const struct plan_stage *first_stage(const struct serve *serve, size_t request)
-{
-    const struct table_request *state = &serve->table->requests[request];
-
-    return &serve->input->plan->replicas[state->replica].stages[0];
-}
 
 void serve_enqueue(struct serve *serve, size_t request)
 {
-    struct queue *queue = &serve->queues[serve_worker_of(serve, first_stage(serve, request))];
+    const struct plan_stage *first = way_stage(serve, request, 0);
+    struct queue *queue = &serve->queues[serve_worker_of(serve, first)];
 
     if (queue->count == queue->capacity) {
         size_t capacity = queue->capacity ? 2 * queue->capacity : 64;
@@ -34,7 +28,7 @@ void serve_enqueue(struct serve *serve, size_t request)
         queue->head = 0;
     }
     queue->requests[(queue->head + queue->count++) % queue->capacity] = request;
-    table_sent(serve->table, serve->table->requests[request].replica);
+    table_sent(serve->table, request, first->id);
 }
 
 /* Prompts are drawn from a stream of the request's own, so that they do not depend on order. */
@@ -53,11 +47,12 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct table_request *state = &serve->table->requests[request];
-    const struct plan_stage *first = first_stage(serve, request);
+    const struct plan_stage *first = way_stage(serve, request, 0);
     struct frame frame = { .type = FRAME_STEP,
                            .stage = first->id,
                            .request = table_name(serve->table, request),
                            .step = state->step,
+                           .way = state->way,
                            .total_tokens = row.prompt_tokens + row.output_tokens };
 
     admit_step_tokens(row.prompt_tokens, state->step, &frame.new_tokens, &frame.past_tokens);
@@ -82,17 +77,6 @@ int32_t serve_most_room(const struct serve *serve, const struct plan_stage *stag
     return most < INT32_MAX ? (int32_t)most : INT32_MAX;
 }
 
-bool serve_has_room(const struct serve *serve, const struct plan_stage *first)
-{
-    return first->queue_depth == 0 || serve->room[first->id] > 0;
-}
-
-void serve_take_room(struct serve *serve, const struct plan_stage *first)
-{
-    if (first->queue_depth > 0)
-        serve->room[first->id]--;
-}
-
 /* Steps leave in order, but for those whose stage 0 has no room. */
 bool serve_flush(struct serve *serve, int worker, struct err *err)
 {
@@ -105,17 +89,17 @@ bool serve_flush(struct serve *serve, int worker, struct err *err)
         bool is_kept = false;
 
         if (serve->table->requests[request].state == TABLE_RUNNING) {
-            const struct plan_stage *first = first_stage(serve, request);
+            const struct plan_stage *first = way_stage(serve, request, 0);
 
-            is_kept = !is_open || !serve_has_room(serve, first);
+            is_kept = !is_open || !room_has(serve, first);
             if (!is_kept) {
                 switch (send_step(serve, serve->fleet->workers[worker].push, request, err)) {
                 case CHANNEL_DONE:
                     fixed_sent(serve, request);
-                    serve_take_room(serve, first);
+                    room_take(serve, first);
                     break;
                 case CHANNEL_GONE:
-                    serve_take_room(serve, first);
+                    room_take(serve, first);
                     break;
                 case CHANNEL_LATER:
                     is_open = false;

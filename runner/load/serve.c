@@ -11,6 +11,7 @@
 #include "lib/format/model.h"
 #include "lib/format/workload.h"
 #include "lib/policy/admit.h"
+#include "lib/policy/copies.h"
 #include "lib/policy/plan.h"
 #include "lib/policy/source.h"
 #include "runner/fleet/assign.h"
@@ -21,6 +22,7 @@
 #include "runner/load/internal.h"
 #include "runner/load/monitor.h"
 #include "runner/load/records.h"
+#include "runner/load/room.h"
 #include "runner/load/table.h"
 #include "runner/load/update.h"
 #include <stdio.h>
@@ -62,12 +64,11 @@ void serve_release(struct serve *serve, size_t request)
     if (state->replica >= 0) {
         const struct plan_replica *replica = &serve->input->plan->replicas[state->replica];
 
-        for (int i = 0; i < replica->total_count; i++)
+        for (int i = 0; i < replica->total_count; i++) /* its way is told late of a fixed batch */
             for (int k = 0; k < replica->stages[i].device_count; k++)
                 fleet_release(serve->fleet,
                               serve->fleet->assignment->worker_of[replica->stages[i].devices[k]],
-                              table_name(serve->table, request),
-                              fixed_sent_count(serve, state->replica));
+                              table_name(serve->table, request), fixed_sent_count(serve, request));
     }
 }
 
@@ -78,6 +79,7 @@ void serve_finish(struct serve *serve, size_t request, enum trace_status status,
 
     if (state->state != TABLE_ENDED)
         table_end(serve->table, request, status, ended_ps);
+    way_leave(serve, request);
     if (status == TRACE_OK)
         monitor_ended(serve, ended_ps - state->arrival_ps);
     if (ended_ps > serve->run->span_ps)
@@ -107,12 +109,12 @@ static struct span span_at(const struct serve *serve, const struct plan_service 
     return (struct span){ service->epoch_first[epoch], service->epoch_first[epoch + 1] };
 }
 
-static int32_t choose_replica(struct serve *serve, size_t request, int64_t at_ps)
+static int32_t choose_replica(struct serve *serve, size_t request,
+                              const struct dispatch_request *asked, int64_t at_ps)
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct plan_service *service = service_of(serve, request);
     const struct span span = span_at(serve, service, at_ps);
-    struct dispatch_request asked = { row.request_id, row.session, row.client };
     int chosen;
 
     for (int i = span.first; i < span.end; i++) {
@@ -120,17 +122,17 @@ static int32_t choose_replica(struct serve *serve, size_t request, int64_t at_ps
         const struct table_replica *replica = &serve->table->replicas[number];
         struct dispatch_replica *choice = &serve->choices[i - span.first];
 
-        *choice = (struct dispatch_replica){ replica->is_up, table_backlog_ps(serve->table, number),
-                                             replica->outstanding,
-                                             table_last_backlog_ps(serve->table, number),
-                                             serve->input->plan->replicas[number].number };
+        *choice =
+            (struct dispatch_replica){ replica->is_up, way_backlog_ps(serve, number),
+                                       replica->outstanding, way_last_backlog_ps(serve, number),
+                                       serve->input->plan->replicas[number].number };
         if (serve->batches) { /* every token takes time, and only its order counts */
             choice->is_up = replica->is_up && batches_fit(serve->batches, number, request);
             choice->backlog_ps = choice->last_backlog_ps =
                 batches_work_tokens(serve->batches, number);
         }
     }
-    chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], &asked,
+    chosen = dispatch_choose(serve->dispatch, serve->input->service_of[row.service], asked,
                              serve->choices, span.end - span.first);
     return chosen < 0 ? -1 : service->replicas[span.first + chosen];
 }
@@ -149,16 +151,19 @@ enum trace_status serve_why_not(const struct serve *serve, size_t request, int64
 bool serve_place(struct serve *serve, size_t request, int64_t at_ps)
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
-    int32_t replica = choose_replica(serve, request, at_ps);
+    const struct dispatch_request asked = { row.request_id, row.session, row.client };
+    int32_t replica = choose_replica(serve, request, &asked, at_ps);
 
     if (replica < 0)
         return false;
     table_start(serve->table, request, replica,
                 admit_step_count(serve_model(serve, request), row.output_tokens));
-    if (serve->batches)
+    if (serve->batches) {
         batches_join(serve->batches, request);
-    else
-        serve_enqueue(serve, request);
+        return true;
+    }
+    way_choose(serve, request, &asked);
+    serve_enqueue(serve, request);
     return true;
 }
 
@@ -216,13 +221,16 @@ static const struct plan_stage *stage_of(const struct serve *serve, int worker,
     return plan->stages[frame->stage];
 }
 
-/* Each of its devices will have told of the step. */
-static void expect_records(struct serve *serve, const struct plan_stage *stage, int32_t count)
+/* Each device on the way will have told of the step. */
+static void expect_records(struct serve *serve, const struct plan_stage *stage, int64_t way,
+                           int32_t count)
 {
     const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
 
-    for (int i = 0; i < plan_chain_count(replica, stage); i++)
-        serve->expected_count += (size_t)count * (size_t)plan_chain(replica, stage)[i].device_count;
+    int first = copies_place(replica, stage) - stage->number;
+
+    for (int i = first; i < first + plan_chain_count(replica, stage); i++)
+        serve->expected_count += (size_t)count * (size_t)copies_at(replica, way, i)->device_count;
 }
 
 static void on_result(struct serve *serve, int worker, const struct channel_message *message)
@@ -235,13 +243,13 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
     if (!stage || serve_worker_of(serve, stage) != worker)
         return;
     if (serve->batches) {
-        expect_records(serve, stage, 1);
+        expect_records(serve, stage, frame->way, 1);
         batches_result(serve->batches, stage, message,
                        serve_stamp_ps(serve, frame->start_ns, offset_ns));
         return;
     }
     if (frame->entries > 0) {
-        expect_records(serve, stage, frame->entries);
+        expect_records(serve, stage, frame->way, frame->entries);
         fixed_result(serve, stage, message, serve_stamp_ps(serve, frame->start_ns, offset_ns));
         return;
     }
@@ -258,7 +266,7 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
         serve_end(serve, (size_t)frame->request, TRACE_OK, at_ps);
         break;
     }
-    expect_records(serve, stage, 1);
+    expect_records(serve, stage, frame->way, 1);
     if (serve->input->keep_transfers)
         records_keep_result(
             serve->arena, serve->run,
@@ -271,7 +279,7 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
                                     .receive_ps = at_ps });
 }
 
-/* The facts that replicas are chosen by, from the first device of a stage. */
+/* The facts that replicas and copies are chosen by, from the first device of a stage. */
 static void count_record(struct serve *serve, const struct plan_stage *stage,
                          const struct serve_record *record)
 {
@@ -279,12 +287,8 @@ static void count_record(struct serve *serve, const struct plan_stage *stage,
 
     if (record->batch != SERVE_NO_BATCH) /* its share */
         took_ps /= record->batch_count;
-    if (record->position > 0)
-        return;
-    if (stage->number == 0)
-        table_computed(serve->table, stage->replica, took_ps);
-    if (stage->number + 1 == serve->input->plan->replicas[stage->replica].stage_count)
-        table_computed_last(serve->table, stage->replica, took_ps);
+    if (record->position == 0 && !serve->batches)
+        table_computed(serve->table, record->request, stage->id, took_ps);
 }
 
 static void on_record(struct serve *serve, int worker, const struct channel_message *message)
@@ -301,6 +305,8 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
     record = serve_record_of(serve, stage, serve_position_of(serve, stage, worker), message);
     if (frame->entries > 0 && !serve->batches && !fixed_record(serve, stage, message, &record))
         return;
+    if (record.position == 0)
+        room_left(serve, stage, frame->way);
     count_record(serve, stage, &record);
     if (record.has_computed && record.share == 0)
         monitor_computed(serve, worker, record.start_ps, record.finish_ps);
@@ -309,6 +315,8 @@ static void on_record(struct serve *serve, int worker, const struct channel_mess
         return;
     }
     request = &serve->table->requests[frame->request];
+    if (request->state == TABLE_ENDED && request->status == TRACE_FAILED)
+        fleet_release(serve->fleet, worker, table_name(serve->table, (size_t)frame->request), 0);
     if (stage->number == 0 && frame->step == 0 && record.has_computed &&
         (request->start_ps == TRACE_NONE || record.start_ps < request->start_ps))
         request->start_ps = record.start_ps;
@@ -323,28 +331,7 @@ static void on_refusal(struct serve *serve, int worker, const struct frame *fram
 
     if (!stage || serve->batches || serve->table->requests[frame->request].state != TABLE_RUNNING)
         return;
-    if (stage->number == 0)
-        table_dropped(serve->table, stage->replica);
     serve_end(serve, (size_t)frame->request, TRACE_REFUSED, serve_now_ps(serve));
-}
-
-/* Stage 0 of a replica has room again, for no more steps than its queue holds. */
-static void on_credit(struct serve *serve, int worker, const struct frame *frame)
-{
-    const struct plan *plan = serve->input->plan;
-    const struct plan_stage *stage;
-    int32_t most;
-
-    if (frame->stage >= plan->stage_count)
-        return;
-    stage = plan->stages[frame->stage];
-    if (stage->number > 0 || serve_worker_of(serve, stage) != worker ||
-        frame_generation(frame) != serve->table->replicas[stage->replica].generation)
-        return;
-    most = serve_most_room(serve, stage);
-    serve->room[stage->id] = frame->new_tokens < most - serve->room[stage->id]
-                                 ? serve->room[stage->id] + frame->new_tokens
-                                 : most;
 }
 
 static void on_message(struct serve *serve, int worker, const struct channel_message *message)
@@ -355,7 +342,7 @@ static void on_message(struct serve *serve, int worker, const struct channel_mes
     else if (message->frame.type == FRAME_RECORD)
         on_record(serve, worker, message);
     else if (message->frame.type == FRAME_CREDIT)
-        on_credit(serve, worker, &message->frame);
+        room_credit(serve, worker, &message->frame);
     else if (message->frame.type == FRAME_REFUSE)
         on_refusal(serve, worker, &message->frame);
 }
@@ -371,6 +358,8 @@ static bool receive(struct serve *serve)
             return true;
         if (serve_find_request(serve, &message.frame))
             on_message(serve, worker, &message);
+        else if (message.frame.type == FRAME_RECORD) /* begun behind its RELEASE: nobody's */
+            fleet_release(serve->fleet, worker, message.frame.request, 0);
         channel_message_close(&message);
     }
     return false;
@@ -498,15 +487,15 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     for (size_t i = 0; i < input->workload->count; i++)
         if (workload_at(input->workload, i).prompt_tokens > longest)
             longest = workload_at(input->workload, i).prompt_tokens;
-    serve.table = run->table = table_create(arena, input->workload->count, plan->replica_count);
+    serve.table = run->table =
+        table_create(arena, input->workload->count, plan->replica_count, plan->stage_count);
     serve.source = source_create(arena, input->workload);
     serve.dispatch = dispatch_create(arena, input->dispatch, plan->service_count, input->seed);
     serve.choices = arena_array(arena, (size_t)plan->replica_count, sizeof *serve.choices);
     serve.worker_count = input->fleet->count;
     serve.queues = arena_array(arena, (size_t)input->fleet->count, sizeof *serve.queues);
-    serve.room = arena_array(arena, (size_t)plan->stage_count, sizeof *serve.room);
-    for (int i = 0; i < plan->stage_count; i++)
-        serve.room[i] = serve_most_room(&serve, plan->stages[i]);
+    way_create(&serve);
+    room_create(&serve);
     serve.tokens = arena_array(arena, (size_t)longest, sizeof *serve.tokens);
     if (input->batching && !(serve.batches = batches_create(&serve, err)))
         return false;

@@ -52,6 +52,7 @@ struct serve_record {
     size_t request;
     int32_t step, stage; /* number within the replica */
     int32_t stage_id;    /* of the plan; that of the last stage for a result */
+    int32_t from_id;     /* what it worked on came from; -1: the source */
     int32_t position;    /* of the device in the stage; what is received comes to the first */
     int64_t batch;       /* SERVE_NO_BATCH; else a row for each of its requests */
     int32_t batch_count, batch_tokens, share; /* share: place of the request in it */

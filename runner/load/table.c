@@ -1,20 +1,22 @@
-/* table.c - states of requests and counts of replicas. */
+/* table.c - states of requests and counts of replicas and stages. */
 #include "runner/load/table.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/units.h"
 #include <assert.h>
 
-struct table *table_create(struct arena *arena, size_t request_count, int replica_count)
+struct table *table_create(struct arena *arena, size_t request_count, int replica_count,
+                           int stage_count)
 {
     struct table *table = arena_alloc(arena, sizeof *table);
 
     table->count = request_count;
     table->requests = arena_array(arena, request_count, sizeof *table->requests);
     table->ended = arena_array(arena, request_count, sizeof *table->ended);
-    table_add_replicas(arena, table, replica_count);
+    table_grow(arena, table, replica_count, stage_count);
     for (size_t i = 0; i < request_count; i++)
         table->requests[i] = (struct table_request){ .replica = -1,
+                                                     .sent_to = -1,
                                                      .arrival_ps = TRACE_NONE,
                                                      .start_ps = TRACE_NONE,
                                                      .first_token_ps = TRACE_NONE,
@@ -24,13 +26,18 @@ struct table *table_create(struct arena *arena, size_t request_count, int replic
     return table;
 }
 
-void table_add_replicas(struct arena *arena, struct table *table, int replica_count)
+void table_grow(struct arena *arena, struct table *table, int replica_count, int stage_count)
 {
     table->replicas = arena_grow(arena, table->replicas, (size_t)table->replica_count,
                                  (size_t)replica_count, sizeof *table->replicas);
     for (int i = table->replica_count; i < replica_count; i++)
         table->replicas[i] = (struct table_replica){ .is_up = true, .running = TABLE_NOBODY };
     table->replica_count = replica_count;
+    table->stages = arena_grow(arena, table->stages, (size_t)table->stage_count,
+                               (size_t)stage_count, sizeof *table->stages);
+    for (int i = table->stage_count; i < stage_count; i++)
+        table->stages[i] = (struct table_stage){ .is_up = true, .lost_ps = -1 };
+    table->stage_count = stage_count;
 }
 
 void table_arrive(struct table *table, size_t request, int64_t arrival_ps)
@@ -56,6 +63,16 @@ void table_start(struct table *table, size_t request, int32_t replica, int32_t s
     table->running_count++;
 }
 
+/* Its step does not wait at stage 0 any more. */
+static void leave_first(struct table *table, size_t request)
+{
+    struct table_request *r = &table->requests[request];
+
+    if (r->sent_to >= 0)
+        table->stages[r->sent_to].waiting--;
+    r->sent_to = -1;
+}
+
 static void unlink_running(struct table *table, size_t request)
 {
     struct table_request *r = &table->requests[request];
@@ -68,6 +85,7 @@ static void unlink_running(struct table *table, size_t request)
     if (r->next != TABLE_NOBODY)
         table->requests[r->next].previous = r->previous;
     r->next = r->previous = TABLE_NOBODY;
+    leave_first(table, request);
     p->outstanding--;
     table->running_count--;
 }
@@ -131,52 +149,37 @@ enum table_next table_result(struct table *table, size_t request, int32_t step, 
     return TABLE_FINISHED;
 }
 
-void table_sent(struct table *table, int32_t replica)
+void table_sent(struct table *table, size_t request, int32_t stage)
 {
-    table->replicas[replica].steps_at_first++;
+    leave_first(table, request);
+    table->requests[request].sent_to = stage;
+    table->stages[stage].waiting++;
 }
 
-void table_dropped(struct table *table, int32_t replica)
+void table_computed(struct table *table, size_t request, int32_t stage, int64_t compute_ps)
 {
-    if (table->replicas[replica].steps_at_first > 0)
-        table->replicas[replica].steps_at_first--;
-}
+    struct table_stage *p = &table->stages[stage];
 
-void table_computed(struct table *table, int32_t replica, int64_t compute_ps)
-{
-    struct table_replica *p = &table->replicas[replica];
-
-    table_dropped(table, replica);
-    if (compute_ps <= 0 || p->first_total_ps > UNITS_MAX_PS - compute_ps)
+    if (table->requests[request].sent_to == stage)
+        leave_first(table, request);
+    if (compute_ps <= 0 || p->total_ps > UNITS_MAX_PS - compute_ps)
         return;
-    p->first_count++;
-    p->first_total_ps += compute_ps;
+    p->count++;
+    p->total_ps += compute_ps;
 }
 
-void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps)
+/* 1 ps each before the first one is known. */
+static int64_t times_mean(const struct table_stage *stage, int64_t steps)
 {
-    struct table_replica *p = &table->replicas[replica];
-
-    if (compute_ps <= 0 || p->last_total_ps > UNITS_MAX_PS - compute_ps)
-        return;
-    p->last_count++;
-    p->last_total_ps += compute_ps;
+    return stage->count == 0 ? steps : units_mul_div(steps, stage->total_ps, stage->count);
 }
 
-int64_t table_backlog_ps(const struct table *table, int32_t replica)
+int64_t table_backlog_ps(const struct table *table, int32_t stage)
 {
-    const struct table_replica *p = &table->replicas[replica];
-
-    if (p->first_count == 0)
-        return p->steps_at_first;
-    return units_mul_div(p->steps_at_first, p->first_total_ps, p->first_count);
+    return times_mean(&table->stages[stage], table->stages[stage].waiting);
 }
 
-int64_t table_last_backlog_ps(const struct table *table, int32_t replica)
+int64_t table_last_backlog_ps(const struct table *table, int32_t stage)
 {
-    const struct table_replica *p = &table->replicas[replica];
-
-    if (p->last_count == 0)
-        return p->outstanding;
-    return units_mul_div(p->outstanding, p->last_total_ps, p->last_count);
+    return times_mean(&table->stages[stage], table->stages[stage].outstanding);
 }

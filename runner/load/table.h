@@ -20,6 +20,9 @@ struct table_request {
     int32_t replica;          /* -1 = never dispatched */
     int32_t step, step_count; /* the iteration that is under way, of how many */
     int32_t token;            /* the last one made: input of a decode step */
+    int32_t sent_to;          /* stage 0 that has not computed its step; -1 = none */
+    int64_t way;              /* the copies of stages that it passes (copies.h) ... */
+    bool is_passing;          /* ... and is counted at */
     int64_t attempt;          /* 0, 1, ...: how often it has been replayed */
     int64_t begun_ps;         /* of the attempt that counts; 0 unless it has been replayed */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps; /* TRACE_NONE = not yet */
@@ -28,13 +31,18 @@ struct table_request {
 
 struct table_replica {
     bool is_up;
-    int32_t generation;                /* how often it has been lost */
-    int64_t outstanding;               /* dispatched and not ended */
-    int64_t steps_at_first;            /* sent to stage 0 and not computed there */
-    int64_t first_count;               /* steps computed in stage 0 ... */
-    int64_t first_total_ps;            /* ... and how long they took */
-    int64_t last_count, last_total_ps; /* the same of its last stage */
-    size_t running;                    /* newest running request, TABLE_NOBODY = none */
+    int32_t generation;  /* how often it has been lost */
+    int64_t outstanding; /* dispatched and not ended */
+    size_t running;      /* newest running request, TABLE_NOBODY = none */
+};
+
+struct table_stage { /* of the plan: each copy is one */
+    bool is_up;
+    int32_t lost_generation; /* of its replica, then */
+    int64_t lost_ps;         /* when a worker of it was lost last; -1 = never */
+    int64_t outstanding;     /* requests that pass it, dispatched and not ended */
+    int64_t waiting;         /* steps sent to it, a stage 0, and not computed */
+    int64_t count, total_ps; /* steps computed, and how long they took */
 };
 
 #define TABLE_NOBODY SIZE_MAX
@@ -44,14 +52,17 @@ struct table {
     struct table_request *requests;
     int replica_count;
     struct table_replica *replicas;
+    int stage_count;
+    struct table_stage *stages;
     size_t running_count, ended_count;
     size_t *ended; /* requests, in the order in which they have */
     size_t by_status[TRACE_STATUS_COUNT];
 };
 
-struct table *table_create(struct arena *arena, size_t request_count, int replica_count);
+struct table *table_create(struct arena *arena, size_t request_count, int replica_count,
+                           int stage_count);
 /* New ones, up, behind those that are there. */
-void table_add_replicas(struct arena *arena, struct table *table, int replica_count);
+void table_grow(struct arena *arena, struct table *table, int replica_count, int stage_count);
 void table_arrive(struct table *table, size_t request, int64_t arrival_ps);
 /* Dispatched. */
 void table_start(struct table *table, size_t request, int32_t replica, int32_t step_count);
@@ -74,21 +85,17 @@ enum table_next {
 enum table_next table_result(struct table *table, size_t request, int32_t step, int32_t token,
                              int64_t now_ps);
 
-/* A step is on its way to stage 0, and has been computed there. Who had nothing to compute, or
- * tells times that cannot be, says nothing of how long a step takes: compute_ps <= 0, or too long a
- * sum. */
-void table_sent(struct table *table, int32_t replica);
-void table_computed(struct table *table, int32_t replica, int64_t compute_ps);
-/* A step has been computed in the replica's last stage, which may be its first as well. */
-void table_computed_last(struct table *table, int32_t replica, int64_t compute_ps);
-/* A step on its way to stage 0 will never be computed. */
-void table_dropped(struct table *table, int32_t replica);
-/* Until stage 0 of the replica is free, as far as one can tell: steps that wait there x the mean
- * time of a step so far (1 ps each before the first one is known). */
-int64_t table_backlog_ps(const struct table *table, int32_t replica);
-/* Until the last stage of the replica is free: the steps that are under way, one of each request
- * that has not ended, x their mean time there so far (1 ps each before the first one is known).
- * Where in the pipeline they are is not known here. */
-int64_t table_last_backlog_ps(const struct table *table, int32_t replica);
+/* The request's step is on its way to a stage 0. */
+void table_sent(struct table *table, size_t request, int32_t stage);
+/* It has been computed in a stage. Who had nothing to compute, or tells times that cannot be, says
+ * nothing of how long a step takes: compute_ps <= 0, or too long a sum. */
+void table_computed(struct table *table, size_t request, int32_t stage, int64_t compute_ps);
+/* Until a stage 0 is free, as far as one can tell: steps that wait there x the mean time of a step
+ * so far (1 ps each before the first one is known). */
+int64_t table_backlog_ps(const struct table *table, int32_t stage);
+/* Until a later stage is free: the steps that are under way, one of each request that passes it, x
+ * their mean time there so far (1 ps each before the first one is known). Where in the pipeline
+ * they are is not known here. */
+int64_t table_last_backlog_ps(const struct table *table, int32_t stage);
 
 #endif

@@ -1,6 +1,7 @@
 /* told.c - what RECORD frames say: times of workers' clocks, steps and messages of exchanges. */
 #include "lib/base/clock.h"
 #include "lib/base/units.h"
+#include "lib/policy/copies.h"
 #include "lib/policy/plan.h"
 #include "runner/fleet/assign.h"
 #include "runner/fleet/fleet.h"
@@ -33,9 +34,13 @@ int64_t serve_clock_of(const struct serve *serve, int worker)
     return at_ns > 0 ? at_ns : 0;
 }
 
-static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage)
+/* On the way of the step; NULL: the source. */
+static const struct plan_stage *before(const struct serve *serve, const struct plan_stage *stage,
+                                       int64_t way)
 {
-    return &plan_chain(&serve->input->plan->replicas[stage->replica], stage)[stage->number - 1];
+    const struct plan_replica *replica = &serve->input->plan->replicas[stage->replica];
+
+    return stage->number > 0 ? copies_at(replica, way, copies_place(replica, stage) - 1) : NULL;
 }
 
 bool serve_find_request(const struct serve *serve, struct frame *frame)
@@ -58,10 +63,9 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
     const struct fleet *fleet = serve->fleet;
     int64_t offset_ns =
         fleet->workers[fleet->assignment->worker_of[stage->devices[position]]].offset_ns;
+    const struct plan_stage *from = before(serve, stage, frame->way);
     /* the clock of the stage before, or of the stage itself, which the coordinator goes by */
-    int64_t sender_ns =
-        fleet->workers[serve_worker_of(serve, stage->number > 0 ? before(serve, stage) : stage)]
-            .offset_ns;
+    int64_t sender_ns = fleet->workers[serve_worker_of(serve, from ? from : stage)].offset_ns;
 
     return (struct serve_record){
         .request = (size_t)frame->request,
@@ -69,6 +73,7 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
         .batch = SERVE_NO_BATCH,
         .stage = stage->number,
         .stage_id = stage->id,
+        .from_id = from ? from->id : -1,
         .position = position,
         .has_computed = frame->start_ns > 0,
         .is_late = (frame_get_int64(message->payload + 16) & 1) != 0,

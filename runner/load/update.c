@@ -14,6 +14,7 @@
 #include "runner/load/fixed.h"
 #include "runner/load/internal.h"
 #include "runner/load/monitor.h"
+#include "runner/load/room.h"
 #include "runner/load/table.h"
 #include <stdio.h>
 
@@ -27,16 +28,12 @@ static void refuse(struct serve *serve, const struct err *why)
 
 static void grow(struct serve *serve, const struct plan *plan)
 {
-    size_t old = (size_t)serve->input->plan->stage_count, stages = (size_t)plan->stage_count;
-    size_t count = (size_t)plan->replica_count;
-
-    table_add_replicas(serve->arena, serve->table, plan->replica_count);
-    serve->choices = arena_array(serve->arena, count, sizeof *serve->choices);
-    serve->room = arena_grow(serve->arena, serve->room, old, stages, sizeof *serve->room);
+    table_grow(serve->arena, serve->table, plan->replica_count, plan->stage_count);
+    serve->choices = arena_array(serve->arena, (size_t)plan->replica_count, sizeof *serve->choices);
     serve->own->plan = plan;
-    for (size_t i = old; i < stages; i++)
-        serve->room[i] = serve_most_room(serve, plan->stages[i]);
-    fixed_add_replicas(serve);
+    way_extend(serve);
+    room_extend(serve);
+    fixed_extend(serve);
 }
 
 static void keep(struct serve *serve, int32_t epoch, int64_t from_ps)

@@ -139,10 +139,8 @@ void report_input_transfer(const struct report_input *input, const struct serve_
                            struct out *out)
 {
     const struct plan_stage *stage = input->plan->stages[record->stage_id];
-    const struct plan_replica *replica = &input->plan->replicas[stage->replica];
-    const char *from = stage->number == 0
-                           ? CLUSTER_SOURCE
-                           : device_of(input, &plan_chain(replica, stage)[stage->number - 1]);
+    const char *from = record->from_id < 0 ? CLUSTER_SOURCE
+                                           : device_of(input, input->plan->stages[record->from_id]);
     int32_t new_tokens, past_tokens;
 
     admit_step_tokens(workload_at(input->workload, record->request).prompt_tokens, record->step,

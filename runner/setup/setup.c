@@ -135,9 +135,8 @@ static void put_stage(struct arena *arena, struct json_writer *json,
     json_put_bool(json, "has_batches", stage->has_batches);
     /* as text: it may be above 2^53 */
     json_put_text(json, "batch_wait_ps", arena_printf(arena, "%" PRId64, stage->batch_wait_ps));
-    json_put_int(json, "next", stage->next);
-    json_put_int(json, "next_worker", stage->next_worker);
     json_put_int(json, "generation", stage->generation);
+    setup_put_nexts(arena, json, stage);
     json_put_int(json, "position", stage->position);
     put_slices(json, stage);
     json_end_object(json);
@@ -276,9 +275,8 @@ static bool get_stage(struct arena *arena, const struct json *object, const stru
         !setup_get_int(object, "batch_limit", 0, INT32_MAX, &stage->batch_limit, err) ||
         !setup_get_bool(object, "has_batches", &stage->has_batches, err) ||
         !setup_get_int64(object, "batch_wait_ps", &stage->batch_wait_ps, err) ||
-        !setup_get_int(object, "next", 0, FRAME_MAX_STAGE, &stage->next, err) ||
-        !setup_get_int(object, "next_worker", 0, INT32_MAX, &stage->next_worker, err) ||
         !setup_get_int(object, "generation", 0, FRAME_MAX_GENERATION, &stage->generation, err) ||
+        !setup_get_nexts(arena, object, stage, err) ||
         !setup_get_int(object, "position", 0, PASS_MAX_DEVICES - 1, &stage->position, err))
         return false;
     if (stage->batch_wait_ps < 0 || stage->batch_size > setup->models[stage->model].max_seqs)

@@ -13,6 +13,8 @@
 
 struct arena;
 struct err;
+struct json;
+struct json_writer;
 struct pass;
 struct pass_owners;
 
@@ -20,6 +22,7 @@ struct pass_owners;
 #define SETUP_MAX_TEXT_BYTES (INT64_C(64) << 20)
 /* Of a step: a batch may name as many requests again that lose their caches. */
 #define SETUP_MAX_SEQS (FRAME_MAX_ENTRIES / 2)
+#define SETUP_MAX_COPIES (1 << 14) /* of a stage: as many as a setup may name */
 
 struct setup_model {
     struct model model;       /* its name is information only */
@@ -36,6 +39,10 @@ struct setup_slice { /* of a stage on several devices: as plan_slice, but for th
     bool is_implied;
 };
 
+struct setup_next {        /* a copy of the stage that follows */
+    int32_t stage, worker; /* its first worker */
+};
+
 struct setup_stage {                  /* one stage that the worker executes */
     int32_t id;                       /* in the plan: what STEP frames name */
     int32_t model;                    /* index into setup.models */
@@ -47,14 +54,20 @@ struct setup_stage {                  /* one stage that the worker executes */
     /* steps that may be on their way to this stage, or wait for it: it grants them to whom they
      * come from; 0 = no bound. next_depth: of the next stage */
     int32_t depth, next_depth;
-    int32_t previous_worker; /* SETUP_COORDINATOR: stage 0 */
+    int32_t previous_worker; /* SETUP_COORDINATOR: stage 0, or one that several copies send to */
     /* Fixed batches of so many requests at most, padded; 1: none. Stage 0 makes them: the oldest
      * waits so long for others, and of a decoder so many are under way at most (0: any number) */
     int32_t batch_size, batch_limit;
     bool has_batches; /* its steps are batches, fixed or continuous ones */
     int64_t batch_wait_ps;
-    int32_t next, next_worker; /* the stage that follows, and its first worker; 0, 0 if none */
-    int32_t generation;        /* how often its replica has been lost */
+    int32_t generation; /* how often its replica has been lost */
+    /* The copies of the stage that follows; none of the last. A way passes that whose index is the
+     * remainder of way / next_divisor. asks: there are other copies of this stage, and room in the
+     * bounded queue of the next one is the coordinator's to give; copy: this one's index. */
+    int32_t next_count, copy;
+    struct setup_next *nexts;
+    int64_t next_divisor;
+    bool asks;
     /* of a stage on several devices, or one that begins or ends inside a layer; 0: whole layers on
      * this worker alone */
     int32_t position_count, position;
@@ -106,6 +119,15 @@ void setup_owners(struct arena *arena, const struct setup_stage *stage, const st
 /* What the stage computes where, and sends to whom. Its pieces are numbered from next_id on. */
 const struct pass *setup_compile(struct arena *arena, const struct setup *setup, int index,
                                  int32_t *next_id);
+
+/* ---- copies of the next stage (setup_next.c) ---- */
+
+void setup_put_nexts(struct arena *arena, struct json_writer *json,
+                     const struct setup_stage *stage);
+bool setup_get_nexts(struct arena *arena, const struct json *object, struct setup_stage *stage,
+                     struct err *err);
+/* Which of them a step goes to. Not of the last stage. */
+int setup_next_index(const struct setup_stage *stage, int64_t way);
 
 /* Texts live in the arena. */
 const char *setup_encode(struct arena *arena, const struct setup *setup);

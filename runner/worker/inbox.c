@@ -32,61 +32,6 @@ void worker_free_job(struct worker *worker, int32_t number)
     worker->free_jobs[worker->free_count++] = number;
 }
 
-void worker_owe(struct worker *worker, int stage)
-{
-    if (!worker->batchers[stage])
-        worker_owe_waiting(worker, stage, 1);
-}
-
-void worker_owe_waiting(struct worker *worker, int stage, int32_t requests)
-{
-    if (worker->setup->stages[stage].depth > 0)
-        worker->owed[stage] += requests;
-}
-
-bool worker_grant(struct worker *worker, struct err *err)
-{
-    for (int i = 0; i < worker->setup->stage_count; i++) {
-        const struct setup_stage *stage = &worker->setup->stages[i];
-        struct frame frame = { .type = FRAME_CREDIT,
-                               .stage = stage->id,
-                               .new_tokens = worker->owed[i],
-                               .finish_ns = worker->generations[i] };
-        struct channel *out = stage->previous_worker == SETUP_COORDINATOR
-                                  ? worker->control
-                                  : worker_find_peer(worker, stage->previous_worker);
-
-        if (worker->owed[i] == 0)
-            continue;
-        switch (channel_send(out, NULL, &frame, NULL, err)) {
-        case CHANNEL_DONE:
-        case CHANNEL_GONE:
-            worker->owed[i] = 0;
-            break;
-        case CHANNEL_LATER:
-            break;
-        case CHANNEL_BAD:
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The stage after one of ours has room again, for no more steps than its queue holds. */
-static void take_credit(struct worker *worker, const struct frame *frame)
-{
-    for (int i = 0; i < worker->setup->stage_count; i++) {
-        const struct setup_stage *stage = &worker->setup->stages[i];
-
-        if (stage->is_last || stage->next != frame->stage || stage->next_depth == 0 ||
-            !worker_is_current(worker, i, frame->finish_ns))
-            continue;
-        worker->room[i] = frame->new_tokens < stage->next_depth - worker->room[i]
-                              ? worker->room[i] + frame->new_tokens
-                              : stage->next_depth;
-    }
-}
-
 /* A job whose message has come: into the queue where it waits. False: it is a stray one, for a
  * stage that is not here, or of a generation that is over, and is dropped. */
 static bool queue_job(struct worker *worker, int32_t number)
@@ -124,7 +69,7 @@ void worker_receive_steps(struct worker *worker)
             job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
             job->piece = WORKER_NO_PIECE;
             if (job->message.frame.type == FRAME_CREDIT)
-                take_credit(worker, &job->message.frame);
+                worker_take_credit(worker, &job->message.frame);
             else if (queue_job(worker, number))
                 continue;
             channel_message_close(&job->message);
@@ -223,6 +168,7 @@ static bool move_peers(struct worker *worker, const struct channel_message *mess
         if (index < 0)
             continue;
         worker->are_lost[index] = peers[i].endpoint[0] == '\0';
+        worker_reset_room(worker, peers[i].worker);
         if (!worker->are_lost[index] && !channel_move(worker->peers[index], peers[i].endpoint, err))
             return false;
     }
@@ -254,6 +200,8 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
 
         if (stage >= 0)
             worker_reset(worker, stage, (int32_t)frame_generation(frame));
+    } else if (frame->type == FRAME_CREDIT) {
+        worker_take_grant(worker, frame);
     } else if (frame->type == FRAME_PEERS) {
         return move_peers(worker, message, err);
     } else if (frame->type == FRAME_UPDATE) {

@@ -61,9 +61,12 @@ struct worker {
     struct job **jobs;
     int32_t *free_jobs;
     int job_count, free_count, job_capacity;
-    int32_t *room; /* by stage: steps that the next stage, whose queue is bounded, still takes */
+    /* by stage: steps that each copy of the next stage, whose queue is bounded, still takes */
+    int32_t **room;
     int32_t *owed; /* by stage: steps that have left its bounded queue, and were not told of yet */
     int32_t *generations;      /* by stage: how often its replica has been lost */
+    int64_t asked_number;      /* of the step that room was last asked for */
+    bool is_granted;           /* it has it */
     struct sliced **sliced;    /* by stage of the setup; NULL: a stage of one device */
     struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
     int64_t data_bytes;        /* the largest message that data takes */
@@ -79,12 +82,6 @@ struct worker {
 int32_t worker_new_job(struct worker *worker);
 /* Its message has been closed, or it had none. */
 void worker_free_job(struct worker *worker, int32_t number);
-/* A step has left the queue of the stage: whoever sent it may send another. In front of fixed
- * batches requests alone take places, and give them back when they leave as a batch. */
-void worker_owe(struct worker *worker, int stage);
-void worker_owe_waiting(struct worker *worker, int stage, int32_t requests);
-/* Tells of what is owed, as far as it can be sent now. */
-bool worker_grant(struct worker *worker, struct err *err);
 /* A step of the request, or of a batch that it is in. */
 bool worker_is_of(const struct channel_message *message, int64_t request);
 /* All that is there now. */
@@ -101,6 +98,33 @@ bool worker_receive_until(struct worker *worker, int64_t deadline_ns, struct err
 void worker_reset(struct worker *worker, int stage, int32_t generation);
 /* Whether a frame of that generation is of now; one of a later one resets the stage first. */
 bool worker_is_current(struct worker *worker, int stage, int64_t generation);
+
+/* ---- room.c: bounded queues ---- */
+
+enum worker_room_step { /* of a CREDIT, to the coordinator */
+                        WORKER_ROOM_GRANTED = 0,
+                        WORKER_ROOM_ASKED = 1,
+                        WORKER_ROOM_LEFT = 2, /* what was asked for is not wanted any more */
+};
+
+/* A step has left the queue of the stage: whoever sent it may send another. In front of fixed
+ * batches requests alone take places, and give them back when they leave as a batch. */
+void worker_owe(struct worker *worker, int stage);
+void worker_owe_waiting(struct worker *worker, int stage, int32_t requests);
+/* Tells of what is owed, as far as it can be sent now. */
+bool worker_grant(struct worker *worker, struct err *err);
+/* All queues of the next stage are empty. */
+void worker_fill_room(struct worker *worker, int stage);
+/* So are those of a worker that is lost, or has come back, where other copies go on. */
+void worker_reset_room(struct worker *worker, int32_t number);
+/* A stage after one of ours has room again, for no more steps than its queue holds. */
+void worker_take_credit(struct worker *worker, const struct frame *frame);
+/* The coordinator grants what was asked for. */
+void worker_take_grant(struct worker *worker, const struct frame *frame);
+/* Until the stage that the step goes to has room, which is taken; *is_wanted false: it is given up.
+ */
+bool worker_wait_for_room(struct worker *worker, int stage, const struct frame *step,
+                          bool *is_wanted, struct err *err);
 
 /* ---- worker.c: what the start of a run and an update share ---- */
 

@@ -54,6 +54,7 @@ static bool put_members(struct worker *worker, int stage, struct made *made, str
     made->frame = (struct frame){ .type = FRAME_STEP,
                                   .stage = setup->id,
                                   .request = batcher_leave(worker->batchers[stage]),
+                                  .way = worker->jobs[made->jobs[0]]->message.frame.way,
                                   .new_tokens = rows * count,
                                   .entries = count,
                                   .finish_ns = worker->generations[stage] };

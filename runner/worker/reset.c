@@ -42,7 +42,7 @@ void worker_reset(struct worker *worker, int stage, int32_t generation)
     if (generation <= worker->generations[stage])
         return;
     worker->generations[stage] = generation;
-    worker->room[stage] = worker->setup->stages[stage].next_depth;
+    worker_fill_room(worker, stage);
     worker->owed[stage] = 0;
     batch_remove(worker->queue, is_step_of, &reset);
     while (batcher && (job = batcher_drop(batcher)) >= 0)

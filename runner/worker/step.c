@@ -73,45 +73,23 @@ bool worker_send(struct worker *worker, int stage, struct channel *out, const st
     return result == CHANNEL_DONE;
 }
 
-/* A step that is done and finds no room behind it keeps its device. */
-static bool wait_for_room(struct worker *worker, int stage, const struct frame *step,
-                          bool *is_wanted, struct err *err)
-{
-    const struct channel *out = worker_find_peer(worker, worker->setup->stages[stage].next_worker);
-
-    *is_wanted = true;
-    if (worker->setup->stages[stage].is_last || worker->setup->stages[stage].next_depth == 0)
-        return true;
-    worker->waiting = step->entries > 0 ? WORKER_NO_REQUEST : step->request;
-    worker->waiting_stage = stage;
-    while (worker->room[stage] == 0 && *is_wanted) {
-        if (!worker_receive_until(worker, clock_now_ns() + WORKER_TICK_NS, err) ||
-            !worker_grant(worker, err))
-            return false;
-        *is_wanted = !worker->is_stopped && worker->waiting >= 0 && !is_lost(worker, out);
-    }
-    worker->waiting = -1;
-    if (*is_wanted)
-        worker->room[stage]--;
-    return true;
-}
-
 bool worker_send_output(struct worker *worker, int stage, const struct frame *step,
                         const void *words, int64_t bytes, struct err *err)
 {
     const struct setup_stage *setup = &worker->setup->stages[stage];
-    struct channel *out =
-        setup->is_last ? worker->control : worker_find_peer(worker, setup->next_worker);
+    const struct setup_next *next =
+        setup->is_last ? NULL : &setup->nexts[setup_next_index(setup, step->way)];
+    struct channel *out = next ? worker_find_peer(worker, next->worker) : worker->control;
     struct frame frame = *step;
     bool is_wanted;
 
-    if (!wait_for_room(worker, stage, step, &is_wanted, err))
+    if (!worker_wait_for_room(worker, stage, step, &is_wanted, err))
         return false;
     if (!is_wanted)
         return true;
     frame.payload_bytes = bytes;
     frame.type = setup->is_last ? FRAME_RESULT : FRAME_STEP;
-    frame.stage = setup->is_last ? setup->id : setup->next;
+    frame.stage = next ? next->stage : setup->id;
     frame.start_ns = clock_now_ns(); /* finish stays: the generation of the replica */
     return worker_send(worker, stage, out, &frame, words, true, err);
 }

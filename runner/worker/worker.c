@@ -184,7 +184,7 @@ void worker_hold_stages(struct worker *worker, int first_stage)
 {
     size_t old = (size_t)first_stage, count = (size_t)worker->setup->stage_count;
 
-    worker->room = arena_grow(worker->arena, worker->room, old, count, sizeof(int32_t));
+    worker->room = arena_grow(worker->arena, worker->room, old, count, sizeof(int32_t *));
     worker->owed = arena_grow(worker->arena, worker->owed, old, count, sizeof(int32_t));
     worker->generations =
         arena_grow(worker->arena, worker->generations, old, count, sizeof(int32_t));
@@ -198,7 +198,8 @@ void worker_hold_stages(struct worker *worker, int first_stage)
                                   ? batcher_create(worker->arena, stage,
                                                    worker->setup->models[stage->model].max_tokens)
                                   : NULL;
-        worker->room[i] = worker->setup->stages[i].next_depth;
+        worker->room[i] = NULL;
+        worker_fill_room(worker, i);
         worker->owed[i] = 0;
         worker->generations[i] = stage->generation;
         worker->sliced[i] =
@@ -266,8 +267,10 @@ bool worker_add_peer(struct worker *worker, int32_t number, const char *endpoint
 static bool check_peers(const struct worker *worker, const struct setup_stage *stage,
                         struct err *err)
 {
-    bool ok = stage->is_last || stage->position > 0 || worker_find_peer(worker, stage->next_worker);
+    bool ok = true;
 
+    for (int32_t k = 0; k < stage->next_count && stage->position == 0; k++)
+        ok = ok && worker_find_peer(worker, stage->nexts[k].worker);
     if (stage->depth > 0 && stage->position == 0 && stage->previous_worker != SETUP_COORDINATOR)
         ok = ok && worker_find_peer(worker, stage->previous_worker);
 

@@ -12,6 +12,7 @@
 #include "sim/serve/serve.h"
 
 struct batcher;
+struct copies;
 struct cost_table;
 struct crew;
 struct delays;
@@ -187,8 +188,7 @@ struct serve {
     bool has_ways; /* some stages have alternatives */
     int32_t way_places;
     int16_t *ways;                       /* beside flights, way_places each: which they pass */
-    struct dispatch *way_dispatch;       /* by stage of the plan */
-    struct dispatch_replica *copies;     /* scratch */
+    struct copies *copies;               /* what chooses them */
     struct handoffs *handoffs;           /* NULL: all stages compute prompts and what is decoded */
     struct dispatch_replica *candidates; /* scratch, as many as a service has replicas */
     bool *scratch_switched;              /* by device */

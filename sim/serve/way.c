@@ -1,14 +1,13 @@
-/* way.c - stages with alternatives (copies): which of them each request passes.
+/* way.c - stages with alternatives (copies): which of them each request passes, as
+ * lib/policy/copies.h chooses.
  *
- * The way of a request is chosen when it is dispatched, stage by stage, by the rule that chooses
- * replicas, and kept for all its steps: the KV cache is where the prompt was computed. A batch goes
- * the way of its oldest request. A copy with a device that is down is passed over; a replica is
- * down when a stage has no other left. */
+ * A batch goes the way of its oldest request. A copy with a device that is down is passed over; a
+ * replica is down when a stage has no other left. */
 #include "sim/serve/internal.h"
 
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
-#include "lib/policy/dispatch.h"
+#include "lib/policy/copies.h"
 
 /* ---- before time starts ---- */
 
@@ -36,7 +35,6 @@ static bool check(const struct serve *serve, const struct site *site, struct err
 bool way_begin(struct serve *serve, struct err *err)
 {
     const struct plan *plan = serve->input->plan;
-    int most = 1;
 
     for (int i = 0; i < plan->stage_count; i++)
         serve->sites[i].base = &serve->sites[i];
@@ -52,24 +50,20 @@ bool way_begin(struct serve *serve, struct err *err)
             base->copies[k] = &serve->sites[stage->copies[k]->id];
             base->copies[k]->base = base;
         }
-        most = stage->copy_count > most ? stage->copy_count : most;
         serve->has_ways = true;
         if (!check(serve, base, err))
             return false;
     }
     for (int r = 0; r < plan->replica_count && serve->has_ways; r++) {
-        struct lane *lane = &serve->lanes[r];
-        int32_t own = lane->decode_sites == lane->sites ? 0 : lane->decode_count;
+        int places = copies_place_count(&plan->replicas[r]);
 
-        lane->has_ways = lane->site_count > lane->stage_count + own;
-        if (lane->stage_count + own > serve->way_places)
-            serve->way_places = lane->stage_count + own;
+        serve->lanes[r].has_ways = copies_are_in(&plan->replicas[r]);
+        if (places > serve->way_places)
+            serve->way_places = places;
     }
-    if (!serve->has_ways)
-        return true;
-    serve->copies = arena_array(serve->arena, (size_t)most, sizeof(*serve->copies));
-    serve->way_dispatch = dispatch_create(serve->arena, serve->options->dispatch, plan->stage_count,
-                                          serve->options->seed);
+    if (serve->has_ways)
+        serve->copies =
+            copies_create(serve->arena, plan, serve->options->dispatch, serve->options->seed);
     return true;
 }
 
@@ -77,11 +71,8 @@ bool way_begin(struct serve *serve, struct err *err)
 
 static size_t place_of(const struct serve *serve, int32_t index, const struct site *base)
 {
-    const struct lane *lane = &serve->lanes[base->replica];
-    int32_t place = base->stage->number;
+    int place = copies_place(&serve->input->plan->replicas[base->replica], base->stage);
 
-    if (base->stage->phase == PLACEMENT_DECODE)
-        place += lane->stage_count;
     return (size_t)index * (size_t)serve->way_places + (size_t)place;
 }
 
@@ -141,24 +132,14 @@ int64_t way_backlog_ps(const struct serve *serve, const struct site *base)
     return least_ps < 0 ? 0 : least_ps;
 }
 
-static void choose(struct serve *serve, int32_t index, struct site *base,
-                   const struct dispatch_request *who)
+static void look(void *arg, const struct plan_stage *stage, struct dispatch_replica *facts)
 {
-    int chosen;
+    const struct serve *serve = arg;
+    const struct site *copy = &serve->sites[stage->id];
 
-    for (int k = 0; k < base->copy_count; k++) {
-        const struct site *copy = base->copies[k];
-        int64_t backlog_ps = coming_backlog_ps(serve, copy);
-
-        serve->copies[k] = (struct dispatch_replica){ .is_up = copy->down_count == 0,
-                                                      .backlog_ps = backlog_ps,
-                                                      .last_backlog_ps = backlog_ps,
-                                                      .outstanding = copy->outstanding,
-                                                      .number = copy->stage->copy };
-    }
-    chosen =
-        dispatch_choose(serve->way_dispatch, base->stage->id, who, serve->copies, base->copy_count);
-    serve->ways[place_of(serve, index, base)] = (int16_t)(chosen < 0 ? 0 : chosen);
+    facts->is_up = copy->down_count == 0;
+    facts->backlog_ps = facts->last_backlog_ps = coming_backlog_ps(serve, copy);
+    facts->outstanding = copy->outstanding;
 }
 
 /* All stages with alternatives, of prompts and of decode steps. */
@@ -188,13 +169,12 @@ static void count(struct serve *serve, int32_t index, int change)
 
 void way_choose(struct serve *serve, int32_t index, const struct dispatch_request *who)
 {
-    const struct lane *lane = &serve->lanes[serve->flights[index].site->replica];
-    struct site *base;
+    const struct site *site = serve->flights[index].site;
 
-    for (int32_t at = 0; (base = next_base(lane, &at));)
-        choose(serve, index, base, who);
+    copies_choose(serve->copies, &serve->input->plan->replicas[site->replica], who, look, serve,
+                  &serve->ways[(size_t)index * (size_t)serve->way_places]);
     count(serve, index, 1);
-    serve->flights[index].site = way_at(serve, index, lane->sites);
+    serve->flights[index].site = way_at(serve, index, serve->lanes[site->replica].sites);
 }
 
 void way_join(struct serve *serve, int32_t index, int32_t other)

@@ -28,7 +28,8 @@ static void read_header(const uint8_t *bytes, size_t count)
     frame_pack(&frame, header);
     assert(memcmp(header, bytes, FRAME_HEADER_BYTES) == 0);
     if (frame_check_payload(&frame, count - FRAME_HEADER_BYTES, 4096, &payload))
-        assert((size_t)frame.payload_bytes == count - FRAME_HEADER_BYTES && count <= 4160);
+        assert((size_t)frame.payload_bytes == count - FRAME_HEADER_BYTES &&
+               count <= 4096 + FRAME_HEADER_BYTES);
     else
         assert(payload.kind != ERR_NONE);
 }

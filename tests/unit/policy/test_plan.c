@@ -67,7 +67,6 @@ static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
         const char *column, *value, *why;
     } cases[] = {
         { "phase", "decode", "this can be simulated, not run: expected both" },
-        { "copy", "1", "this can be simulated, not run: expected 0" },
     };
     struct scratch *scratch = *state;
 

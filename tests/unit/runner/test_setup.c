@@ -153,7 +153,12 @@ static void every_bad_field_is_refused_by_name(void **state)
         { "\"workers\":[]", "\"workers\":[1,\"b\"]", "workers: expected numbers" },
         { "\"layer_count\":4", "\"layer_count\":5", "layers that its model has not" },
         { "\"layer_first\":0", "\"layer_first\":1", "layers that its model has not" },
-        { "\"is_last\":true", "\"is_last\":false", "the last stage alone" },
+        { "\"is_last\":true", "\"is_last\":false", "what follows stage 3 is impossible" },
+        { "\"has_lm_head\":true", "\"has_lm_head\":false", "the last stage alone" },
+        { "\"nexts\":[]", "\"nexts\":[{\"stage\":4,\"worker\":1}]", "what follows stage 3" },
+        { "\"nexts\":[]", "\"next\":[]", "nexts: expected at most" },
+        { "\"next_divisor\":\"1\"", "\"next_divisor\":\"0\"", "what follows stage 3" },
+        { "\"asks\":false", "\"asks\":0", "asks" },
         { "\"stages\":[{", "\"stages\":[],\"x\":[{", "stages: expected one or more" },
         { "\"models\":[{", "\"models\":[],\"x\":[{", "model" },
     };

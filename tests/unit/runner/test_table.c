@@ -30,7 +30,7 @@ static void start(struct table *table, size_t request, int32_t replica, int32_t 
 
 static void a_new_request_waits_and_has_no_times(void **state)
 {
-    struct table *table = table_create(*state, 2, 1);
+    struct table *table = table_create(*state, 2, 1, 1);
 
     assert_int_equal(table->requests[1].state, TABLE_WAITING);
     assert_int_equal(table->requests[1].replica, -1);
@@ -42,7 +42,7 @@ static void a_new_request_waits_and_has_no_times(void **state)
 
 static void the_first_result_is_the_first_token_and_the_last_the_finish(void **state)
 {
-    struct table *table = table_create(*state, 1, 1);
+    struct table *table = table_create(*state, 1, 1, 1);
     const struct table_request *request = &table->requests[0];
 
     start(table, 0, 0, 3);
@@ -63,7 +63,7 @@ static void the_first_result_is_the_first_token_and_the_last_the_finish(void **s
 
 static void a_request_of_one_step_finishes_with_its_first_token(void **state)
 {
-    struct table *table = table_create(*state, 1, 1);
+    struct table *table = table_create(*state, 1, 1, 1);
 
     start(table, 0, 0, 1);
     assert_int_equal(table_result(table, 0, 0, 5, 70), TABLE_FINISHED);
@@ -73,7 +73,7 @@ static void a_request_of_one_step_finishes_with_its_first_token(void **state)
 
 static void results_out_of_turn_change_nothing(void **state)
 {
-    struct table *table = table_create(*state, 2, 1);
+    struct table *table = table_create(*state, 2, 1, 1);
 
     start(table, 0, 0, 2);
     assert_int_equal(table_result(table, 0, 1, 9, 50), TABLE_STALE);
@@ -90,7 +90,7 @@ static void results_out_of_turn_change_nothing(void **state)
 
 static void a_failed_request_keeps_what_it_had_and_has_no_finish(void **state)
 {
-    struct table *table = table_create(*state, 1, 1);
+    struct table *table = table_create(*state, 1, 1, 1);
 
     start(table, 0, 0, 5);
     table_result(table, 0, 0, 1, 40);
@@ -102,7 +102,7 @@ static void a_failed_request_keeps_what_it_had_and_has_no_finish(void **state)
 
 static void a_request_that_never_ran_can_be_refused(void **state)
 {
-    struct table *table = table_create(*state, 1, 1);
+    struct table *table = table_create(*state, 1, 1, 1);
 
     table_arrive(table, 0, 5);
     table_end(table, 0, TRACE_REFUSED, 5);
@@ -113,7 +113,7 @@ static void a_request_that_never_ran_can_be_refused(void **state)
 
 static void the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in(void **state)
 {
-    struct table *table = table_create(*state, 6, 2);
+    struct table *table = table_create(*state, 6, 2, 2);
     const size_t order[5] = { 2, 0, 4, 1, 3 };
     size_t left = 5;
 
@@ -140,81 +140,87 @@ static void the_running_ones_of_a_replica_are_listed_whatever_order_they_end_in(
 
 static void backlog_is_steps_at_the_first_stage_times_their_mean(void **state)
 {
-    struct table *table = table_create(*state, 1, 2);
+    struct table *table = table_create(*state, 4, 1, 2);
 
+    for (size_t i = 0; i < 4; i++)
+        start(table, i, 0, 9);
     assert_int_equal(table_backlog_ps(table, 0), 0);
-    table_sent(table, 0);
-    table_sent(table, 0);
+    table_sent(table, 0, 0);
+    table_sent(table, 1, 0);
     assert_int_equal(table_backlog_ps(table, 0), 2); /* nothing is known yet: 1 ps each */
-    table_computed(table, 0, 1000);
+    table_computed(table, 0, 0, 1000);
     assert_int_equal(table_backlog_ps(table, 0), 1000);
-    table_sent(table, 0);
-    table_sent(table, 0);
-    table_computed(table, 0, 2000);
+    table_sent(table, 0, 0);
+    table_sent(table, 2, 0);
+    table_sent(table, 3, 1);
+    table_computed(table, 1, 0, 2000);
     assert_int_equal(table_backlog_ps(table, 0), 2 * 1500);
-    table_dropped(table, 0);
-    table_computed(table, 0, 1500);
+    table_computed(table, 1, 0, 1500); /* it waits there no more */
+    assert_int_equal(table_backlog_ps(table, 0), 2 * 1500);
+    table_computed(table, 0, 1, 8000); /* nor does it elsewhere */
+    assert_int_equal(table_backlog_ps(table, 0), 2 * 1500);
+    assert_int_equal(table_backlog_ps(table, 1), 8000);
+    table_end(table, 0, TRACE_FAILED, 1);
+    assert_int_equal(table_backlog_ps(table, 0), 1500);
+    table_restart(table, 2, 1);
     assert_int_equal(table_backlog_ps(table, 0), 0);
-    table_dropped(table, 0); /* never below 0 */
+    table_computed(table, 2, 0, 1500); /* of the first attempt */
     assert_int_equal(table_backlog_ps(table, 0), 0);
-    assert_int_equal(table_backlog_ps(table, 1), 0);
 }
 
 static void a_step_that_took_no_time_is_not_counted_in_the_mean(void **state)
 {
-    struct table *table = table_create(*state, 2, 1);
+    struct table *table = table_create(*state, 4, 1, 1);
 
-    start(table, 0, 0, 2);
-    for (int i = 0; i < 4; i++)
-        table_sent(table, 0);
-    table_computed(table, 0, 0);
-    table_computed(table, 0, -700);
-    table_computed_last(table, 0, 0);
-    table_computed_last(table, 0, -700);
+    for (size_t i = 0; i < 4; i++) {
+        start(table, i, 0, 2);
+        table_sent(table, i, 0);
+    }
+    table->stages[0].outstanding = 1;
+    table_computed(table, 0, 0, 0);
+    table_computed(table, 1, 0, -700);
     assert_int_equal(table_backlog_ps(table, 0), 2); /* nothing is known yet: 1 ps each */
     assert_int_equal(table_last_backlog_ps(table, 0), 1);
-    table_computed(table, 0, 1000);
-    table_computed_last(table, 0, 3000);
+    table_computed(table, 2, 0, 1000);
     assert_int_equal(table_backlog_ps(table, 0), 1000);
-    assert_int_equal(table_last_backlog_ps(table, 0), 3000);
+    assert_int_equal(table_last_backlog_ps(table, 0), 1000);
 }
 
 static void times_of_a_broken_worker_do_not_overflow(void **state)
 {
-    struct table *table = table_create(*state, 1, 1);
+    struct table *table = table_create(*state, 2, 1, 1);
 
     start(table, 0, 0, 2);
-    table_sent(table, 0);
+    start(table, 1, 0, 2);
+    table->stages[0].outstanding = 1;
+    table_sent(table, 1, 0);
     for (int i = 0; i < 3; i++) {
-        table_sent(table, 0);
-        table_computed(table, 0, UNITS_MAX_PS);
-        table_computed_last(table, 0, UNITS_MAX_PS);
+        table_sent(table, 0, 0);
+        table_computed(table, 0, 0, UNITS_MAX_PS);
     }
     assert_true(table_backlog_ps(table, 0) == UNITS_MAX_PS);
     assert_true(table_last_backlog_ps(table, 0) == UNITS_MAX_PS);
 }
 
-static void backlog_of_the_last_stage_is_what_is_under_way_times_its_mean(void **state)
+static void backlog_of_the_last_stage_is_what_passes_it_times_its_mean(void **state)
 {
-    struct table *table = table_create(*state, 3, 2);
+    struct table *table = table_create(*state, 3, 2, 2);
 
     assert_int_equal(table_last_backlog_ps(table, 1), 0);
-    start(table, 0, 1, 2);
-    start(table, 1, 1, 1);
+    table->stages[1].outstanding = 2;
     assert_int_equal(table_last_backlog_ps(table, 1), 2); /* nothing is known yet: 1 ps each */
-    table_computed_last(table, 1, 1000);
+    table_computed(table, 0, 1, 1000);
     assert_int_equal(table_last_backlog_ps(table, 1), 2 * 1000);
-    table_result(table, 0, 0, 7, 50); /* its second step is on its way now */
-    table_computed_last(table, 1, 2000);
+    table_computed(table, 1, 1, 2000);
     assert_int_equal(table_last_backlog_ps(table, 1), 2 * 1500);
-    table_end(table, 1, TRACE_FAILED, 60);
+    table->stages[1].outstanding = 1;
     assert_int_equal(table_last_backlog_ps(table, 1), 1500);
     assert_int_equal(table_last_backlog_ps(table, 0), 0);
 }
 
 static void a_restarted_request_waits_as_if_never_dispatched(void **state)
 {
-    struct table *table = table_create(*state, 2, 2);
+    struct table *table = table_create(*state, 2, 2, 2);
     size_t found;
 
     start(table, 0, 0, 3);
@@ -258,7 +264,7 @@ int main(void)
         TEST(backlog_is_steps_at_the_first_stage_times_their_mean),
         TEST(a_step_that_took_no_time_is_not_counted_in_the_mean),
         TEST(times_of_a_broken_worker_do_not_overflow),
-        TEST(backlog_of_the_last_stage_is_what_is_under_way_times_its_mean),
+        TEST(backlog_of_the_last_stage_is_what_passes_it_times_its_mean),
         TEST(a_restarted_request_waits_as_if_never_dispatched),
     };
 

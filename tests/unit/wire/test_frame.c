@@ -23,6 +23,7 @@ static const struct frame example = {
     .entries = 261,
     .start_ns = 0x0102030405060708,
     .finish_ns = FRAME_MAX_STAMP_NS,
+    .way = 0x0807060504030201,
     .payload_bytes = 3072,
 };
 
@@ -38,6 +39,7 @@ static void assert_frames_equal(const struct frame *a, const struct frame *b)
     assert_int_equal(a->entries, b->entries);
     assert_true(a->start_ns == b->start_ns);
     assert_true(a->finish_ns == b->finish_ns);
+    assert_true(a->way == b->way);
     assert_true(a->payload_bytes == b->payload_bytes);
 }
 
@@ -85,6 +87,7 @@ static void random_frames_survive_the_round_trip(void **state)
             .total_tokens = (int32_t)rng_below(&rng, FRAME_MAX_TOKENS + 1),
             .start_ns = (int64_t)(rng_next(&rng) >> 2),
             .finish_ns = (int64_t)(rng_next(&rng) >> 2),
+            .way = (int64_t)(rng_next(&rng) >> 1),
             .payload_bytes = (int64_t)rng_below(&rng, FRAME_MAX_PAYLOAD_BYTES + 1),
         };
 
@@ -100,10 +103,13 @@ static void the_bytes_are_little_endian_at_the_documented_offsets(void **state)
 
     (void)state;
     frame_pack(&example, header);
-    assert_memory_equal(header, "ORRY\6\6\5\1", 8);
+    assert_memory_equal(header, "ORRY\7\6\5\1", 8);
     assert_memory_equal(header + 8, "\xcb\x04\xfb\x71\x1f\x01\0\0", 8); /* 1234567890123 */
     assert_memory_equal(header + 16, "\3\0\0\0\7\0\0\0\1\0\0\0\x46\0\0\0\x60\0\0\0\0\x0c\0\0", 24);
-    assert_memory_equal(header + 40, "\x08\x07\x06\x05\x04\x03\x02\x01\0\0\0\0\0\0\0\x40", 16);
+    assert_memory_equal(header + 40,
+                        "\x08\x07\x06\x05\x04\x03\x02\x01\0\0\0\0\0\0\0\x40"
+                        "\1\2\3\4\5\6\7\x8",
+                        24);
 }
 
 static void an_entry_survives_the_round_trip(void **state)
@@ -138,7 +144,7 @@ static void forge(unsigned char header[FRAME_HEADER_BYTES], size_t at, const cha
 {
     frame_pack(&example, header);
     memcpy(header + at, bytes, count);
-    frame_put_int64(header + 56, (int64_t)hash_bytes(HASH_START, header, 56));
+    frame_put_int64(header + 64, (int64_t)hash_bytes(HASH_START, header, 64));
 }
 
 static void a_wrong_length_is_refused(void **state)
@@ -148,8 +154,8 @@ static void a_wrong_length_is_refused(void **state)
     (void)state;
     frame_pack(&example, header);
     for (size_t size = 0; size < FRAME_HEADER_BYTES; size++)
-        expect_refused(header, size, "expected a header of 64");
-    expect_refused(header, FRAME_HEADER_BYTES + 1, "expected a header of 64");
+        expect_refused(header, size, "expected a header of 72");
+    expect_refused(header, FRAME_HEADER_BYTES + 1, "expected a header of 72");
 }
 
 static void every_bad_field_is_refused_by_name(void **state)
@@ -159,7 +165,7 @@ static void every_bad_field_is_refused_by_name(void **state)
         const char *bytes, *words;
     } cases[] = {
         { 0, 1, "X", "magic" },
-        { 4, 1, "\2", "version is 2: expected 6" },
+        { 4, 1, "\2", "version is 2: expected 7" },
         { 5, 1, "\0", "type is 0" },
         { 5, 1, "\x15", "type is 21: expected 1 to 20" },
         { 5, 1, "\xff", "type is 255" },
@@ -179,6 +185,7 @@ static void every_bad_field_is_refused_by_name(void **state)
         { 55, 1, "\xff", "finish_ns is -" },
         { 48, 8, "\1\0\0\0\0\0\0\x40",
           "finish_ns is 4611686018427387905: expected 0 to 4611686018427387904" },
+        { 63, 1, "\x80", "way is -" },
     };
     unsigned char header[FRAME_HEADER_BYTES];
 
@@ -217,7 +224,7 @@ static void random_bytes_are_never_taken(void **state)
         for (size_t at = 0; at < sizeof header; at++)
             header[at] = (unsigned char)rng_next(&rng);
         if (i % 2 == 0) /* half of them get past the first check */
-            memcpy(header, "ORRY\6\6\5\1", 8);
+            memcpy(header, "ORRY\7\6\5\1", 8);
         assert_false(frame_unpack(header, sizeof header, &frame, &err));
         assert_int_not_equal(err.text[0], '\0');
     }
