@@ -7,6 +7,7 @@
 #include "sim/import/bundle.h"
 #include "sim/import/pipeedge.h"
 #include "sim/import/yaml_tree.h"
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #define MAX_MB 1e9
 #define MAX_VALUES 1e10
 #define MAX_TYPES 64
+#define MOST_NAMED 4 /* schedules that are left out */
 
 enum { MODELS, TYPES, DEVICES, SCHEDULE, FILE_COUNT };
 static const char *const names[] = { "models.yml", "device_types.yml", "devices.yml" };
@@ -69,6 +71,76 @@ static bool add_file(struct reader *reader, const char *path, struct err *err)
     return true;
 }
 
+static bool is_yaml(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    return dot && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+/* YAML files of a folder beside the three that are read, in byte order. */
+static const char **other_files(struct arena *arena, const char *folder, int *count)
+{
+    DIR *dir = opendir(folder);
+    const char **list = NULL;
+    int room = 0;
+    struct dirent *entry;
+
+    *count = 0;
+    while (dir && (entry = readdir(dir))) {
+        bool is_read = false;
+
+        for (int i = 0; i < SCHEDULE; i++)
+            is_read = is_read || strcmp(entry->d_name, names[i]) == 0;
+        if (is_read || !is_yaml(entry->d_name))
+            continue;
+        if (*count == room) {
+            list = arena_grow(arena, list, (size_t)room, 2 * (size_t)room + 8, sizeof *list);
+            room = 2 * room + 8;
+        }
+        list[(*count)++] = arena_strndup(arena, entry->d_name, strlen(entry->d_name));
+    }
+    if (dir)
+        (void)closedir(dir);
+    if (*count > 1)
+        qsort(list, (size_t)*count, sizeof *list, compare_names);
+    return list;
+}
+
+/* Which of several schedules is meant a folder does not say, and of which model a single one is it
+ * does not either: they are left out, but not without a word. */
+static void note_schedules(struct reader *reader, const char *folder)
+{
+    struct arena *arena = reader->job->arena;
+    const char *text = "";
+    int count, found = 0;
+    const char **list = other_files(arena, folder, &count);
+
+    for (int i = 0; i < count; i++) {
+        struct err err = ERR_INIT;
+        const struct yaml_node *root =
+            yaml_load(arena, arena_printf(arena, "%s/%s", folder, list[i]), &err);
+
+        if (!root || kind_of(root) != SCHEDULE)
+            continue;
+        if (found++ < MOST_NAMED)
+            text = arena_printf(arena, "%s%s'%.60s'", text, found > 1 ? ", " : "", list[i]);
+    }
+    if (found == 0)
+        return;
+    if (found > MOST_NAMED)
+        text = arena_printf(arena, "%s and %d more", text, found - MOST_NAMED);
+    import_note(reader->job,
+                "left out %s: of a folder no schedule is read, as it does not say which is meant; "
+                "name one as a file, after the other three",
+                text);
+}
+
 static bool find_files(struct reader *reader, struct err *err)
 {
     const struct import_job *job = reader->job;
@@ -78,6 +150,7 @@ static bool find_files(struct reader *reader, struct err *err)
         for (int i = 0; i < SCHEDULE; i++)
             if (!add_file(reader, arena_printf(job->arena, "%s/%s", job->files[0], names[i]), err))
                 return false;
+        note_schedules(reader, job->files[0]);
     } else {
         for (int i = 0; i < job->file_count; i++)
             if (!add_file(reader, job->files[i], err))

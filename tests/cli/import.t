@@ -78,7 +78,14 @@ fast:
 END
 printf 'slow: [s0]\nfast: [f0, f1]\n' > pipeedge/devices.yml
 printf -- '- f0: [1, 2]\n- s0: [3, 3]\n- f1: [4, 4]\n' > schedule.yml
+cp schedule.yml pipeedge/b.yaml
+echo '[]' > pipeedge/a.yml
+echo 'note: {none: of ours}' > pipeedge/other.yml
+echo '{ unclosed' > pipeedge/broken.yml
 if orrery-sim import pipeedge pipeedge -o edge > imported.txt 2> refused.txt; then
+    like "schedules of a folder are left out, by name" "$(tr -s ' \n' ' ' < imported.txt)" \
+        "left out 'a.yml', 'b.yaml': of a folder no schedule is read, as it does not say which is meant"
+    no_file "and become no placement" edge/placement.csv
     exit_is 0 "a folder of PipeEdge's files is placed on" orrery-sim place --algorithm pipeedge --objective period \
         --cluster edge/cluster --costs edge/costs -o edge/placement.csv --json
     like "with the shortest period" "$out" '"period_s": 0.15[^0-9]'
