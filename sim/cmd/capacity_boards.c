@@ -265,6 +265,9 @@ static void tell_text(const struct boards *boards, struct out *out)
                  arena_printf(arena, "%d of %d: %s", (int)boards->found.used, (int)all,
                               used_text(boards)));
         put_line(out, "", place_load_text(arena, &boards->found.load));
+        if (boards->found.load.extrapolated_costs > 0)
+            put_line(out, "warning",
+                     place_extrapolated_text(arena, boards->found.load.extrapolated_costs));
     } else
         put_line(out, "boards",
                  arena_printf(arena, "none: not even %d bear %.4g/s with this planner", (int)all,
@@ -432,7 +435,7 @@ bool capacity_boards_run(struct arena *arena, struct capacity_settings *settings
         !capacity_check_goal(settings, settings->planning.made->slos_ps, err) ||
         !check_kinds(&boards, err) || !search(&boards, err) || !write_all(&boards, err))
         return false;
-    planning_warn(arena, &boards.planning.costs, boards.planning.cluster, "capacity");
+    planning_warn_all(&boards.planning, "capacity");
     *is_found = boards.found.is_any;
     return true;
 }

@@ -194,12 +194,28 @@ static void put_outcome(struct arena *arena, const struct capacity_settings *set
     }
 }
 
+/* Of the rate that was found, or of the one that the answer is about. */
+static int64_t extrapolated_of(const struct rate_answer *answer)
+{
+    switch (answer->outcome) {
+    case RATE_FOUND:
+        return probe_at(answer, answer->rate_per_s)->verdict.extrapolated_costs;
+    case RATE_NEVER:
+        return answer->probes[0].verdict.extrapolated_costs;
+    case RATE_UNLIMITED:
+        break;
+    }
+    return answer->probes[answer->probe_count - 1].verdict.extrapolated_costs;
+}
+
 void capacity_tell_text(struct arena *arena, const struct capacity_settings *settings,
                         const struct rate_answer *answer, struct out *out)
 {
     char resolution[UNITS_TEXT_BYTES];
 
     put_outcome(arena, settings, answer, out);
+    if (extrapolated_of(answer) > 0)
+        put_line(out, "warning", place_extrapolated_text(arena, extrapolated_of(answer)));
     put_line(out, "goal", capacity_goal_text(arena, settings));
     put_line(out, "load", capacity_load_text(arena, settings));
     put_line(out, "search",

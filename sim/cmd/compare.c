@@ -382,7 +382,7 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
         !check_outputs(settings, &planning, &inputs, err) || !fill(arena, settings, &table, err) ||
         !write_all(arena, settings, &table, &inputs, err))
         return false;
-    planning_warn(arena, &planning.costs, planning.cluster, "compare");
+    planning_warn_all(&planning, "compare");
     for (int i = 0; i < table.row_count; i++)
         is_any = is_any || (!table.rows[i].refusal && table.rows[i].planned.answer.is_feasible);
     *exit_code = is_any ? CLI_DONE : CLI_NO;

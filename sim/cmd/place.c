@@ -170,7 +170,7 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     if (!planning_load(arena, &settings->planning, &planning, err) ||
         !check_output(&planning, settings->output, err))
         return false;
-    planning_warn(arena, &planning.costs, planning.cluster, "place");
+    planning_warn_all(&planning, "place");
     algorithm = algorithm_of(settings, "exact");
     refusal = planning_refusal(&planning, algorithm);
     if (refusal)

@@ -162,7 +162,7 @@ static void put_layers(struct arena *arena, const struct planned *planned, struc
 const char *place_extrapolated_text(struct arena *arena, int64_t count)
 {
     return arena_printf(arena,
-                        "%" PRId64 " operator cost%s of what was simulated %s outside the "
+                        "%" PRId64 " operator cost%s behind what is predicted %s outside the "
                         "measured range: extrapolated",
                         count, units_s(count), count == 1 ? "lies" : "lie");
 }
@@ -213,6 +213,7 @@ void place_put_load(struct json_writer *json, const struct judge_verdict *load)
                     load->total_count > 0 ? (double)load->good_count / (double)load->total_count
                                           : 0);
     json_put_double(json, "goodput_per_s", place_goodput_per_s(load));
+    json_put_int(json, "extrapolated_costs", load->extrapolated_costs);
     json_put_seconds(json, "latency_mean_s", load->latency_mean_ps);
     json_put_seconds(json, "latency_p50_s", load->latency_p50_ps);
     json_put_seconds(json, "latency_p99_s", load->latency_p99_ps);
@@ -379,10 +380,7 @@ static void put_found_json(const struct place_told *told, struct json_writer *js
         json_put_seconds(json, "bound_s", planned->bound_ps);
         json_put_double(json, "over_bound_ratio", planned->over_bound_ratio);
     }
-    if (planned->answer.stages && !planned->has_load) /* nothing was simulated */
-        json_put_null(json, "extrapolated_costs");
-    else
-        json_put_int(json, "extrapolated_costs", planned->extrapolated_costs);
+    json_put_int(json, "extrapolated_costs", planned->extrapolated_costs);
     json_put_int(json, "replicas", shape.replicas);
     json_put_int(json, "devices", shape.devices);
     json_put_int(json, "epochs", shape.epochs);

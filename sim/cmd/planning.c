@@ -9,6 +9,7 @@
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
 #include "lib/policy/plan.h"
+#include "sim/network/reach.h"
 #include "sim/report/inputs.h"
 #include "sim/report/report.h"
 #include <assert.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #define DEFAULT_TOKENS 128
+#define MOST_NAMED 8 /* devices that are left out */
 
 /* ---- services ---- */
 
@@ -214,12 +216,80 @@ static void judge_begin(struct planning *planning)
     planning->judge = judge_create(planning->arena, &input);
 }
 
+/* ---- the cluster ---- */
+
+static const char *name_list(struct arena *arena, const struct cluster *cluster,
+                             const bool *is_reached, int32_t count)
+{
+    const char *text = "";
+    int32_t named = 0;
+
+    for (int32_t d = 0; d < cluster->device_count; d++)
+        if (!is_reached[d] && named++ < MOST_NAMED)
+            text = arena_printf(arena, "%s%s'%s'", text, named > 1 ? ", " : "",
+                                cluster->devices[d].name);
+    return count > MOST_NAMED ? arena_printf(arena, "%s and %d more", text, count - MOST_NAMED)
+                              : text;
+}
+
+/* Nothing can be placed where no request gets to: planners see the other devices alone. */
+static bool cluster_cut(struct planning *planning, struct err *err)
+{
+    const struct cluster *whole = planning->cluster;
+    struct cluster *part = arena_alloc(planning->arena, sizeof *part);
+    size_t count = (size_t)whole->device_count;
+    bool *is_reached = arena_array(planning->arena, count, sizeof *is_reached);
+    int32_t reached = reach_from_source(planning->arena, whole, is_reached);
+
+    if (reached == whole->device_count)
+        return true;
+    if (reached == 0)
+        return err_set(err, ERR_INPUT, "%s/links.csv: no route joins any device to the source",
+                       whole->path);
+    *part = *whole;
+    part->device_count = 0;
+    part->devices = arena_array(planning->arena, count, sizeof *part->devices);
+    for (int32_t d = 0; d < whole->device_count; d++)
+        if (is_reached[d])
+            part->devices[part->device_count++] = whole->devices[d];
+    cluster_index(planning->arena, part);
+    planning->left_out =
+        name_list(planning->arena, whole, is_reached, whole->device_count - reached);
+    planning->cluster = part;
+    return true;
+}
+
+/* Read against all devices; those of the ones that are left out concern nobody. */
+static const struct events *events_of(const struct planning *planning, const struct cluster *whole,
+                                      struct err *err)
+{
+    struct events *events = events_load(planning->arena, planning->options->events, whole, err);
+    size_t kept = 0;
+
+    for (size_t i = 0; events && i < events->count; i++) {
+        struct event event = events->events[i];
+
+        if (event.target == EVENT_DEVICE) {
+            event.device =
+                cluster_find_device(planning->cluster, whole->devices[event.device].name);
+            if (event.device < 0)
+                continue;
+        }
+        events->events[kept++] = event;
+    }
+    if (events)
+        events->count = kept;
+    return events;
+}
+
 bool planning_load(struct arena *arena, const struct planning_options *options,
                    struct planning *planning, struct err *err)
 {
+    const struct cluster *whole;
+
     *planning = (struct planning){ .arena = arena, .options = options };
-    planning->cluster = cluster_load(arena, options->cluster, err);
-    if (!planning->cluster ||
+    planning->cluster = whole = cluster_load(arena, options->cluster, err);
+    if (!whole || !cluster_cut(planning, err) ||
         !cost_set_load(arena, options->costs, options->cost_count, &planning->costs, err))
         return false;
     planning->catalogue = model_catalogue_load(arena, options->models, err);
@@ -232,7 +302,7 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
             return false;
     }
     if (options->events) {
-        planning->events = events_load(arena, options->events, planning->cluster, err);
+        planning->events = events_of(planning, whole, err);
         if (!planning->events)
             return false;
     }
@@ -275,6 +345,15 @@ void planning_warn(struct arena *arena, const struct cost_set *costs, const stru
             fprintf(stderr, "orrery-sim %s: warning: %s\n", command,
                     report_quality_text(arena, table));
     }
+}
+
+void planning_warn_all(const struct planning *planning, const char *command)
+{
+    if (planning->left_out)
+        fprintf(stderr,
+                "orrery-sim %s: warning: left out, as no route joins them to the source: %s\n",
+                command, planning->left_out);
+    planning_warn(planning->arena, &planning->costs, planning->cluster, command);
 }
 
 bool planning_inputs(const struct planning *planning, struct inputs *inputs, struct err *err)

@@ -25,6 +25,7 @@ struct planning {
     int problem_count;           /* one a service */
     const struct problem **problems;
     struct judge *judge;
+    const char *left_out; /* names of devices that the source has no route to; NULL: none */
 };
 
 struct planned_service { /* of a lone request */
@@ -42,7 +43,7 @@ struct planned {
     int32_t room_device;
     bool has_load; /* a workload was simulated, as far as it could be: */
     struct judge_verdict load;
-    int64_t extrapolated_costs; /* of what was simulated */
+    int64_t extrapolated_costs; /* behind what is predicted */
     double energy_j;            /* of a lone request of each service; below 0: not known */
     int64_t bound_ps;           /* as of place_answer; over it by so much, below 0: no bound */
     double over_bound_ratio;
@@ -54,6 +55,8 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
                    struct planning *planning, struct err *err);
 /* The same services on another cluster, whose devices are of the same types. */
 bool planning_move(struct planning *planning, const struct cluster *cluster, struct err *err);
+/* Warns on stderr of devices that are left out, and of tables as below. */
+void planning_warn_all(const struct planning *planning, const char *command);
 /* Warns on stderr of tables that were measured under disturbance, of types that the cluster has. */
 void planning_warn(struct arena *arena, const struct cost_set *costs, const struct cluster *cluster,
                    const char *command);

@@ -76,6 +76,17 @@ static bool refuse(const struct planning *planning, struct planned *planned, con
     return false;
 }
 
+/* Sums are those of a simulated lone request to the picosecond: it looks up the same costs. */
+static int64_t extrapolated_of_sums(const struct planning *planning, const struct planned *planned)
+{
+    const struct problem_input *input = problem_input(planning->problems[0]);
+    struct judge_verdict verdict =
+        judge_alone(planning->judge, planned->rows, planned->row_count, input->service,
+                    input->prompt_tokens, input->output_tokens);
+
+    return verdict.is_feasible ? verdict.extrapolated_costs : 0;
+}
+
 /* Sums stop at the largest number: beyond the end of simulated time they are no prediction. */
 static bool predict_stages(const struct planning *planning, struct planned *planned)
 {
@@ -92,6 +103,8 @@ static bool predict_stages(const struct planning *planning, struct planned *plan
                                   .limit = stage_limit(planning, answer, &score) };
     planned->room_bytes = score.room_bytes;
     planned->room_device = score.room_device;
+    if (score.room_bytes >= 0)
+        planned->extrapolated_costs += extrapolated_of_sums(planning, planned);
     return score.room_bytes >= 0 ||
            refuse(planning, planned,
                   room_why_not(planning->arena, planning->problems[0],

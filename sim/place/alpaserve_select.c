@@ -8,6 +8,7 @@
 #include "lib/format/cluster.h"
 #include "lib/format/placement.h"
 #include "lib/format/workload.h"
+#include "sim/place/room.h"
 #include <string.h>
 
 #define NOBODY (-1)
@@ -129,9 +130,23 @@ struct placement_row *alpaserve_rows(const struct alpaserve *search,
     return rows;
 }
 
-/* Weights, activations and the cache of one request each, by the ask's judge. */
+/* With the caches of as many requests of each service as are asked for. */
+static bool has_room(struct alpaserve *search, struct placement_row *rows, int row_count)
+{
+    struct arena *arena = arena_create();
+    const char *why = "";
+    bool is_refused = room_refuses(arena, search->ask, rows, row_count, &why);
+
+    if (is_refused)
+        search->why = arena_strndup(search->arena, why, strlen(why));
+    arena_destroy(arena);
+    return !is_refused;
+}
+
+/* Weights, activations and the cache of one request each, by the ask's judge; then those of more.
+ */
 static bool fits(struct alpaserve *search, const struct alpaserve_selection *selection,
-                 const struct placement_row *rows, int row_count)
+                 struct placement_row *rows, int row_count)
 {
     for (int32_t s = 0; s < search->service_count; s++) {
         const struct problem_input *input = problem_input(search->ask->problems[s]);
@@ -147,7 +162,7 @@ static bool fits(struct alpaserve *search, const struct alpaserve_selection *sel
             return false;
         }
     }
-    return true;
+    return has_room(search, rows, row_count);
 }
 
 struct judge_verdict alpaserve_judge(struct alpaserve *search,

@@ -47,6 +47,63 @@ memory $((4000000000 - room - 1))
 exit_is 1 "a byte less is not" orrery-sim place "${two[@]}" --workload w.csv -o p.csv
 exit_is 1 "for a board either" orrery-sim capacity --boards prefix "${two[@]}" "${load[@]}" --rate 1/s
 
+# ---- what fits with one cache each does not with four: then each board takes a service, not none
+printf 'device,type,memory_bytes\na,board,%s\nb,board,%s\n' $((4000000000 - room)) $((4000000000 - room)) > one/devices.csv
+{ # most requests are of one service: it would like to stand on both boards
+    echo request_id,arrival_s,service,prompt_tokens,output_tokens
+    for ((i = 0; i < 60; i++)); do
+        echo "$i,0,$([ $((i % 6)) = 5 ] && echo b || echo a),16,8"
+    done
+} > flood.csv
+exit_is 0 "alpaserve counts --sequences while it searches" orrery-sim place "${two[@]}" --slo 400ms --workload flood.csv \
+    --sequences 4 -o p.csv
+is "and puts a service on each board" "$(awk -F, '/^[ab],/ { print $4 }' p.csv | sort -u | tr '\n' ' ')$(
+    awk -F, '/^[ab],/ { print $1, $4 }' p.csv | sort -u | wc -l)" "a b 2"
+
+# ---- boards that the source has no route to are left out, by name
+mkdir island cut
+for board in a b c d; do echo "$board,board"; done | sed '1i device,type' > island/devices.csv
+cat > island/links.csv << 'END'
+medium,kind,node,bits_per_s,latency_s
+lan,switch,source,1e9,0.001
+lan,switch,a,1e9,0.001
+yard,switch,a,1e9,0.001
+yard,switch,c,1e9,0.001
+shed,switch,b,1e9,0.001
+END
+printf 'time_s,target,event,value\n1,d,down,\n1,c,down,\n2,c,up,\n' > island.csv
+orrery-sim generate "${load[@]}" --rate 1/s --service a -o w1.csv > /dev/null
+for algorithm in exact even alpaserve dynamic orrery; do
+    exit_is 0 "$algorithm goes on without them" orrery-sim place --service a=gpt2-4l --cluster island --costs "$data/costs/board" \
+        --algorithm $algorithm --workload w1.csv --slo 10s --objective goodput --events island.csv --simulations 20 -o p.csv
+    like "$algorithm: a warning names them" "$err" "warning: left out, as no route joins them to the source: 'b', 'd'\$"
+    ok "$algorithm places nothing there" test -z "$(grep -E ',(b|d),' p.csv)"
+done
+exit_is 0 "compare goes on, too" orrery-sim compare --service a=gpt2-4l --cluster island --costs "$data/costs/board" --algorithm exact,single
+like "and says so" "$err" "left out.*'b', 'd'"
+exit_is 0 "as does capacity" orrery-sim capacity --boards kinds "${load[@]}" --rate 0.1/s --slo 10s --service a=gpt2-4l \
+    --cluster island --costs "$data/costs/board"
+like "which says so" "$err" "left out.*'b', 'd'"
+cp island/devices.csv cut
+grep -v '^lan\|^yard' island/links.csv > cut/links.csv
+echo 'lan,switch,source,1e9,0.001' >> cut/links.csv
+exit_is 2 "no board at all is an error" orrery-sim place --service a=gpt2-4l --cluster cut --costs "$data/costs/board" -o p.csv
+like "that says why" "$err" "cut/links.csv: no route joins any device to the source"
+
+# ---- costs outside the measured range are told of, whoever predicts
+exit_is 0 "sums" orrery-sim place --service a=gpt2-4l --cluster cluster --costs "$data/costs/board" --prompt 900 --output 8 -o p.csv
+like "warn" "$out" "warning +[0-9]+ operator costs behind what is predicted lie"
+counted=$(grep -o '[0-9]* operator costs' <<< "$out")
+orrery-sim generate --process poisson --rate 1/s --requests 1 --service a --prompt constant:900 --output constant:8 -o lone.csv > /dev/null
+orrery-sim run --placement p.csv --cluster cluster --costs "$data/costs/board" --workload lone.csv --json > run.json
+is "as many as of a run" "${counted%% *}" "$(sed -n 's/^ *"extrapolated_costs": \([0-9]*\),*$/\1/p' run.json)"
+exit_is 0 "a rate" orrery-sim capacity --placement p.csv --cluster cluster --costs "$data/costs/board" --prompt constant:900 \
+    --output constant:4 --slo 100s --requests 20
+like "warns" "$out" "warning +[0-9]+ operator costs behind what is predicted lie"
+exit_is 0 "boards" orrery-sim capacity --boards prefix --service a=gpt2-4l --rate 0.01/s --cluster cluster --costs "$data/costs/board" \
+    --prompt constant:900 --output constant:4 --slo 1000s --requests 20
+like "warn, too" "$out" "warning +[0-9]+ operator costs behind what is predicted lie"
+
 # ---- copies of a stage take turns: the period is that of the slowest stage over its copies
 mkdir copies
 printf '%s\n' device,type {v,w,x,y,z},box > copies/devices.csv
