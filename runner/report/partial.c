@@ -8,6 +8,7 @@
 #include "runner/load/serve.h"
 #include "runner/load/table.h"
 #include "runner/report/report.h"
+#include "runner/report/syncer.h"
 #include <stdio.h>
 #include <unistd.h>
 
@@ -26,9 +27,37 @@ struct partial {
     struct out *files[FILE_COUNT]; /* NULL: none, or no longer written to: */
     bool are_cut[FILE_COUNT];      /* it could not grow, and stays as it is */
     const char *paths[FILE_COUNT];
+    struct syncer *syncer;         /* NULL: no file */
     size_t next_ended, seen_ended; /* of the requests: to be written; that had ended last time */
     struct rows records, results, exchanges;
 };
+
+static const char *name_of(const struct partial *partial, int file)
+{
+    return arena_printf(partial->arena, "%s" REPORT_PARTIAL, partial->paths[file]);
+}
+
+static void remove_files(struct partial *partial)
+{
+    for (int i = 0; i < FILE_COUNT; i++) {
+        out_abort(partial->files[i]);
+        if (partial->are_cut[i])
+            unlink(name_of(partial, i));
+    }
+}
+
+static bool begin_sync(struct partial *partial, struct err *err)
+{
+    const char *names[FILE_COUNT];
+    int count = 0;
+
+    for (int i = 0; i < FILE_COUNT; i++)
+        if (partial->files[i])
+            names[count++] = name_of(partial, i);
+    if (count > 0)
+        partial->syncer = syncer_start(partial->arena, names, count, err);
+    return count == 0 || partial->syncer;
+}
 
 struct partial *partial_open(struct arena *arena, const struct report_input *input,
                              const struct partial_paths *paths, bool replays, struct err *err)
@@ -49,11 +78,14 @@ struct partial *partial_open(struct arena *arena, const struct report_input *inp
         if (partial->files[i])
             begin[i](partial->files[i], input->meta);
         if (err->kind != ERR_NONE || (partial->files[i] && !out_flush(partial->files[i], err))) {
-            partial_remove(partial);
+            remove_files(partial);
             return NULL;
         }
     }
-    return partial;
+    if (begin_sync(partial, err))
+        return partial;
+    remove_files(partial);
+    return NULL;
 }
 
 /* ---- rows ---- */
@@ -157,11 +189,15 @@ static void put_requests(struct partial *partial)
 void partial_look(struct partial *partial)
 {
     const struct serve_run *run = partial->input->run;
+    struct err synced = ERR_INIT;
 
     put_requests(partial);
     put_rows(partial, &partial->records, run->record_count, seen_record, put_record);
     put_rows(partial, &partial->results, run->result_count, seen_result, put_result);
     put_rows(partial, &partial->exchanges, run->exchange_count, seen_exchange, put_exchange);
+    if (partial->syncer && !syncer_look(partial->syncer, &synced))
+        fprintf(stderr, "orrery-run: %s: a loss of power would take it, the run goes on\n",
+                synced.text);
     for (int i = 0; i < FILE_COUNT; i++) {
         struct err err = ERR_INIT;
 
@@ -176,17 +212,33 @@ void partial_look(struct partial *partial)
 
 /* ---- the end ---- */
 
+/* One that the disk has not got keeps what was known of it. */
+static void settle(struct partial *partial, int file)
+{
+    struct err err = ERR_INIT;
+
+    if (!partial->files[file] || syncer_settle(partial->arena, partial->paths[file], &err))
+        return;
+    fprintf(stderr, "orrery-run: %s: a loss of power would take it; what was known stays in %s\n",
+            err.text, name_of(partial, file));
+    out_leave(partial->files[file]);
+    partial->files[file] = NULL;
+}
+
 void partial_remove(struct partial *partial)
 {
-    for (int i = 0; partial && i < FILE_COUNT; i++) {
-        out_abort(partial->files[i]);
-        if (partial->are_cut[i])
-            unlink(arena_printf(partial->arena, "%s" REPORT_PARTIAL, partial->paths[i]));
-    }
+    if (!partial)
+        return;
+    syncer_stop(partial->syncer);
+    for (int i = 0; i < FILE_COUNT; i++)
+        settle(partial, i);
+    remove_files(partial);
 }
 
 void partial_leave(struct partial *partial)
 {
+    if (partial)
+        syncer_stop(partial->syncer);
     for (int i = 0; partial && i < FILE_COUNT; i++) {
         if (!partial->files[i] && !partial->are_cut[i])
             continue;

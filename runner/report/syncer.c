@@ -1,0 +1,193 @@
+/* syncer.c - a thread that sleeps, and gives files to the disk that have grown.
+ *
+ * It has descriptors of its own, so that whoever writes may close a file at any time. */
+#include "runner/report/syncer.h"
+
+#include "lib/base/arena.h"
+#include "lib/base/clock.h"
+#include "lib/base/err.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NO_BYTES (-1)
+
+struct file {
+    const char *path;
+    int handle;
+    off_t synced_bytes; /* its length when it was given last; NO_BYTES: never */
+    bool is_given_up;
+};
+
+struct syncer {
+    pthread_t thread;
+    pthread_mutex_t mutex; /* of is_stopping and stopped */
+    pthread_cond_t stopped;
+    bool is_stopping;
+    int count;
+    struct file *files;
+    _Atomic int trouble; /* errno, of files[troubled]; 0: none */
+    _Atomic int troubled;
+    _Atomic int64_t rounds;
+};
+
+static bool sync_folder(struct arena *arena, const char *path, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *folder =
+        slash ? arena_strndup(arena, path, (size_t)(slash - path) + 1) : arena_strdup(arena, ".");
+    int handle = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* file systems that keep names otherwise answer EINVAL */
+    bool ok = handle >= 0 && (fsync(handle) == 0 || errno == EINVAL);
+
+    if (!ok)
+        err_errno(err, folder);
+    if (handle >= 0)
+        close(handle);
+    return ok;
+}
+
+bool syncer_settle(struct arena *arena, const char *path, struct err *err)
+{
+    int handle = open(path, O_RDONLY | O_CLOEXEC);
+    bool ok = handle >= 0 && fsync(handle) == 0;
+
+    if (!ok)
+        err_errno(err, path);
+    if (handle >= 0)
+        close(handle);
+    return ok && sync_folder(arena, path, err);
+}
+
+/* One that could not be given is not tried again: what the disk has lost then it does not tell
+ * twice. */
+static void sync_file(struct syncer *syncer, int number)
+{
+    struct file *file = &syncer->files[number];
+    struct stat status;
+
+    if (file->is_given_up)
+        return;
+    if (fstat(file->handle, &status) == 0 && status.st_size == file->synced_bytes)
+        return;
+    if (fdatasync(file->handle) == 0) {
+        file->synced_bytes = status.st_size;
+        return;
+    }
+    file->is_given_up = true;
+    atomic_store(&syncer->troubled, number);
+    atomic_store(&syncer->trouble, errno);
+}
+
+static void sync_all(struct syncer *syncer)
+{
+    for (int i = 0; i < syncer->count; i++)
+        sync_file(syncer, i);
+    atomic_fetch_add(&syncer->rounds, 1);
+}
+
+static void *run(void *arg)
+{
+    struct syncer *syncer = arg;
+
+    pthread_mutex_lock(&syncer->mutex);
+    while (!syncer->is_stopping) {
+        int64_t next_ns;
+        struct timespec until;
+
+        pthread_mutex_unlock(&syncer->mutex);
+        sync_all(syncer);
+        pthread_mutex_lock(&syncer->mutex);
+        next_ns = clock_now_ns() + SYNCER_EVERY_NS;
+        until.tv_sec = next_ns / 1000000000;
+        until.tv_nsec = next_ns % 1000000000;
+        while (!syncer->is_stopping &&
+               pthread_cond_timedwait(&syncer->stopped, &syncer->mutex, &until) != ETIMEDOUT)
+            ; /* woken early: wait on, or stop */
+    }
+    pthread_mutex_unlock(&syncer->mutex);
+    sync_all(syncer);
+    return NULL;
+}
+
+static void close_files(struct syncer *syncer)
+{
+    for (int i = 0; i < syncer->count; i++)
+        close(syncer->files[i].handle);
+}
+
+/* Their names as well: a file that has none is lost with all that is in it. */
+static bool open_files(struct arena *arena, struct syncer *syncer, const char *const *paths,
+                       int count, struct err *err)
+{
+    syncer->files = arena_array(arena, (size_t)count + 1, sizeof *syncer->files);
+    for (int i = 0; i < count; i++) {
+        struct file *file = &syncer->files[i];
+
+        *file = (struct file){ .path = paths[i], .synced_bytes = NO_BYTES };
+        file->handle = open(paths[i], O_RDONLY | O_CLOEXEC);
+        if (file->handle < 0)
+            return err_errno(err, paths[i]);
+        syncer->count++;
+        if (!sync_folder(arena, paths[i], err))
+            return false;
+    }
+    return true;
+}
+
+struct syncer *syncer_start(struct arena *arena, const char *const *paths, int count,
+                            struct err *err)
+{
+    struct syncer *syncer = arena_alloc(arena, sizeof *syncer);
+    pthread_condattr_t monotonic;
+
+    if (!open_files(arena, syncer, paths, count, err)) {
+        close_files(syncer);
+        return NULL;
+    }
+    pthread_mutex_init(&syncer->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&syncer->stopped, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    errno = pthread_create(&syncer->thread, NULL, run, syncer);
+    if (errno == 0)
+        return syncer;
+    err_errno(err, "pthread_create");
+    close_files(syncer);
+    return NULL;
+}
+
+bool syncer_look(struct syncer *syncer, struct err *err)
+{
+    int trouble = atomic_exchange(&syncer->trouble, 0);
+
+    if (trouble == 0)
+        return true;
+    errno = trouble;
+    return err_errno(err, syncer->files[atomic_load(&syncer->troubled)].path);
+}
+
+int64_t syncer_rounds(const struct syncer *syncer)
+{
+    return atomic_load(&syncer->rounds);
+}
+
+void syncer_stop(struct syncer *syncer)
+{
+    if (!syncer)
+        return;
+    pthread_mutex_lock(&syncer->mutex);
+    syncer->is_stopping = true;
+    pthread_cond_signal(&syncer->stopped);
+    pthread_mutex_unlock(&syncer->mutex);
+    pthread_join(syncer->thread, NULL);
+    pthread_cond_destroy(&syncer->stopped);
+    pthread_mutex_destroy(&syncer->mutex);
+    close_files(syncer);
+}

@@ -1,0 +1,93 @@
+/* test_syncer.c - files are given to the disk while others write them; what cannot be is said. */
+#include "runner/report/syncer.h"
+
+#include "lib/base/clock.h"
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include <cmocka.h> /* after the four headers that it needs */
+
+#include "tests/unit/scratch.h"
+
+#define PATIENCE_NS INT64_C(20000000000)
+
+static void await_rounds(const struct syncer *syncer, int64_t rounds)
+{
+    int64_t deadline_ns = clock_now_ns() + PATIENCE_NS;
+
+    while (syncer_rounds(syncer) < rounds && clock_now_ns() < deadline_ns)
+        clock_sleep_until_ns(clock_now_ns() + 5000000);
+    assert_true(syncer_rounds(syncer) >= rounds);
+}
+
+static void it_goes_on_while_a_file_grows(void **state)
+{
+    struct scratch *scratch = *state;
+    struct arena *arena = scratch->arena;
+    struct err err = ERR_INIT;
+    const char *paths[] = { scratch_write(scratch, "a", "x"), scratch_write(scratch, "b", "") };
+    struct syncer *syncer = syncer_start(arena, paths, 2, &err);
+    int handle = open(paths[0], O_WRONLY | O_APPEND | O_CLOEXEC);
+
+    assert_non_null(syncer);
+    assert_true(handle >= 0);
+    await_rounds(syncer, 1);
+    assert_int_equal(write(handle, "yz", 2), 2);
+    close(handle); /* and whoever writes may be done with it */
+    await_rounds(syncer, 3);
+    assert_true(syncer_look(syncer, &err));
+    syncer_stop(syncer);
+    assert_true(syncer_settle(arena, paths[0], &err));
+}
+
+static void what_the_disk_cannot_take_is_named_once(void **state)
+{
+    struct scratch *scratch = *state;
+    struct arena *arena = scratch->arena;
+    struct err err = ERR_INIT, none = ERR_INIT;
+    const char *fifo = arena_printf(arena, "%s/fifo", scratch->folder);
+    const char *paths[] = { scratch_write(scratch, "g", "x"), fifo };
+    struct syncer *syncer;
+    int other;
+
+    assert_int_equal(mkfifo(fifo, 0600), 0); /* which no disk takes */
+    other = open(fifo, O_RDWR | O_CLOEXEC);  /* so that opening it does not wait */
+    assert_true(other >= 0);
+    syncer = syncer_start(arena, paths, 2, &err);
+    assert_non_null(syncer);
+    await_rounds(syncer, 1);
+    assert_false(syncer_look(syncer, &err));
+    assert_non_null(strstr(err.text, "/fifo: "));
+    await_rounds(syncer, 2);
+    assert_true(syncer_look(syncer, &none));
+    syncer_stop(syncer);
+    close(other);
+}
+
+static void a_file_that_is_not_there(void **state)
+{
+    struct scratch *scratch = *state;
+    struct arena *arena = scratch->arena;
+    struct err err = ERR_INIT, other = ERR_INIT;
+    const char *missing = arena_printf(arena, "%s/none", scratch->folder);
+    const char *paths[] = { scratch_write(scratch, "i", ""), missing };
+
+    assert_null(syncer_start(arena, paths, 2, &err));
+    assert_non_null(strstr(err.text, "/none: No such file"));
+    assert_false(syncer_settle(arena, missing, &other));
+    syncer_stop(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        scratch_test(it_goes_on_while_a_file_grows),
+        scratch_test(what_the_disk_cannot_take_is_named_once),
+        scratch_test(a_file_that_is_not_there),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
