@@ -35,6 +35,13 @@ bool copies_are_in(const struct plan_replica *replica)
     return replica->total_count > copies_place_count(replica);
 }
 
+int32_t copies_batches(const struct plan_replica *replica)
+{
+    int first = replica->stages[0].copy_count;
+
+    return (replica->total_count + first - 1) / first;
+}
+
 /* ---- the choice ---- */
 
 /* Room for the stage with the most copies. */

@@ -27,6 +27,10 @@ const struct plan_stage *copies_base(const struct plan_replica *replica, int pla
 /* Some of its stages have alternatives. */
 bool copies_are_in(const struct plan_replica *replica);
 
+/* Fixed batches of a decoder that may be under way behind each copy of stage 0: one for each copy
+ * of each stage, so that none needs to be idle, shared evenly. */
+int32_t copies_batches(const struct plan_replica *replica);
+
 /* seed: of the rule `random`. */
 struct copies *copies_create(struct arena *arena, const struct plan *plan, enum dispatch_kind kind,
                              uint64_t seed);

@@ -129,7 +129,7 @@ static bool size_fixed(const struct assign_input *input, const struct plan_stage
                              "%d tokens",
                              size, one.max_tokens, BATCHING_MAX_FIXED, FRAME_MAX_TOKENS);
     added->batch_wait_ps = input->batch->wait_ps;
-    added->batch_limit = model->kind == MODEL_DECODER ? replica->stage_count : 0;
+    added->batch_limit = model->kind == MODEL_DECODER ? copies_batches(replica) : 0;
     if (size > setup->max_seqs)
         setup->max_seqs = size;
     if (size * one.max_tokens > setup->max_tokens)

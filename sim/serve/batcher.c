@@ -8,6 +8,7 @@
 #include "lib/base/saturate.h"
 #include "lib/base/units.h"
 #include "lib/format/model.h"
+#include "lib/policy/copies.h"
 
 struct batcher {
     struct site *site;
@@ -64,8 +65,7 @@ static void build(struct serve *serve, const struct lane *lane, struct site *sit
     batcher->options.max_size = lane->max_batch;
     batcher->size_count = batch_size_count(lane->max_batch, lane->sizes, lane->size_count);
     if (site->is_model && site->model->kind == MODEL_DECODER)
-        batcher->limit = lane->decode_sites == lane->sites ? lane->stage_count
-                                                           : lane->stage_count + lane->decode_count;
+        batcher->limit = copies_batches(&serve->input->plan->replicas[site->replica]);
     batcher->ended_after = arena_array(serve->arena, (size_t)batcher->limit + 1, sizeof(int64_t));
     batcher->decision.action = BATCH_WAIT;
     site->batcher = batcher;
@@ -293,7 +293,10 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
 
     for (int64_t i = 0; i < batcher->decision.count; i++) {
         int32_t index = head_remove(serve, batcher);
+        bool has_cache = batcher->lane->has_ways && batcher->site->is_model;
 
+        if (has_cache) /* on all that it might have passed */
+            memory_keep(serve, index, -1);
         serve->flights[index].size = size;
         serve->batch_ids[index] = serve->next_batch_id;
         if (last == NO_FLIGHT)
@@ -302,6 +305,8 @@ int32_t batcher_take(struct serve *serve, struct batcher *batcher)
             serve->flights[last].mate = index;
         if (batcher->lane->has_ways && index != first)
             way_join(serve, index, first);
+        if (has_cache)
+            memory_keep(serve, index, 1);
         last = index;
     }
     serve->next_batch_id++;

@@ -162,18 +162,24 @@ static void batch_end(struct serve *serve, int32_t index, enum trace_status stat
     }
 }
 
-/* A batch of a model is over. */
-static void batch_close(struct serve *serve, int32_t replica, int64_t batch_id)
+/* Of the flight. */
+static const struct site *first_site(const struct serve *serve, int32_t index)
 {
-    struct site *first = serve->lanes[replica].sites;
+    struct site *base = serve->lanes[serve->flights[index].site->replica].sites;
 
+    return serve->has_ways ? way_at(serve, index, base) : base;
+}
+
+/* A batch of a model, which came by that stage 0, is over. */
+static void batch_close(struct serve *serve, const struct site *first, int64_t batch_id)
+{
     if (first->is_model && first->batcher && batch_id >= 0)
         batcher_done(serve, first->batcher);
 }
 
 void flight_lose(struct serve *serve, int32_t index, enum trace_status status)
 {
-    int32_t replica = serve->flights[index].site->replica;
+    const struct site *first = first_site(serve, index);
     int64_t batch_id = serve_batch_id(serve, index);
     int32_t handoff = serve->handoffs ? serve->decodes[index].handoff : NO_HANDOFF;
 
@@ -182,7 +188,7 @@ void flight_lose(struct serve *serve, int32_t index, enum trace_status status)
     batch_end(serve, index, status);
     if (handoff != NO_HANDOFF)
         handoff_drop(serve, handoff);
-    batch_close(serve, replica, batch_id);
+    batch_close(serve, first, batch_id);
 }
 
 /* ---- batches of models ---- */
@@ -444,8 +450,9 @@ bool flight_return(struct serve *serve, int32_t index, struct err *err)
     struct flight *flight = &serve->flights[index];
 
     if (flight->site->is_model) {
-        int32_t rest, done, replica = flight->site->replica;
+        const struct site *first = first_site(serve, index);
         int64_t batch_id = serve_batch_id(serve, index);
+        int32_t rest, done;
 
         for (int32_t i = flight->mate; i != NO_FLIGHT; i = serve->flights[i].mate)
             serve->flights[i].site = flight->site; /* the first has moved for all */
@@ -458,7 +465,7 @@ bool flight_return(struct serve *serve, int32_t index, struct err *err)
             batch_end(serve, done, TRACE_OK);
         if (rest != NO_FLIGHT)
             return flight_launch(serve, rest, err);
-        batch_close(serve, replica, batch_id);
+        batch_close(serve, first, batch_id);
         return true;
     }
     batch_end(serve, index, TRACE_OK);

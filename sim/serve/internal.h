@@ -308,10 +308,13 @@ bool way_begin(struct serve *serve, struct err *err); /* sets has_ways */
 /* Of a stage, named by its copy 0, the one that the request passes. */
 struct site *way_at(const struct serve *serve, int32_t index, struct site *base);
 bool way_has(const struct serve *serve, int32_t index, const struct site *site);
+/* Or it may come to pass it: until its batch is made up that might go any way behind stage 0. */
+bool way_may_have(const struct serve *serve, int32_t index, const struct site *site);
 /* Of an alternative, its place among them. */
 int way_number(const struct site *site);
 /* Whether that move of the replica is between stages on its way. */
 bool way_moves(const struct serve *serve, int32_t index, int32_t m);
+bool way_may_move(const struct serve *serve, int32_t index, int32_t m);
 /* Into its stage, from where it comes. */
 int way_route_in(const struct serve *serve, int32_t index);
 /* The least of what is booked on the alternatives. */

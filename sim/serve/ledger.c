@@ -136,13 +136,12 @@ static bool is_early(const struct serve *serve, const struct site *site)
 bool ledger_admit(struct serve *serve, int32_t index)
 {
     const struct flight *flight = &serve->flights[index];
-    const struct lane *lane = &serve->lanes[flight->site->replica];
     int64_t slo_ps = flight->slo_ps > 0 ? flight->slo_ps : serve->options->slo_ps;
     int64_t from_ps;
 
     if (flight->site->is_model || !is_early(serve, flight->site))
         return true; /* who takes it to stage 0 decides */
-    from_ps = ready_ps(serve, flight, lane->sites);
+    from_ps = ready_ps(serve, flight, flight->site);
     if (!admit_slo_ok(walk(serve, index, flight->size, 0, from_ps, false),
                       ledger_back_ps(serve, index, flight->size), flight->arrival_ps, slo_ps))
         return false;

@@ -273,7 +273,7 @@ static int64_t left_bytes(const struct serve *serve, const struct site *site, in
         return site->left_bytes_per_token[position];
     for (int32_t m = 0; m < replica->move_count; m++)
         if (replica->moves[m].from_stage == site->stage->id &&
-            replica->moves[m].from == site->devices[position] && way_moves(serve, index, m))
+            replica->moves[m].from == site->devices[position] && way_may_move(serve, index, m))
             bytes += replica->moves[m].bytes_per_token;
     return bytes;
 }
@@ -287,7 +287,7 @@ static int64_t cache_bytes(const struct serve *serve, const struct site *site, i
     int64_t all_bytes = tokens_of(serve, index) * kv_bytes_per_token(site, position);
     bool is_decoded = serve->decodes[index].step_count > 1;
 
-    if (!way_has(serve, index, site))
+    if (!way_may_have(serve, index, site))
         return 0;
     if (site->stage->phase == PLACEMENT_DECODE)
         return is_decoded ? all_bytes : 0;
@@ -317,7 +317,7 @@ void memory_keep(struct serve *serve, int32_t index, int sign)
     for (int s = 0; s < lane->site_count; s++) {
         struct site *site = &lane->sites[s];
 
-        if (!way_has(serve, index, site))
+        if (!way_may_have(serve, index, site))
             continue;
         site_grow(serve, site, flight->prompt_tokens, tokens_of(serve, index));
         for (int i = 0; i < site->device_count; i++)
@@ -377,7 +377,7 @@ static int64_t would_hold_bytes(const struct serve *serve, const struct lane *la
         for (int i = 0; i < site->device_count; i++) {
             int64_t bytes;
 
-            if (site->devices[i] != device || !way_has(serve, index, site))
+            if (site->devices[i] != device || !way_may_have(serve, index, site))
                 continue;
             kv_bytes += cache_bytes(serve, site, i, index);
             if (is_known(site, prompt_tokens, tokens))

@@ -171,6 +171,8 @@ bool serve_dispatch(struct serve *serve, int32_t index, struct err *err)
         choose_way(serve, index);
     is_model = flight->site->is_model;
     if (serve->has_ledger && !ledger_admit(serve, index)) {
+        if (lane->has_ways)
+            way_leave(serve, index);
         flight_turn_away(serve, index, TRACE_DROPPED);
         return true;
     }

@@ -20,11 +20,6 @@ static bool check(const struct serve *serve, const struct site *site, struct err
         why = "--batch continuous";
     else if (options->rules == SERVE_ALPASERVE)
         why = "--rules alpaserve";
-    else if (options->admission != ADMIT_NONE)
-        why = "--admission";
-    else if (site->is_model && site->model->kind == MODEL_DECODER &&
-             serve->lanes[site->replica].max_batch > 1)
-        why = "fixed batches of a model that decodes";
     return !why || err_set(err, ERR_USAGE,
                            "stage %d of replica %d of service '%s' has %d copies: this version "
                            "does not combine that with %s",
@@ -86,6 +81,22 @@ bool way_has(const struct serve *serve, int32_t index, const struct site *site)
     return !serve->has_ways || way_at(serve, index, site->base) == site;
 }
 
+/* Its batch, with which it will go, has not been made up: of a model alone, which holds memory. */
+static bool is_open(const struct serve *serve, int32_t index)
+{
+    const struct flight *flight = &serve->flights[index];
+
+    return flight->site->is_model && serve->lanes[flight->site->replica].sites->batcher &&
+           serve_batch_id(serve, index) < 0;
+}
+
+bool way_may_have(const struct serve *serve, int32_t index, const struct site *site)
+{
+    return way_has(serve, index, site) ||
+           (is_open(serve, index) &&
+            copies_place(&serve->input->plan->replicas[site->replica], site->stage) > 0);
+}
+
 int way_number(const struct site *site)
 {
     int k = 0;
@@ -93,6 +104,16 @@ int way_number(const struct site *site)
     while (site->base->copies[k] != site)
         k++;
     return k;
+}
+
+bool way_may_move(const struct serve *serve, int32_t index, int32_t m)
+{
+    const struct plan_replica *replica =
+        &serve->input->plan->replicas[serve->flights[index].site->replica];
+
+    return !serve->has_ways ||
+           (way_may_have(serve, index, &serve->sites[replica->moves[m].from_stage]) &&
+            way_may_have(serve, index, &serve->sites[replica->moves[m].to_stage]));
 }
 
 bool way_moves(const struct serve *serve, int32_t index, int32_t m)

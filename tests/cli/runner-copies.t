@@ -92,12 +92,12 @@ tiny_models models.csv "tiny-bert,encoder,4,64,4,4,16,256,512,gelu,layer,learned
 for placement in last both; do sed 's/,tiny,/,tiny-bert,/' $placement.csv > bert-$placement.csv; done
 cut -d, -f 1-4 burst.csv > text.csv
 printf 'device,type,speed_ratio\nd0,pc,0.01\nd1,pc,0.01\nd2,pc,0.01\nd3,pc,0.01\nd4,pc,0.01\n' > cluster/devices.csv
-same_batches() { # PLACEMENT OPTION...: on a busy machine an instant may be missed, but not three times
-    sim -p "$1.csv" -w text.csv "${@:2}" > sim.out 2>&1 || return 1
+same_batches() { # PLACEMENT LOAD OPTION...: on a busy machine an instant may be missed, but not three times
+    sim -p "$1.csv" -w "$2" "${@:3}" > sim.out 2>&1 || { cat sim.out; return 1; }
     pad=()
     for device in $(tail -n +2 "$1.csv" | cut -d, -f 4 | sort -u); do pad+=(--pad "$device=100"); done
     for ((try = 0; try < 3; try++)); do
-        run -p "$1.csv" -w text.csv --costs costs "${pad[@]}" "${outs[@]}" "${@:2}" > run.out 2> run.err || return 1
+        run -p "$1.csv" -w "$2" --costs costs "${pad[@]}" "${outs[@]}" "${@:3}" > run.out 2> run.err || { cat run.err; return 1; }
         [ "$(grep -c ',ok,' r.csv)" = 18 ] && [ "$(stages s.csv)" = "$(stages sim-s.csv)" ] &&
             [ "$(transfers t.csv)" = "$(transfers sim-t.csv)" ] && return 0
     done
@@ -106,9 +106,18 @@ same_batches() { # PLACEMENT OPTION...: on a busy machine an instant may be miss
     return 1
 }
 for placement in bert-last bert-both; do
-    ok "$placement: the same batches as predicted" same_batches $placement --dispatch round-robin --batch fixed:3:40ms
+    ok "$placement: the same batches as predicted" same_batches $placement text.csv --dispatch round-robin --batch fixed:3:40ms
 done
 is "batches of both copies of the last stage" "$(awk -F, '$4 == 1 { print $5 }' s.csv | sort -u | xargs)" "d3 d4"
+
+# of decoders one more than stages for each further copy; 2 s between bursts, so that no decision hangs on an instant
+{
+    head -n 1 burst.csv
+    for ((i = 0; i < 18; i++)); do echo "$i,$((i / 6 * 2)).$((100 + i % 6)),chat,$((8 + i)),$((1 + i % 5))"; done
+} > bursts.csv
+for placement in last both; do
+    ok "$placement: the same batches of decoders as predicted" same_batches $placement bursts.csv --dispatch round-robin --batch fixed:2:40ms
+done
 
 # ---- a copy that is lost
 printf 'device,type,speed_ratio\nd0,pc,0.005\nd1,pc,0.005\nd2,pc,0.005\n' > cluster/devices.csv

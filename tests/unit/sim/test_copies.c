@@ -3,6 +3,7 @@
 #include "tests/unit/sim/tiny_model.h"
 
 #include "lib/base/rng.h"
+#include "lib/policy/copies.h"
 
 #define BOXES "service,replica,stage,device,executable,copy\n"
 #define P "service,replica,stage,device,model,layers,block,phase,copy\n"
@@ -237,19 +238,173 @@ static void round_robin_is_what_a_naive_version_says(void **state)
     }
 }
 
-/* ---- what is not combined yet ---- */
+/* ---- admission ---- */
+
+/* 35 ms: who passes b or c behind two others is late. Whoever is dropped has had his turn. */
+static void a_prediction_follows_the_way(void **state)
+{
+    const int64_t ends_ms[] = { 30, 40, -1, -1, 60 };
+
+    (void)state;
+    place_boxes();
+    fixture.options.admission = ADMIT_SLO;
+    fixture.options.slo_ps = 35 * MS;
+    fixture_write("w.csv", BOX_W "0,0,s\n1,0.005,s\n2,0.01,s\n3,0.02,s\n4,0.03,s\n");
+    fixture_must_run();
+    for (size_t i = 0; i < 5; i++) {
+        const struct serve_request *request = &fixture.result.requests[i];
+
+        assert_int_equal(request->status, ends_ms[i] < 0 ? TRACE_DROPPED : TRACE_OK);
+        if (ends_ms[i] >= 0)
+            assert_int_equal(request->finish_ps, ends_ms[i] * MS);
+    }
+}
+
+/* Alternatives of the last stage alone, so that nobody overtakes: what is booked comes true. */
+static void predictions_are_what_a_naive_version_books(void **state)
+{
+    struct rng rng = rng_stream(23, RNG_TEST, 1);
+
+    (void)state;
+    fixture_cluster("device,type\nd0,t\nd1,t\nd2,t\nd3,t\n", NULL);
+    fixture.options.dispatch = DISPATCH_ROUND_ROBIN;
+    fixture.options.admission = ADMIT_SLO;
+    for (int round = 0; round < 40; round++) {
+        const char *placed = BOXES "s,0,0,d0,x,0\n", *requests = BOX_W;
+        int64_t free_ps[1 + COPIES] = { 0 }, at_ps = 0;
+        int count = 1 + (int)rng_below(&rng, COPIES);
+
+        for (int s = 0; s < 2; s++)
+            latencies_ps[s] = 1 + (int64_t)rng_below(&rng, 10000000);
+        for (int k = 0; k < count; k++)
+            placed = arena_printf(fixture.arena, "%ss,0,1,d%d,x,%d\n", placed, 1 + k, k);
+        fixture.options.slo_ps =
+            latencies_ps[0] + latencies_ps[1] + (int64_t)rng_below(&rng, 10000000);
+        for (int i = 0; i < REQUESTS; i++) {
+            int64_t *second = &free_ps[1 + i % count], first_ps, end_ps;
+
+            at_ps += 1 + (int64_t)rng_below(&rng, 5000000);
+            requests =
+                arena_printf(fixture.arena, "%s%d,0.%012lld,s\n", requests, i, (long long)at_ps);
+            first_ps = (at_ps > free_ps[0] ? at_ps : free_ps[0]) + latencies_ps[0];
+            end_ps = (first_ps > *second ? first_ps : *second) + latencies_ps[1];
+            times_ps[i] = end_ps - at_ps <= fixture.options.slo_ps ? end_ps : -1;
+            if (times_ps[i] < 0)
+                continue;
+            free_ps[0] = first_ps;
+            *second = end_ps;
+        }
+        fixture_stages(arena_printf(fixture.arena,
+                                    "executable,stage,latency_s\nx,0,0.00000%07lld\n"
+                                    "x,1,0.00000%07lld\n",
+                                    (long long)latencies_ps[0], (long long)latencies_ps[1]));
+        fixture_write("p.csv", placed);
+        fixture_write("w.csv", requests);
+        fixture_must_run();
+        for (int i = 0; i < REQUESTS; i++) {
+            assert_int_equal(fixture.result.requests[i].status,
+                             times_ps[i] < 0 ? TRACE_DROPPED : TRACE_OK);
+            if (times_ps[i] >= 0)
+                assert_int_equal(fixture.result.requests[i].finish_ps, times_ps[i]);
+        }
+    }
+}
+
+/* ---- fixed batches of decoders ---- */
+
+#define TWO_LAST                                                                                   \
+    P "c,0,0,a,tiny,,embed,,0\nc,0,0,a,tiny,0,,,0\nc,0,1,b,tiny,1,,,0\n"                           \
+      "c,0,1,b,tiny,,lm_head,,0\nc,0,1,c,tiny,1,,,1\nc,0,1,c,tiny,,lm_head,,1\n"
+
+static int64_t place_pairs(const char *placed)
+{
+    fixture_write("p.csv", placed);
+    fixture_cluster("device,type\na,t\nb,t\nc,t\n", NULL);
+    fixture.options.dispatch = DISPATCH_LEAST_OUTSTANDING;
+    fixture.options.batch =
+        (struct batch_options){ .kind = BATCH_FIXED, .max_size = 2, .wait_ps = 5 * MS };
+    fixture_write("w.csv", W "0,0,c,4,3\n1,0,c,4,3\n");
+    fixture_must_run();
+    fixture_write("w.csv", W "0,0,c,4,3\n1,0,c,4,3\n2,0,c,4,3\n3,0,c,4,3\n");
+    return fixture.result.requests[0].finish_ps;
+}
+
+/* Each of two batches takes as long as one alone, since the last stage is the slower one. */
+static void batches_of_decoders_pass_copies_side_by_side(void **state)
+{
+    int64_t alone_ps;
+
+    (void)state;
+    alone_ps = place_pairs(TWO_LAST);
+    fixture_must_run();
+    assert_true(fixture.result.requests[2].start_ps > 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(fixture.result.requests[i].finish_ps,
+                         alone_ps + fixture.result.requests[i].start_ps);
+    assert_int_equal(fixture.result.devices[1].busy_ps, fixture.result.devices[2].busy_ps);
+    /* until its batch is made up a request may pass either: the first two held c, the others b */
+    assert_int_equal(fixture.result.devices[0].kv_peak_bytes, 4 * 7 * 64);
+    assert_int_equal(fixture.result.devices[1].kv_peak_bytes, 4 * 7 * 64);
+    assert_int_equal(fixture.result.devices[2].kv_peak_bytes, 2 * 7 * 64);
+}
+
+/* With c down it is what b does alone, but for how many batches may be under way: here two. */
+static void a_batch_of_decoders_passes_what_is_up(void **state)
+{
+    int64_t ends_ps[4];
+
+    (void)state;
+    (void)place_pairs(P "c,0,0,a,tiny,,embed,,0\nc,0,0,a,tiny,0,,,0\nc,0,1,b,tiny,1,,,0\n"
+                        "c,0,1,b,tiny,,lm_head,,0\n");
+    fixture_must_run();
+    for (size_t i = 0; i < 4; i++)
+        ends_ps[i] = fixture.result.requests[i].finish_ps;
+    (void)place_pairs(TWO_LAST);
+    fixture_write("events.csv", "time_s,target,event,value\n0,c,down,\n");
+    fixture.files.events = fixture_path("events.csv");
+    fixture_must_run();
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(fixture.result.requests[i].finish_ps, ends_ps[i]);
+    assert_int_equal(fixture.result.devices[2].busy_ps, 0);
+}
+
+/* Each copy of stage 0 has places for batches of its own, which come back to it: two of (2 + 1) /
+ * 2, rounded up. */
+static void copies_of_stage_0_free_their_own_places(void **state)
+{
+    const char *requests = W;
+    int64_t busy_ps;
+
+    (void)state;
+    (void)place_pairs(P "c,0,0,a,tiny,,embed,,0\nc,0,0,a,tiny,0,,,0\nc,0,1,c,tiny,1,,,0\n"
+                        "c,0,1,c,tiny,,lm_head,,0\n");
+    busy_ps = fixture.result.devices[2].busy_ps; /* of one batch */
+    (void)place_pairs(P "c,0,0,a,tiny,,embed,,0\nc,0,0,a,tiny,0,,,0\nc,0,0,b,tiny,,embed,,1\n"
+                        "c,0,0,b,tiny,0,,,1\nc,0,1,c,tiny,1,,,0\nc,0,1,c,tiny,,lm_head,,0\n");
+    fixture.options.dispatch = DISPATCH_ROUND_ROBIN;
+    for (int i = 0; i < 24; i++)
+        requests = arena_printf(fixture.arena, "%s%d,0,c,4,3\n", requests, i);
+    fixture_write("w.csv", requests);
+    fixture_must_run();
+    assert_int_equal(copies_batches(fixture.scenario.input.plan->replicas), 2);
+    for (size_t i = 0; i < 24; i++)
+        assert_int_equal(fixture.result.requests[i].status, TRACE_OK);
+    assert_int_equal(fixture.result.devices[0].busy_ps, fixture.result.devices[1].busy_ps);
+    assert_int_equal(fixture.result.devices[2].busy_ps, 12 * busy_ps);
+}
+
+/* ---- what is not combined ---- */
 
 static void other_ways_of_serving_say_that_they_know_no_copies(void **state)
 {
     (void)state;
     place_boxes();
     fixture_write("w.csv", BOX_W "0,0,s\n");
-    fixture.options.admission = ADMIT_SLO;
-    fixture.options.slo_ps = MS;
+    fixture.options.rules = SERVE_ALPASERVE;
     assert_false(fixture_run());
     assert_string_equal(fixture.err.text,
                         "stage 1 of replica 0 of service 's' has 2 copies: this version does not "
-                        "combine that with --admission");
+                        "combine that with --rules alpaserve");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tiny_set_up, fixture_tear_down)
@@ -266,6 +421,11 @@ int main(void)
         TEST(a_decoder_stays_where_its_cache_is),
         TEST(a_cache_goes_to_the_copy_that_reads_it),
         TEST(round_robin_is_what_a_naive_version_says),
+        TEST(a_prediction_follows_the_way),
+        TEST(predictions_are_what_a_naive_version_books),
+        TEST(batches_of_decoders_pass_copies_side_by_side),
+        TEST(a_batch_of_decoders_passes_what_is_up),
+        TEST(copies_of_stage_0_free_their_own_places),
         TEST(other_ways_of_serving_say_that_they_know_no_copies),
     };
 
