@@ -73,4 +73,19 @@ pads=(--pad d1=200)
 ok "of a pipeline" same bounded-two.csv burst.csv --batch fixed:2:50ms
 ok "of a stage of two devices" same bounded-halves.csv burst.csv --batch fixed:3
 is "which keeps others, too" "$(early t.csv) $(early sim-t.csv)" "4 4"
+
+# ---- failures: every device of a pipeline of two such stages, behind bounded queues, is lost and comes back
+{ echo $columns,queue_depth && echo chat,0,0,d0,tiny,,embed,,1 && echo chat,0,0,d0,tiny,0-1,layer,0/2,1 &&
+    echo chat,0,0,d1,tiny,0-1,layer,1/2,1 && echo chat,0,1,d2,tiny,2-3,layer,0/2,2 && echo chat,0,1,d3,tiny,2-3,layer,1/2,2 &&
+    echo chat,0,1,d3,tiny,,lm_head,,2; } > conns.csv
+next=0
+{ echo $head && load chat 10 6 400; } > long.csv
+printf '%s\n' time_s,target,event 0.3,d1,down 0.5,d1,up 0.8,d0,down 1,d0,up 1.3,d3,down 1.5,d3,up 1.8,d2,down 2,d2,up > drill.csv
+exit_is 0 "every device is lost once" run -p conns.csv -w long.csv --batch fixed:4:2ms --on-failure replay --events drill.csv "${outs[@]}"
+is "all come back" "$(grep -c "is back" <<< "$err")" 4
+is "all requests end well" "$(body r.csv | awk -F, '$11 == "ok"' | wc -l)" 400
+is "every step is there once, on each device" "$(body s.csv | awk -F, '
+    FNR == NR { want[$1] = $9; next } { seen[$1 "," $5]++ } END { for (r in want) for (d = 0; d < 4; d++) bad += seen[r ",d" d] != want[r]; print bad + 0 }
+    ' <(body r.csv) -)" 0
+is "no batch is larger" "$(body s.csv | awk -F, '$5 == "d2" { n[$9 "," $8]++ } END { for (b in n) if (n[b] > most) most = n[b]; print most }')" 4
 done_testing
