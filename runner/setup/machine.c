@@ -4,6 +4,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/base/units.h"
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -47,6 +48,21 @@ const char *machine_note(struct arena *arena)
     find_line("/proc/device-tree/model", "", board, sizeof board);
     find_line("/proc/cpuinfo", "model name", processor, sizeof processor);
     return arena_printf(arena, "%s %s", names.machine, board[0] ? board : processor);
+}
+
+void machine_stay_on_processor(int32_t number)
+{
+    cpu_set_t all, one;
+    int left;
+
+    if (sched_getaffinity(0, sizeof all, &all) != 0)
+        return;
+    left = number % CPU_COUNT(&all);
+    CPU_ZERO(&one);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &all) && left-- == 0)
+            CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
 }
 
 const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,

@@ -12,6 +12,10 @@ int64_t machine_available_bytes(void);
 /* One line for the head of an output file: architecture and processor or board. */
 const char *machine_note(struct arena *arena);
 
+/* The calling thread stays on the processor of that number, of those that it may use, taken in
+ * turns. The system may not allow it: nothing is changed then. */
+void machine_stay_on_processor(int32_t number);
+
 /* A file, or "-" for stdin, as text without NULs, of at most max_bytes. NULL with an error. */
 const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,
                               struct err *err);

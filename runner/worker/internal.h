@@ -74,6 +74,7 @@ struct worker {
     struct added *added; /* stages that came while the run went on, the last first; NULL: none */
     int64_t waiting;     /* request whose step waits for its deadline or to be sent, -1 = none */
     int waiting_stage;   /* where that step was computed */
+    int64_t free_ns;     /* when the last step or piece has ended, or should have */
     bool is_stopped;
 };
 

@@ -148,6 +148,8 @@ static bool take_message(struct sliced *sliced, const struct pass_step *step, in
     parts_put(sliced->parts, step, message, &of,
               sliced->words + SLICED_TAG_BYTES + sliced_head_bytes(&sliced->step));
     tell(sliced, from, held_message, sliced->worker->jobs[job]->receive_ns);
+    if (sliced->worker->jobs[job]->receive_ns > sliced->ready_ns)
+        sliced->ready_ns = sliced->worker->jobs[job]->receive_ns;
     sliced->held[held] = sliced->held[--sliced->held_count];
     sliced_drop_job(sliced, job);
     return true;
@@ -271,11 +273,22 @@ static bool price(struct sliced *sliced, int32_t piece, int64_t *price_ps, struc
                            err);
 }
 
+/* An emulated device loses no time between pieces: the next one starts when the last has had to end,
+ * and what it needs has come, however long this machine takes from one to the next. */
+static int64_t find_start(const struct sliced *sliced)
+{
+    const struct worker *worker = sliced->worker;
+
+    if (!worker->pad)
+        return clock_now_ns();
+    return sliced->ready_ns > worker->free_ns ? sliced->ready_ns : worker->free_ns;
+}
+
 bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err)
 {
     struct worker *worker = sliced->worker;
     const struct parts_step step = step_of(sliced);
-    int64_t start_ns = clock_now_ns(), price_ps;
+    int64_t start_ns = find_start(sliced), price_ps = 0;
     bool is_wanted = true, is_late = false, ok = true;
 
     beat_set_busy(worker->beat, true);
@@ -289,6 +302,8 @@ bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err)
     beat_set_busy(worker->beat, false);
     sliced->start_ns = sliced->start_ns > 0 ? sliced->start_ns : start_ns;
     sliced->finish_ns = clock_now_ns();
+    sliced->ready_ns = worker->free_ns =
+        is_late || !is_wanted ? sliced->finish_ns : start_ns + price_ps / UNITS_PS_PER_NS;
     sliced->is_late = sliced->is_late || is_late;
     sliced->has_queued = false;
     sliced->ordinal++;

@@ -101,6 +101,7 @@ static bool begin(struct sliced *sliced, const struct frame *asked, const unsign
     sliced->step = step;
     sliced->is_running = true;
     sliced->has_queued = sliced->is_late = false;
+    sliced->ready_ns = clock_now_ns();
     sliced->ordinal = sliced->at = sliced->told_count = 0;
     sliced->start_ns = sliced->finish_ns = 0;
     parts_begin(sliced->parts);

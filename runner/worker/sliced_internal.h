@@ -53,6 +53,7 @@ struct sliced {
     int32_t ordinal, at; /* at: of mine in this step */
     struct came *came;   /* by sequence; of stages that are not first in it 0 */
     int64_t start_ns, finish_ns;
+    int64_t ready_ns;     /* when what the next piece needs was there */
     unsigned char *words; /* a message: tag and words */
     /* requests that ended before their first step has come here: one device is ahead of another */
     int64_t gone[SLICED_GONE_MOST];

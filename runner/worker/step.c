@@ -11,6 +11,7 @@
 #include "runner/worker/pad.h"
 #include "runner/worker/shard.h"
 #include "runner/worker/sliced.h"
+#include <sched.h>
 
 #define PAD_SPIN_NS INT64_C(200000) /* before a padded deadline nothing else is looked at */
 #define PAD_LATE_NS INT64_C(100000) /* a deadline missed by less is met */
@@ -204,7 +205,7 @@ static bool run_step(struct worker *worker, const struct step *step, int64_t sta
     result = shard_step(worker->shard, step->stage, frame, step->payload, &output, err);
     if (result == SHARD_DONE && worker->pad)
         ok = pad_step(worker, step, output.sequences, start_ns, &is_wanted, &took.is_late, err);
-    took.finish_ns = clock_now_ns();
+    took.finish_ns = worker->free_ns = clock_now_ns();
     beat_set_busy(worker->beat, false);
     if (result == SHARD_BAD)
         return false;
@@ -320,6 +321,7 @@ bool worker_serve(struct worker *worker, struct err *err)
             return false;
         if (worker->is_stopped || !find_oldest(worker, &stage, &until_ns))
             continue;
+        sched_yield(); /* ZeroMQ's thread may wait for this processor with what has been sent */
         if (!(stage >= 0 ? run_batch(worker, stage, err) : run_next(worker, err)))
             return false;
     }
