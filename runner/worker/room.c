@@ -101,7 +101,7 @@ static bool tell(struct worker *worker, int stage, int32_t to, enum worker_room_
     const struct setup_stage *setup = &worker->setup->stages[stage];
     const struct frame frame = { .type = FRAME_CREDIT,
                                  .stage = setup->nexts[to].stage,
-                                 .step = step,
+                                 .step = (int32_t)step,
                                  .past_tokens = setup->copy,
                                  .request = worker->asked_number,
                                  .finish_ns = worker->generations[stage] };
