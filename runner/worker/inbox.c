@@ -48,7 +48,7 @@ static bool queue_job(struct worker *worker, int32_t number)
                      job->receive_ns);
         return true;
     }
-    if (sliced)
+    if (sliced && worker->setup->stages[job->stage].position_count > 1)
         return sliced_receive(sliced, number);
     if (frame->type == FRAME_STEP)
         batch_push(worker->queue, number);

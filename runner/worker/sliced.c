@@ -223,12 +223,12 @@ static bool walk(struct sliced *sliced, struct err *err)
     return sliced_end(sliced, err);
 }
 
-/* What a worker has in its queue of this stage are pieces. */
 static bool is_mine(void *arg, int32_t number)
 {
     const struct sliced *sliced = arg;
+    const struct job *job = sliced->worker->jobs[number];
 
-    if (sliced->worker->jobs[number]->stage != sliced->index)
+    if (job->stage != sliced->index || job->piece == WORKER_NO_PIECE)
         return false;
     worker_free_job(sliced->worker, number);
     return true;
@@ -250,6 +250,8 @@ bool sliced_advance(struct sliced *sliced, struct err *err)
     do {
         if (sliced->is_void)
             begin_anew(sliced);
+        if (sliced->setup->position_count == 1) /* sliced_run */
+            return true;
         if (!sliced->is_running && !sliced_begin_next(sliced, err))
             return false;
         if (sliced->is_void)
@@ -273,8 +275,8 @@ static bool price(struct sliced *sliced, int32_t piece, int64_t *price_ps, struc
                            err);
 }
 
-/* An emulated device loses no time between pieces: the next one starts when the last has had to end,
- * and what it needs has come, however long this machine takes from one to the next. */
+/* An emulated device loses no time between pieces: the next one starts when the last has had to
+ * end, and what it needs has come, however long this machine takes from one to the next. */
 static int64_t find_start(const struct sliced *sliced)
 {
     const struct worker *worker = sliced->worker;
@@ -308,6 +310,25 @@ bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err)
     sliced->has_queued = false;
     sliced->ordinal++;
     return ok;
+}
+
+bool sliced_run(struct sliced *sliced, int32_t job, struct err *err)
+{
+    if (sliced->is_void)
+        begin_anew(sliced);
+    if (!(job >= 0 ? sliced_begin_step(sliced, job, err) : sliced_begin_batch(sliced, err)) ||
+        !worker_grant(sliced->worker, err))
+        return false;
+    while (sliced->is_running && !sliced->is_void && sliced->ordinal < sliced->ordinal_count) {
+        int32_t piece = sliced->piece_of[sliced->steps_of[sliced->ordinal]];
+
+        if (piece < 0 ||
+            pass_range_tokens(&sliced->pass->pieces[piece].range, tokens_of(sliced)) == 0)
+            sliced->ordinal++; /* it sends itself nothing */
+        else if (!sliced_compute(sliced, piece, err))
+            return false;
+    }
+    return !sliced->is_running || sliced->is_void || sliced_end(sliced, err);
 }
 
 bool sliced_keeps(struct sliced *sliced, int64_t request)

@@ -28,6 +28,10 @@ bool sliced_receive(struct sliced *sliced, int32_t job);
 bool sliced_advance(struct sliced *sliced, struct err *err);
 /* The piece that it has queued. */
 bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err);
+/* A stage of parts of layers on one device is a stage like any other: its steps wait in the
+ * worker's queue, and nothing comes between the pieces of one. job: a step; below 0: the batch that
+ * may leave now. */
+bool sliced_run(struct sliced *sliced, int32_t job, struct err *err);
 /* A request has ended: its steps that have not begun are dropped. True: it is in a pass now, and
  * its cache goes when that has ended. */
 bool sliced_keeps(struct sliced *sliced, int64_t request);

@@ -3,7 +3,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
 #include "lib/base/ring.h"
-#include "lib/policy/batch.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/batcher.h"
 #include "runner/worker/internal.h"
@@ -141,7 +140,7 @@ static bool take_input(struct sliced *sliced, const struct frame *frame,
                            residual_at(sliced, border), err);
 }
 
-static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
+bool sliced_begin_step(struct sliced *sliced, int32_t job, struct err *err)
 {
     const struct channel_message *message = sliced_message_of(sliced, job);
     int64_t begun_ns = clock_now_ns();
@@ -161,7 +160,7 @@ static bool begin_step(struct sliced *sliced, int32_t job, struct err *err)
 }
 
 /* The requests that have waited for it. */
-static bool begin_batch(struct sliced *sliced, struct err *err)
+bool sliced_begin_batch(struct sliced *sliced, struct err *err)
 {
     struct made made;
     bool is_dropped, ok;
@@ -180,20 +179,16 @@ static int64_t received_ns(const struct sliced *sliced, int32_t job)
     return job < 0 ? BATCHER_NEVER_NS : sliced->worker->jobs[job]->receive_ns;
 }
 
-/* What has waited longest goes first; a step of a batch that has begun before one as old. One
- * device alone is a queue: there also what other stages have waiting. */
+/* What has waited longest goes first; a step of a batch that has begun before one as old. */
 static bool is_batch_next(const struct sliced *sliced)
 {
-    struct worker *worker = sliced->worker;
-    struct batcher *batcher = worker->batchers[sliced->index];
+    struct batcher *batcher = sliced->worker->batchers[sliced->index];
     int64_t until_ns, head_ns; /* who waits for a longer wait is woken by worker_serve */
 
     if (!batcher)
         return false;
     head_ns = batcher_head_ns(batcher, clock_now_ns(), &until_ns);
-    return head_ns < received_ns(sliced, ring_peek(&sliced->waiting)) &&
-           (sliced->setup->position_count > 1 ||
-            head_ns < received_ns(sliced, batch_peek(worker->queue)));
+    return head_ns < received_ns(sliced, ring_peek(&sliced->waiting));
 }
 
 bool sliced_begin_next(struct sliced *sliced, struct err *err)
@@ -220,8 +215,8 @@ bool sliced_begin_next(struct sliced *sliced, struct err *err)
 
         if (!is_batch && sliced->waiting.count == 0)
             return true;
-        if (!(is_batch ? begin_batch(sliced, err)
-                       : begin_step(sliced, ring_take(&sliced->waiting), err)))
+        if (!(is_batch ? sliced_begin_batch(sliced, err)
+                       : sliced_begin_step(sliced, ring_take(&sliced->waiting), err)))
             return false;
     }
     return true;

@@ -81,6 +81,10 @@ int sliced_find_held(const struct sliced *sliced, int32_t ordinal, int32_t numbe
 
 /* ---- sliced_ends.c ---- */
 
+/* A pass of the job's step, or of the requests whose batch may leave now. None, where nobody wants
+ * it any more: sliced->is_running. */
+bool sliced_begin_step(struct sliced *sliced, int32_t job, struct err *err);
+bool sliced_begin_batch(struct sliced *sliced, struct err *err);
 /* The next pass, if there is one to begin: sliced->is_running. */
 bool sliced_begin_next(struct sliced *sliced, struct err *err);
 bool sliced_end(struct sliced *sliced, struct err *err);

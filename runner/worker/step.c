@@ -239,8 +239,11 @@ static bool run_job(struct worker *worker, int32_t number, int64_t start_ns, str
 static bool run_batch(struct worker *worker, int stage, struct err *err)
 {
     struct made made;
-    bool ok = worker_make_batch(worker, stage, &made, err);
+    bool ok;
 
+    if (worker->sliced[stage])
+        return sliced_run(worker->sliced[stage], -1, err);
+    ok = worker_make_batch(worker, stage, &made, err);
     if (ok) {
         const struct step step = {
             .stage = stage, .frame = made.frame, .payload = made.payload, .came = made.came
@@ -270,7 +273,7 @@ static bool find_oldest(struct worker *worker, int *stage, int64_t *until_ns)
         head_ns = batcher_head_ns(worker->batchers[i], now_ns, &ask_ns);
         if (ask_ns < *until_ns)
             *until_ns = ask_ns;
-        if (worker->sliced[i]) /* it begins its passes by itself */
+        if (worker->setup->stages[i].position_count > 1) /* it begins its passes by itself */
             continue;
         if (head_ns < oldest_ns) {
             oldest_ns = head_ns;
@@ -288,6 +291,8 @@ static bool run_next(struct worker *worker, struct err *err)
     int stage = job->stage;
     int32_t piece = job->piece;
 
+    if (piece == WORKER_NO_PIECE && worker->sliced[stage])
+        return sliced_run(worker->sliced[stage], number, err);
     if (piece == WORKER_NO_PIECE) {
         int64_t start_ns = clock_now_ns(); /* the step has begun when there is room again */
 

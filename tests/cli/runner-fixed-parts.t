@@ -47,6 +47,8 @@ ok "ranges of the sequence" same conn.csv load.csv --batch fixed:3:150ms
 ok "encoders" same bert-halves.csv text.csv --batch fixed:4:40ms
 ok "encoders whose sequence is cut" same bert-conn.csv text.csv --batch fixed:4:40ms
 ok "a border inside a layer" same inside.csv load.csv --batch fixed:2:50ms
+{ cat inside.csv && tail -n +2 inside.csv | sed 's/^chat,0,0,d0/chat,1,0,d1/; s/^chat,0,1,d1/chat,1,1,d0/'; } > cross.csv
+ok "whose halves wait for those of another replica" same cross.csv load.csv --batch fixed:2:150ms --dispatch round-robin
 pads=(--pad d1=200 --pad d2=200)
 ok "behind a stage of one device" same behind.csv load.csv --batch fixed:3:100ms
 pads=(--pad d1=200 --pad d2=200 --pad d3=200)
