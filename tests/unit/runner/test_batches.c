@@ -382,6 +382,26 @@ static void a_bad_batch_is_refused_by_reason(void **state)
     }
 }
 
+/* The rows of all must fit into the cache of the longest. */
+static void a_batch_that_outgrows_its_caches_is_refused(void **state)
+{
+    struct model model = tiny_model();
+    struct shard *shard = padded_of(*state, &model, 0, 0, 2);
+    int32_t words[2 * FRAME_ENTRY_WORDS + 16] = { 0 };
+    unsigned char payload[sizeof words];
+    struct frame frame = {
+        .type = FRAME_STEP, .entries = 2, .new_tokens = 16, .payload_bytes = sizeof words
+    };
+    struct err err = ERR_INIT;
+    struct shard_output output;
+
+    frame_put_entry(words, &(struct frame_entry){ 0, 1, 31, 32 });
+    frame_put_entry(words + FRAME_ENTRY_WORDS, &(struct frame_entry){ 1, 8, 0, 9 });
+    frame_put_words(payload, words, sizeof words / sizeof *words);
+    assert_int_equal(shard_step(shard, 0, &frame, payload, &output, &err), SHARD_BAD);
+    assert_string_equal(err.text, "a batch padded to 8 tokens on 31: expected 32 in all");
+}
+
 static void a_batch_for_who_takes_none_is_refused(void **state)
 {
     struct arena *arena = *state;
@@ -405,6 +425,7 @@ int main(void)
         TEST(so_do_those_that_lose_their_caches),
         TEST(padding_does_not_change_a_token),
         TEST(a_bad_batch_is_refused_by_reason),
+        TEST(a_batch_that_outgrows_its_caches_is_refused),
         TEST(a_batch_for_who_takes_none_is_refused),
     };
 
