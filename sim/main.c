@@ -1,6 +1,41 @@
 /* main.c - orrery-sim: the table of its sub-commands, one file each in sim/cmd/. */
 #include "lib/base/cli.h"
 #include "sim/cmd/cmd.h"
+#include <signal.h>
+#include <stddef.h>
+
+/* The only variable of the program that changes: nothing else reaches a signal handler. */
+static volatile sig_atomic_t is_interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    is_interrupted = 1;
+}
+
+/* The first Ctrl-C asks for the best so far, a second one ends the program; who has it ignored (a
+ * job in the background) goes on. */
+static const volatile sig_atomic_t *take_interrupts(void)
+{
+    struct sigaction action = { .sa_handler = on_interrupt,
+                                .sa_flags = (int)(SA_RESETHAND | SA_RESTART) };
+    struct sigaction before;
+
+    (void)sigemptyset(&action.sa_mask);
+    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        (void)sigaction(SIGINT, &action, NULL);
+    return &is_interrupted;
+}
+
+static int run_place(int argc, char **argv)
+{
+    return cmd_place(argc, argv, take_interrupts());
+}
+
+static int run_compare(int argc, char **argv)
+{
+    return cmd_compare(argc, argv, take_interrupts());
+}
 
 int main(int argc, char **argv)
 {
@@ -10,8 +45,8 @@ int main(int argc, char **argv)
         { "workload", "describe, merge, split, cut or scale workloads", cmd_workload },
         { "run", "simulate a workload on a placement, from measured costs", cmd_run },
         { "fit", "does a placement fit into the memory of its devices", cmd_fit },
-        { "place", "choose which device gets which part of a service", cmd_place },
-        { "compare", "what all planners make of one problem, side by side", cmd_compare },
+        { "place", "choose which device gets which part of a service", run_place },
+        { "compare", "what all planners make of one problem, side by side", run_compare },
         { "capacity", "the highest rate within an objective; the fewest boards for a rate",
           cmd_capacity },
         { "check", "compare predicted with measured requests", cmd_check },

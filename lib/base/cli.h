@@ -15,9 +15,10 @@ struct err;
 #define CLI_VERSION "0.1.0"
 
 enum cli_exit {
-    CLI_DONE = 0, /* done */
-    CLI_NO = 1,   /* done, and the answer is no */
-    CLI_FAIL = 2, /* could not be done */
+    CLI_DONE = 0,          /* done */
+    CLI_NO = 1,            /* done, and the answer is no */
+    CLI_FAIL = 2,          /* could not be done */
+    CLI_INTERRUPTED = 130, /* by Ctrl-C: the best so far, as shells tell of SIGINT */
 };
 
 struct cli_command {

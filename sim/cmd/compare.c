@@ -9,8 +9,10 @@
 #include "sim/cmd/cmd.h"
 #include "sim/cmd/compare_tell.h"
 #include "sim/report/inputs.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MOST_PLANNERS 64
@@ -145,6 +147,8 @@ static void add_planner(struct compare_table *table, const struct place_algorith
 
     rows[0] = (struct compare_row){ .name = algorithm->name,
                                     .refusal = planning_refusal(table->planning, algorithm) };
+    if (!rows[0].refusal && planning_is_stopped(table->planning))
+        rows[0].refusal = "not asked: Ctrl-C ended the comparison before";
     if (rows[0].refusal) {
         compare_row_fill(table->planning, &rows[0]);
         table->row_count++;
@@ -351,10 +355,69 @@ static bool write_all(struct arena *arena, const struct settings *settings,
     return out_commit_all(outs, count, err);
 }
 
+/* A path without what says nothing: "./" and slashes that follow another. */
+static void path_strip(const char *path, char *text, size_t room)
+{
+    size_t used = 0;
+
+    for (const char *at = path; *at && used + 1 < room; at++) {
+        bool is_first = at == path || at[-1] == '/';
+
+        if (is_first && at > path && *at == '/')
+            continue;
+        if (is_first && at[0] == '.' && (at[1] == '/' || at[1] == '\0')) {
+            at += at[1] == '/'; /* goes with it */
+            continue;
+        }
+        text[used++] = *at;
+    }
+    while (used > 1 && text[used - 1] == '/')
+        used--;
+    text[used] = '\0';
+}
+
+/* The same folder, or what will be it. */
+static bool is_same_folder(const char *a, const char *b)
+{
+    char one[PATH_MAX], two[PATH_MAX];
+    struct stat left, right;
+
+    if (stat(a, &left) == 0 && stat(b, &right) == 0)
+        return left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+    path_strip(a, one, sizeof one);
+    path_strip(b, two, sizeof two);
+    return strcmp(one, two) == 0;
+}
+
+/* The table has no name that a placement of the same folder has, or would have with others. */
+static bool check_table(struct arena *arena, const struct settings *settings, struct err *err)
+{
+    const char *slash, *name;
+
+    if (!settings->csv || !settings->folder || strcmp(settings->csv, "-") == 0)
+        return true;
+    slash = strrchr(settings->csv, '/');
+    name = slash ? slash + 1 : settings->csv;
+    for (int a = 0; a < place_algorithm_count; a++)
+        for (int o = -1; o < PLACE_OBJECTIVE_COUNT; o++)
+            if (strcmp(name,
+                       arena_printf(arena, "%s%s%s.csv", place_algorithms[a].name, o < 0 ? "" : "-",
+                                    o < 0 ? "" : place_objective_names[o])) == 0 &&
+                is_same_folder(
+                    slash ? arena_strndup(arena, settings->csv, (size_t)(slash - settings->csv) + 1)
+                          : ".",
+                    settings->folder))
+                return err_set(err, ERR_USAGE,
+                               "--csv is '%s': placements of '%s' have that name in the folder of "
+                               "--placements-out",
+                               settings->csv, place_algorithms[a].name);
+    return true;
+}
+
 static bool check_outputs(const struct settings *settings, const struct planning *planning,
                           struct inputs *inputs, struct err *err)
 {
-    if (!planning_inputs(planning, inputs, err))
+    if (!check_table(planning->arena, settings, err) || !planning_inputs(planning, inputs, err))
         return false;
     for (int i = 0; i < settings->file_count; i++)
         if (!inputs_add(inputs, "placement", settings->files[i], err))
@@ -379,17 +442,24 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     bool is_any = false;
 
     if (!planning_load(arena, &settings->planning, &planning, err) ||
-        !check_outputs(settings, &planning, &inputs, err) || !fill(arena, settings, &table, err) ||
-        !write_all(arena, settings, &table, &inputs, err))
+        !check_outputs(settings, &planning, &inputs, err) || !fill(arena, settings, &table, err))
+        return false;
+    table.is_interrupted = planning_is_stopped(&planning);
+    if (!write_all(arena, settings, &table, &inputs, err))
         return false;
     planning_warn_all(&planning, "compare");
     for (int i = 0; i < table.row_count; i++)
         is_any = is_any || (!table.rows[i].refusal && table.rows[i].planned.answer.is_feasible);
     *exit_code = is_any ? CLI_DONE : CLI_NO;
+    if (table.is_interrupted) {
+        *exit_code = CLI_INTERRUPTED;
+        fprintf(stderr, "orrery-sim compare: interrupted: the best so far of the planner that was "
+                        "at work, and nothing of those behind it\n");
+    }
     return true;
 }
 
-int cmd_compare(int argc, char **argv)
+int cmd_compare(int argc, char **argv, const volatile sig_atomic_t *stop)
 {
     static const struct argp_child children[] = { { &planning_argp, 0, NULL, 0 }, { 0 } };
     static const struct argp argp = {
@@ -401,7 +471,8 @@ int cmd_compare(int argc, char **argv)
                "and energy, all by the same simulator.\v"
                "Without --objective planners are asked by latency and period, and with a "
                "--workload by goodput as well. Exit status: 0 done; 1 none of the placements "
-               "fits; 2 it could not be done.\n\n"
+               "fits; 2 it could not be done; 130 Ctrl-C ended it, and what was found so far is "
+               "told.\n\n"
                "Examples:\n"
                "  orrery-sim compare --model tinyllama-1.1b --cluster cluster --costs costs\n"
                "  orrery-sim compare --service chat=gpt2 --cluster cluster --costs costs \\\n"
@@ -414,6 +485,7 @@ int cmd_compare(int argc, char **argv)
     int exit_code = CLI_DONE;
 
     planning_options_begin(&settings.planning);
+    settings.planning.stop = stop;
     if (cli_parse(&argp, argc, argv, &settings, &exit_code) &&
         !run(arena, &settings, &exit_code, &err))
         exit_code = cli_fail(argv[0], &err);

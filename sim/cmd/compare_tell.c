@@ -359,6 +359,8 @@ void compare_tell_text(const struct compare_table *table, struct out *out)
     for (int i = 0; i < table->row_count; i++)
         put_row(table, &columns, &best, i, out);
     out_text(out, "\n");
+    if (table->is_interrupted)
+        put_note(out, "stopped", "by Ctrl-C: this is the best so far");
     put_best(table, &best, out);
     put_remarks(table, out);
     put_legend(table, out);
@@ -508,6 +510,8 @@ void compare_tell_json(const struct compare_table *table, struct out *out)
     json_put_int(json, "seed", (int64_t)planning->options->seed);
     if (planning->options->limit_ps > 0)
         json_put_seconds(json, "time_limit_s", planning->options->limit_ps);
+    if (table->is_interrupted)
+        json_put_bool(json, "interrupted", true);
     json_begin_object(json, "best");
     json_put_text(json, "latency", best.latency < 0 ? NULL : table->rows[best.latency].name);
     json_put_text(json, "period", best.period < 0 ? NULL : table->rows[best.period].name);

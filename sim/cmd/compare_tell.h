@@ -25,6 +25,7 @@ struct compare_table {
     unsigned objectives; /* that were asked by */
     int row_count;
     struct compare_row *rows;
+    bool is_interrupted; /* not all were asked, and the last one answered at once */
 };
 
 /* Fills what the planned placement amounts to. */

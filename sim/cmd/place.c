@@ -176,11 +176,18 @@ static bool run(struct arena *arena, const struct settings *settings, int *exit_
     if (refusal)
         return err_set(err, ERR_USAGE, "--algorithm is '%s': %s", algorithm->name, refusal);
     planned = planning_ask(&planning, algorithm, settings->planning.objective, false, NULL);
-    *exit_code = planned.answer.is_feasible ? CLI_DONE : CLI_NO;
+    told.is_interrupted = planning_is_stopped(&planning);
+    *exit_code = told.is_interrupted          ? CLI_INTERRUPTED
+                 : planned.answer.is_feasible ? CLI_DONE
+                                              : CLI_NO;
+    if (told.is_interrupted)
+        fprintf(stderr, "orrery-sim place: interrupted: %s\n",
+                planned.answer.is_feasible ? "the best placement so far is written"
+                                           : "no placement was found so far");
     return tell(arena, settings, &told, err);
 }
 
-int cmd_place(int argc, char **argv)
+int cmd_place(int argc, char **argv, const volatile sig_atomic_t *stop)
 {
     static const struct argp_child children[] = { { &planning_argp, 0, NULL, 0 }, { 0 } };
     static const struct argp argp = {
@@ -191,7 +198,7 @@ int cmd_place(int argc, char **argv)
                "of several planners, within the memory of the devices. What is predicted is summed "
                "from measured costs; `orrery-sim run` simulates it under a load.\v"
                "Exit status: 0 done; 1 it fits nowhere, and the report says why; 2 it could not be "
-               "done.\n\n"
+               "done; 130 Ctrl-C ended the search, and the best so far is written.\n\n"
                "Examples:\n"
                "  orrery-sim place --list\n"
                "  orrery-sim place --model tinyllama-1.1b --cluster cluster --costs costs \\\n"
@@ -203,6 +210,7 @@ int cmd_place(int argc, char **argv)
     int exit_code = CLI_DONE;
 
     planning_options_begin(&settings.planning);
+    settings.planning.stop = stop;
     if (cli_parse(&argp, argc, argv, &settings, &exit_code) &&
         !run(arena, &settings, &exit_code, &err))
         exit_code = cli_fail(argv[0], &err);

@@ -305,6 +305,8 @@ void place_tell_text(const struct place_told *told, struct out *out)
                  arena_printf(arena, "%s: %s %s", input->service,
                               input->model ? "model" : "executable",
                               input->model ? input->model->name : input->executable));
+    if (told->is_interrupted)
+        put_line(out, "stopped", "by Ctrl-C: this is the best so far");
     if (answer->why[0] != '\0')
         put_line(out, answer->is_feasible ? "remark" : "infeasible", answer->why);
     if (!answer->is_feasible && missing_bytes > 0 && !strstr(answer->why, missing))
@@ -415,6 +417,8 @@ void place_tell_json(const struct place_told *told, struct out *out)
     json_put_text(json, "service", input->service);
     json_put_text(json, input->model ? "model" : "executable",
                   input->model ? input->model->name : input->executable);
+    if (told->is_interrupted)
+        json_put_bool(json, "interrupted", true);
     json_put_bool(json, "feasible", answer->is_feasible);
     json_put_text(json, "remark", answer->why[0] != '\0' ? answer->why : NULL);
     if (answer->is_feasible)

@@ -66,6 +66,8 @@ bool planning_inputs(const struct planning *planning, struct inputs *inputs, str
 /* NULL: the planner can be asked; else what is missing or too much. */
 const char *planning_refusal(const struct planning *planning,
                              const struct place_algorithm *algorithm);
+/* The user has asked for the best so far. */
+bool planning_is_stopped(const struct planning *planning);
 /* Asks the planner, and predicts: latency and period of pipelines from the sums of measured costs
  * unless is_simulated, of all else by simulation of lone requests; then the workload. answers: as
  * of place_ask. */

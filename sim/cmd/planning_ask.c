@@ -32,14 +32,20 @@ const char *planning_refusal(const struct planning *planning,
 /* ---- time ---- */
 
 struct limit {
-    int64_t end_ns;
+    int64_t end_ns; /* 0: none */
+    const volatile sig_atomic_t *stop;
 };
 
 static bool is_over(void *arg)
 {
     const struct limit *limit = arg;
 
-    return clock_now_ns() >= limit->end_ns;
+    return (limit->stop && *limit->stop) || (limit->end_ns > 0 && clock_now_ns() >= limit->end_ns);
+}
+
+bool planning_is_stopped(const struct planning *planning)
+{
+    return planning->options->stop && *planning->options->stop;
 }
 
 /* ---- what is predicted ---- */
@@ -228,7 +234,9 @@ struct planned planning_ask(const struct planning *planning,
                             const struct place_algorithm *algorithm, enum place_objective objective,
                             bool is_simulated, const struct place_answer *answers)
 {
-    struct limit limit = { .end_ns = clock_now_ns() + planning->options->limit_ps / 1000 };
+    int64_t limit_ps = planning->options->limit_ps;
+    struct limit limit = { .end_ns = limit_ps > 0 ? clock_now_ns() + limit_ps / 1000 : 0,
+                           .stop = planning->options->stop };
     const struct place_ask ask = { .problems = planning->problems,
                                    .problem_count = planning->problem_count,
                                    .objective = objective,
@@ -236,7 +244,7 @@ struct planned planning_ask(const struct planning *planning,
                                    .judge = planning->judge,
                                    .events = planning->events,
                                    .fault_count = planning->options->fault_count,
-                                   .is_over = planning->options->limit_ps > 0 ? is_over : NULL,
+                                   .is_over = limit.end_ns > 0 || limit.stop ? is_over : NULL,
                                    .is_over_arg = &limit,
                                    .simulations = planning->options->simulations,
                                    .answers = answers };

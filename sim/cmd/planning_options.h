@@ -7,6 +7,8 @@
 #include "sim/cmd/serving.h"
 #include "sim/place/place.h"
 
+#include <signal.h>
+
 struct workload;
 
 #define PLANNING_MAX_SERVICES LOAD_MAX_OFS
@@ -22,7 +24,8 @@ struct planning_options { /* as typed; NULL or 0 = not given */
     bool has_objective;
     enum place_objective objective;
     uint64_t seed;
-    int64_t limit_ps; /* --time-limit; 0 = none */
+    int64_t limit_ps;                  /* --time-limit; 0 = none */
+    const volatile sig_atomic_t *stop; /* turns to 1: the best so far, now; NULL: never */
     int64_t simulations;
     struct serve_options serve;
     struct metrics_options metrics;

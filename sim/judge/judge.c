@@ -23,6 +23,7 @@
 struct judge {
     struct judge_input input;
     struct arena *arena;
+    struct judge_stop stop;
     int64_t count;
     struct err err; /* the last verdict's why */
     char busiest_name[256], next_name[256];
@@ -44,6 +45,14 @@ struct judge *judge_create(struct arena *arena, const struct judge_input *input)
 const struct judge_input *judge_input(const struct judge *judge)
 {
     return &judge->input;
+}
+
+struct judge_stop judge_set_stop(struct judge *judge, struct judge_stop stop)
+{
+    struct judge_stop before = judge->stop;
+
+    judge->stop = stop;
+    return before;
 }
 
 int64_t judge_count(const struct judge *judge)
@@ -190,7 +199,9 @@ static bool simulate(struct arena *arena, struct judge *judge, const struct plan
                                  .workload = workload,
                                  .events = events,
                                  .costs = judge->input.costs,
-                                 .book = judge->book };
+                                 .book = judge->book,
+                                 .is_stopped = judge->stop.is_over,
+                                 .is_stopped_arg = judge->stop.arg };
     struct metrics_options metrics_options = { .slo_ps = judge->input.slo_ps,
                                                .slo_ttft_ps = judge->input.slo_ttft_ps,
                                                .slo_tpot_ps = judge->input.slo_tpot_ps };

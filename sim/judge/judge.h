@@ -71,6 +71,15 @@ struct judge_verdict {
 struct judge *judge_create(struct arena *arena, const struct judge_input *input);
 const struct judge_input *judge_input(const struct judge *judge);
 
+/* Whether a simulation is given up while it runs: such a placement is infeasible, for want of time.
+ */
+struct judge_stop {
+    bool (*is_over)(void *arg); /* NULL: never */
+    void *arg;
+};
+/* From now on; returns what was there before. */
+struct judge_stop judge_set_stop(struct judge *judge, struct judge_stop stop);
+
 /* Simulates the workload. */
 struct judge_verdict judge_rows(struct judge *judge, const struct placement_row *rows, int count);
 /* The same on another workload. */

@@ -11,6 +11,8 @@
 #include "sim/network/network.h"
 #include "sim/sliced/sliced.h"
 
+#define ASK_EVERY 1024 /* events, between looks at the clock */
+
 #define BLOCK 256 /* arrivals of an open stream that are pulled at once */
 
 struct stream { /* arrivals, one at a time */
@@ -337,6 +339,7 @@ static bool on_event(struct run *run, int slot, struct stream *stream, struct er
 static bool loop(struct run *run, struct stream *stream, struct err *err)
 {
     const bool is_piped = run->is_piped, is_solo = run->is_solo;
+    uint32_t ticks = 0;
 
     while (!is_piped || !is_over(run, stream)) {
         int64_t event_ps = is_solo ? run->solo_ps : engine_peek_ps(run->engine);
@@ -347,6 +350,9 @@ static bool loop(struct run *run, struct stream *stream, struct err *err)
                 return false;
             continue;
         }
+        if (++ticks % ASK_EVERY == 0 && run->input->is_stopped &&
+            run->input->is_stopped(run->input->is_stopped_arg))
+            return err_set(err, ERR_USAGE, "given up: the time was over");
         if (next_ps == LLM_NEVER)
             return true;
         if (next_ps > UNITS_MAX_PS)

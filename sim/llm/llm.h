@@ -50,6 +50,8 @@ struct llm_input {
     /* By replica of the plan: told of its requests in flight; replicas may share one; NULL = none
      */
     struct presence *const *presences;
+    bool (*is_stopped)(void *arg); /* asked now and then: true = give up; NULL = never */
+    void *is_stopped_arg;
     const int64_t *base_bytes; /* by device: what is taken before any KV cache; NULL = nothing */
     continuous_key_fn *key;    /* names of blocks, by index of the arrival; NULL = none */
     void *key_arg;

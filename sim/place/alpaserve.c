@@ -539,6 +539,7 @@ static void begin(struct arena *arena, const struct place_ask *ask,
     search->ask = ask;
     search->options = *options;
     search->judge = judge_create(arena, &judged);
+    (void)judge_set_stop(search->judge, (struct judge_stop){ alpaserve_is_enough, search });
     search->cluster = problem_input(ask->problems[0])->cluster;
     search->device_count = search->cluster->device_count;
     search->service_count = ask->problem_count;

@@ -91,6 +91,7 @@ struct alpaserve {
     int workload_count, workload_room;
     int64_t simulations_left;
     bool is_cut_short; /* by simulation_count or is_over */
+    bool has_any;      /* a placement of all services was simulated: others may be given up */
     const char *why;   /* of the last selection that was no placement */
 };
 
@@ -114,6 +115,8 @@ struct alpaserve_selection alpaserve_greedy(struct alpaserve *search,
 struct alpaserve_selection alpaserve_beam(struct alpaserve *search,
                                           const struct alpaserve_part *part,
                                           const struct alpaserve_layout *layout);
+/* There is an answer, and no time for more: what is being simulated is given up. */
+bool alpaserve_is_enough(void *search_arg);
 /* Several parts' selections as one placement, simulated on the whole workload. */
 struct judge_verdict alpaserve_judge(struct alpaserve *search,
                                      const struct alpaserve_selection *selections, int count);

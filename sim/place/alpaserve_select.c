@@ -165,16 +165,28 @@ static bool fits(struct alpaserve *search, const struct alpaserve_selection *sel
     return has_room(search, rows, row_count);
 }
 
+static bool is_late(const struct alpaserve *search)
+{
+    return search->ask->is_over && search->ask->is_over(search->ask->is_over_arg);
+}
+
+bool alpaserve_is_enough(void *search_arg)
+{
+    const struct alpaserve *search = search_arg;
+
+    return search->has_any && is_late(search);
+}
+
 struct judge_verdict alpaserve_judge(struct alpaserve *search,
                                      const struct alpaserve_selection *selections, int count)
 {
     bool *has = arena_array(search->arena, (size_t)search->service_count, sizeof *has);
+    bool has_all = true;
     struct judge_verdict verdict = { .is_feasible = false, .why = "" };
     struct placement_row *rows;
     int row_count;
 
-    if (search->simulations_left <= 0 ||
-        (search->ask->is_over && search->ask->is_over(search->ask->is_over_arg))) {
+    if (search->simulations_left <= 0 || is_late(search)) {
         search->is_cut_short = true;
         return verdict;
     }
@@ -186,8 +198,13 @@ struct judge_verdict alpaserve_judge(struct alpaserve *search,
     if (count == 1 && !fits(search, selections, rows, row_count))
         return verdict;
     verdict = judge_workload(search->judge, rows, row_count, workload_of(search, has));
-    if (!verdict.is_feasible)
+    if (!verdict.is_feasible) {
         search->why = verdict.why;
+        search->is_cut_short = search->is_cut_short || is_late(search); /* it was given up */
+    }
+    for (int32_t s = 0; s < search->service_count; s++)
+        has_all = has_all && has[s];
+    search->has_any = search->has_any || (has_all && verdict.is_feasible);
     return verdict;
 }
 

@@ -125,6 +125,24 @@ static const struct problem *first_problem(struct arena *arena, const struct pla
     return problem ? problem : ask->problems[0];
 }
 
+struct beginning { /* of what is placed first */
+    const struct place_ask *ask;
+    bool is_found;
+};
+
+static bool is_late(const struct place_ask *ask)
+{
+    return ask->is_over && ask->is_over(ask->is_over_arg);
+}
+
+/* There is an answer, and no time for more. */
+static bool is_enough(void *arg)
+{
+    const struct beginning *beginning = arg;
+
+    return beginning->is_found && is_late(beginning->ask);
+}
+
 /* false: nothing fits; *why: of the last option, "" where there was none. */
 static bool begin(struct arena *arena, const struct place_ask *ask, struct option *best,
                   const char **why)
@@ -135,13 +153,14 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
     struct judge_verdict best_verdict = { 0 };
     struct options options = { 0 };
     struct judge *judge;
-    bool is_found = false;
+    struct beginning beginning = { .ask = ask };
 
     *why = "";
     judge_of.events = NULL;
     judge = judge_create(arena, &judge_of);
+    (void)judge_set_stop(judge, (struct judge_stop){ is_enough, &beginning });
     options_fill(arena, ask, problem, NULL, &options);
-    for (int i = 0; i < options.count; i++) {
+    for (int i = 0; i < options.count && !is_enough(&beginning); i++) {
         const struct option *option = &options.list[i];
         struct judge_verdict verdict;
 
@@ -154,13 +173,14 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
         if (!verdict.is_feasible)
             *why = arena_strndup(arena, verdict.why, strlen(verdict.why));
         if (!verdict.is_feasible ||
-            (is_found && !is_better_alone(ask, judge_of.workload, &verdict, &best_verdict)))
+            (beginning.is_found &&
+             !is_better_alone(ask, judge_of.workload, &verdict, &best_verdict)))
             continue;
-        is_found = true;
+        beginning.is_found = true;
         best_verdict = verdict;
         *best = *option;
     }
-    return is_found;
+    return beginning.is_found;
 }
 
 static struct place_answer nothing_fits(struct arena *arena, const struct problem *problem,
@@ -322,12 +342,15 @@ static struct judge_verdict judge_with(const struct moving *m, const struct plac
                                        int count, int64_t switch_cost_ps, int64_t until_ps)
 {
     struct judge_input input = *judge_input(m->ask->judge);
+    struct judge *judge;
 
     if (switch_cost_ps > input.serve.switch_cost_ps)
         input.serve.switch_cost_ps = switch_cost_ps;
     if (until_ps < input.serve.until_ps)
         input.serve.until_ps = until_ps;
-    return judge_rows(judge_create(m->arena, &input), rows, count);
+    judge = judge_create(m->arena, &input);
+    (void)judge_set_stop(judge, (struct judge_stop){ m->ask->is_over, m->ask->is_over_arg });
+    return judge_rows(judge, rows, count);
 }
 
 /* Rounded up to three digits, in whole microseconds at least, so that an option can say it. */
@@ -375,7 +398,7 @@ static void decide(struct moving *m, const struct problem *problem, int64_t time
     options_fill(m->arena, m->ask, problem, last->heads, &options);
     for (int i = 0; i + 1 < m->seen.count; i++)
         option_add(&options, m->seen.list[i]);
-    for (int i = 0; i < options.count; i++) {
+    for (int i = 0; i < options.count && !is_late(m->ask); i++) {
         const struct option *option = &options.list[i];
         struct migration migration = migration_of(m->arena, problem, last->rows, last->count,
                                                   option->rows, option->count, are_down);
@@ -455,12 +478,14 @@ struct place_answer place_dynamic(struct arena *arena, const struct place_ask *a
     m.row_count = m.first.count;
     m.epoch_count = 1;
     instants_fill(ask, lead_of(&m), all);
-    for (int i = 0; i < all->count && !(ask->is_over && ask->is_over(ask->is_over_arg)); i++)
+    for (int i = 0; i < all->count && !is_late(ask); i++)
         look_around(&m, all, i);
     if (!is_worth_it(&m)) {
         answer.rows = m.first.rows;
         answer.row_count = m.first.count;
-        answer.why = "placed once: no migration is worth what it costs";
+        answer.why = is_late(ask) && m.epoch_count > 1
+                         ? "placed once: the time was over before migrations could be judged"
+                         : "placed once: no migration is worth what it costs";
         return answer;
     }
     answer.rows = m.rows;

@@ -133,10 +133,20 @@ struct choice { /* among placements by heads */
     double least_ps; /* by sums */
 };
 
+/* There is an answer, and no time for more. */
+static bool is_enough(void *arg)
+{
+    const struct choice *c = arg;
+
+    return c->best.found && c->best.verdict.is_feasible && c->ask->is_over &&
+           c->ask->is_over(c->ask->is_over_arg);
+}
+
 static void choose(struct choice *c, struct heads_found found)
 {
     const struct problem_input *input = problem_input(c->ask->problems[0]);
     struct candidate candidate = { .found = arena_alloc(c->arena, sizeof found) };
+    struct judge_stop before = { NULL, NULL };
     const char *why;
 
     if (!found.is_feasible)
@@ -144,14 +154,17 @@ static void choose(struct choice *c, struct heads_found found)
     *candidate.found = found;
     if (found.cost_ps < c->least_ps)
         c->least_ps = found.cost_ps;
-    if (c->best.found && c->best.verdict.is_feasible && c->ask->is_over &&
-        c->ask->is_over(c->ask->is_over_arg)) /* there is an answer, and no time for more */
+    if (is_enough(c))
         return;
     candidate.rows = heads_rows(c->arena, input->cluster, input->model, input->service,
                                 candidate.found->plan, &candidate.row_count);
     if (room_refuses(c->arena, c->ask, candidate.rows, candidate.row_count, &why))
         return;
+    if (c->ask->judge)
+        before = judge_set_stop(c->ask->judge, (struct judge_stop){ is_enough, c });
     judge_candidate(c->ask, &candidate);
+    if (c->ask->judge)
+        (void)judge_set_stop(c->ask->judge, before);
     if (is_better(c->ask, &candidate, &c->best))
         c->best = candidate;
 }

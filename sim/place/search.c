@@ -26,26 +26,9 @@
 #define WORTH_A_CUT 0.95
 #define CUT_SHARE 100
 
-static bool is_late(const struct hunt *hunt)
-{
-    const struct place_ask *ask = hunt->search.ask;
-
-    return ask->is_over && ask->is_over(ask->is_over_arg);
-}
-
 static bool is_over(const struct hunt *hunt)
 {
-    return hunt->simulation_count >= hunt->limit || is_late(hunt);
-}
-
-/* There is an answer already, and no time for more. */
-static bool is_enough(const struct hunt *hunt)
-{
-    bool is_any = hunt->elite_count > 0;
-
-    for (int g = 0; g < hunt->given_count && !is_any; g++)
-        is_any = hunt->given[g].verdict.is_feasible;
-    return is_any && is_late(hunt);
+    return hunt->simulation_count >= hunt->limit || hunt_is_late(hunt);
 }
 
 /* ---- what a candidate is worth ---- */
@@ -263,11 +246,14 @@ static struct judge_verdict score(const struct hunt *hunt, const struct given *g
 static struct judge_verdict judge_given(struct hunt *hunt, const struct given *given)
 {
     struct judge_input input = *judge_input(hunt->judge);
+    struct judge *judge;
 
     if (given->switch_cost_ps <= input.serve.switch_cost_ps)
         return judge_by(hunt, hunt->judge, given->rows, given->row_count);
     input.serve.switch_cost_ps = given->switch_cost_ps;
-    return judge_by(hunt, judge_create(hunt->arena, &input), given->rows, given->row_count);
+    judge = judge_create(hunt->arena, &input);
+    (void)hunt_mind_clock(hunt, judge);
+    return judge_by(hunt, judge, given->rows, given->row_count);
 }
 
 static void ask_one(struct hunt *hunt, int index)
@@ -471,7 +457,7 @@ static void sharpen(struct hunt *hunt)
     hunt->elite_count = 0;
     hunt->seen_count = 0;
     memset(hunt->seen, 0, hunt->seen_room * sizeof *hunt->seen);
-    for (int e = 0; e < count && !is_enough(hunt); e++)
+    for (int e = 0; e < count && !hunt_is_enough(hunt); e++)
         (void)try_plan(hunt, &quick[e].plan, quick[e].from);
 }
 
@@ -547,6 +533,8 @@ static void hunt_begin(struct arena *arena, const struct place_ask *ask, struct 
     if (hunt->objective == PLACE_GOODPUT && !(ask->judge && judge_input(ask->judge)->workload))
         hunt->objective = PLACE_PERIOD;
     hunt->quick = ask->judge ? quick_judge(arena, ask->judge) : NULL;
+    if (hunt->quick && hunt->quick != hunt->judge)
+        (void)hunt_mind_clock(hunt, hunt->quick);
     hunt->given = arena_array(arena, (size_t)place_algorithm_count, sizeof *hunt->given);
     hunt->seen_room = 4096;
     hunt->seen = arena_array(arena, hunt->seen_room, sizeof *hunt->seen);
@@ -556,7 +544,7 @@ static void hunt_begin(struct arena *arena, const struct place_ask *ask, struct 
 static void hear_all(struct hunt *hunt)
 {
     for (int is_slow = 0; is_slow < 2; is_slow++) {
-        for (int a = 0; a < place_algorithm_count && !is_enough(hunt); a++)
+        for (int a = 0; a < place_algorithm_count && !hunt_is_enough(hunt); a++)
             if (place_algorithms[a].is_slow == is_slow && can_ask(hunt, &place_algorithms[a]))
                 ask_one(hunt, a);
         if (!is_slow)
@@ -578,9 +566,12 @@ struct place_answer place_orrery(struct arena *arena, const struct place_ask *as
     int64_t limit = ask->simulations > 0 ? ask->simulations : DEFAULT_SIMULATIONS;
     struct hunt *hunt = arena_alloc(arena, sizeof *hunt);
     struct place_answer answer = { .why = "" };
+    struct judge_stop before = { NULL, NULL };
     struct best best;
 
     hunt_begin(arena, ask, hunt);
+    if (hunt->judge)
+        before = hunt_mind_clock(hunt, hunt->judge);
     hear_all(hunt);
     hunt->limit = limit - limit / LAST_SHARE;
     begin_own(hunt);
@@ -588,6 +579,8 @@ struct place_answer place_orrery(struct arena *arena, const struct place_ask *as
     hunt->limit = limit;
     sharpen(hunt);
     climb(hunt);
+    if (hunt->judge)
+        (void)judge_set_stop(hunt->judge, before);
     best = choose(hunt);
     if (!best.verdict.is_feasible) {
         answer.why = why_not(hunt);

@@ -58,4 +58,10 @@ double hunt_worth(const struct hunt *hunt, const struct judge_verdict *verdict);
 /* search_tell.c: what the answer was found by, as its lines, and the bound. */
 void hunt_tell(struct hunt *hunt, const struct best *best, struct place_answer *answer);
 
+/* search_clock.c: the time is over; it is, and there is an answer already. */
+bool hunt_is_late(const struct hunt *hunt);
+bool hunt_is_enough(const struct hunt *hunt);
+/* The judge gives up what it simulates as soon as that is so; returns what stopped it before. */
+struct judge_stop hunt_mind_clock(struct hunt *hunt, struct judge *judge);
+
 #endif

@@ -462,7 +462,9 @@ static void *input_fill(struct serve *serve, struct llm_input *input)
                                  .key = prefix ? prefix_key : NULL,
                                  .key_arg = prefix,
                                  .overheads = serve->input->overheads,
-                                 .wakes = serve->wakes };
+                                 .wakes = serve->wakes,
+                                 .is_stopped = serve->input->is_stopped,
+                                 .is_stopped_arg = serve->input->is_stopped_arg };
     routes_fill(serve, input);
     if (serve->delays) {
         input->delay_ps = delay_ps;

@@ -465,9 +465,12 @@ static bool loop(struct express *express, struct err *err)
 {
     struct serve *serve = express->serve;
     int64_t next_ps = arrivals_more(express);
+    uint32_t ticks = 0;
 
     serve->is_looped = true;
     while (serve->in_system != 0 || next_ps != ARRIVALS_NEVER) {
+        if (!serve_go_on(serve, &ticks, err))
+            return false;
         if (next_ps < engine_peek_ps(express->engine)) {
             on_arrival(express, next_ps);
             next_ps = express->arrival < express->arrival_count

@@ -458,6 +458,8 @@ struct lane *serve_choose(struct serve *serve, int32_t service, uint64_t request
 int serve_size(const struct lane *lane, int32_t items);
 /* An error: simulated time ends. */
 bool serve_passes_calendar(struct err *err);
+/* Counts an event of a loop; false and an error: the run is given up. */
+bool serve_go_on(const struct serve *serve, uint32_t *ticks, struct err *err);
 
 /* One epoch, nothing that holds, drops or fails a request, links that book one port, and nobody who
  * watches single jobs: what every shorter way needs. */

@@ -13,6 +13,8 @@
 #include "sim/serve/handoff.h"
 #include "sim/serve/internal.h"
 
+#define ASK_EVERY 1024 /* events, between looks at the clock */
+
 const char *const serve_rules_names[SERVE_RULES_COUNT] = {
     [SERVE_DEFAULT] = "default",
     [SERVE_DLSIM] = "dlsim",
@@ -270,6 +272,15 @@ bool serve_passes_calendar(struct err *err)
                    (long long)(UNITS_MAX_PS / UNITS_PS_PER_S));
 }
 
+bool serve_go_on(const struct serve *serve, uint32_t *ticks, struct err *err)
+{
+    const struct serve_input *input = serve->input;
+
+    return ++*ticks % ASK_EVERY != 0 || !input->is_stopped ||
+           !input->is_stopped(input->is_stopped_arg) ||
+           err_set(err, ERR_USAGE, "given up: the time was over");
+}
+
 static bool is_last_of_instant(const struct serve *serve)
 {
     int64_t now_ps = engine_now_ps(serve->engine);
@@ -280,10 +291,14 @@ static bool is_last_of_instant(const struct serve *serve)
 /* Arrivals are merged with the queue here: at one instant, all else goes first. */
 static bool loop(struct serve *serve, struct err *err)
 {
+    uint32_t ticks = 0;
+
     serve->is_looped = true;
     while (!is_over(serve)) {
         int slot;
 
+        if (!serve_go_on(serve, &ticks, err))
+            return false;
         if (serve->noted.count > 0 && is_last_of_instant(serve)) {
             if (!room_move_one(serve, err))
                 return false;

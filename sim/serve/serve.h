@@ -329,6 +329,10 @@ struct serve_input {
     const struct prefix_blocks *prefix_blocks; /* of the workload; NULL = what its sessions say */
     struct price_book *book; /* costs remembered from run to run, for the same tables; NULL = none
                               */
+    /* Asked every thousand events or so: true = the run is given up, which is an error. NULL =
+     * never. Closed forms, which take no events, do not ask. */
+    bool (*is_stopped)(void *arg);
+    void *is_stopped_arg;
 };
 
 /* One more request was refused; tokens 0 = not known. */

@@ -90,6 +90,50 @@ echo 'lan,switch,source,1e9,0.001' >> cut/links.csv
 exit_is 2 "no board at all is an error" orrery-sim place --service a=gpt2-4l --cluster cut --costs "$data/costs/board" -o p.csv
 like "that says why" "$err" "cut/links.csv: no route joins any device to the source"
 
+# ---- time: a simulation that is under way is given up, and Ctrl-C gives the best so far
+orrery-sim generate --process poisson --rate 20/s --requests 20000 --service a --prompt constant:16 --output constant:8 \
+    -o long.csv > /dev/null
+search=(--service a=gpt2-4l --cluster cluster --costs "$data/costs/board" --workload long.csv --slo 1s --simulations 1000000000)
+interrupted() { # COMMAND OPTION...: its first line tells that it searches; exit status into $status
+    local pid
+    orrery-sim "$@" "${search[@]}" > int.out 2> int.err &
+    pid=$!
+    for ((turn = 0; turn < 100; turn++)); do # until it takes the signal
+        grep -q '^SigCgt:.*[2367abef]$' /proc/$pid/status 2> /dev/null && break
+        sleep 0.1
+    done
+    sleep 0.3
+    kill -INT $pid
+    wait $pid
+    status=$?
+}
+set -m # jobs of a script have Ctrl-C ignored without it
+rm -f p.csv
+interrupted place --algorithm orrery -o p.csv
+is "Ctrl-C: its own exit status" "$status" 130
+like "a line says so" "$(cat int.err)" 'orrery-sim place: interrupted: the best placement so far is written'
+like "and the report" "$(cat int.out)" 'stopped +by Ctrl-C: this is the best so far'
+exit_is 0 "what is written is a placement" orrery-sim run --placement p.csv --cluster cluster --costs "$data/costs/board" --workload w1.csv
+interrupted compare --algorithm orrery,exact --csv table.csv
+is "compare, too" "$status" 130
+like "tells of whom it had no time to ask" "$(cat int.out)" 'not asked: Ctrl-C ended the comparison before'
+like "and of the one that was at work" "$(grep '^orrery,' table.csv)" ',yes,'
+set +m
+for algorithm in alpaserve dynamic resource-aware orrery; do
+    exit_is 0 "$algorithm ends in time" orrery-sim place "${search[@]}" --algorithm $algorithm --time-limit 50ms -o p.csv
+done
+
+# ---- the table of a comparison takes the place of none of its placements
+compared=(compare --service a=gpt2-4l --cluster cluster --costs "$data/costs/board" --algorithm exact)
+exit_is 2 "the table under the name of a placement" orrery-sim "${compared[@]}" --csv found/exact.csv --placements-out found
+like "is refused" "$err" "--csv is 'found/exact.csv': placements of 'exact' have that name in the folder of --placements-out"
+no_file "before anything is written" found
+mkdir found && ln -s found same
+exit_is 2 "by another name of the folder" orrery-sim "${compared[@]}" --csv ./same//exact-latency.csv --placements-out found
+exit_is 2 "or of one that is not there yet" orrery-sim "${compared[@]}" --csv new/./exact.csv --placements-out ./new/
+exit_is 0 "any other name is free" orrery-sim "${compared[@]}" --csv found/table.csv --placements-out found
+exit_is 0 "as is any other folder" orrery-sim "${compared[@]}" --csv exact.csv --placements-out found
+
 # ---- costs outside the measured range are told of, whoever predicts
 exit_is 0 "sums" orrery-sim place --service a=gpt2-4l --cluster cluster --costs "$data/costs/board" --prompt 900 --output 8 -o p.csv
 like "warn" "$out" "warning +[0-9]+ operator costs behind what is predicted lie"
