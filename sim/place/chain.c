@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stddef.h>
 
+#define ASK_EVERY 1024 /* states, between looks at the clock */
+
 #define BOUND_BEAM 16 /* finds something near the best in no time */
 
 struct state {     /* of units placed, devices used, kind of the next stage: how it was come by */
@@ -188,6 +190,8 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
 {
     struct solver solver = { .chain = chain, .objective = objective, .set_count = 1 };
     size_t count = (size_t)chain_state_count(chain);
+    struct chain_answer near;
+    uint32_t ticks = 0;
 
     assert(chain_state_count(chain) <= CHAIN_MAX_STATES && chain->kind_count <= CHAIN_MAX_KINDS);
     for (int32_t k = 0; k < chain->kind_count; k++) {
@@ -195,7 +199,8 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
         solver.set_count *= chain->device_counts[k] + 1;
     }
     solver.best = INFINITY;
-    solver.bound = chain_search(arena, chain, objective, BOUND_BEAM).cost;
+    near = chain_search(arena, chain, objective, BOUND_BEAM);
+    solver.bound = near.cost;
     solver.costs = arena_array(arena, count, sizeof *solver.costs);
     solver.states = arena_array(arena, count, sizeof *solver.states);
     for (size_t i = 0; i < count; i++)
@@ -210,8 +215,14 @@ struct chain_answer chain_solve(struct arena *arena, const struct chain *chain,
             for (int32_t k = 0; k < chain->kind_count; k++) {
                 double before = solver.costs[index_of(&solver, units, set, k)];
 
-                if (!isinf(before) && !(before > solver.bound))
-                    expand(&solver, units, set, k, before);
+                if (isinf(before) || before > solver.bound)
+                    continue;
+                expand(&solver, units, set, k, before);
+                if (++ticks % ASK_EVERY == 0 && chain->is_over &&
+                    chain->is_over(chain->is_over_arg)) {
+                    near.is_cut_short = true;
+                    return near;
+                }
             }
     return answer_of(arena, &solver);
 }

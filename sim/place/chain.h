@@ -37,6 +37,10 @@ struct chain {
     double (*entry_cost)(const void *arg, int32_t kind);
     double (*exit_cost)(const void *arg, int32_t kind);
     const void *arg;
+    /* Asked now and then by chain_search, chain_solve and chain_visit: true = be quick about what
+     * is left; NULL = never. */
+    bool (*is_over)(void *arg);
+    void *is_over_arg;
 };
 
 struct chain_stage {
@@ -45,7 +49,8 @@ struct chain_stage {
 
 struct chain_answer {
     bool is_feasible;
-    double cost; /* by the objective */
+    bool is_cut_short; /* by is_over: the best that was found until then */
+    double cost;       /* by the objective */
     int32_t stage_count;
     struct chain_stage *stages;
 };

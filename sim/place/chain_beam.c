@@ -167,6 +167,8 @@ struct chain_answer chain_search(struct arena *arena, const struct chain *chain,
                                  enum chain_objective objective, int32_t width)
 {
     struct search search = { .chain = chain, .width = width, .objective = objective };
+    struct chain_answer answer;
+    bool is_late = false;
 
     work_fill(arena, &search);
     search.levels = arena_array(arena, (size_t)chain->unit_count + 1, sizeof *search.levels);
@@ -177,10 +179,15 @@ struct chain_answer chain_search(struct arena *arena, const struct chain *chain,
         extend(&search, 0, NOBODY, k);
     for (int32_t units = 1; units < chain->unit_count; units++) {
         cut(&search, &search.levels[units]);
-        for (int32_t w = 0; w < search.levels[units].count; w++)
+        /* without time the best way alone is followed to its end */
+        for (int32_t w = 0; w < (is_late ? 1 : width) && w < search.levels[units].count; w++) {
             for (int32_t k = 0; k < chain->kind_count; k++)
                 extend(&search, units, w, k);
+            is_late = is_late || (chain->is_over && chain->is_over(chain->is_over_arg));
+        }
     }
     cut(&search, &search.levels[chain->unit_count]);
-    return answer_of(arena, &search);
+    answer = answer_of(arena, &search);
+    answer.is_cut_short = is_late;
+    return answer;
 }

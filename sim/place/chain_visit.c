@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ASK_EVERY 64 /* states, between looks at the clock */
+
 #define NOBODY (-1)
 #define FIRST_SLOTS 1024
 
@@ -451,6 +453,11 @@ static void forget(struct visitor *v)
         v->slots[i] = NOBODY;
 }
 
+static bool is_late(const struct chain *chain)
+{
+    return chain->is_over && chain->is_over(chain->is_over_arg);
+}
+
 /* Unit by unit, the states that promise most. Of a unit heap_pop gives them in order. */
 static int32_t beam(struct visitor *v)
 {
@@ -465,7 +472,7 @@ static int32_t beam(struct visitor *v)
             if (!is_stale(v, top))
                 kept[kept_count++] = top;
         }
-        if (kept_count == 0)
+        if (kept_count == 0 || is_late(v->chain))
             return NOBODY;
         v->heap_count = 0;
         for (int32_t i = 0; i < kept_count && units < v->chain->unit_count; i++)
@@ -481,6 +488,7 @@ struct chain_answer chain_visit(struct arena *arena, const struct chain *chain,
     size_t kinds = (size_t)chain->kind_count, units = (size_t)chain->unit_count;
     struct visitor v = { .arena = arena, .chain = chain, .visits = visits, .best = INFINITY };
     int32_t found = NOBODY;
+    uint32_t ticks = 0;
 
     if (known->is_feasible)
         v.best = known->cost;
@@ -498,7 +506,7 @@ struct chain_answer chain_visit(struct arena *arena, const struct chain *chain,
         if (v.states[top].units == chain->unit_count) {
             found = top;
             *bound = v.states[top].least;
-        } else if (v.count > max_states) {
+        } else if (v.count > max_states || (++ticks % ASK_EVERY == 0 && is_late(chain))) {
             *is_exact = false;
             *bound = v.states[top].least;
         } else if (!is_stale(&v, top)) {

@@ -47,33 +47,44 @@ struct place_answer contiguous_solve(struct arena *arena, const struct problem *
 
     if (chain->kind_count <= CHAIN_MAX_KINDS && chain_state_count(chain) <= CHAIN_MAX_STATES) {
         answer = chain_solve(arena, chain, objective);
-        return answer_of(arena, problem, &answer);
+        found = answer_of(arena, problem, &answer);
+        if (answer.is_cut_short)
+            found.why =
+                found.is_feasible
+                    ? "the search was cut short: the best may be another"
+                    : "the search was cut short, and found none that fits; there may be one";
+        return found;
     }
     answer = chain_search(arena, chain, objective, CHAIN_BEAM);
     found = answer_of(arena, problem, &answer);
     found.why = arena_printf(arena,
                              "%d kinds of devices are more than %lld states: a beam of %d ways was "
-                             "searched%s",
+                             "searched%s%s",
                              (int)chain->kind_count, (long long)CHAIN_MAX_STATES, CHAIN_BEAM,
+                             answer.is_cut_short ? " until the time was over" : "",
                              found.is_feasible ? ", the best may be another"
                                                : " and found none that fits; there may be one");
     return found;
 }
 
-static struct place_answer solve(struct arena *arena, const struct problem *problem,
+static struct place_answer solve(struct arena *arena, const struct place_ask *ask,
                                  enum chain_objective objective)
 {
-    return contiguous_solve(arena, problem, problem_chain(arena, problem, objective), objective);
+    struct chain chain = *problem_chain(arena, ask->problems[0], objective);
+
+    chain.is_over = ask->is_over;
+    chain.is_over_arg = ask->is_over_arg;
+    return contiguous_solve(arena, ask->problems[0], &chain, objective);
 }
 
 struct place_answer place_pipeedge(struct arena *arena, const struct place_ask *ask)
 {
-    return solve(arena, ask->problems[0], CHAIN_PERIOD);
+    return solve(arena, ask, CHAIN_PERIOD);
 }
 
 struct place_answer place_exact(struct arena *arena, const struct place_ask *ask)
 {
-    return solve(arena, ask->problems[0], contiguous_objective(ask));
+    return solve(arena, ask, contiguous_objective(ask));
 }
 
 struct place_answer place_auction(struct arena *arena, const struct place_ask *ask)

@@ -81,9 +81,10 @@ static const bool *leading_kinds(struct arena *arena, const struct problem *prob
     return may_lead;
 }
 
-static struct place_answer pipeline(struct arena *arena, const struct problem *problem,
+static struct place_answer pipeline(struct arena *arena, const struct place_ask *ask,
                                     enum chain_objective objective)
 {
+    const struct problem *problem = ask->problems[0];
     struct private_chain private = { .of = problem_chain(arena, problem, objective),
                                      .may_lead = leading_kinds(arena, problem),
                                      .lead_count = lead_count_of(problem) };
@@ -94,6 +95,8 @@ static struct place_answer pipeline(struct arena *arena, const struct problem *p
     private.chain.entry_cost = entry_cost;
     private.chain.exit_cost = exit_cost;
     private.chain.arg = &private;
+    private.chain.is_over = ask->is_over;
+    private.chain.is_over_arg = ask->is_over_arg;
     return contiguous_solve(arena, problem, &private.chain, objective);
 }
 
@@ -151,10 +154,17 @@ static struct chain_answer known_of(struct arena *arena, const struct chain *cha
     return known;
 }
 
-static const char *beam_text(struct arena *arena, bool is_feasible, double bound)
+static const char *beam_text(struct arena *arena, bool is_feasible, bool is_late, double bound)
 {
     char least[UNITS_TEXT_BYTES];
 
+    if (is_late)
+        return arena_printf(arena,
+                            "the search was cut short%s; no way of whole units over devices is "
+                            "faster than %s",
+                            is_feasible ? ": the best may be another"
+                                        : ", and found none that fits",
+                            units_format_human((int64_t)bound, least));
     return arena_printf(arena,
                         "more than %d states: a beam of %d ways was searched%s; no way of whole "
                         "units over devices is faster than %s",
@@ -164,15 +174,18 @@ static const char *beam_text(struct arena *arena, bool is_feasible, double bound
                         units_format_human((int64_t)bound, least));
 }
 
-static struct place_answer best_way(struct arena *arena, const struct problem *problem)
+static struct place_answer best_way(struct arena *arena, const struct place_ask *ask)
 {
-    struct place_answer once = pipeline(arena, problem, CHAIN_LATENCY), answer = once;
-    const struct chain *chain = problem_device_chain(arena, problem, CHAIN_LATENCY);
-    struct chain_answer known = known_of(arena, chain, &once), found;
+    const struct problem *problem = ask->problems[0];
+    struct place_answer once = pipeline(arena, ask, CHAIN_LATENCY), answer = once;
+    struct chain chain = *problem_device_chain(arena, problem, CHAIN_LATENCY);
+    struct chain_answer known = known_of(arena, &chain, &once), found;
     bool is_exact;
     double bound;
 
-    found = chain_visit(arena, chain, visits_of(arena, problem), &known, CHAIN_VISIT_STATES,
+    chain.is_over = ask->is_over;
+    chain.is_over_arg = ask->is_over_arg;
+    found = chain_visit(arena, &chain, visits_of(arena, problem), &known, CHAIN_VISIT_STATES,
                         &is_exact, &bound);
     answer.is_feasible = found.is_feasible;
     if (found.is_feasible) {
@@ -183,7 +196,8 @@ static struct place_answer best_way(struct arena *arena, const struct problem *p
                                                        found.stages[s].last };
     }
     if (!is_exact)
-        answer.why = beam_text(arena, found.is_feasible, bound);
+        answer.why = beam_text(arena, found.is_feasible,
+                               ask->is_over && ask->is_over(ask->is_over_arg), bound);
     else if (found.is_feasible)
         answer.why = "";
     else if (problem_missing_bytes(problem) == 0)
@@ -245,8 +259,8 @@ struct place_answer place_edgeshard(struct arena *arena, const struct place_ask 
 {
     const struct problem *problem = ask->problems[0];
     struct place_answer answer = contiguous_objective(ask) == CHAIN_LATENCY
-                                     ? best_way(arena, problem)
-                                     : pipeline(arena, problem, CHAIN_PERIOD);
+                                     ? best_way(arena, ask)
+                                     : pipeline(arena, ask, CHAIN_PERIOD);
     const char *why = answer.is_feasible ? NULL : lead_why_not(arena, problem);
 
     if (why)

@@ -123,6 +123,19 @@ for algorithm in alpaserve dynamic resource-aware orrery; do
     exit_is 0 "$algorithm ends in time" orrery-sim place "${search[@]}" --algorithm $algorithm --time-limit 50ms -o p.csv
 done
 
+# ---- and so are dynamic programs over many kinds of devices, which would take seconds
+mkdir -p many wide/box
+awk 'BEGIN { print "device,type,speed_ratio,memory_bytes"
+    for (i = 0; i < 64; i++) printf "d%d,box,%.3f,%d\n", i, 0.3 + 0.011 * i, 1000000000 + i * 10000000 }' > many/devices.csv
+awk 'BEGIN { print "executable,stage,latency_s,weight_bytes,activation_bytes,output_bytes"
+    for (i = 0; i < 120; i++) printf "e,%d,%.4f,%d,1000,%d\n", i, 0.001 + 0.0001 * (i * 37 % 190), 50000000 + i * 100000, 1000 * (1 + i % 90) }' > wide/box/stages.csv
+cp far/links.csv many && sed -i 's/1e6$/0.0001/' many/links.csv
+for algorithm in exact pipeedge edgeshard; do
+    exit_is 0 "$algorithm is cut short" orrery-sim place --service e --cluster many --costs wide/box --algorithm $algorithm \
+        --objective latency --time-limit 20ms -o p.csv
+    like "$algorithm says so" "$(tr -s ' \n' ' ' <<< "$out")" 'until the time was over|the search was cut short'
+done
+
 # ---- the table of a comparison takes the place of none of its placements
 compared=(compare --service a=gpt2-4l --cluster cluster --costs "$data/costs/board" --algorithm exact)
 exit_is 2 "the table under the name of a placement" orrery-sim "${compared[@]}" --csv found/exact.csv --placements-out found
