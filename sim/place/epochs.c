@@ -156,6 +156,7 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
     struct beginning beginning = { .ask = ask };
 
     *why = "";
+    *best = (struct option){ .rows = NULL };
     judge_of.events = NULL;
     judge = judge_create(arena, &judge_of);
     (void)judge_set_stop(judge, (struct judge_stop){ is_enough, &beginning });
@@ -180,7 +181,7 @@ static bool begin(struct arena *arena, const struct place_ask *ask, struct optio
         best_verdict = verdict;
         *best = *option;
     }
-    return beginning.is_found;
+    return best->rows != NULL;
 }
 
 static struct place_answer nothing_fits(struct arena *arena, const struct problem *problem,
