@@ -32,6 +32,7 @@ struct channel {
     void *socket;
     char connected[CHANNEL_ADDRESS_BYTES + 8]; /* endpoint; empty where it has none */
     struct door_watch *watch;
+    int descriptor;
     enum channel_kind kind;
     int64_t max_payload_bytes;
 };
@@ -121,6 +122,7 @@ struct channel *channel_open(struct arena *arena, struct channel_hub *hub, enum 
 {
     struct channel *channel = arena_alloc(arena, sizeof *channel);
     int64_t max_bytes = max_wire_bytes(hub, max_payload_bytes);
+    size_t size = sizeof channel->descriptor;
 
     assert(mark >= 0 && max_payload_bytes >= 0 && max_payload_bytes <= FRAME_MAX_PAYLOAD_BYTES);
     channel->kind = kind;
@@ -137,6 +139,7 @@ struct channel *channel_open(struct arena *arena, struct channel_hub *hub, enum 
         zmq_setsockopt(channel->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) == 0 &&
         (kind != CHANNEL_ROUTER || set_int(channel->socket, ZMQ_ROUTER_MANDATORY, 1)) &&
         (is_listener(kind) || set_int(channel->socket, ZMQ_IMMEDIATE, 1)) &&
+        zmq_getsockopt(channel->socket, ZMQ_FD, &channel->descriptor, &size) == 0 &&
         (!hub->keys || door_lock(channel->socket, hub->keys, is_listener(kind))) &&
         (channel->watch = door_watch(arena, hub->context, channel->socket)))
         return channel;
@@ -396,6 +399,22 @@ enum channel_result channel_receive(struct channel *channel, struct channel_mess
 void channel_message_close(struct channel_message *message)
 {
     zmq_msg_close(body_of(message));
+}
+
+void channel_message_move(struct channel_message *to, struct channel_message *from)
+{
+    to->frame = from->frame;
+    to->from = from->from;
+    zmq_msg_init(body_of(to));
+    zmq_msg_move(body_of(to), body_of(from));
+    zmq_msg_close(body_of(from));
+    /* short ones lie in the message itself */
+    to->payload = (const unsigned char *)zmq_msg_data(body_of(to)) + FRAME_HEADER_BYTES;
+}
+
+int channel_descriptor(const struct channel *channel)
+{
+    return channel->descriptor;
 }
 
 /* ---- waiting ---- */

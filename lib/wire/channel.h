@@ -2,7 +2,8 @@
  *
  * Nothing is ever dropped in silence: at the high-water mark a send answers CHANNEL_LATER, and a
  * ROUTER answers CHANNEL_GONE for a peer that has left. No call blocks but channel_wait. Addresses
- * are "host:port", TCP. A channel belongs to one thread; a hub may be shared by several. */
+ * are "host:port", TCP. A channel belongs to one thread at a time (a mutex hands it on); a hub may
+ * be shared by several. */
 #ifndef ORRERY_WIRE_CHANNEL_H
 #define ORRERY_WIRE_CHANNEL_H
 
@@ -85,6 +86,11 @@ enum channel_result channel_send_words(struct channel *channel, const struct cha
 enum channel_result channel_receive(struct channel *channel, struct channel_message *message,
                                     struct err *err);
 void channel_message_close(struct channel_message *message);
+/* What from holds goes to `to`, which holds nothing; from holds nothing then. */
+void channel_message_move(struct channel_message *to, struct channel_message *from);
+/* Readable when something may have come since the channel last answered CHANNEL_LATER. For poll
+ * alone, which another thread may do. */
+int channel_descriptor(const struct channel *channel);
 
 struct channel_wait {
     struct channel *channel;

@@ -8,7 +8,7 @@
 
 struct waiting {
     int32_t job;
-    int64_t request, since_ns, receive_ns;
+    int64_t request, receive_ns;
 };
 
 struct member { /* of a batch that is under way */
@@ -58,15 +58,10 @@ int32_t *batcher_words(struct batcher *batcher)
     return batcher->words;
 }
 
-void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t sent_ns,
-                  int64_t receive_ns)
+void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t receive_ns)
 {
-    int64_t since_ns = sent_ns < receive_ns ? sent_ns : receive_ns;
-
     if (batcher->base_ns == 0)
-        batcher->base_ns = since_ns;
-    if (since_ns < batcher->base_ns)
-        since_ns = batcher->base_ns;
+        batcher->base_ns = receive_ns;
     batcher->come++;
     if (batcher->count == batcher->room) {
         int64_t room = batcher->room > 0 ? 2 * batcher->room : 64;
@@ -75,7 +70,7 @@ void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t
                                       (size_t)room, sizeof *batcher->waiting);
         batcher->room = room;
     }
-    batcher->waiting[batcher->count++] = (struct waiting){ job, request, since_ns, receive_ns };
+    batcher->waiting[batcher->count++] = (struct waiting){ job, request, receive_ns };
 }
 
 /* Nobody has an objective here: when it would be done is not asked. */
@@ -133,7 +128,7 @@ int64_t batcher_head_ns(struct batcher *batcher, int64_t now_ns, int64_t *until_
     if (batcher->count == 0 || (batcher->limit > 0 && under_way(batcher) >= batcher->limit))
         return BATCHER_NEVER_NS;
     ask.now_ps = (now_ns - batcher->base_ns) * UNITS_PS_PER_NS;
-    ask.arrival_ps = (batcher->waiting[0].since_ns - batcher->base_ns) * UNITS_PS_PER_NS;
+    ask.arrival_ps = (batcher->waiting[0].receive_ns - batcher->base_ns) * UNITS_PS_PER_NS;
     batcher->decision = batch_decide(&batcher->options, &ask);
     batcher->taken = 0;
     if (batcher->decision.action == BATCH_TAKE)

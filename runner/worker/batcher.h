@@ -19,10 +19,8 @@ struct setup_stage;
 /* Of a stage with batch_size > 1 that has embed. */
 struct batcher *batcher_create(struct arena *arena, const struct setup_stage *stage,
                                int32_t max_tokens);
-/* A job, the first step of a request: when it was sent, on this clock, from when on it waits; and
- * when it was looked at, which may be later: nobody looks while a step is computed. */
-void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t sent_ns,
-                  int64_t receive_ns);
+/* A job, the first step of a request, which waits from when it has come. */
+void batcher_push(struct batcher *batcher, int32_t job, int64_t request, int64_t receive_ns);
 /* When the oldest that waits has come, if a batch may leave now. Else BATCHER_NEVER_NS, and
  * *until_ns says when to ask again at the latest. */
 int64_t batcher_head_ns(struct batcher *batcher, int64_t now_ns, int64_t *until_ns);

@@ -8,6 +8,7 @@
 #include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
 #include "runner/worker/internal.h"
+#include "runner/worker/listener.h"
 #include "runner/worker/shard.h"
 #include "runner/worker/sliced.h"
 
@@ -44,8 +45,7 @@ static bool queue_job(struct worker *worker, int32_t number)
         !worker_is_current(worker, job->stage, frame_generation(frame)))
         return false;
     if (frame->type == FRAME_STEP && frame->entries == 0 && worker->batchers[job->stage]) {
-        batcher_push(worker->batchers[job->stage], number, frame->request, frame->start_ns,
-                     job->receive_ns);
+        batcher_push(worker->batchers[job->stage], number, frame->request, job->receive_ns);
         return true;
     }
     if (sliced && worker->setup->stages[job->stage].position_count > 1)
@@ -56,28 +56,66 @@ static bool queue_job(struct worker *worker, int32_t number)
 }
 
 /* A stray frame is dropped: one that is no frame, and one for a stage that is not here. */
+static void take_job(struct worker *worker, int32_t number)
+{
+    struct job *job = worker->jobs[number];
+
+    job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
+    job->piece = WORKER_NO_PIECE;
+    if (job->message.frame.type == FRAME_CREDIT)
+        worker_take_credit(worker, &job->message.frame);
+    else if (queue_job(worker, number))
+        return;
+    channel_message_close(&job->message);
+    worker_free_job(worker, number);
+}
+
+/* What the listener has heard came first. */
+static bool receive_next(struct worker *worker, struct job *job, enum channel_result *result)
+{
+    struct err ignored = ERR_INIT;
+
+    *result = CHANNEL_DONE;
+    if (worker->listener && listener_take(worker->listener, &job->message, &job->receive_ns))
+        return true;
+    *result = channel_receive(worker->data, &job->message, &ignored);
+    job->receive_ns = clock_now_ns();
+    return *result != CHANNEL_LATER;
+}
+
 void worker_receive_steps(struct worker *worker)
 {
-    for (;;) {
-        struct err ignored = ERR_INIT;
-        int32_t number = worker_new_job(worker);
-        struct job *job = worker->jobs[number];
-        enum channel_result result = channel_receive(worker->data, &job->message, &ignored);
+    enum channel_result result;
+    int32_t number = worker_new_job(worker);
 
-        if (result == CHANNEL_DONE) {
-            job->receive_ns = clock_now_ns();
-            job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
-            job->piece = WORKER_NO_PIECE;
-            if (job->message.frame.type == FRAME_CREDIT)
-                worker_take_credit(worker, &job->message.frame);
-            else if (queue_job(worker, number))
-                continue;
-            channel_message_close(&job->message);
-        }
-        worker_free_job(worker, number);
-        if (result == CHANNEL_LATER)
-            return;
-    }
+    for (; receive_next(worker, worker->jobs[number], &result); number = worker_new_job(worker))
+        if (result == CHANNEL_DONE)
+            take_job(worker, number);
+        else
+            worker_free_job(worker, number);
+    worker_free_job(worker, number);
+}
+
+void worker_begin_compute(struct worker *worker, int stage, int32_t tokens)
+{
+    int64_t token_ns = worker->token_ns[stage];
+
+    worker->begun_ns = clock_now_ns();
+    worker->is_lent =
+        worker->listener && (token_ns == 0 || token_ns > LISTENER_LONG_NS / (tokens + 1));
+    if (worker->is_lent)
+        listener_lend(worker->listener);
+}
+
+/* The pieces of a pass differ: the longest of late counts. */
+void worker_end_compute(struct worker *worker, int stage, int32_t tokens)
+{
+    int64_t token_ns = (clock_now_ns() - worker->begun_ns) / (tokens + 1) + 1;
+    int64_t before_ns = worker->token_ns[stage] - worker->token_ns[stage] / 8;
+
+    worker->token_ns[stage] = token_ns > before_ns ? token_ns : before_ns;
+    if (worker->is_lent)
+        listener_return(worker->listener);
 }
 
 struct release {

@@ -13,6 +13,7 @@ struct added;
 struct batcher;
 struct beat;
 struct err;
+struct listener;
 struct pad;
 struct setup;
 struct shard;
@@ -69,11 +70,15 @@ struct worker {
     bool is_granted;           /* it has it */
     struct sliced **sliced;    /* by stage of the setup; NULL: a stage of one device */
     struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
+    struct listener *listener; /* of data, during long steps; NULL: a padded worker, which looks */
+    int64_t *token_ns;         /* by stage: what a token takes to compute, about; 0: not known */
     int64_t data_bytes;        /* the largest message that data takes */
     struct added *asked;       /* stages that are asked for, to be loaded; NULL: none */
     struct added *added; /* stages that came while the run went on, the last first; NULL: none */
     int64_t waiting;     /* request whose step waits for its deadline or to be sent, -1 = none */
     int waiting_stage;   /* where that step was computed */
+    bool is_lent;        /* the data channel, to the listener */
+    int64_t begun_ns;    /* what computes now */
     int64_t free_ns;     /* when the last step or piece has ended, or should have */
     bool is_stopped;
 };
@@ -87,6 +92,10 @@ void worker_free_job(struct worker *worker, int32_t number);
 bool worker_is_of(const struct channel_message *message, int64_t request);
 /* All that is there now. */
 void worker_receive_steps(struct worker *worker);
+/* Around what computes so many tokens of a stage without looking: others note what comes, if that
+ * is worth while. */
+void worker_begin_compute(struct worker *worker, int stage, int32_t tokens);
+void worker_end_compute(struct worker *worker, int stage, int32_t tokens);
 bool worker_receive_control(struct worker *worker, struct err *err);
 bool worker_on_control(struct worker *worker, const struct channel_message *message,
                        struct err *err);

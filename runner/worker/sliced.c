@@ -294,8 +294,10 @@ bool sliced_compute(struct sliced *sliced, int32_t piece, struct err *err)
     bool is_wanted = true, is_late = false, ok = true;
 
     beat_set_busy(worker->beat, true);
+    worker_begin_compute(worker, sliced->index, tokens_of(sliced));
     parts_compute(sliced->parts, &sliced->pass->pieces[piece], sliced->repeats_of[sliced->ordinal],
                   &step);
+    worker_end_compute(worker, sliced->index, tokens_of(sliced));
     if (worker->pad)
         ok = price(sliced, piece, &price_ps, err) &&
              worker_wait_for(worker, sliced->index,

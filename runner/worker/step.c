@@ -202,7 +202,9 @@ static bool run_step(struct worker *worker, const struct step *step, int64_t sta
     bool is_wanted = true, ok = true;
 
     beat_set_busy(worker->beat, true);
+    worker_begin_compute(worker, step->stage, frame->new_tokens);
     result = shard_step(worker->shard, step->stage, frame, step->payload, &output, err);
+    worker_end_compute(worker, step->stage, frame->new_tokens);
     if (result == SHARD_DONE && worker->pad)
         ok = pad_step(worker, step, output.sequences, start_ns, &is_wanted, &took.is_late, err);
     took.finish_ns = worker->free_ns = clock_now_ns();

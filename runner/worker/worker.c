@@ -20,6 +20,7 @@
 #include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
 #include "runner/worker/internal.h"
+#include "runner/worker/listener.h"
 #include "runner/worker/pad.h"
 #include "runner/worker/shard.h"
 #include "runner/worker/sliced.h"
@@ -186,6 +187,7 @@ void worker_hold_stages(struct worker *worker, int first_stage)
 
     worker->room = arena_grow(worker->arena, worker->room, old, count, sizeof(int32_t *));
     worker->owed = arena_grow(worker->arena, worker->owed, old, count, sizeof(int32_t));
+    worker->token_ns = arena_grow(worker->arena, worker->token_ns, old, count, sizeof(int64_t));
     worker->generations =
         arena_grow(worker->arena, worker->generations, old, count, sizeof(int32_t));
     worker->sliced = arena_grow(worker->arena, worker->sliced, old, count, sizeof(struct sliced *));
@@ -237,8 +239,11 @@ static bool set_up(struct worker *worker, struct err *err)
     if (!worker->shard)
         return false;
     worker_hold_stages(worker, 0);
-    return open_data(worker, advertised, err) &&
-           send_text(worker, FRAME_READY, setup_encode_ready(worker->arena, &ready), err);
+    if (!open_data(worker, advertised, err))
+        return false;
+    if (!worker->pad && !(worker->listener = listener_start(worker->arena, worker->data, err)))
+        return false;
+    return send_text(worker, FRAME_READY, setup_encode_ready(worker->arena, &ready), err);
 }
 
 bool worker_add_peer(struct worker *worker, int32_t number, const char *endpoint, struct err *err)
@@ -366,6 +371,7 @@ static bool leave(struct worker *worker, const struct err *err)
     for (int32_t i = 0; i < worker->peer_count; i++)
         channel_close(worker->peers[i], 0);
     beat_stop(worker->beat);
+    listener_stop(worker->listener);
     channel_close(worker->data, 0);
     channel_close(worker->control, LINGER_MS);
     channel_hub_destroy(worker->hub);

@@ -55,7 +55,7 @@ static void what_waits_leaves_together_up_to_the_size(void **state)
     assert_true(batcher_head_ns(batcher, BOOT, &until_ns) == BATCHER_NEVER_NS);
     assert_true(until_ns == BATCHER_NEVER_NS);
     for (int32_t i = 0; i < 100; i++)
-        batcher_push(batcher, i, 1000 + i, BOOT + i * MS, BOOT + i * MS);
+        batcher_push(batcher, i, 1000 + i, BOOT + i * MS);
     assert_int_equal(batcher_head_ns(batcher, BOOT + 200 * MS, &until_ns), BOOT);
     for (int32_t i = 0; i < 99; i += 3)
         assert_int_equal(leave(batcher, BOOT + 200 * MS, i), 3);
@@ -67,12 +67,12 @@ static void the_oldest_waits_for_others(void **state)
     struct batcher *batcher = batcher_of(*state, 2, 10, 0);
     int64_t until_ns;
 
-    batcher_push(batcher, 0, 7, BOOT, BOOT);
+    batcher_push(batcher, 0, 7, BOOT);
     assert_true(batcher_head_ns(batcher, BOOT + 1 * MS, &until_ns) == BATCHER_NEVER_NS);
     assert_true(until_ns >= BOOT + 10 * MS && until_ns <= BOOT + 10 * MS + 1);
     assert_int_equal(leave(batcher, BOOT + 10 * MS, 0), 1);
-    batcher_push(batcher, 1, 8, BOOT + 20 * MS, BOOT + 20 * MS);
-    batcher_push(batcher, 2, 9, BOOT + 21 * MS, BOOT + 21 * MS);
+    batcher_push(batcher, 1, 8, BOOT + 20 * MS);
+    batcher_push(batcher, 2, 9, BOOT + 21 * MS);
     assert_int_equal(leave(batcher, BOOT + 21 * MS, 1), 2);
 }
 
@@ -82,7 +82,7 @@ static void so_many_batches_are_under_way(void **state)
     int64_t until_ns;
 
     for (int32_t i = 0; i < 4; i++)
-        batcher_push(batcher, i, 10 + i, BOOT, BOOT);
+        batcher_push(batcher, i, 10 + i, BOOT);
     assert_int_equal(leave(batcher, BOOT, 0), 2);
     assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
     assert_int_equal(batcher_release(batcher, 11, 4), -1);
@@ -93,17 +93,18 @@ static void so_many_batches_are_under_way(void **state)
     assert_int_equal(batcher_drop(batcher), -1);
 }
 
-/* Nobody looks while a step is computed. */
-static void it_waits_from_when_it_was_sent(void **state)
+/* Who looks only when a step has ended finds both. */
+static void it_waits_from_when_it_has_come(void **state)
 {
     struct batcher *batcher = batcher_of(*state, 3, 10, 0);
     int64_t until_ns;
 
-    batcher_push(batcher, 0, 7, BOOT, BOOT + 8 * MS);
-    batcher_push(batcher, 1, 8, BOOT + 30 * MS, BOOT + 8 * MS); /* no clock of ours */
+    batcher_push(batcher, 0, 7, BOOT);
+    batcher_push(batcher, 1, 8,
+                 BOOT + 8 * MS); /* looked at with the first, when a step had ended */
     assert_true(batcher_head_ns(batcher, BOOT + 9 * MS, &until_ns) == BATCHER_NEVER_NS);
     assert_true(until_ns >= BOOT + 10 * MS && until_ns <= BOOT + 10 * MS + 1);
-    assert_int_equal(batcher_head_ns(batcher, BOOT + 10 * MS + 1, &until_ns), BOOT + 8 * MS);
+    assert_int_equal(batcher_head_ns(batcher, BOOT + 10 * MS + 1, &until_ns), BOOT);
     assert_int_equal(leave(batcher, BOOT + 10 * MS + 1, 0), 2);
 }
 
@@ -112,17 +113,17 @@ static void a_place_is_free_behind_what_was_sent_before(void **state)
     struct batcher *batcher = batcher_of(*state, 2, 0, 1);
     int64_t until_ns;
 
-    batcher_push(batcher, 0, 10, BOOT, BOOT);
+    batcher_push(batcher, 0, 10, BOOT);
     assert_int_equal(leave(batcher, BOOT, 0), 1);
-    batcher_push(batcher, 1, 11, BOOT, BOOT);
+    batcher_push(batcher, 1, 11, BOOT);
     assert_int_equal(batcher_release(batcher, 10, 3), -1);
     assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
     assert_int_equal(until_ns, BOOT + MS + BATCHER_LATE_NS);
-    batcher_push(batcher, 2, 12, BOOT, BOOT);
+    batcher_push(batcher, 2, 12, BOOT);
     assert_int_equal(leave(batcher, BOOT + MS, 1), 2);
     assert_int_equal(batcher_release(batcher, 11, 9), -1); /* some are lost */
     assert_int_equal(batcher_release(batcher, 12, 9), -1);
-    batcher_push(batcher, 3, 13, BOOT, BOOT);
+    batcher_push(batcher, 3, 13, BOOT);
     assert_true(batcher_head_ns(batcher, BOOT + MS, &until_ns) == BATCHER_NEVER_NS);
     assert_int_equal(leave(batcher, until_ns, 3), 1);
 }
@@ -134,7 +135,7 @@ int main(void)
         TEST(what_waits_leaves_together_up_to_the_size),
         TEST(the_oldest_waits_for_others),
         TEST(so_many_batches_are_under_way),
-        TEST(it_waits_from_when_it_was_sent),
+        TEST(it_waits_from_when_it_has_come),
         TEST(a_place_is_free_behind_what_was_sent_before),
     };
 
