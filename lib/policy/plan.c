@@ -35,15 +35,6 @@ static bool check_phase(const struct plan_builder *b, const struct placement_row
     return true;
 }
 
-static bool check_supported(const struct plan_builder *b, const struct placement_row *row,
-                            struct err *err)
-{
-    if (row->phase != PLACEMENT_BOTH && !b->costs)
-        return placement_bad(b->placement, row, PLACEMENT_PHASE, err,
-                             "this can be simulated, not run: expected both");
-    return true;
-}
-
 static bool find_device(const struct plan_builder *b, const struct placement_row *row,
                         int32_t *device, struct err *err)
 {
@@ -172,8 +163,7 @@ static bool resolve_rows(struct plan_builder *b, struct err *err)
         struct plan_placed *placed = &b->placed[i];
 
         placed->row = row;
-        if ((!b->is_outline && !check_supported(b, row, err)) ||
-            !find_device(b, row, &placed->device, err))
+        if (!find_device(b, row, &placed->device, err))
             return false;
         if (service == known ? !add_service(b, row, service, err)
                              : !check_service(b, row, b->first_rows[service], err))

@@ -84,6 +84,14 @@ struct plan_move {
     int64_t bytes_per_token;
 };
 
+/* What two slices hold both of KV caches, in KV heads of the whole model; no heads: nothing. */
+struct plan_common {
+    int32_t layer_first, layer_last;
+    int32_t head_first, head_count;
+};
+struct plan_common plan_slices_common(const struct model *model, const struct plan_slice *a,
+                                      const struct plan_slice *b);
+
 struct plan_replica {
     int32_t service; /* index into plan.services */
     int32_t number;  /* as in the file */

@@ -25,9 +25,8 @@ static int32_t groups_before(const struct model *model, const struct plan_slice 
     return model->kv_heads / slice->part_of * part;
 }
 
-/* Of what both slices hold. */
-static int64_t common_bytes(const struct model *model, const struct plan_slice *a,
-                            const struct plan_slice *b)
+struct plan_common plan_slices_common(const struct model *model, const struct plan_slice *a,
+                                      const struct plan_slice *b)
 {
     int32_t first = a->layer_first > b->layer_first ? a->layer_first : b->layer_first;
     int32_t last = a->layer_last < b->layer_last ? a->layer_last : b->layer_last;
@@ -35,12 +34,23 @@ static int64_t common_bytes(const struct model *model, const struct plan_slice *
     int32_t from_b = groups_before(model, b, b->part_first);
     int32_t end_a = groups_before(model, a, a->part_last + 1);
     int32_t end_b = groups_before(model, b, b->part_last + 1);
-    struct model_part part = { from_a > from_b ? from_a : from_b,
-                               (end_a < end_b ? end_a : end_b) - 1, model->kv_heads };
+    int32_t from = from_a > from_b ? from_a : from_b, end = end_a < end_b ? end_a : end_b;
 
-    if (last < first || part.last < part.first)
-        return 0;
-    return (last - first + 1) * model_part_kv_bytes_per_token(model, part);
+    if (!holds_cache(a) || !holds_cache(b) || last < first || end <= from)
+        return (struct plan_common){ 0 };
+    return (struct plan_common){ first, last, from, end - from };
+}
+
+static int64_t common_bytes(const struct model *model, const struct plan_slice *a,
+                            const struct plan_slice *b)
+{
+    const struct plan_common common = plan_slices_common(model, a, b);
+    const struct model_part part = { common.head_first, common.head_first + common.head_count - 1,
+                                     model->kv_heads };
+
+    return common.head_count == 0 ? 0
+                                  : (common.layer_last - common.layer_first + 1) *
+                                        model_part_kv_bytes_per_token(model, part);
 }
 
 static void add(struct mover *m, const struct plan_stage *from, const struct plan_stage *to,
@@ -69,9 +79,8 @@ static void between(struct mover *m, const struct plan_stage *from, const struct
     int first = m->count;
 
     for (int i = 0; i < from->slice_count; i++)
-        for (int k = 0; k < to->slice_count && holds_cache(&from->slices[i]); k++)
-            if (holds_cache(&to->slices[k]))
-                add(m, from, to, &from->slices[i], &to->slices[k], first);
+        for (int k = 0; k < to->slice_count; k++)
+            add(m, from, to, &from->slices[i], &to->slices[k], first);
 }
 
 void plan_moves_find(struct arena *arena, const struct model *model, struct plan_replica *replica)

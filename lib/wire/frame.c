@@ -200,6 +200,37 @@ static void copy_words(unsigned char *to, const unsigned char *from, size_t coun
 #endif
 }
 
+void frame_put_piece(int32_t words[FRAME_PIECE_WORDS], const struct frame_piece *piece)
+{
+    const int32_t fields[FRAME_PIECE_WORDS] = {
+        piece->from_stage,
+        piece->from_worker,
+        piece->layer_first,
+        piece->layer_count,
+        piece->head_first,
+        piece->head_count,
+        piece->is_last,
+        0,
+        (int32_t)(uint32_t)((uint64_t)piece->message_bytes & UINT32_MAX),
+        (int32_t)(uint32_t)((uint64_t)piece->message_bytes >> 32)
+    };
+
+    memcpy(words, fields, sizeof fields);
+}
+
+void frame_get_piece(const int32_t words[FRAME_PIECE_WORDS], struct frame_piece *piece)
+{
+    *piece = (struct frame_piece){ .from_stage = words[0],
+                                   .from_worker = words[1],
+                                   .layer_first = words[2],
+                                   .layer_count = words[3],
+                                   .head_first = words[4],
+                                   .head_count = words[5],
+                                   .is_last = words[6] != 0,
+                                   .message_bytes = (int64_t)((uint64_t)(uint32_t)words[9] << 32 |
+                                                              (uint64_t)(uint32_t)words[8]) };
+}
+
 void frame_put_words(unsigned char *to, const void *words, size_t count)
 {
     copy_words(to, words, count);

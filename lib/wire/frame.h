@@ -13,7 +13,7 @@
 struct err;
 
 #define FRAME_HEADER_BYTES 72
-#define FRAME_VERSION 7
+#define FRAME_VERSION 8
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)
@@ -23,6 +23,8 @@ struct err;
 #define FRAME_MAX_GENERATION (1 << 30) /* of a replica: how often it has been lost */
 #define FRAME_RECORD_BYTES 24          /* of a RECORD, in front of what it tells of exchanges */
 #define FRAME_TOLD_BYTES 32            /* of each message of these */
+#define FRAME_PIECE_WORDS 10 /* of a CACHE, behind its entries and in front of its values */
+#define FRAME_MOVED_BYTES 48 /* of a MOVED to the coordinator, in front of its entries */
 
 enum frame_type {
     FRAME_HELLO = 1,    /* worker -> coordinator: its device, JSON text */
@@ -48,6 +50,9 @@ enum frame_type {
                           slices of it, as SETUP; each answered by the same with JSON text */
     FRAME_RESET = 20,  /* coordinator -> worker: the replica of the stage was lost, and is another
                           generation of itself from now on */
+    FRAME_MOVE = 21, /* coordinator -> worker: the KV caches of prompts go to where they are read */
+    FRAME_CACHE = 22, /* worker -> worker: a piece of what goes from one stage to another */
+    FRAME_MOVED = 23, /* worker -> coordinator, worker of the same stage: it has come */
     FRAME_TYPE_END
 };
 
@@ -57,8 +62,8 @@ struct frame {
     int64_t request; /* an attempt at one; of a batch (entries > 0) its own number */
     int32_t step;
     int32_t new_tokens, past_tokens;
-    int32_t total_tokens; /* prompt + output: the KV capacity to reserve */
-    int32_t entries;      /* of a STEP, RESULT or RECORD: requests of a batch; 0 = one request */
+    int32_t total_tokens;        /* prompt + output: the KV capacity to reserve */
+    int32_t entries;             /* requests of a batch; 0 = one request */
     int64_t start_ns, finish_ns; /* sender's clock, not negative; meaning depends on the type */
     int64_t way; /* of a STEP and what comes of it: which copies of stages it passes (copies.h) */
     int64_t payload_bytes;
@@ -88,6 +93,18 @@ struct frame_entry {
 };
 void frame_put_entry(int32_t words[FRAME_ENTRY_WORDS], const struct frame_entry *entry);
 void frame_get_entry(const int32_t words[FRAME_ENTRY_WORDS], struct frame_entry *entry);
+
+/* A piece of KV caches: so many layers, and of each so many KV heads, of the whole model. Of each
+ * request of the message, layer and head the keys of its tokens follow, then the values. */
+struct frame_piece {
+    int32_t from_stage, from_worker;
+    int32_t layer_first, layer_count, head_first, head_count;
+    int64_t message_bytes; /* values of all pieces of the message, */
+    bool is_last;          /* of which this is the last */
+};
+void frame_put_piece(int32_t words[FRAME_PIECE_WORDS], const struct frame_piece *piece);
+/* Fields that are negative are. */
+void frame_get_piece(const int32_t words[FRAME_PIECE_WORDS], struct frame_piece *piece);
 
 /* f32 and i32 payloads travel little-endian; these copy on such hosts and swap on others. */
 void frame_put_words(unsigned char *to, const void *words, size_t count);

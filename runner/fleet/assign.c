@@ -90,14 +90,15 @@ static int32_t kv_slots(const struct workload *workload)
 
 /* ---- workers ---- */
 
-/* Room for the batches of a replica. */
+/* Room for the batches of a chain of stages. */
 static bool size_batches(const struct assign_input *input, const struct plan_replica *replica,
-                         struct setup_model *setup, struct err *err)
+                         bool is_decoding, struct setup_model *setup, struct err *err)
 {
+    const struct plan_replica chain = batching_chain(replica, is_decoding);
     struct continuous_options options;
     int64_t most;
 
-    if (!batching_of(input->batching, replica, &setup->model, batching_longest(input->workload),
+    if (!batching_of(input->batching, &chain, &setup->model, batching_longest(input->workload),
                      &options, err))
         return false;
     most = (int64_t)options.max_seqs * setup->max_total_tokens;
@@ -215,8 +216,10 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     added->id = stage->id;
     added->has_embed = stage->has_embed;
     added->has_lm_head = stage->has_lm_head;
-    added->is_last = stage->number == replica->stage_count - 1;
-    if (input->batching && !size_batches(input, replica, &setup->models[added->model], err))
+    added->is_last = stage->number == plan_chain_count(replica, stage) - 1;
+    assign_phases(arena, input, stage, stage->devices[position], worker_of, added);
+    if (input->batching && !size_batches(input, replica, added->phase == SETUP_DECODING,
+                                         &setup->models[added->model], err))
         return false;
     if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
         return false;
@@ -298,6 +301,9 @@ int assign_peers(const struct assignment *assignment, int worker, int32_t *numbe
         for (int32_t k = 0; k < stage->position_count; k++)
             if (k != stage->position)
                 count = add_peer(stage->workers[k], numbers, count);
+        for (int k = 0; k < stage->move_count; k++)
+            if (stage->moves[k].to_worker != worker)
+                count = add_peer(stage->moves[k].to_worker, numbers, count);
     }
     return count;
 }

@@ -47,8 +47,10 @@ static bool check_prices(struct arena *arena, const struct assign_input *input,
         const struct setup_stage *stage = &setup->stages[i];
         const struct setup_model *sizes = &setup->models[stage->model];
 
-        if (!pad_check(pad, i, sizes->max_tokens, 0, &reason) ||
-            (sizes->model.kind == MODEL_DECODER &&
+        /* who is preempted where he is decoded is computed anew there */
+        if (((stage->phase != SETUP_DECODING || input->batching) &&
+             !pad_check(pad, i, sizes->max_tokens, 0, &reason)) ||
+            (sizes->model.kind == MODEL_DECODER && stage->phase != SETUP_PROMPTS &&
              !pad_check(pad, i, 1, sizes->max_total_tokens - 1, &reason)))
             return placement_bad(input->placement, input->plan->stages[stage->id]->row,
                                  PLACEMENT_DEVICE, err, "--pad cannot price its stage: %s",

@@ -92,11 +92,11 @@ void fleet_die(struct fleet_worker *worker, const char *trouble)
 }
 
 void fleet_send(struct fleet *fleet, struct fleet_worker *worker, const struct frame *frame,
-                const char *text)
+                const void *payload)
 {
     struct err err = ERR_INIT;
 
-    switch (channel_send(fleet->router, &worker->peer, frame, text, &err)) {
+    switch (channel_send(fleet->router, &worker->peer, frame, payload, &err)) {
     case CHANNEL_DONE:
         break;
     case CHANNEL_LATER:
@@ -161,6 +161,13 @@ void fleet_grant(struct fleet *fleet, int worker, int32_t stage, int64_t number)
 
     if (fleet->workers[worker].state == FLEET_UP)
         fleet_send(fleet, &fleet->workers[worker], &frame, "");
+}
+
+void fleet_move(struct fleet *fleet, int worker, const struct frame *frame,
+                const unsigned char *payload)
+{
+    if (fleet->workers[worker].state == FLEET_UP)
+        fleet_send(fleet, &fleet->workers[worker], frame, payload);
 }
 
 /* ---- receiving ---- */
@@ -336,6 +343,7 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_RECORD:
     case FRAME_REFUSE:
     case FRAME_CREDIT:
+    case FRAME_MOVED:
         return worker->state == FLEET_UP;
     case FRAME_HELLO:
     case FRAME_SETUP:
@@ -348,6 +356,8 @@ static bool on_worker(struct fleet *fleet, struct fleet_worker *worker,
     case FRAME_PING:
     case FRAME_STATUS:
     case FRAME_UPDATE:
+    case FRAME_MOVE:
+    case FRAME_CACHE:
     case FRAME_TYPE_END:
         break;
     }

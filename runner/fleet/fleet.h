@@ -156,6 +156,9 @@ bool fleet_is_idle(const struct fleet *fleet);
 /* There is room in the queue of a stage for the step that the worker has asked for. */
 void fleet_grant(struct fleet *fleet, int worker, int32_t stage, int64_t number);
 void fleet_release(struct fleet *fleet, int worker, int64_t request, int64_t sent_count);
+/* A MOVE: KV caches go from it to where they are read. */
+void fleet_move(struct fleet *fleet, int worker, const struct frame *frame,
+                const unsigned char *payload);
 /* SIGINT, SIGTERM or SIGHUP that has come, 0 = none. They must be blocked in this thread. */
 int fleet_take_signal(void);
 const char *fleet_signal_name(int signal_number);

@@ -13,7 +13,7 @@ struct frame;
 void fleet_die(struct fleet_worker *worker, const char *trouble);
 /* A worker that cannot be told is dead. */
 void fleet_send(struct fleet *fleet, struct fleet_worker *worker, const struct frame *frame,
-                const char *text);
+                const void *payload);
 void fleet_tell(struct fleet *fleet, struct fleet_worker *worker, enum frame_type type,
                 int64_t request, const char *text);
 

@@ -10,12 +10,15 @@
 #include "lib/policy/continuous.h"
 #include "lib/policy/plan.h"
 #include "runner/fleet/fleet.h"
+#include "runner/load/handovers.h"
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
 #include "runner/load/room.h"
 #include "runner/load/table.h"
 #include <assert.h>
 #include <string.h>
+
+#define NOBODY (-1)
 
 struct part { /* of a batch: one request */
     size_t request;
@@ -27,7 +30,7 @@ struct part { /* of a batch: one request */
 
 struct flying { /* a batch that has been planned; kept, since its records may come late */
     int64_t number;
-    int32_t replica;
+    int32_t instance;
     int32_t count, tokens; /* of parts that compute */
     int32_t part_count;
     struct part *parts; /* those that compute first */
@@ -36,16 +39,22 @@ struct flying { /* a batch that has been planned; kept, since its records may co
 struct member {    /* a request */
     int32_t *made; /* its tokens so far */
     int32_t made_count, step;
-    bool is_held; /* stages have caches of it */
-    int64_t seen; /* the look at who runs that has found it */
+    int32_t held_by;   /* instance whose stages have caches of it; NOBODY */
+    int32_t receivers; /* devices that have not said that its caches are there */
+    int64_t seen;      /* the look at who runs that has found it */
 };
 
-struct instance { /* of a replica */
+/* Two of each replica: 2 x replica computes prompts, or all; the one behind it what is decoded
+ * elsewhere, where that is. */
+struct instance {
+    const struct plan_stage *first; /* of its stages; NULL: there is no such instance */
     struct continuous *continuous;
     struct continuous_options options;
     int64_t preemptions, looks;
     size_t *flying; /* numbers of batches under way, oldest first; room for max_in_flight */
     int32_t flying_count, sent_count;
+    bool is_blocked;      /* the next one cannot be sent now */
+    int64_t later_tokens; /* of requests that are here, what the other instance will decode */
 };
 
 struct batches {
@@ -66,33 +75,48 @@ static int32_t outputs_of(const struct batches *batches, size_t request)
     return admit_step_count(serve_model(batches->serve, request), row.output_tokens);
 }
 
+static bool add_instance(struct batches *batches, int32_t replica, bool is_decoding,
+                         struct err *err)
+{
+    struct serve *serve = batches->serve;
+    const struct plan *plan = serve->input->plan;
+    const struct plan_replica *placed = &plan->replicas[replica];
+    const struct plan_replica chain = batching_chain(placed, is_decoding);
+    struct instance *instance = &batches->instances[2 * replica + is_decoding];
+    size_t words;
+
+    *instance = (struct instance){ .first = chain.stages };
+    if (!batching_of(serve->input->batching, &chain, plan->services[placed->service].model,
+                     batching_longest(serve->input->workload), &instance->options, err))
+        return false;
+    instance->options.hands_over = plan_replica_is_split(placed);
+    instance->continuous = continuous_create(serve->arena, &instance->options);
+    instance->flying = arena_array(serve->arena, (size_t)instance->options.max_in_flight,
+                                   sizeof *instance->flying);
+    words = 2 * (size_t)FRAME_ENTRY_WORDS * (size_t)instance->options.max_seqs +
+            (size_t)instance->options.token_budget;
+    if (words > batches->most_words) {
+        batches->most_words = words;
+        batches->words = arena_array(serve->arena, words, sizeof *batches->words);
+    }
+    return true;
+}
+
 bool batches_add_replicas(struct batches *batches, struct err *err)
 {
     struct serve *serve = batches->serve;
     const struct plan *plan = serve->input->plan;
-    int old = batches->instance_count;
+    int old = batches->instance_count, count = 2 * plan->replica_count;
 
-    batches->instances = arena_grow(serve->arena, batches->instances, (size_t)old,
-                                    (size_t)plan->replica_count, sizeof *batches->instances);
-    for (int r = old; r < plan->replica_count; r++) {
-        struct instance *instance = &batches->instances[r];
-        const struct plan_replica *replica = &plan->replicas[r];
-        size_t words;
-
-        if (!batching_of(serve->input->batching, replica, plan->services[replica->service].model,
-                         batching_longest(serve->input->workload), &instance->options, err))
+    batches->instances = arena_grow(serve->arena, batches->instances, (size_t)old, (size_t)count,
+                                    sizeof *batches->instances);
+    for (int32_t r = old / 2; r < plan->replica_count; r++) {
+        batches->instances[2 * r + 1] = (struct instance){ 0 };
+        if (!add_instance(batches, r, false, err) ||
+            (plan_replica_is_split(&plan->replicas[r]) && !add_instance(batches, r, true, err)))
             return false;
-        instance->continuous = continuous_create(serve->arena, &instance->options);
-        instance->flying = arena_array(serve->arena, (size_t)instance->options.max_in_flight,
-                                       sizeof *instance->flying);
-        words = 2 * (size_t)FRAME_ENTRY_WORDS * (size_t)instance->options.max_seqs +
-                (size_t)instance->options.token_budget;
-        if (words > batches->most_words) {
-            batches->most_words = words;
-            batches->words = arena_array(serve->arena, words, sizeof *batches->words);
-        }
     }
-    batches->instance_count = plan->replica_count;
+    batches->instance_count = count;
     return true;
 }
 
@@ -106,17 +130,32 @@ struct batches *batches_create(struct serve *serve, struct err *err)
     return batches_add_replicas(batches, err) ? batches : NULL;
 }
 
+/* The instance that decodes behind this one; NULL: it does itself. */
+static struct instance *partner_of(const struct batches *batches, int32_t number)
+{
+    return number % 2 == 0 && batches->instances[number + 1].first ? &batches->instances[number + 1]
+                                                                   : NULL;
+}
+
 bool batches_fit(const struct batches *batches, int32_t replica, size_t request)
 {
     const struct workload_request row = workload_at(batches->serve->input->workload, request);
+    const struct instance *partner = partner_of(batches, 2 * replica);
+    int32_t outputs = outputs_of(batches, request);
 
-    return continuous_fits(&batches->instances[replica].options, row.prompt_tokens,
-                           outputs_of(batches, request));
+    return continuous_fits(&batches->instances[2 * replica].options, row.prompt_tokens,
+                           partner ? 1 : outputs) &&
+           (!partner || outputs == 1 ||
+            continuous_fits(&partner->options, row.prompt_tokens, outputs));
 }
 
 int64_t batches_work_tokens(const struct batches *batches, int32_t replica)
 {
-    return continuous_work_tokens(batches->instances[replica].continuous);
+    const struct instance *instance = &batches->instances[2 * replica];
+    const struct instance *partner = partner_of(batches, 2 * replica);
+
+    return continuous_work_tokens(instance->continuous) + instance->later_tokens +
+           (partner ? continuous_work_tokens(partner->continuous) : 0);
 }
 
 void batches_join(struct batches *batches, size_t request)
@@ -124,23 +163,75 @@ void batches_join(struct batches *batches, size_t request)
     struct serve *serve = batches->serve;
     const struct workload_request row = workload_at(serve->input->workload, request);
     int32_t outputs = outputs_of(batches, request);
+    int32_t number = 2 * serve->table->requests[request].replica;
+    struct instance *instance = &batches->instances[number];
 
     /* nothing is left of an attempt before */
     batches->members[request] =
         (struct member){ .made = arena_array(serve->arena, (size_t)outputs,
-                                             sizeof *batches->members[request].made) };
-    continuous_arrive(batches->instances[serve->table->requests[request].replica].continuous,
-                      row.prompt_tokens, outputs, (int64_t)request);
+                                             sizeof *batches->members[request].made),
+                         .held_by = NOBODY };
+    if (!partner_of(batches, number) || outputs == 1) {
+        continuous_arrive(instance->continuous, row.prompt_tokens, outputs, (int64_t)request);
+        return;
+    }
+    continuous_arrive_kept(instance->continuous, row.prompt_tokens, (int64_t)request);
+    instance->later_tokens += outputs - 1;
+}
+
+/* ---- from one instance to the other ---- */
+
+/* It has its first token, and what its prompt left is kept. */
+static void hand_on(struct batches *batches, int32_t number, size_t request)
+{
+    const struct workload_request row = workload_at(batches->serve->input->workload, request);
+    int32_t outputs = outputs_of(batches, request);
+
+    batches->members[request].held_by = NOBODY;
+    batches->instances[number].later_tokens -= outputs - 1;
+    continuous_arrive_cached(batches->instances[number + 1].continuous, row.prompt_tokens, outputs,
+                             (int64_t)request);
+}
+
+/* All of its caches are there, or will be before its next step. */
+static void take_over(struct batches *batches, int32_t number, size_t request)
+{
+    batches->members[request].held_by = number;
+    continuous_fetched(batches->instances[number].continuous, (int64_t)request);
+    continuous_sent(batches->instances[number - 1].continuous, (int64_t)request);
+}
+
+/* Who has got a place and blocks has its caches sent. */
+static void fetch_all(struct batches *batches, int32_t number)
+{
+    struct serve *serve = batches->serve;
+    const struct plan_replica *replica = &serve->input->plan->replicas[number / 2];
+    const int64_t *tags;
+    int32_t count = continuous_fetch(batches->instances[number].continuous, &tags);
+
+    for (int32_t i = 0; i < count; i++) {
+        size_t request = (size_t)tags[i];
+        const struct workload_request row = workload_at(serve->input->workload, request);
+        const struct frame_entry entry = { table_name(serve->table, request), row.prompt_tokens, 0,
+                                           row.prompt_tokens + row.output_tokens };
+        const struct handovers_of of = { replica, 0, SERVE_NO_BATCH,
+                                         batches->members[request].step };
+
+        batches->members[request].receivers = handovers_receivers(replica);
+        handovers_begin(serve, &of, &entry, 1);
+        if (batches->members[request].receivers == 0)
+            take_over(batches, number, request);
+    }
 }
 
 /* ---- planning ---- */
 
 /* Requests that have caches and do not run any more: the batch takes their caches away. */
-static void find_preempted(struct batches *batches, int32_t replica, struct flying *flying)
+static void find_preempted(struct batches *batches, int32_t number, struct flying *flying)
 {
-    struct instance *instance = &batches->instances[replica];
+    struct instance *instance = &batches->instances[number];
     int64_t preemptions = continuous_counts(instance->continuous)->preemptions;
-    size_t request = batches->serve->table->replicas[replica].running;
+    size_t request = batches->serve->table->replicas[number / 2].running;
 
     if (preemptions == instance->preemptions)
         return;
@@ -151,9 +242,9 @@ static void find_preempted(struct batches *batches, int32_t replica, struct flyi
     for (; request != TABLE_NOBODY; request = batches->serve->table->requests[request].next) {
         struct member *member = &batches->members[request];
 
-        if (!member->is_held || member->seen == instance->looks)
+        if (member->held_by != number || member->seen == instance->looks)
             continue;
-        member->is_held = false;
+        member->held_by = NOBODY;
         assert(flying->part_count < flying->count + instance->options.max_seqs);
         flying->parts[flying->part_count++] =
             (struct part){ .request = request, .name = table_name(batches->serve->table, request) };
@@ -161,10 +252,10 @@ static void find_preempted(struct batches *batches, int32_t replica, struct flyi
 }
 
 /* False: there is nothing to compute. */
-static bool plan_next(struct batches *batches, int32_t replica)
+static bool plan_next(struct batches *batches, int32_t number)
 {
     struct serve *serve = batches->serve;
-    struct instance *instance = &batches->instances[replica];
+    struct instance *instance = &batches->instances[number];
     const struct continuous_batch *batch = continuous_schedule(instance->continuous);
     struct flying *flying;
 
@@ -176,7 +267,7 @@ static bool plan_next(struct batches *batches, int32_t replica)
         arena_array(serve->arena, (size_t)batch->count + (size_t)instance->options.max_seqs,
                     sizeof *flying->parts);
     flying->number = (int64_t)batches->count;
-    flying->replica = replica;
+    flying->instance = number;
     flying->count = flying->part_count = batch->count;
     flying->tokens = batch->tokens;
     for (int32_t i = 0; i < batch->count; i++) {
@@ -187,9 +278,9 @@ static bool plan_next(struct batches *batches, int32_t replica)
             (struct part){ (size_t)entry->tag, table_name(serve->table, (size_t)entry->tag),
                            entry->tokens,      entry->past_tokens,
                            member->step++,     entry->makes_token };
-        member->is_held = true;
+        member->held_by = number;
     }
-    find_preempted(batches, replica, flying);
+    find_preempted(batches, number, flying);
     if (batches->count == batches->room) {
         size_t room = batches->room > 0 ? 2 * batches->room : 256;
 
@@ -203,15 +294,26 @@ static bool plan_next(struct batches *batches, int32_t replica)
 }
 
 /* As many as may be under way. */
-static void plan_all(struct batches *batches, int32_t replica)
+static void plan_all(struct batches *batches, int32_t number)
 {
-    const struct instance *instance = &batches->instances[replica];
-    const struct plan_stage *first = batches->serve->input->plan->replicas[replica].stages;
+    const struct instance *instance = &batches->instances[number];
 
-    while (batches->serve->table->replicas[replica].is_up &&
-           instance->flying_count < instance->options.max_in_flight &&
-           room_has(batches->serve, first) && plan_next(batches, replica))
-        room_take(batches->serve, first);
+    if (!instance->first || !batches->serve->table->replicas[number / 2].is_up)
+        return;
+    fetch_all(batches, number);
+    while (instance->flying_count < instance->options.max_in_flight &&
+           room_has(batches->serve, instance->first) && plan_next(batches, number)) {
+        room_take(batches->serve, instance->first);
+        fetch_all(batches, number);
+    }
+}
+
+/* Of the replica, whose prompts may be computed by another instance than what is decoded: what has
+ * been handed on goes first, as in the simulator. */
+static void plan_replica(struct batches *batches, int32_t replica)
+{
+    plan_all(batches, 2 * replica + 1);
+    plan_all(batches, 2 * replica);
 }
 
 /* ---- sending ---- */
@@ -239,14 +341,15 @@ static enum channel_result send_batch(struct batches *batches, const struct flyi
                                       struct err *err)
 {
     struct serve *serve = batches->serve;
-    const struct plan_stage *first = &serve->input->plan->replicas[flying->replica].stages[0];
+    const struct plan_stage *first = batches->instances[flying->instance].first;
     struct frame frame = { .type = FRAME_STEP,
                            .stage = first->id,
                            .request = flying->number,
+                           .step = first->phase == PLACEMENT_DECODE, /* it waits for caches */
                            .new_tokens = flying->tokens,
                            .entries = flying->part_count,
                            .start_ns = serve_clock_of(serve, serve_worker_of(serve, first)),
-                           .finish_ns = serve->table->replicas[flying->replica].generation };
+                           .finish_ns = serve->table->replicas[flying->instance / 2].generation };
     int32_t *words = batches->words;
 
     for (int32_t i = 0; i < flying->part_count; i++, words += FRAME_ENTRY_WORDS) {
@@ -265,16 +368,42 @@ static enum channel_result send_batch(struct batches *batches, const struct flyi
                               &frame, batches->words, err);
 }
 
-static bool send_planned(struct batches *batches, struct instance *instance, struct err *err)
+/* Which instance has planned the oldest batch that can be sent and has not been; NOBODY. */
+static int32_t find_unsent(const struct batches *batches)
 {
-    while (instance->sent_count < instance->flying_count) {
+    int32_t found = NOBODY;
+    size_t oldest = SIZE_MAX;
+
+    for (int32_t i = 0; i < batches->instance_count; i++) {
+        const struct instance *instance = &batches->instances[i];
+
+        if (!instance->is_blocked && instance->sent_count < instance->flying_count &&
+            instance->flying[instance->sent_count] < oldest) {
+            oldest = instance->flying[instance->sent_count];
+            found = i;
+        }
+    }
+    return found;
+}
+
+/* In the order in which they were planned: some devices serve several instances. */
+static bool send_planned(struct batches *batches, struct err *err)
+{
+    int32_t next;
+
+    for (int32_t i = 0; i < batches->instance_count; i++)
+        batches->instances[i].is_blocked = !batches->serve->table->replicas[i / 2].is_up;
+    while ((next = find_unsent(batches)) != NOBODY) {
+        struct instance *instance = &batches->instances[next];
+
         switch (send_batch(batches, batches->all[instance->flying[instance->sent_count]], err)) {
         case CHANNEL_DONE:
         case CHANNEL_GONE:
             instance->sent_count++;
             break;
         case CHANNEL_LATER:
-            return true;
+            instance->is_blocked = true;
+            break;
         case CHANNEL_BAD:
             return false;
         }
@@ -284,32 +413,28 @@ static bool send_planned(struct batches *batches, struct instance *instance, str
 
 bool batches_advance(struct batches *batches, struct err *err)
 {
-    struct serve *serve = batches->serve;
-
-    for (int32_t r = 0; r < serve->table->replica_count; r++) {
-        struct instance *instance = &batches->instances[r];
-
-        plan_all(batches, r);
-        if (serve->table->replicas[r].is_up && !send_planned(batches, instance, err))
-            return false;
-    }
-    return true;
+    for (int32_t r = 0; 2 * r < batches->instance_count; r++)
+        plan_replica(batches, r);
+    return send_planned(batches, err);
 }
 
 bool batches_wait_for(const struct batches *batches, int worker)
 {
-    const struct serve *serve = batches->serve;
-
-    for (int32_t r = 0; r < serve->table->replica_count; r++)
-        if (batches->instances[r].sent_count < batches->instances[r].flying_count &&
-            serve_worker_of(serve, &serve->input->plan->replicas[r].stages[0]) == worker)
+    for (int32_t i = 0; i < batches->instance_count; i++)
+        if (batches->instances[i].sent_count < batches->instances[i].flying_count &&
+            serve_worker_of(batches->serve, batches->instances[i].first) == worker)
             return true;
     return false;
 }
 
 /* ---- what comes back ---- */
 
-/* The batch of a frame, when it is one of the stage's replica. */
+static int32_t instance_of(const struct plan_stage *stage)
+{
+    return 2 * stage->replica + (stage->phase == PLACEMENT_DECODE);
+}
+
+/* The batch of a frame, when it is one that passes the stage. */
 static const struct flying *find_batch(const struct batches *batches,
                                        const struct plan_stage *stage, const struct frame *frame)
 {
@@ -318,7 +443,7 @@ static const struct flying *find_batch(const struct batches *batches,
     if ((uint64_t)frame->request >= batches->count)
         return NULL;
     flying = batches->all[frame->request];
-    return flying->replica == stage->replica ? flying : NULL;
+    return flying->instance == instance_of(stage) ? flying : NULL;
 }
 
 /* Tokens come in the order of the parts; who has all has ended. */
@@ -326,7 +451,8 @@ static void take_tokens(struct batches *batches, const struct flying *flying,
                         const unsigned char *payload, int64_t at_ps)
 {
     struct serve *serve = batches->serve;
-    struct instance *instance = &batches->instances[flying->replica];
+    struct instance *instance = &batches->instances[flying->instance];
+    const struct instance *partner = partner_of(batches, flying->instance);
     const struct continuous_ends *ends;
 
     for (int32_t i = 0; i < flying->count; i++) {
@@ -341,15 +467,21 @@ static void take_tokens(struct batches *batches, const struct flying *flying,
             state->first_token_ps = at_ps;
     }
     ends = continuous_step_done(instance->continuous);
-    for (int32_t i = 0; i < ends->finished_count; i++)
-        serve_end(serve, (size_t)ends->finished[i], TRACE_OK, at_ps);
+    for (int32_t i = 0; i < ends->finished_count; i++) {
+        size_t request = (size_t)ends->finished[i];
+
+        if (partner && outputs_of(batches, request) > 1)
+            hand_on(batches, flying->instance, request);
+        else
+            serve_end(serve, request, TRACE_OK, at_ps);
+    }
 }
 
 void batches_result(struct batches *batches, const struct plan_stage *stage,
                     const struct channel_message *message, int64_t send_ps)
 {
     struct serve *serve = batches->serve;
-    struct instance *instance = &batches->instances[stage->replica];
+    struct instance *instance = &batches->instances[instance_of(stage)];
     const struct flying *flying = find_batch(batches, stage, &message->frame);
     int64_t at_ps = serve_now_ps(serve);
 
@@ -376,7 +508,7 @@ void batches_result(struct batches *batches, const struct plan_stage *stage,
     /* before another result comes, as each is an instant; who arrives in it, the next request of a
      * client whose last one has just ended among them, takes part, as in the simulator */
     serve_take_arrivals(serve, at_ps);
-    plan_all(batches, stage->replica);
+    plan_replica(batches, stage->replica);
 }
 
 void batches_record(struct batches *batches, const struct plan_stage *stage, int32_t position,
@@ -402,7 +534,7 @@ void batches_record(struct batches *batches, const struct plan_stage *stage, int
         record.step = part->step;
         record.share = i;
         record.is_chunk = part->tokens > 1;
-        if (stage->number == 0 && part->step == 0 &&
+        if (stage->number == 0 && part->step == 0 && stage->phase != PLACEMENT_DECODE &&
             (state->start_ps == TRACE_NONE || record.start_ps < state->start_ps))
             state->start_ps = record.start_ps;
         records_keep(serve->arena, serve->run, &record);
@@ -412,12 +544,29 @@ void batches_record(struct batches *batches, const struct plan_stage *stage, int
     }
 }
 
+void batches_moved(struct batches *batches, size_t request)
+{
+    const struct table_request *state = &batches->serve->table->requests[request];
+    struct member *member = &batches->members[request];
+
+    if (state->state != TABLE_RUNNING || member->receivers == 0 || --member->receivers > 0)
+        return;
+    take_over(batches, 2 * state->replica + 1, request);
+    plan_all(batches, 2 * state->replica);
+    plan_all(batches, 2 * state->replica + 1);
+}
+
 void batches_lose(struct batches *batches, int32_t replica)
 {
-    struct instance *instance = &batches->instances[replica];
-    int64_t tag;
+    for (int32_t i = 2 * replica; i < 2 * replica + 2; i++) {
+        struct instance *instance = &batches->instances[i];
+        int64_t tag;
 
-    while (continuous_lose(instance->continuous, &tag))
-        continue;
-    instance->flying_count = instance->sent_count = 0;
+        while (instance->first && continuous_lose(instance->continuous, &tag))
+            batches->members[tag].receivers = 0;
+        if (instance->first)
+            continuous_drop_kept(instance->continuous);
+        instance->flying_count = instance->sent_count = 0;
+        instance->later_tokens = 0;
+    }
 }

@@ -35,6 +35,8 @@ void batches_result(struct batches *batches, const struct plan_stage *stage,
                     const struct channel_message *message, int64_t send_ps);
 void batches_record(struct batches *batches, const struct plan_stage *stage, int32_t position,
                     const struct channel_message *message);
+/* A device of a decode stage has all caches of the request, whose prompt others have computed. */
+void batches_moved(struct batches *batches, size_t request);
 /* Nobody computes there any more; its requests have ended or will. */
 void batches_lose(struct batches *batches, int32_t replica);
 

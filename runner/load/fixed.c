@@ -9,8 +9,10 @@
 #include "lib/policy/plan.h"
 #include "runner/fleet/fleet.h"
 #include "runner/load/failures.h"
+#include "runner/load/handovers.h"
 #include "runner/load/internal.h"
 #include "runner/load/records.h"
+#include "runner/load/room.h"
 #include "runner/load/table.h"
 
 #define MOST_BATCHES 64 /* of a replica for each request: more are no batches of this run */
@@ -35,6 +37,7 @@ struct fixed {
     size_t *ended; /* requests whose workers have not been told */
     size_t ended_count;
     struct next **heads, **ends; /* by worker: steps in order */
+    bool *are_blocked;           /* by worker: the first could not be sent */
 };
 
 void fixed_extend(struct serve *serve)
@@ -58,6 +61,7 @@ void fixed_add_workers(struct serve *serve, int old_count)
 
     fixed->heads = arena_grow(serve->arena, fixed->heads, old, count, sizeof(struct next *));
     fixed->ends = arena_grow(serve->arena, fixed->ends, old, count, sizeof(struct next *));
+    fixed->are_blocked = arena_grow(serve->arena, fixed->are_blocked, old, count, sizeof(bool));
 }
 
 void fixed_create(struct serve *serve)
@@ -82,8 +86,7 @@ static struct instance *instance_of(const struct serve *serve, const struct plan
     return &serve->fixed->instances[copies_at(replica, way, 0)->id];
 }
 
-/* In the tables batches are numbered in the order in which they are told of. -1: none can have that
- * number. */
+/* They are numbered in the order in which they are told of. -1: none can have that number. */
 static int64_t id_of(const struct serve *serve, struct instance *instance, int64_t number)
 {
     if (number < 0 || number >= MOST_BATCHES * (int64_t)serve->table->count)
@@ -102,6 +105,12 @@ static int64_t id_of(const struct serve *serve, struct instance *instance, int64
     if (instance->ids[number] < 0)
         instance->ids[number] = serve->fixed->next_id++;
     return instance->ids[number];
+}
+
+int64_t fixed_batch_id(const struct serve *serve, const struct plan_stage *stage,
+                       const struct frame *frame)
+{
+    return id_of(serve, instance_of(serve, stage, frame->way), frame->request);
 }
 
 void fixed_lose(struct serve *serve, const struct plan_stage *stage)
@@ -139,6 +148,12 @@ void fixed_release_ended(struct serve *serve)
 
 /* ---- steps ---- */
 
+/* Where all steps but the first go. */
+static int later_place(const struct plan_replica *replica)
+{
+    return plan_replica_is_split(replica) ? replica->stage_count : 0;
+}
+
 static void push(struct serve *serve, int worker, struct next *next)
 {
     struct fixed *fixed = serve->fixed;
@@ -165,41 +180,84 @@ static bool is_wanted(const struct serve *serve, const struct next *next)
     return true;
 }
 
+/* In front of its own batches it has a place for what is left of each. */
+static bool has_room(const struct serve *serve, const struct plan_stage *first)
+{
+    return first->phase != PLACEMENT_DECODE || room_has(serve, first);
+}
+
+static enum channel_result send_next(struct serve *serve, int worker, struct next *next,
+                                     struct err *err)
+{
+    next->frame.start_ns = serve_clock_of(serve, worker);
+    return channel_send_words(serve->fleet->workers[worker].push, NULL, &next->frame, next->words,
+                              err);
+}
+
+/* Steps leave in order, but for those whose stage has no room. */
 bool fixed_flush(struct serve *serve, int worker, struct err *err)
 {
     struct fixed *fixed = serve->fixed;
+    struct next **at = &fixed->heads[worker], *kept = NULL;
 
-    for (; fixed->heads[worker]; fixed->heads[worker] = fixed->heads[worker]->next) {
-        struct next *next = fixed->heads[worker];
+    fixed->are_blocked[worker] = false;
+    while (*at) {
+        struct next *next = *at;
+        const struct plan_stage *first = serve->input->plan->stages[next->frame.stage];
+        bool is_kept =
+            is_wanted(serve, next) && (fixed->are_blocked[worker] || !has_room(serve, first));
 
-        if (!is_wanted(serve, next))
-            continue;
-        next->frame.start_ns = serve_clock_of(serve, worker);
-        switch (channel_send_words(serve->fleet->workers[worker].push, NULL, &next->frame,
-                                   next->words, err)) {
-        case CHANNEL_DONE:
-        case CHANNEL_GONE:
-            break;
-        case CHANNEL_LATER:
-            return true;
-        case CHANNEL_BAD:
-            return false;
+        if (!is_kept && is_wanted(serve, next)) {
+            enum channel_result result = send_next(serve, worker, next, err);
+
+            if (result == CHANNEL_BAD)
+                return false;
+            is_kept = fixed->are_blocked[worker] = result == CHANNEL_LATER;
+            if (!is_kept && first->phase == PLACEMENT_DECODE)
+                room_take(serve, first);
+        }
+        if (is_kept) {
+            kept = next;
+            at = &next->next;
+        } else {
+            *at = next->next;
         }
     }
+    fixed->ends[worker] = kept;
     return true;
 }
 
 bool fixed_waits_for(const struct serve *serve, int worker)
 {
-    return serve->fixed->heads[worker] != NULL;
+    return serve->fixed->are_blocked[worker];
+}
+
+/* Caches of what is left of a batch of prompts go to where they are read. */
+static void hand_over(struct serve *serve, const struct plan_stage *last, const struct next *next,
+                      int32_t count)
+{
+    struct arena *arena = arena_create();
+    struct frame_entry *entries = arena_array(arena, (size_t)count, sizeof *entries);
+
+    for (int32_t i = 0; i < count; i++) {
+        frame_get_entry(next->words + FRAME_ENTRY_WORDS * (ptrdiff_t)i, &entries[i]);
+        entries[i].tokens = entries[i].past_tokens; /* of its prompt */
+        entries[i].past_tokens = 0;
+    }
+    handovers_begin(serve,
+                    &(struct handovers_of){ &serve->input->plan->replicas[last->replica],
+                                            next->frame.way, next->frame.request,
+                                            next->frame.step },
+                    entries, count);
+    arena_destroy(arena);
 }
 
 /* The next step of those that are left, in their order; their requests are in next->words. */
 static void go_on(struct serve *serve, const struct plan_stage *last, const struct frame *result,
                   struct next *next, int32_t count, const int32_t *tokens)
 {
-    const struct plan_stage *first =
-        copies_at(&serve->input->plan->replicas[last->replica], result->way, 0);
+    const struct plan_replica *replica = &serve->input->plan->replicas[last->replica];
+    const struct plan_stage *first = copies_at(replica, result->way, later_place(replica));
 
     for (int32_t i = 0; i < count; i++)
         next->words[FRAME_ENTRY_WORDS * (ptrdiff_t)count + i] = tokens[i];
@@ -212,6 +270,8 @@ static void go_on(struct serve *serve, const struct plan_stage *last, const stru
                                   .finish_ns = serve->table->replicas[last->replica].generation,
                                   .way = result->way,
                                   .payload_bytes = INT64_C(4) * (FRAME_ENTRY_WORDS + 1) * count };
+    if (handovers_follow(serve, last))
+        hand_over(serve, last, next, count);
     push(serve, serve_worker_of(serve, first), next);
 }
 
@@ -262,7 +322,9 @@ static bool take_token(struct serve *serve, const struct plan_stage *stage, size
     entry.request = table_name(serve->table, request);
     admit_step_tokens(row.prompt_tokens, result->step + 1, &entry.tokens, &entry.past_tokens);
     frame_put_entry(words, &entry);
-    table_sent(serve->table, request, way_stage(serve, request, 0)->id);
+    table_sent(
+        serve->table, request,
+        way_stage(serve, request, later_place(&serve->input->plan->replicas[stage->replica]))->id);
     return true;
 }
 

@@ -12,6 +12,7 @@
 
 struct channel_message;
 struct err;
+struct frame;
 struct plan_stage;
 struct serve;
 struct serve_record;
@@ -40,6 +41,9 @@ void fixed_result(struct serve *serve, const struct plan_stage *stage,
 /* A RECORD of one of its requests: what its batch adds to the record. False: it cannot be. */
 bool fixed_record(struct serve *serve, const struct plan_stage *stage,
                   const struct channel_message *message, struct serve_record *record);
+/* What the batch of a frame is called in the tables; -1: there can be none such. */
+int64_t fixed_batch_id(const struct serve *serve, const struct plan_stage *stage,
+                       const struct frame *frame);
 /* Sends later steps to the worker, as far as it goes now; and whether some wait for that. */
 bool fixed_flush(struct serve *serve, int worker, struct err *err);
 bool fixed_waits_for(const struct serve *serve, int worker);

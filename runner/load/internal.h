@@ -111,6 +111,8 @@ bool way_has_copies_up(const struct serve *serve, int32_t replica);
 bool serve_find_request(const struct serve *serve, struct frame *frame);
 /* Now, on the clock of a worker: what it takes for the instant at which a step was sent. */
 int64_t serve_clock_of(const struct serve *serve, int worker);
+/* A stamp in a payload: what a broken worker writes there must not overflow anything. */
+int64_t serve_stamp_at(const unsigned char *payload);
 /* A stamp of a worker's clock, on the run's time line. */
 int64_t serve_stamp_ps(const struct serve *serve, int64_t stamp_ns, int64_t offset_ns);
 /* The messages that the device at the position has taken in the step. */

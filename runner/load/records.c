@@ -70,6 +70,8 @@ static int compare_exchanges(const void *a, const void *b)
         return x->stage < y->stage ? -1 : 1;
     if (x->receive_ps != y->receive_ps)
         return x->receive_ps < y->receive_ps ? -1 : 1;
+    if (x->from != y->from)
+        return x->from < y->from ? -1 : 1;
     return (x->to > y->to) - (x->to < y->to);
 }
 

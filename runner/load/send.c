@@ -12,9 +12,19 @@
 #include "runner/load/room.h"
 #include "runner/load/table.h"
 
+/* To which its next step goes. */
+static const struct plan_stage *first_stage(const struct serve *serve, size_t request)
+{
+    const struct table_request *state = &serve->table->requests[request];
+    const struct plan_replica *replica = &serve->input->plan->replicas[state->replica];
+    bool is_behind = state->step > 0 && plan_replica_is_split(replica);
+
+    return way_stage(serve, request, is_behind ? replica->stage_count : 0);
+}
+
 void serve_enqueue(struct serve *serve, size_t request)
 {
-    const struct plan_stage *first = way_stage(serve, request, 0);
+    const struct plan_stage *first = first_stage(serve, request);
     struct queue *queue = &serve->queues[serve_worker_of(serve, first)];
 
     if (queue->count == queue->capacity) {
@@ -47,7 +57,7 @@ static enum channel_result send_step(struct serve *serve, struct channel *push, 
 {
     const struct workload_request row = workload_at(serve->input->workload, request);
     const struct table_request *state = &serve->table->requests[request];
-    const struct plan_stage *first = way_stage(serve, request, 0);
+    const struct plan_stage *first = first_stage(serve, request);
     struct frame frame = { .type = FRAME_STEP,
                            .stage = first->id,
                            .request = table_name(serve->table, request),
@@ -89,7 +99,7 @@ bool serve_flush(struct serve *serve, int worker, struct err *err)
         bool is_kept = false;
 
         if (serve->table->requests[request].state == TABLE_RUNNING) {
-            const struct plan_stage *first = way_stage(serve, request, 0);
+            const struct plan_stage *first = first_stage(serve, request);
 
             is_kept = !is_open || !room_has(serve, first);
             if (!is_kept) {

@@ -19,6 +19,7 @@
 #include "runner/load/batches.h"
 #include "runner/load/failures.h"
 #include "runner/load/fixed.h"
+#include "runner/load/handovers.h"
 #include "runner/load/internal.h"
 #include "runner/load/monitor.h"
 #include "runner/load/records.h"
@@ -233,6 +234,19 @@ static void expect_records(struct serve *serve, const struct plan_stage *stage, 
         serve->expected_count += (size_t)count * (size_t)copies_at(replica, way, i)->device_count;
 }
 
+static void hand_over(struct serve *serve, const struct plan_stage *last, size_t request)
+{
+    const struct workload_request row = workload_at(serve->input->workload, request);
+    const struct frame_entry entry = { table_name(serve->table, request), row.prompt_tokens, 0,
+                                       row.prompt_tokens + row.output_tokens };
+
+    const struct handovers_of of = { &serve->input->plan->replicas[last->replica],
+                                     serve->table->requests[request].way, SERVE_NO_BATCH,
+                                     serve->table->requests[request].step };
+
+    handovers_begin(serve, &of, &entry, 1);
+}
+
 static void on_result(struct serve *serve, int worker, const struct channel_message *message)
 {
     const struct frame *frame = &message->frame;
@@ -260,6 +274,8 @@ static void on_result(struct serve *serve, int worker, const struct channel_mess
     case TABLE_STALE:
         return;
     case TABLE_STEP:
+        if (handovers_follow(serve, stage))
+            hand_over(serve, stage, (size_t)frame->request);
         serve_enqueue(serve, (size_t)frame->request);
         break;
     case TABLE_FINISHED:
@@ -345,6 +361,8 @@ static void on_message(struct serve *serve, int worker, const struct channel_mes
         room_credit(serve, worker, &message->frame);
     else if (message->frame.type == FRAME_REFUSE)
         on_refusal(serve, worker, &message->frame);
+    else if (message->frame.type == FRAME_MOVED)
+        handovers_told(serve, worker, message);
 }
 
 /* Returns whether the socket is empty now. */

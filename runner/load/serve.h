@@ -64,12 +64,13 @@ struct serve_record {
     int64_t send_ps, receive_ps; /* of what it worked on */
 };
 
-/* A message between the devices of one stage, in one step. */
+/* A message between devices that is of a step of a stage: between those of the stage, or KV caches
+ * of a prompt that it will read. */
 struct serve_exchange {
     size_t request;
     int64_t batch; /* SERVE_NO_BATCH; else one for each of its requests */
-    int32_t step, stage, stage_id;
-    int32_t from, to; /* positions */
+    int32_t step, stage;
+    int32_t from, to; /* devices, indices into the cluster */
     int64_t bytes, send_ps, receive_ps;
 };
 

@@ -9,8 +9,7 @@
 #include "runner/load/records.h"
 #include "runner/load/table.h"
 
-/* In a payload: what a broken worker writes there must not overflow anything. */
-static int64_t stamp_at(const unsigned char *payload)
+int64_t serve_stamp_at(const unsigned char *payload)
 {
     int64_t stamp_ns = frame_get_int64(payload);
 
@@ -47,7 +46,7 @@ bool serve_find_request(const struct serve *serve, struct frame *frame)
 {
     size_t request;
 
-    if (serve->batches || frame->type == FRAME_CREDIT ||
+    if (serve->batches || frame->type == FRAME_CREDIT || frame->type == FRAME_MOVED ||
         (frame->type == FRAME_RESULT && frame->entries > 0))
         return true;
     if (!table_find(serve->table, frame->request, &request))
@@ -79,10 +78,11 @@ struct serve_record serve_record_of(const struct serve *serve, const struct plan
         .is_late = (frame_get_int64(message->payload + 16) & 1) != 0,
         .start_ps = serve_stamp_ps(serve, frame->start_ns, offset_ns),
         .finish_ps = serve_stamp_ps(serve, frame->finish_ns, offset_ns),
-        .send_ps = serve_stamp_ps(serve, stamp_at(message->payload), sender_ns),
+        .send_ps = serve_stamp_ps(serve, serve_stamp_at(message->payload), sender_ns),
         /* the others get no STEP: they are in it when they begin */
         .receive_ps = serve_stamp_ps(
-            serve, position > 0 ? frame->start_ns : stamp_at(message->payload + 8), offset_ns),
+            serve, position > 0 ? frame->start_ns : serve_stamp_at(message->payload + 8),
+            offset_ns),
     };
 }
 
@@ -109,13 +109,12 @@ void serve_keep_exchanges(struct serve *serve, const struct plan_stage *stage,
                 .batch = record->batch,
                 .step = record->step,
                 .stage = stage->number,
-                .stage_id = stage->id,
-                .from = (int32_t)from,
-                .to = position,
+                .from = stage->devices[from],
+                .to = stage->devices[position],
                 .bytes = bytes,
-                .send_ps = serve_stamp_ps(serve, stamp_at(told + 16),
+                .send_ps = serve_stamp_ps(serve, serve_stamp_at(told + 16),
                                           fleet->workers[workers[stage->devices[from]]].offset_ns),
-                .receive_ps = serve_stamp_ps(serve, stamp_at(told + 24), offset_ns),
+                .receive_ps = serve_stamp_ps(serve, serve_stamp_at(told + 24), offset_ns),
             });
     }
 }

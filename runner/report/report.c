@@ -158,13 +158,12 @@ void report_input_transfer(const struct report_input *input, const struct serve_
 void report_exchange_transfer(const struct report_input *input,
                               const struct serve_exchange *exchange, struct out *out)
 {
-    const struct plan_stage *stage = input->plan->stages[exchange->stage_id];
+    const struct cluster_device *devices = input->plan->cluster->devices;
 
     put_transfer(input,
                  &(struct way){ exchange->request, exchange->step, exchange->batch, exchange->bytes,
                                 exchange->send_ps, exchange->receive_ps },
-                 device_at(input, stage, exchange->from), device_at(input, stage, exchange->to),
-                 out);
+                 devices[exchange->from].name, devices[exchange->to].name, out);
 }
 
 /* What the devices of a stage have sent each other, behind what led into it. */

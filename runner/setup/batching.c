@@ -45,6 +45,21 @@ static int32_t blocks_of_any(const struct continuous_options *options, const str
     return all < MAX_BLOCKS ? (int32_t)all : MAX_BLOCKS;
 }
 
+struct plan_replica batching_chain(const struct plan_replica *replica, bool is_decoding)
+{
+    struct plan_replica chain = *replica;
+
+    if (!plan_replica_is_split(replica))
+        return chain;
+    if (is_decoding) {
+        chain.stages = replica->decode_stages;
+        chain.stage_count = replica->decode_count;
+    }
+    chain.decode_stages = chain.stages;
+    chain.decode_count = chain.total_count = chain.stage_count;
+    return chain;
+}
+
 bool batching_of(const struct batching *batching, const struct plan_replica *replica,
                  const struct model *model, int64_t longest_tokens,
                  struct continuous_options *options, struct err *err)

@@ -28,6 +28,9 @@ struct batching { /* of the command line */
 int32_t batching_fixed_size(const struct batch_options *batch, const struct plan_replica *replica);
 /* Of prompt and output together, at most. */
 int64_t batching_longest(const struct workload *workload);
+/* A replica that has but the stages of prompts, or those of decode steps, where these are apart:
+ * the batches of either are its own. */
+struct plan_replica batching_chain(const struct plan_replica *replica, bool is_decoding);
 /* Batches of the replica are continuous. longest_tokens: of prompt and output together, in the
  * workload. */
 bool batching_of(const struct batching *batching, const struct plan_replica *replica,

@@ -138,6 +138,7 @@ static void put_stage(struct arena *arena, struct json_writer *json,
     json_put_int(json, "generation", stage->generation);
     setup_put_nexts(arena, json, stage);
     json_put_int(json, "position", stage->position);
+    setup_put_moves(json, stage);
     put_slices(json, stage);
     json_end_object(json);
 }
@@ -287,7 +288,8 @@ static bool get_stage(struct arena *arena, const struct json *object, const stru
     if (stage->is_last != stage->has_lm_head)
         return err_set(err, ERR_INPUT, "setup: stage %d: the last stage alone has the lm_head",
                        stage->id);
-    return get_slices(arena, object, &setup->models[stage->model].model, stage, err);
+    return setup_get_moves(arena, object, &setup->models[stage->model].model, stage, err) &&
+           get_slices(arena, object, &setup->models[stage->model].model, stage, err);
 }
 
 static bool get_pad(const struct json *object, struct setup *setup, struct err *err)

@@ -43,6 +43,15 @@ struct setup_next {        /* a copy of the stage that follows */
     int32_t stage, worker; /* its first worker */
 };
 
+struct setup_move { /* KV caches of prompts that a decode stage will read */
+    int32_t to_stage, to_worker;
+    int32_t layer_first, layer_last, head_first, head_count; /* of the whole model */
+};
+
+/* Which steps of a request pass a stage. */
+enum setup_phase { SETUP_BOTH, SETUP_PROMPTS, SETUP_DECODING, SETUP_PHASE_COUNT };
+#define SETUP_NOBODY (-1)
+
 struct setup_stage {                  /* one stage that the worker executes */
     int32_t id;                       /* in the plan: what STEP frames name */
     int32_t model;                    /* index into setup.models */
@@ -68,6 +77,12 @@ struct setup_stage {                  /* one stage that the worker executes */
     struct setup_next *nexts;
     int64_t next_divisor;
     bool asks;
+    enum setup_phase phase;
+    int move_count; /* of prompts: what goes where, the parts of a message behind each other */
+    struct setup_move *moves;
+    /* of decoding: id of the stage of prompts here whose rows are of both phases, so that weights
+     * are there once; SETUP_NOBODY */
+    int32_t twin;
     /* of a stage on several devices, or one that begins or ends inside a layer; 0: whole layers on
      * this worker alone */
     int32_t position_count, position;
@@ -110,6 +125,10 @@ struct setup_border {         /* what of a token crosses it: f32 values */
 struct setup_border setup_border_in(const struct setup_stage *stage, const struct model *model);
 struct setup_border setup_border_out(const struct setup_stage *stage, const struct model *model);
 
+/* The positions of the stage that keep KV caches, 1 of a whole stage with layers; into positions,
+ * where there is room for all. */
+int32_t setup_cache_positions(const struct setup_stage *stage, const struct model *model,
+                              int32_t *positions);
 /* Every part of every block exactly once, as the stage says what it has. */
 bool setup_check_slices(struct arena *arena, const struct setup_stage *stage,
                         const struct model *model, struct err *err);

@@ -11,7 +11,9 @@ struct arena;
 struct err;
 struct json;
 struct json_writer;
+struct model;
 struct out;
+struct setup_stage;
 
 #define SETUP_MAX_ITEMS (1 << 14) /* models, stages or peers of one worker */
 
@@ -37,5 +39,10 @@ bool setup_get_int64(const struct json *object, const char *key, int64_t *value,
 /* An array of at most SETUP_MAX_ITEMS objects. */
 bool setup_get_array(const struct json *object, const char *key, const struct json **array,
                      int *count, struct err *err);
+
+/* Of a stage: its phase, and what of its caches goes where. */
+void setup_put_moves(struct json_writer *json, const struct setup_stage *stage);
+bool setup_get_moves(struct arena *arena, const struct json *object, const struct model *model,
+                     struct setup_stage *stage, struct err *err);
 
 #endif

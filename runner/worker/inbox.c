@@ -7,6 +7,7 @@
 #include "runner/setup/setup.h"
 #include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
+#include "runner/worker/handover.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/listener.h"
 #include "runner/worker/shard.h"
@@ -33,6 +34,17 @@ void worker_free_job(struct worker *worker, int32_t number)
     worker->free_jobs[worker->free_count++] = number;
 }
 
+void worker_push_step(struct worker *worker, int32_t number)
+{
+    struct job *job = worker->jobs[number];
+
+    job->ready_ns = clock_now_ns();
+    if (worker->sliced[job->stage] && worker->setup->stages[job->stage].position_count > 1)
+        sliced_push(worker->sliced[job->stage], number);
+    else
+        batch_push(worker->queue, number);
+}
+
 /* A job whose message has come: into the queue where it waits. False: it is a stray one, for a
  * stage that is not here, or of a generation that is over, and is dropped. */
 static bool queue_job(struct worker *worker, int32_t number)
@@ -41,9 +53,13 @@ static bool queue_job(struct worker *worker, int32_t number)
     const struct frame *frame = &job->message.frame;
     struct sliced *sliced = job->stage >= 0 && worker->sliced ? worker->sliced[job->stage] : NULL;
 
-    if (job->stage < 0 || (frame->type != FRAME_STEP && frame->type != FRAME_PART) ||
-        !worker_is_current(worker, job->stage, frame_generation(frame)))
+    if (job->stage < 0 || (frame->type != FRAME_STEP && frame->type != FRAME_PART &&
+                           frame->type != FRAME_CACHE && frame->type != FRAME_MOVED))
         return false;
+    if (!worker_is_current(worker, job->stage, frame_generation(frame)))
+        return false;
+    if (handover_receive(worker, number) || handover_holds(worker, number))
+        return true;
     if (frame->type == FRAME_STEP && frame->entries == 0 && worker->batchers[job->stage]) {
         batcher_push(worker->batchers[job->stage], number, frame->request, job->receive_ns);
         return true;
@@ -55,13 +71,21 @@ static bool queue_job(struct worker *worker, int32_t number)
     return frame->type == FRAME_STEP;
 }
 
+/* In the middle of a step nothing may reset its stage, and nothing but KV caches is looked at. */
+static bool must_wait(const struct worker *worker, const struct job *job)
+{
+    const struct frame *frame = &job->message.frame;
+
+    return worker->is_between &&
+           ((frame->type != FRAME_CACHE && frame->type != FRAME_MOVED) || job->stage < 0 ||
+            frame_generation(frame) != worker->generations[job->stage]);
+}
+
 /* A stray frame is dropped: one that is no frame, and one for a stage that is not here. */
 static void take_job(struct worker *worker, int32_t number)
 {
     struct job *job = worker->jobs[number];
 
-    job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
-    job->piece = WORKER_NO_PIECE;
     if (job->message.frame.type == FRAME_CREDIT)
         worker_take_credit(worker, &job->message.frame);
     else if (queue_job(worker, number))
@@ -76,23 +100,33 @@ static bool receive_next(struct worker *worker, struct job *job, enum channel_re
     struct err ignored = ERR_INIT;
 
     *result = CHANNEL_DONE;
-    if (worker->listener && listener_take(worker->listener, &job->message, &job->receive_ns))
-        return true;
-    *result = channel_receive(worker->data, &job->message, &ignored);
-    job->receive_ns = clock_now_ns();
+    if (!worker->listener || !listener_take(worker->listener, &job->message, &job->receive_ns)) {
+        *result = channel_receive(worker->data, &job->message, &ignored);
+        job->receive_ns = clock_now_ns();
+    }
+    if (*result == CHANNEL_DONE) {
+        job->ready_ns = job->receive_ns;
+        job->stage = shard_find_stage(worker->shard, job->message.frame.stage);
+        job->piece = WORKER_NO_PIECE;
+    }
     return *result != CHANNEL_LATER;
 }
 
 void worker_receive_steps(struct worker *worker)
 {
     enum channel_result result;
-    int32_t number = worker_new_job(worker);
+    int32_t number;
 
+    while (!worker->is_between && worker->later_steps.count > 0)
+        take_job(worker, ring_take(&worker->later_steps));
+    number = worker_new_job(worker);
     for (; receive_next(worker, worker->jobs[number], &result); number = worker_new_job(worker))
-        if (result == CHANNEL_DONE)
-            take_job(worker, number);
-        else
+        if (result != CHANNEL_DONE)
             worker_free_job(worker, number);
+        else if (must_wait(worker, worker->jobs[number]))
+            ring_push(&worker->later_steps, worker->arena, number);
+        else
+            take_job(worker, number);
     worker_free_job(worker, number);
 }
 
@@ -101,8 +135,9 @@ void worker_begin_compute(struct worker *worker, int stage, int32_t tokens)
     int64_t token_ns = worker->token_ns[stage];
 
     worker->begun_ns = clock_now_ns();
-    worker->is_lent =
-        worker->listener && (token_ns == 0 || token_ns > LISTENER_LONG_NS / (tokens + 1));
+    worker->is_lent = worker->listener &&
+                      !worker->has_phases && /* who looks between layers has the channel */
+                      (token_ns == 0 || token_ns > LISTENER_LONG_NS / (tokens + 1));
     if (worker->is_lent)
         listener_lend(worker->listener);
 }
@@ -225,6 +260,7 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
         answer_ping(worker, frame);
     } else if (frame->type == FRAME_RELEASE) {
         batch_remove(worker->queue, is_released, &release);
+        handover_release(worker, frame->request);
         for (int i = 0; i < worker->setup->stage_count; i++)
             release_waiting(worker, i, frame);
         for (int i = 0; i < worker->setup->stage_count; i++)
@@ -240,6 +276,8 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
             worker_reset(worker, stage, (int32_t)frame_generation(frame));
     } else if (frame->type == FRAME_CREDIT) {
         worker_take_grant(worker, frame);
+    } else if (frame->type == FRAME_MOVE) {
+        return handover_ask(worker, message, err);
     } else if (frame->type == FRAME_PEERS) {
         return move_peers(worker, message, err);
     } else if (frame->type == FRAME_UPDATE) {
@@ -251,16 +289,62 @@ bool worker_on_control(struct worker *worker, const struct channel_message *mess
     return true;
 }
 
+static bool is_move_of_now(const struct worker *worker, const struct frame *frame)
+{
+    int stage = shard_find_stage(worker->shard, frame->stage);
+
+    return frame->type == FRAME_MOVE && stage >= 0 &&
+           frame_generation(frame) == worker->generations[stage];
+}
+
+bool worker_receive_moves(struct worker *worker, struct err *err)
+{
+    for (;;) {
+        struct err ignored = ERR_INIT;
+        int32_t number = worker_new_job(worker);
+        struct channel_message *message = &worker->jobs[number]->message;
+        bool ok;
+
+        if (channel_receive(worker->control, message, &ignored) != CHANNEL_DONE) {
+            worker_free_job(worker, number);
+            return true;
+        }
+        if (!is_move_of_now(worker, &message->frame)) {
+            ring_push(&worker->later, worker->arena, number);
+            continue;
+        }
+        ok = worker_on_control(worker, message, err);
+        channel_message_close(message);
+        worker_free_job(worker, number);
+        if (!ok)
+            return false;
+    }
+}
+
+static bool take_later(struct worker *worker, struct err *err)
+{
+    bool ok = true;
+
+    while (ok && worker->later.count > 0) {
+        int32_t number = ring_take(&worker->later);
+
+        ok = worker_on_control(worker, &worker->jobs[number]->message, err);
+        channel_message_close(&worker->jobs[number]->message);
+        worker_free_job(worker, number);
+    }
+    return ok;
+}
+
 bool worker_receive_control(struct worker *worker, struct err *err)
 {
     struct channel_message message;
     enum channel_result result;
-    bool ok = true;
+    bool ok = take_later(worker, err);
 
     do {
         struct err ignored = ERR_INIT;
 
-        result = channel_receive(worker->control, &message, &ignored);
+        result = ok ? channel_receive(worker->control, &message, &ignored) : CHANNEL_LATER;
         if (result == CHANNEL_DONE) {
             ok = worker_on_control(worker, &message, err);
             channel_message_close(&message);

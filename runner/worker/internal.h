@@ -2,6 +2,8 @@
 #ifndef ORRERY_RUNNER_WORKER_INTERNAL_H
 #define ORRERY_RUNNER_WORKER_INTERNAL_H
 
+#include "lib/base/err.h"
+#include "lib/base/ring.h"
 #include "lib/wire/channel.h"
 #include "runner/worker/worker.h"
 #include <stdbool.h>
@@ -13,6 +15,7 @@ struct added;
 struct batcher;
 struct beat;
 struct err;
+struct handover;
 struct listener;
 struct pad;
 struct setup;
@@ -26,8 +29,8 @@ struct sliced;
 
 struct job { /* something that waits for the processor: a step, or a piece of one */
     struct channel_message message; /* of a step */
-    int64_t receive_ns;
-    int stage;     /* index into setup.stages */
+    int64_t receive_ns, ready_ns;   /* ready: when it joined what waits for the processor */
+    int stage;                      /* index into setup.stages */
     int32_t piece; /* of the pass of a stage on several devices; WORKER_NO_PIECE: a whole step */
 };
 
@@ -70,6 +73,7 @@ struct worker {
     bool is_granted;           /* it has it */
     struct sliced **sliced;    /* by stage of the setup; NULL: a stage of one device */
     struct batcher **batchers; /* by stage; NULL: its requests do not wait for others */
+    struct handover *handover; /* KV caches that go from stages of prompts to others */
     struct listener *listener; /* of data, during long steps; NULL: a padded worker, which looks */
     int64_t *token_ns;         /* by stage: what a token takes to compute, about; 0: not known */
     int64_t data_bytes;        /* the largest message that data takes */
@@ -80,6 +84,11 @@ struct worker {
     bool is_lent;        /* the data channel, to the listener */
     int64_t begun_ns;    /* what computes now */
     int64_t free_ns;     /* when the last step or piece has ended, or should have */
+    /* in the middle of a step: jobs of control messages, and of others, that wait for its end */
+    bool has_phases, is_between;
+    struct ring later, later_steps;
+    struct err trouble;
+    int64_t looked_ns; /* when it was last looked there */
     bool is_stopped;
 };
 
@@ -88,6 +97,8 @@ struct worker {
 int32_t worker_new_job(struct worker *worker);
 /* Its message has been closed, or it had none. */
 void worker_free_job(struct worker *worker, int32_t number);
+/* A step that may begin joins what waits for its stage. */
+void worker_push_step(struct worker *worker, int32_t number);
 /* A step of the request, or of a batch that it is in. */
 bool worker_is_of(const struct channel_message *message, int64_t request);
 /* All that is there now. */
@@ -97,6 +108,8 @@ void worker_receive_steps(struct worker *worker);
 void worker_begin_compute(struct worker *worker, int stage, int32_t tokens);
 void worker_end_compute(struct worker *worker, int stage, int32_t tokens);
 bool worker_receive_control(struct worker *worker, struct err *err);
+/* In the middle of a step: MOVE is obeyed, all other control waits for the end of it. */
+bool worker_receive_moves(struct worker *worker, struct err *err);
 bool worker_on_control(struct worker *worker, const struct channel_message *message,
                        struct err *err);
 /* Sleeps until something comes or the deadline, and receives it. */
@@ -169,9 +182,17 @@ void worker_drop_made(struct worker *worker, const struct made *made);
 
 /* ---- step.c: computing and sending ---- */
 
+/* Moves pieces of KV caches for a while, not beyond the deadline. *until_ns: when to look again. */
+bool worker_hand_over(struct worker *worker, int64_t deadline_ns, int64_t *until_ns,
+                      struct err *err);
+/* Has KV caches moved in the middle of steps as well, when stages of the setup have such. */
+void worker_look_between(struct worker *worker);
+
 /* Of a worker among those that PEERS named, -1: it is none of them; and the channel to it, NULL. */
 int32_t worker_find_peer_index(const struct worker *worker, int32_t number);
 struct channel *worker_find_peer(const struct worker *worker, int32_t number);
+/* Nobody listens there any more. */
+bool worker_is_lost(const struct worker *worker, const struct channel *out);
 /* Sends what the stage has (WORKER_NO_STAGE: it is of none), and receives while there is no room.
  * A step is given up in silence when the run is over, its request is released, or its replica or
  * the peer is lost: nobody waits for it then. */

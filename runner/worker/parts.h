@@ -26,8 +26,14 @@ int64_t parts_slab_bytes(const struct setup *setup, int index, int capacity);
  */
 struct parts *parts_create(struct arena *arena, const struct setup *setup, int index,
                            struct forward *forward, const float *patches, struct err *err);
+/* The same with the weights of another one of the same slices. */
+struct parts *parts_create_twin(struct arena *arena, const struct setup *setup, int index,
+                                const struct parts *twin, struct forward *forward,
+                                const float *patches, struct err *err);
 /* KV heads of each layer of the stage, for a pool of caches. */
 const int *parts_kv_heads(const struct parts *parts);
+/* Which of them a KV head of the model is, in a layer of the stage; -1: it is not here. */
+int parts_kv_head(const struct parts *parts, int32_t layer, int32_t head);
 const struct pass *parts_pass(const struct parts *parts);
 
 struct parts_step {               /* what is being computed: one request, or a batch */

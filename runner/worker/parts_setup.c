@@ -425,8 +425,17 @@ static void find_head(struct parts *parts)
     }
 }
 
-struct parts *parts_create(struct arena *arena, const struct setup *setup, int index,
-                           struct forward *forward, const float *patches, struct err *err)
+/* Of the same slices of the same stage. */
+static void share_weights(struct parts *parts, const struct parts *twin)
+{
+    parts->ends = twin->ends;
+    for (int32_t i = 0; i < parts->stage->layer_count; i++)
+        parts->layers[i].weights = twin->layers[i].weights;
+}
+
+static struct parts *create(struct arena *arena, const struct setup *setup, int index,
+                            const struct parts *twin, struct forward *forward, const float *patches,
+                            struct err *err)
 {
     const struct setup_stage *stage = &setup->stages[index];
     const struct setup_model *model = &setup->models[stage->model];
@@ -444,9 +453,36 @@ struct parts *parts_create(struct arena *arena, const struct setup *setup, int i
     parts->layers = arena_array(arena, (size_t)stage->layer_count + 1, sizeof *parts->layers);
     hold_layers(arena, setup, index, parts->layers);
     parts->kv_heads = kv_heads_of(arena, stage, parts->layers);
-    if (!alloc_vectors(arena, model, parts, err) || !cut_all(arena, setup, parts, &ends, err))
+    if (!alloc_vectors(arena, model, parts, err) ||
+        (!twin && !cut_all(arena, setup, parts, &ends, err)))
         return NULL;
+    if (twin)
+        share_weights(parts, twin);
     return parts;
+}
+
+struct parts *parts_create(struct arena *arena, const struct setup *setup, int index,
+                           struct forward *forward, const float *patches, struct err *err)
+{
+    return create(arena, setup, index, NULL, forward, patches, err);
+}
+
+struct parts *parts_create_twin(struct arena *arena, const struct setup *setup, int index,
+                                const struct parts *twin, struct forward *forward,
+                                const float *patches, struct err *err)
+{
+    return create(arena, setup, index, twin, forward, patches, err);
+}
+
+int parts_kv_head(const struct parts *parts, int32_t layer, int32_t head)
+{
+    const struct parts_spans *spans = &parts->layers[layer].kv_heads;
+    int at = 0;
+
+    for (int i = 0; i < spans->count; at += spans->spans[i++].count)
+        if (spans->spans[i].first <= head && head < spans->spans[i].first + spans->spans[i].count)
+            return at + head - spans->spans[i].first;
+    return -1;
 }
 
 const int *parts_kv_heads(const struct parts *parts)

@@ -7,6 +7,7 @@
 #include "lib/wire/channel.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/batcher.h"
+#include "runner/worker/handover.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/shard.h"
 #include "runner/worker/sliced.h"
@@ -49,6 +50,7 @@ void worker_reset(struct worker *worker, int stage, int32_t generation)
         drop_job(worker, job);
     if (batcher)
         batcher_reset(batcher);
+    handover_reset(worker, stage);
     if (worker->sliced[stage]) /* its caches may be in use */
         sliced_reset(worker->sliced[stage]);
     else

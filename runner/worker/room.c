@@ -4,7 +4,6 @@
  * of the stage before share a queue, its room is with the coordinator, which computes nothing and
  * so answers at once: who has done a step asks it, and is let go in the order of asking. */
 #include "lib/base/arena.h"
-#include "lib/base/clock.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/internal.h"
 
@@ -120,6 +119,7 @@ bool worker_wait_for_room(struct worker *worker, int stage, const struct frame *
 {
     const struct setup_stage *setup = &worker->setup->stages[stage];
     int32_t to = setup->next_count > 0 ? setup_next_index(setup, step->way) : 0;
+    int64_t until_ns;
     int32_t index;
 
     *is_wanted = true;
@@ -135,8 +135,8 @@ bool worker_wait_for_room(struct worker *worker, int stage, const struct frame *
     worker->waiting = step->entries > 0 ? WORKER_NO_REQUEST : step->request;
     worker->waiting_stage = stage;
     while (!has_room(worker, stage, to) && *is_wanted) {
-        if (!worker_receive_until(worker, clock_now_ns() + WORKER_TICK_NS, err) ||
-            !worker_grant(worker, err))
+        if (!worker_hand_over(worker, INT64_MAX, &until_ns, err) ||
+            !worker_receive_until(worker, until_ns, err) || !worker_grant(worker, err))
             return false;
         *is_wanted =
             !worker->is_stopped && worker->waiting >= 0 && !(index >= 0 && worker->are_lost[index]);

@@ -109,13 +109,23 @@ static const void *matrix_before(const struct shard *shard, int index, enum shar
     return lm_head && (what == SHARD_LM_HEAD || is_tied) ? lm_head->ends.lm_head : NULL;
 }
 
+/* The stage here of which another one is the part that decodes, where it has that; NULL. */
+static const struct shard_stage *find_twin(const struct shard *shard, int index,
+                                           enum shard_held what, int32_t layer)
+{
+    return shard_twin_has(shard->setup, index, what, layer)
+               ? &shard->stages[shard_twin_of(shard->setup, index)]
+               : NULL;
+}
+
 static void fill_embed(struct shard *shard, int index, struct err *err)
 {
-    const struct shard_stage *before = find_before(shard, index, SHARD_EMBED, 0);
+    const struct shard_stage *twin = find_twin(shard, index, SHARD_EMBED, 0);
+    const struct shard_stage *before = twin ? twin : find_before(shard, index, SHARD_EMBED, 0);
     const struct forward_shape *shape = &shard->stages[index].model->shape;
     struct forward_ends *ends = &shard->stages[index].ends;
 
-    ends->embed = matrix_before(shard, index, SHARD_EMBED);
+    ends->embed = twin ? twin->ends.embed : matrix_before(shard, index, SHARD_EMBED);
     if (!ends->embed)
         ends->embed =
             fill_typed(shard, shape->dtype, forward_embed_bytes(shape), -1, WEIGHTS_EMBED, err);
@@ -128,15 +138,17 @@ static void fill_embed(struct shard *shard, int index, struct err *err)
 static void fill_lm_head(struct shard *shard, int index, struct err *err)
 {
     const struct setup_stage *stage = &shard->setup->stages[index];
-    const struct shard_stage *before = find_before(shard, index, SHARD_LM_HEAD, 0);
+    const struct shard_stage *twin = find_twin(shard, index, SHARD_LM_HEAD, 0);
+    const struct shard_stage *before = twin ? twin : find_before(shard, index, SHARD_LM_HEAD, 0);
     const struct forward_shape *shape = &shard->stages[index].model->shape;
     struct forward_ends *ends = &shard->stages[index].ends;
     int embedding = shard_embedding_of(shard->setup, index);
 
     ends->small = before ? before->ends.small
                          : fill(shard, forward_small_floats(shape), -1, WEIGHTS_END_SMALL, err);
-    ends->lm_head = embedding != SHARD_NOBODY ? shard->stages[embedding].ends.embed
-                                              : matrix_before(shard, index, SHARD_LM_HEAD);
+    ends->lm_head = twin                        ? twin->ends.lm_head
+                    : embedding != SHARD_NOBODY ? shard->stages[embedding].ends.embed
+                                                : matrix_before(shard, index, SHARD_LM_HEAD);
     if (!ends->lm_head) /* tied but elsewhere: the same values */
         ends->lm_head = fill_typed(
             shard, shape->dtype, forward_lm_head_bytes(shape), -1,
@@ -230,7 +242,9 @@ static bool create_whole(struct shard *shard, int index, struct err *err)
     stage->layer_first = setup->layer_first;
     for (int i = 0; i < setup->layer_count; i++) {
         int32_t layer = setup->layer_first + i;
-        const struct shard_stage *before = find_before(shard, index, SHARD_LAYER, layer);
+        const struct shard_stage *twin = find_twin(shard, index, SHARD_LAYER, layer);
+        const struct shard_stage *before =
+            twin ? twin : find_before(shard, index, SHARD_LAYER, layer);
 
         if (before) /* stages of whole layers alone are found */
             stage->layers[i] = before->layers[layer - before->layer_first];
@@ -248,8 +262,14 @@ static bool create_stage(struct shard *shard, int index, struct err *err)
 
     stage->model = &shard->models[setup->model];
     if (setup->position_count > 0) {
-        stage->parts = parts_create(shard->arena, shard->setup, index, stage->model->forward,
-                                    stage->model->patches, err);
+        int twin = shard_twin_of(shard->setup, index);
+
+        stage->parts =
+            twin == SHARD_NOBODY
+                ? parts_create(shard->arena, shard->setup, index, stage->model->forward,
+                               stage->model->patches, err)
+                : parts_create_twin(shard->arena, shard->setup, index, shard->stages[twin].parts,
+                                    stage->model->forward, stage->model->patches, err);
         if (!stage->parts)
             return false;
         kv_heads = parts_kv_heads(stage->parts);
@@ -297,6 +317,30 @@ struct parts *shard_parts(const struct shard *shard, int index)
 {
     shard = shard_look_at(shard, &index);
     return shard->stages[index].parts;
+}
+
+int shard_kv_heads(const struct shard *shard, int index, int32_t layer)
+{
+    const struct shard_stage *stage;
+
+    shard = shard_look_at(shard, &index);
+    stage = &shard->stages[index];
+    if (!stage->kv)
+        return 0;
+    return stage->parts ? parts_kv_heads(stage->parts)[layer] : stage->model->shape.kv_heads;
+}
+
+int shard_kv_head(const struct shard *shard, int index, int32_t layer, int32_t head)
+{
+    const struct shard_stage *stage;
+
+    shard = shard_look_at(shard, &index);
+    stage = &shard->stages[index];
+    if (!stage->kv)
+        return -1;
+    if (stage->parts)
+        return parts_kv_head(stage->parts, layer, head);
+    return head < stage->model->shape.kv_heads ? head : -1;
 }
 
 struct kv_pool *shard_caches(const struct shard *shard, int index)
@@ -422,6 +466,14 @@ void shard_append(struct shard *shard, struct shard *more)
     while (shard->more)
         shard = shard->more;
     shard->more = more;
+}
+
+void shard_set_between(struct shard *shard, shard_between_fn *between, void *arg)
+{
+    for (; shard; shard = shard->more) {
+        shard->between = between;
+        shard->between_arg = arg;
+    }
 }
 
 void shard_drop_last(struct shard *shard)

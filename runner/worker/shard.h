@@ -40,6 +40,9 @@ struct shard *shard_create(struct arena *arena, const struct setup *setup, const
                            const struct shard *before, struct err *err);
 /* Stages of more, which knows shard as what was before, are numbered behind those of shard. */
 void shard_append(struct shard *shard, struct shard *more);
+/* Called between layers, in the middle of a step: it must leave the caches of that alone. */
+typedef void shard_between_fn(void *arg);
+void shard_set_between(struct shard *shard, shard_between_fn *between, void *arg);
 /* What was appended last goes. */
 void shard_drop_last(struct shard *shard);
 /* Ends its threads; the memory is the arena's. NULL is allowed. */
@@ -74,10 +77,17 @@ void shard_release(struct shard *shard, int64_t request); /* in every stage */
 /* All requests of the stage have: spare caches alone are left. */
 void shard_release_all(struct shard *shard, int index);
 
+/* ---- KV caches ---- */
+
+struct kv_pool *shard_caches(const struct shard *shard, int index); /* NULL: it has no layers */
+/* KV heads of a layer of the stage that are here, and which of them one of the model is; -1: it is
+ * not here. */
+int shard_kv_heads(const struct shard *shard, int index, int32_t layer);
+int shard_kv_head(const struct shard *shard, int index, int32_t layer, int32_t head);
+
 /* ---- of a stage on several devices ---- */
 
 struct parts *shard_parts(const struct shard *shard, int index);
-struct kv_pool *shard_caches(const struct shard *shard, int index); /* NULL: it has no layers */
 /* Who computes what in the step of a frame, into shard_entries; of a batch those that only lose
  * their caches lose them. payload: its entries, where it has some. */
 bool shard_read_step(struct shard *shard, int index, const struct frame *frame,

@@ -45,7 +45,9 @@ struct shard {
     struct shard_model *models;
     struct shard_stage *stages;
     int64_t kv_budget_bytes; /* for the slabs of all stages */
-    struct team *team;       /* of products that the BLAS does not do; NULL: one thread */
+    shard_between_fn *between;
+    void *between_arg;
+    struct team *team; /* of products that the BLAS does not do; NULL: one thread */
 };
 
 /* ---- shard_size.c ---- */
@@ -56,6 +58,11 @@ enum shard_held { SHARD_LAYER, SHARD_EMBED, SHARD_LM_HEAD };
 int shard_find_held(const struct setup *held, const struct setup *setup, int index,
                     enum shard_held what, int32_t layer);
 int shard_embedding_of(const struct setup *setup, int index);
+/* The stage of prompts whose weights a stage of decode steps uses as far as it has them, where both
+ * are of whole layers, or in the same parts; SHARD_NOBODY. */
+int shard_twin_of(const struct setup *setup, int index);
+/* That stage has it. */
+bool shard_twin_has(const struct setup *setup, int index, enum shard_held what, int32_t layer);
 bool shard_packs_words(const struct setup *setup, int model);
 int64_t shard_most_words(const struct setup_model *model);
 int64_t shard_fixed_bytes(const struct setup *setup);

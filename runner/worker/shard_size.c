@@ -26,17 +26,71 @@ int shard_embedding_of(const struct setup *setup, int index)
     return SHARD_NOBODY;
 }
 
+static bool has_held(const struct setup_stage *stage, enum shard_held what, int32_t layer)
+{
+    switch (what) {
+    case SHARD_EMBED:
+        return stage->has_embed;
+    case SHARD_LM_HEAD:
+        return stage->has_lm_head;
+    case SHARD_LAYER:
+        break;
+    }
+    return stage->layer_first <= layer && layer < stage->layer_first + stage->layer_count;
+}
+
+/* ---- what stages of both phases have in common ---- */
+
+static bool has_same_slices(const struct setup_stage *a, const struct setup_stage *b)
+{
+    bool is_same = a->position_count == b->position_count && a->position == b->position &&
+                   a->slice_count == b->slice_count && a->layer_first == b->layer_first &&
+                   a->layer_count == b->layer_count;
+
+    for (int i = 0; is_same && i < a->slice_count; i++) {
+        const struct setup_slice *x = &a->slices[i], *y = &b->slices[i];
+
+        is_same = x->blocks == y->blocks && x->layer_first == y->layer_first &&
+                  x->layer_last == y->layer_last && x->position == y->position &&
+                  x->part_first == y->part_first && x->part_last == y->part_last &&
+                  x->part_of == y->part_of;
+    }
+    return is_same;
+}
+
+int shard_twin_of(const struct setup *setup, int index)
+{
+    const struct setup_stage *stage = &setup->stages[index];
+
+    for (int i = 0; i < index && stage->phase == SETUP_DECODING; i++)
+        if (setup->stages[i].id == stage->twin && setup->stages[i].model == stage->model &&
+            (stage->position_count > 0 ? has_same_slices(&setup->stages[i], stage)
+                                       : setup->stages[i].position_count == 0))
+            return i;
+    return SHARD_NOBODY;
+}
+
+bool shard_twin_has(const struct setup *setup, int index, enum shard_held what, int32_t layer)
+{
+    int twin = shard_twin_of(setup, index);
+
+    return twin != SHARD_NOBODY && has_held(&setup->stages[twin], what, layer);
+}
+
 static int64_t stage_weight_bytes(const struct setup *setup, int index)
 {
     const struct setup_stage *stage = &setup->stages[index];
     struct forward_shape shape = weights_shape(&setup->models[stage->model]);
-    int64_t bytes = stage->layer_count * layer_bytes(&shape);
+    int64_t bytes = 0;
 
     if (stage->position_count > 0)
-        return parts_weight_bytes(setup, index);
-    if (stage->has_embed)
+        return shard_twin_of(setup, index) != SHARD_NOBODY ? 0 : parts_weight_bytes(setup, index);
+    for (int32_t i = 0; i < stage->layer_count; i++)
+        if (!shard_twin_has(setup, index, SHARD_LAYER, stage->layer_first + i))
+            bytes += layer_bytes(&shape);
+    if (stage->has_embed && !shard_twin_has(setup, index, SHARD_EMBED, 0))
         bytes += forward_embed_bytes(&shape) + 4 * forward_positions_floats(&shape);
-    if (stage->has_lm_head)
+    if (stage->has_lm_head && !shard_twin_has(setup, index, SHARD_LM_HEAD, 0))
         bytes +=
             4 * forward_small_floats(&shape) +
             (shard_embedding_of(setup, index) != SHARD_NOBODY ? 0 : forward_lm_head_bytes(&shape));
@@ -74,12 +128,8 @@ int shard_find_held(const struct setup *held, const struct setup *setup, int ind
 
     for (int i = 0; i < held->stage_count; i++) {
         const struct setup_stage *stage = &held->stages[i];
-        bool has_it = what == SHARD_EMBED     ? stage->has_embed
-                      : what == SHARD_LM_HEAD ? stage->has_lm_head
-                                              : stage->layer_first <= layer &&
-                                                    layer < stage->layer_first + stage->layer_count;
 
-        if (has_it && stage->position_count == 0 &&
+        if (has_held(stage, what, layer) && stage->position_count == 0 &&
             is_same_model(&held->models[stage->model], model))
             return i;
     }
@@ -95,16 +145,18 @@ static int64_t shared_ends_bytes(const struct setup *held, const struct setup *s
     bool has_embed = shard_find_held(held, setup, index, SHARD_EMBED, 0) != SHARD_NOBODY;
     bool has_lm_head = shard_find_held(held, setup, index, SHARD_LM_HEAD, 0) != SHARD_NOBODY;
     bool has_any = model->model.tied_lm_head && (has_embed || has_lm_head);
+    /* that count here, and not in the stage of prompts */
+    bool own_embed = stage->has_embed && !shard_twin_has(setup, index, SHARD_EMBED, 0);
+    bool own_lm_head = stage->has_lm_head && !shard_twin_has(setup, index, SHARD_LM_HEAD, 0);
     int64_t bytes = 0;
 
-    if (stage->has_embed && (has_embed || has_any))
+    if (own_embed && (has_embed || has_any))
         bytes += forward_embed_bytes(&shape);
-    if (stage->has_embed && has_embed)
+    if (own_embed && has_embed)
         bytes += 4 * forward_positions_floats(&shape);
-    if (stage->has_lm_head && (has_lm_head || has_any) &&
-        shard_embedding_of(setup, index) == SHARD_NOBODY)
+    if (own_lm_head && (has_lm_head || has_any) && shard_embedding_of(setup, index) == SHARD_NOBODY)
         bytes += forward_lm_head_bytes(&shape);
-    if (stage->has_lm_head && has_lm_head)
+    if (own_lm_head && has_lm_head)
         bytes += 4 * forward_small_floats(&shape);
     return bytes;
 }
@@ -120,8 +172,9 @@ int64_t shard_shared_bytes(const struct setup *held, const struct setup *setup)
         if (stage->position_count > 0)
             continue;
         for (int32_t i = 0; i < stage->layer_count; i++)
-            if (shard_find_held(held, setup, s, SHARD_LAYER, stage->layer_first + i) !=
-                SHARD_NOBODY)
+            if (!shard_twin_has(setup, s, SHARD_LAYER, stage->layer_first + i) &&
+                shard_find_held(held, setup, s, SHARD_LAYER, stage->layer_first + i) !=
+                    SHARD_NOBODY)
                 bytes += layer_bytes(&shape);
         bytes += shared_ends_bytes(held, setup, s);
     }

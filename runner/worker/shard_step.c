@@ -38,6 +38,8 @@ void shard_compute(struct shard *shard, int index, int sequences, int rows)
             model->layer_caches[b] = model->caches[b][i];
         forward_layer(model->forward, &stage->layers[i], model->layer_caches, model->x, &step,
                       none);
+        if (shard->between)
+            shard->between(shard->between_arg);
     }
     if (setup->has_lm_head)
         forward_lm_head(model->forward, &stage->ends, model->x, &step, model->best, none);
@@ -295,6 +297,7 @@ static enum shard_result find_caches(struct shard *shard, int index, const struc
 {
     const struct setup_model *setup = &shard->setup->models[shard->setup->stages[index].model];
     struct shard_stage *stage = &shard->stages[index];
+    bool is_of_prompts = shard->setup->stages[index].phase == SETUP_PROMPTS;
 
     for (int b = 0; b < sequences && stage->kv; b++) {
         const struct frame_entry *entry = &stage->model->entries[b];
@@ -304,7 +307,9 @@ static enum shard_result find_caches(struct shard *shard, int index, const struc
             return SHARD_STALE;
         if (!kv)
             kv = kv_pool_take(stage->kv, entry->request,
-                              frame->entries > 0 ? setup->max_total_tokens : entry->total_tokens);
+                              frame->entries > 0 ? setup->max_total_tokens
+                              : is_of_prompts    ? entry->tokens
+                                                 : entry->total_tokens);
         if (!kv && frame->entries > 0) {
             err_set(err, ERR_SYSTEM, "stage %d: no memory for the caches of a batch", frame->stage);
             return SHARD_BAD;

@@ -27,12 +27,17 @@ struct channel_message *sliced_message_of(const struct sliced *sliced, int32_t j
     return &sliced->worker->jobs[job]->message;
 }
 
+void sliced_push(struct sliced *sliced, int32_t job)
+{
+    ring_push(&sliced->waiting, sliced->worker->arena, job);
+}
+
 bool sliced_receive(struct sliced *sliced, int32_t job)
 {
     const struct frame *frame = &sliced_message_of(sliced, job)->frame;
 
     if (frame->type == FRAME_STEP && sliced->setup->position == 0) {
-        ring_push(&sliced->waiting, sliced->worker->arena, job);
+        sliced_push(sliced, job);
         return true;
     }
     if (frame->type != FRAME_PART || frame->payload_bytes < SLICED_TAG_BYTES ||
@@ -195,7 +200,7 @@ static void queue_piece(struct sliced *sliced, int32_t piece)
 
     job->stage = sliced->index;
     job->piece = piece;
-    job->receive_ns = clock_now_ns();
+    job->receive_ns = job->ready_ns = clock_now_ns();
     sliced->has_queued = true;
     batch_push(sliced->worker->queue, number);
 }

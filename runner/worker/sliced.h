@@ -24,6 +24,8 @@ int64_t sliced_message_bytes(const struct setup_model *model);
 /* A job whose message names this stage: a step, or a message of an exchange. False: it is neither,
  * or cannot be one, and stays the caller's. */
 bool sliced_receive(struct sliced *sliced, int32_t job);
+/* A step, which has been kept until it may begin; of the first device. */
+void sliced_push(struct sliced *sliced, int32_t job);
 /* As far as it comes without the processor. */
 bool sliced_advance(struct sliced *sliced, struct err *err);
 /* The piece that it has queued. */

@@ -28,7 +28,7 @@ static bool find_cache(struct sliced *sliced, const struct frame *step,
                        struct err *err)
 {
     bool is_first = sliced->setup->position == 0;
-    int32_t capacity = entry->total_tokens;
+    int32_t capacity = sliced->setup->phase == SETUP_PROMPTS ? entry->tokens : entry->total_tokens;
     const struct forward_kv *caches = kv_pool_find(sliced->kv, entry->request);
 
     if (step->entries > 0) /* as many as fit are always enough */

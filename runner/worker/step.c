@@ -7,14 +7,17 @@
 #include "runner/setup/setup.h"
 #include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
+#include "runner/worker/handover.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/pad.h"
 #include "runner/worker/shard.h"
 #include "runner/worker/sliced.h"
 #include <sched.h>
 
-#define PAD_SPIN_NS INT64_C(200000) /* before a padded deadline nothing else is looked at */
-#define PAD_LATE_NS INT64_C(100000) /* a deadline missed by less is met */
+#define PAD_SPIN_NS INT64_C(200000)  /* before a padded deadline nothing else is looked at */
+#define PAD_FREE_NS INT64_C(2000000) /* and so long before no piece of a KV cache is moved */
+#define LOOK_NS INT64_C(1000000)     /* between two looks in the middle of a step */
+#define PAD_LATE_NS INT64_C(100000)  /* a deadline missed by less is met */
 
 /* ---- sending ---- */
 
@@ -33,7 +36,7 @@ struct channel *worker_find_peer(const struct worker *worker, int32_t number)
     return index < 0 ? NULL : worker->peers[index];
 }
 
-static bool is_lost(const struct worker *worker, const struct channel *out)
+bool worker_is_lost(const struct worker *worker, const struct channel *out)
 {
     for (int32_t i = 0; i < worker->peer_count; i++)
         if (worker->peers[i] == out)
@@ -48,7 +51,7 @@ bool worker_send(struct worker *worker, int stage, struct channel *out, const st
 {
     enum channel_result result;
 
-    if (is_lost(worker, out))
+    if (worker_is_lost(worker, out))
         return true;
     worker->waiting =
         frame->type == FRAME_PART || frame->entries > 0 ? WORKER_NO_REQUEST : frame->request;
@@ -67,11 +70,25 @@ bool worker_send(struct worker *worker, int stage, struct channel *out, const st
             return false;
         worker_receive_steps(worker);
         if (out != worker->control &&
-            (worker->is_stopped || worker->waiting < 0 || is_lost(worker, out)))
+            (worker->is_stopped || worker->waiting < 0 || worker_is_lost(worker, out)))
             return true;
     }
     worker->waiting = -1;
     return result == CHANNEL_DONE;
+}
+
+bool worker_hand_over(struct worker *worker, int64_t deadline_ns, int64_t *until_ns,
+                      struct err *err)
+{
+    int64_t now_ns = clock_now_ns();
+
+    if (!handover_advance(
+            worker,
+            deadline_ns - now_ns > HANDOVER_TURN_NS ? now_ns + HANDOVER_TURN_NS : deadline_ns, err))
+        return false;
+    now_ns = clock_now_ns();
+    *until_ns = now_ns + (handover_is_busy(worker) && now_ns < deadline_ns ? 0 : WORKER_TICK_NS);
+    return true;
 }
 
 bool worker_send_output(struct worker *worker, int stage, const struct frame *step,
@@ -93,6 +110,34 @@ bool worker_send_output(struct worker *worker, int stage, const struct frame *st
     frame.stage = next ? next->stage : setup->id;
     frame.start_ns = clock_now_ns(); /* finish stays: the generation of the replica */
     return worker_send(worker, stage, out, &frame, words, true, err);
+}
+
+/* KV caches travel while others are computed, as in the simulator: a long prompt holds up nobody's
+ * cache for longer than a layer. */
+static void look_between(void *arg)
+{
+    struct worker *worker = arg;
+    int64_t now_ns = clock_now_ns();
+
+    if (now_ns - worker->looked_ns < LOOK_NS || worker->trouble.kind != ERR_NONE)
+        return;
+    worker->is_between = true;
+    if (worker_receive_moves(worker, &worker->trouble)) {
+        worker_receive_steps(worker);
+        handover_advance(worker, INT64_MAX, &worker->trouble);
+    }
+    worker->is_between = false;
+    worker->looked_ns = clock_now_ns();
+}
+
+void worker_look_between(struct worker *worker)
+{
+    for (int i = 0; i < worker->setup->stage_count; i++)
+        if (worker->setup->stages[i].phase != SETUP_BOTH) {
+            worker->has_phases = true;
+            shard_set_between(worker->shard, look_between, worker);
+            return;
+        }
 }
 
 struct step { /* what is computed at once */
@@ -154,8 +199,10 @@ bool worker_wait_for(struct worker *worker, int stage, int64_t request, int64_t 
     worker->waiting = request;
     worker->waiting_stage = stage;
     while (clock_now_ns() < deadline_ns - PAD_SPIN_NS) {
-        int64_t until_ns = clock_now_ns() + WORKER_TICK_NS;
+        int64_t until_ns;
 
+        if (!worker_hand_over(worker, deadline_ns - PAD_FREE_NS, &until_ns, err))
+            return false;
         if (until_ns > deadline_ns - PAD_SPIN_NS)
             until_ns = deadline_ns - PAD_SPIN_NS;
         if (!worker_receive_until(worker, until_ns, err))
@@ -209,6 +256,10 @@ static bool run_step(struct worker *worker, const struct step *step, int64_t sta
         ok = pad_step(worker, step, output.sequences, start_ns, &is_wanted, &took.is_late, err);
     took.finish_ns = worker->free_ns = clock_now_ns();
     beat_set_busy(worker->beat, false);
+    if (worker->trouble.kind != ERR_NONE) {
+        *err = worker->trouble;
+        return false;
+    }
     if (result == SHARD_BAD)
         return false;
     if (result == SHARD_REFUSED)
@@ -263,7 +314,7 @@ static bool run_batch(struct worker *worker, int stage, struct err *err)
 static bool find_oldest(struct worker *worker, int *stage, int64_t *until_ns)
 {
     int32_t next = batch_peek(worker->queue);
-    int64_t oldest_ns = next < 0 ? BATCHER_NEVER_NS : worker->jobs[next]->receive_ns;
+    int64_t oldest_ns = next < 0 ? BATCHER_NEVER_NS : worker->jobs[next]->ready_ns;
     int64_t now_ns = clock_now_ns();
 
     *stage = -1;
@@ -317,16 +368,19 @@ static bool advance(struct worker *worker, struct err *err)
 bool worker_serve(struct worker *worker, struct err *err)
 {
     while (!worker->is_stopped) {
-        int64_t until_ns = clock_now_ns() + WORKER_TICK_NS;
+        int64_t until_ns;
         int stage;
 
-        if (!worker_look_added(worker, err) || !advance(worker, err) || !worker_grant(worker, err))
+        if (!worker_look_added(worker, err) ||
+            !worker_hand_over(worker, INT64_MAX, &until_ns, err) || !advance(worker, err) ||
+            !worker_grant(worker, err))
             return false;
         if (find_oldest(worker, &stage, &until_ns))
             until_ns = 0; /* only looks */
         if (!worker_receive_until(worker, until_ns, err))
             return false;
-        if (worker->is_stopped || !find_oldest(worker, &stage, &until_ns))
+        if (worker->is_stopped || handover_is_busy(worker) ||
+            !find_oldest(worker, &stage, &until_ns))
             continue;
         sched_yield(); /* ZeroMQ's thread may wait for this processor with what has been sent */
         if (!(stage >= 0 ? run_batch(worker, stage, err) : run_next(worker, err)))

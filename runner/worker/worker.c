@@ -19,6 +19,7 @@
 #include "runner/setup/setup.h"
 #include "runner/worker/batcher.h"
 #include "runner/worker/beat.h"
+#include "runner/worker/handover.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/listener.h"
 #include "runner/worker/pad.h"
@@ -121,6 +122,13 @@ int64_t worker_message_bytes(const struct worker *worker)
         max_bytes = bytes > max_bytes ? bytes : max_bytes;
     }
     for (int i = 0; i < worker->setup->stage_count; i++) {
+        const struct setup_stage *stage = &worker->setup->stages[i];
+        int64_t cache_bytes = handover_message_bytes(&worker->setup->models[stage->model]);
+
+        if (stage->phase == SETUP_DECODING && cache_bytes > max_bytes)
+            max_bytes = cache_bytes;
+    }
+    for (int i = 0; i < worker->setup->stage_count; i++) {
         int64_t bytes =
             sliced_message_bytes(&worker->setup->models[worker->setup->stages[i].model]);
 
@@ -135,9 +143,12 @@ static int64_t most_bytes(const struct setup *setup)
 {
     int64_t most = 0;
 
-    for (int i = 0; i < setup->model_count; i++)
+    for (int i = 0; i < setup->model_count; i++) {
         if (sliced_message_bytes(&setup->models[i]) > most)
             most = sliced_message_bytes(&setup->models[i]);
+        if (handover_message_bytes(&setup->models[i]) > most)
+            most = handover_message_bytes(&setup->models[i]);
+    }
     return most < FRAME_MAX_PAYLOAD_BYTES ? most : FRAME_MAX_PAYLOAD_BYTES;
 }
 
@@ -196,7 +207,8 @@ void worker_hold_stages(struct worker *worker, int first_stage)
     for (int i = first_stage; i < worker->setup->stage_count; i++) {
         const struct setup_stage *stage = &worker->setup->stages[i];
 
-        worker->batchers[i] = stage->batch_size > 1 && stage->has_embed && stage->position == 0
+        worker->batchers[i] = stage->batch_size > 1 && stage->has_embed && stage->position == 0 &&
+                                      stage->phase != SETUP_DECODING
                                   ? batcher_create(worker->arena, stage,
                                                    worker->setup->models[stage->model].max_tokens)
                                   : NULL;
@@ -207,6 +219,8 @@ void worker_hold_stages(struct worker *worker, int first_stage)
         worker->sliced[i] =
             worker->setup->stages[i].position_count > 0 ? sliced_create(worker, i) : NULL;
     }
+    handover_hold_stages(worker, first_stage);
+    worker_look_between(worker);
 }
 
 static bool set_up(struct worker *worker, struct err *err)
@@ -281,6 +295,9 @@ static bool check_peers(const struct worker *worker, const struct setup_stage *s
     if (stage->depth > 0 && stage->position == 0 && stage->previous_worker != SETUP_COORDINATOR)
         ok = ok && worker_find_peer(worker, stage->previous_worker);
 
+    for (int i = 0; ok && i < stage->move_count; i++)
+        ok = stage->moves[i].to_worker == worker->setup->worker ||
+             worker_find_peer(worker, stage->moves[i].to_worker);
     for (int32_t i = 0; ok && i < stage->position_count; i++)
         ok = i == stage->position || worker_find_peer(worker, stage->workers[i]);
     return ok || err_set(err, ERR_INPUT, "peers: one of stage %d is missing", stage->id);
@@ -367,6 +384,11 @@ static bool leave(struct worker *worker, const struct err *err)
                (job = batcher_drop(worker->batchers[i])) >= 0)
             channel_message_close(&worker->jobs[job]->message);
     }
+    handover_close(worker);
+    while (worker->later.count > 0)
+        channel_message_close(&worker->jobs[ring_take(&worker->later)]->message);
+    while (worker->later_steps.count > 0)
+        channel_message_close(&worker->jobs[ring_take(&worker->later_steps)]->message);
     worker_drop_added(worker);
     for (int32_t i = 0; i < worker->peer_count; i++)
         channel_close(worker->peers[i], 0);
@@ -384,7 +406,9 @@ int worker_run(const struct worker_options *options)
     struct arena *arena = arena_create();
     const struct keys *keys = NULL;
     bool is_told = false;
-    struct worker worker = { .options = options, .arena = arena, .waiting = -1 };
+    struct worker worker = {
+        .options = options, .arena = arena, .waiting = -1, .trouble = ERR_INIT
+    };
 
     if (options->keys)
         keys = keys_load(arena, options->keys, &err);

@@ -34,6 +34,23 @@ static void read_header(const uint8_t *bytes, size_t count)
         assert(payload.kind != ERR_NONE);
 }
 
+/* What a piece of a KV cache says of itself, whatever it says. */
+static void read_piece(const uint8_t *bytes, size_t count)
+{
+    int32_t words[FRAME_PIECE_WORDS];
+    struct frame_piece piece, again;
+
+    if (count < 4 * FRAME_PIECE_WORDS)
+        return;
+    frame_get_words(words, bytes, FRAME_PIECE_WORDS);
+    frame_get_piece(words, &piece);
+    frame_put_piece(words, &piece);
+    frame_get_piece(words, &again);
+    assert(again.layer_first == piece.layer_first && again.layer_count == piece.layer_count &&
+           again.head_first == piece.head_first && again.head_count == piece.head_count &&
+           again.message_bytes == piece.message_bytes && again.is_last == piece.is_last);
+}
+
 static bool decode(struct arena *arena, int type, const uint8_t *text, size_t count,
                    struct err *err)
 {
@@ -66,6 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     struct err err = ERR_INIT;
 
     read_header(bytes, count);
+    if (count > FRAME_HEADER_BYTES)
+        read_piece(bytes + FRAME_HEADER_BYTES, count - FRAME_HEADER_BYTES);
     if (count > FRAME_HEADER_BYTES && !decode(arena, bytes[TYPE_AT], bytes + FRAME_HEADER_BYTES,
                                               count - FRAME_HEADER_BYTES, &err))
         assert(err.kind != ERR_NONE);

@@ -61,22 +61,10 @@ static void a_service_has_one_model_or_executables(void **state)
     assert_non_null(strstr(scratch_message(scratch), "gpt2"));
 }
 
-static void what_is_not_simulated_yet_is_refused_with_its_place(void **state)
+static void defaults_may_be_said(void **state)
 {
-    static const struct {
-        const char *column, *value, *why;
-    } cases[] = {
-        { "phase", "decode", "this can be simulated, not run: expected both" },
-    };
     struct scratch *scratch = *state;
 
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        expect_error(scratch,
-                     arena_printf(scratch->arena, HEAD "model,%s\nc,0,0,a,gpt2,%s\n",
-                                  cases[i].column, cases[i].value),
-                     arena_printf(scratch->arena, "p.csv:2:6: %s is '%s': %s", cases[i].column,
-                                  cases[i].value, cases[i].why));
-    /* The same things said explicitly at their defaults are fine. */
     (void)build(scratch, HEAD "model,parts,phase,epoch,copy,max_batch,wire_bits\n"
                               "c,0,0,a,gpt2,0-7/8,both,0,0,1,32\n");
 }
@@ -333,7 +321,7 @@ int main(void)
         scratch_test(replicas_keep_file_order_and_may_share_devices),
         scratch_test(stages_count_from_0_without_gaps),
         scratch_test(a_service_has_one_model_or_executables),
-        scratch_test(what_is_not_simulated_yet_is_refused_with_its_place),
+        scratch_test(defaults_may_be_said),
         scratch_test(epochs_are_full_snapshots_in_order_of_time),
         scratch_test(a_largest_batch_belongs_to_the_stage),
         scratch_test(a_queue_depth_belongs_to_the_stage),

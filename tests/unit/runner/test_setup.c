@@ -120,64 +120,108 @@ static void slices_survive_the_round_trip(void **state)
     assert_non_null(strstr(err.text, "lm_head of stage 3 is not there once"));
 }
 
+static void moves_survive_the_round_trip(void **state)
+{
+    struct arena *arena = *state;
+    struct setup_move moves[] = { { 7, 3, 0, 1, 0, 4 }, { 8, 0, 3, 3, 2, 1 } };
+    static const struct setup_move bad[] = {
+        { 7, 3, 0, 4, 0, 4 }, { 7, 3, 2, 1, 0, 4 }, { 7, 3, 0, 1, 4, 1 },
+        { 7, 3, 0, 1, 0, 5 }, { 7, 3, 0, 1, 3, 2 }, { 7, 3, 0, 1, 0, 0 },
+    };
+    struct setup setup = example(arena);
+    struct err err = ERR_INIT;
+    const struct setup *back;
+    const char *text;
+
+    setup.stages[0].phase = SETUP_PROMPTS;
+    setup.stages[0].twin = SETUP_NOBODY;
+    setup.stages[0].move_count = 2;
+    setup.stages[0].moves = moves;
+    text = setup_encode(arena, &setup);
+    back = setup_decode(arena, bytes_of(text), strlen(text), &err);
+    assert_non_null(back);
+    assert_int_equal(back->stages[0].phase, SETUP_PROMPTS);
+    assert_int_equal(back->stages[0].move_count, 2);
+    assert_memory_equal(back->stages[0].moves, moves, sizeof moves);
+    assert_string_equal(setup_encode(arena, back), text);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        err = (struct err)ERR_INIT;
+        moves[1] = bad[i];
+        text = setup_encode(arena, &setup);
+        assert_null(setup_decode(arena, bytes_of(text), strlen(text), &err));
+        assert_non_null(strstr(err.text, "move 1 of stage 3 is impossible"));
+    }
+    /* only where prompts are computed apart */
+    moves[1] = moves[0];
+    setup.stages[0].phase = SETUP_DECODING;
+    text = setup_encode(arena, &setup);
+    err = (struct err)ERR_INIT;
+    assert_null(setup_decode(arena, bytes_of(text), strlen(text), &err));
+}
+
+static const struct {
+    const char *from, *to, *words;
+} bad_fields[] = {
+    { "\"worker\":2", "\"worker\":-1", "worker: expected a whole number" },
+    { "\"worker\":2", "\"worker\":2.5", "worker" },
+    { "\"worker\":2", "\"porter\":2", "worker" },
+    { "\"seed\":\"9", "\"seed\":\"x9", "seed is 'x9007199254740993'" },
+    { "\"seed\":\"9", "\"seed\":\"99999999999999999999", "seed" },
+    { "\"threads\":1", "\"threads\":0", "threads" },
+    { "\"threads\":1", "\"threads\":1000000", "threads" },
+    { "\"kv_slots\":1", "\"kv_slots\":99999", "kv_slots" },
+    { "\"memory_bytes\":\"1\"", "\"memory_bytes\":\"-1\"", "memory_bytes" },
+    { "\"bind\":\"127.0.0.1:0\"", "\"bind\":5", "bind: expected a text" },
+    { "\"pad_ratio\":4.5", "\"pad_ratio\":-4.5", "pad_ratio" },
+    { "\"pad_ratio\":4.5", "\"pad_ratio\":1e999", "" },
+    { "\"pad_ratio\":4.5", "\"pad_ratio\":\"x\"", "pad_ratio" },
+    { "\"kind\":0", "\"kind\":3", "kind" },
+    { "\"model.hidden\":64", "\"model.hidden\":0", "model.hidden" },
+    { "\"model.hidden\":64", "\"model.hidden\":2000000000", "model.hidden" },
+    { "\"model.heads\":4", "\"model.heads\":5", "impossible" },
+    { "\"model.head_dim\":16", "\"model.head_dim\":4097", "model.head_dim" },
+    { "\"model.vocab\":300", "\"model.vocab\":null", "model.vocab" },
+    { "\"max_tokens\":12", "\"max_tokens\":33", "impossible" },
+    { "\"tied_lm_head\":true", "\"tied_lm_head\":1", "tied_lm_head: expected true or false" },
+    { "\"model\":0", "\"model\":1", "model: expected a whole number from 0 to 0" },
+    { "\"collective\":0", "\"collective\":3", "collective" },
+    { "\"phase\":0", "\"phase\":3", "phase" },
+    { "\"twin\":0", "\"twin\":-2", "twin" },
+    { "\"moves\":[]", "\"moves\":[{}]", "to_stage" },
+    { "\"position\":0", "\"position\":128", "position" },
+    { "\"workers\":[]", "\"workers\":[1]", "layer 0 of stage 3 is not there once" },
+    { "\"workers\":[]", "\"workers\":[1,\"b\"]", "workers: expected numbers" },
+    { "\"layer_count\":4", "\"layer_count\":5", "layers that its model has not" },
+    { "\"layer_first\":0", "\"layer_first\":1", "layers that its model has not" },
+    { "\"is_last\":true", "\"is_last\":false", "what follows stage 3 is impossible" },
+    { "\"has_lm_head\":true", "\"has_lm_head\":false", "the last stage alone" },
+    { "\"nexts\":[]", "\"nexts\":[{\"stage\":4,\"worker\":1}]", "what follows stage 3" },
+    { "\"nexts\":[]", "\"next\":[]", "nexts: expected at most" },
+    { "\"next_divisor\":\"1\"", "\"next_divisor\":\"0\"", "what follows stage 3" },
+    { "\"asks\":false", "\"asks\":0", "asks" },
+    { "\"stages\":[{", "\"stages\":[],\"x\":[{", "stages: expected one or more" },
+    { "\"models\":[{", "\"models\":[],\"x\":[{", "model" },
+};
+
 static void every_bad_field_is_refused_by_name(void **state)
 {
-    static const struct {
-        const char *from, *to, *words;
-    } cases[] = {
-        { "\"worker\":2", "\"worker\":-1", "worker: expected a whole number" },
-        { "\"worker\":2", "\"worker\":2.5", "worker" },
-        { "\"worker\":2", "\"porter\":2", "worker" },
-        { "\"seed\":\"9", "\"seed\":\"x9", "seed is 'x9007199254740993'" },
-        { "\"seed\":\"9", "\"seed\":\"99999999999999999999", "seed" },
-        { "\"threads\":1", "\"threads\":0", "threads" },
-        { "\"threads\":1", "\"threads\":1000000", "threads" },
-        { "\"kv_slots\":1", "\"kv_slots\":99999", "kv_slots" },
-        { "\"memory_bytes\":\"1\"", "\"memory_bytes\":\"-1\"", "memory_bytes" },
-        { "\"bind\":\"127.0.0.1:0\"", "\"bind\":5", "bind: expected a text" },
-        { "\"pad_ratio\":4.5", "\"pad_ratio\":-4.5", "pad_ratio" },
-        { "\"pad_ratio\":4.5", "\"pad_ratio\":1e999", "" },
-        { "\"pad_ratio\":4.5", "\"pad_ratio\":\"x\"", "pad_ratio" },
-        { "\"kind\":0", "\"kind\":3", "kind" },
-        { "\"model.hidden\":64", "\"model.hidden\":0", "model.hidden" },
-        { "\"model.hidden\":64", "\"model.hidden\":2000000000", "model.hidden" },
-        { "\"model.heads\":4", "\"model.heads\":5", "impossible" },
-        { "\"model.head_dim\":16", "\"model.head_dim\":4097", "model.head_dim" },
-        { "\"model.vocab\":300", "\"model.vocab\":null", "model.vocab" },
-        { "\"max_tokens\":12", "\"max_tokens\":33", "impossible" },
-        { "\"tied_lm_head\":true", "\"tied_lm_head\":1", "tied_lm_head: expected true or false" },
-        { "\"model\":0", "\"model\":1", "model: expected a whole number from 0 to 0" },
-        { "\"collective\":0", "\"collective\":3", "collective" },
-        { "\"position\":0", "\"position\":128", "position" },
-        { "\"workers\":[]", "\"workers\":[1]", "layer 0 of stage 3 is not there once" },
-        { "\"workers\":[]", "\"workers\":[1,\"b\"]", "workers: expected numbers" },
-        { "\"layer_count\":4", "\"layer_count\":5", "layers that its model has not" },
-        { "\"layer_first\":0", "\"layer_first\":1", "layers that its model has not" },
-        { "\"is_last\":true", "\"is_last\":false", "what follows stage 3 is impossible" },
-        { "\"has_lm_head\":true", "\"has_lm_head\":false", "the last stage alone" },
-        { "\"nexts\":[]", "\"nexts\":[{\"stage\":4,\"worker\":1}]", "what follows stage 3" },
-        { "\"nexts\":[]", "\"next\":[]", "nexts: expected at most" },
-        { "\"next_divisor\":\"1\"", "\"next_divisor\":\"0\"", "what follows stage 3" },
-        { "\"asks\":false", "\"asks\":0", "asks" },
-        { "\"stages\":[{", "\"stages\":[],\"x\":[{", "stages: expected one or more" },
-        { "\"models\":[{", "\"models\":[],\"x\":[{", "model" },
-    };
     struct arena *arena = *state;
     struct setup setup = example(arena);
     const char *text = setup_encode(arena, &setup);
 
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof bad_fields / sizeof bad_fields[0]; i++) {
         struct err err = ERR_INIT;
-        const char *at = strstr(text, cases[i].from);
+        const char *at = strstr(text, bad_fields[i].from);
         const char *bad;
 
         if (!at)
-            fail_msg("'%s' is not in %s", cases[i].from, text);
-        bad = arena_printf(arena, "%.*s%s%s", (int)(at - text), text, cases[i].to,
-                           at + strlen(cases[i].from));
+            fail_msg("'%s' is not in %s", bad_fields[i].from, text);
+        bad = arena_printf(arena, "%.*s%s%s", (int)(at - text), text, bad_fields[i].to,
+                           at + strlen(bad_fields[i].from));
         assert_null(setup_decode(arena, bytes_of(bad), strlen(bad), &err));
-        if (err.kind == ERR_NONE || !strstr(err.text, cases[i].words))
-            fail_msg("%s: '%s' does not hold '%s'", cases[i].to, err.text, cases[i].words);
+        if (err.kind == ERR_NONE || !strstr(err.text, bad_fields[i].words))
+            fail_msg("%s: '%s' does not hold '%s'", bad_fields[i].to, err.text,
+                     bad_fields[i].words);
     }
 }
 
@@ -358,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_setup_survives_the_round_trip),
         TEST(slices_survive_the_round_trip),
+        TEST(moves_survive_the_round_trip),
         TEST(every_bad_field_is_refused_by_name),
         TEST(every_truncated_text_is_refused),
         TEST(damaged_texts_never_crash_and_never_pass_a_bound),

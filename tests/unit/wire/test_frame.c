@@ -103,7 +103,7 @@ static void the_bytes_are_little_endian_at_the_documented_offsets(void **state)
 
     (void)state;
     frame_pack(&example, header);
-    assert_memory_equal(header, "ORRY\7\6\5\1", 8);
+    assert_memory_equal(header, "ORRY\10\6\5\1", 8);
     assert_memory_equal(header + 8, "\xcb\x04\xfb\x71\x1f\x01\0\0", 8); /* 1234567890123 */
     assert_memory_equal(header + 16, "\3\0\0\0\7\0\0\0\1\0\0\0\x46\0\0\0\x60\0\0\0\0\x0c\0\0", 24);
     assert_memory_equal(header + 40,
@@ -165,9 +165,9 @@ static void every_bad_field_is_refused_by_name(void **state)
         const char *bytes, *words;
     } cases[] = {
         { 0, 1, "X", "magic" },
-        { 4, 1, "\2", "version is 2: expected 7" },
+        { 4, 1, "\2", "version is 2: expected 8" },
         { 5, 1, "\0", "type is 0" },
-        { 5, 1, "\x15", "type is 21: expected 1 to 20" },
+        { 5, 1, "\x18", "type is 24: expected 1 to 23" },
         { 5, 1, "\xff", "type is 255" },
         { 15, 1, "\x80", "request is -" },
         { 19, 1, "\x80", "stage is -" },
@@ -224,7 +224,7 @@ static void random_bytes_are_never_taken(void **state)
         for (size_t at = 0; at < sizeof header; at++)
             header[at] = (unsigned char)rng_next(&rng);
         if (i % 2 == 0) /* half of them get past the first check */
-            memcpy(header, "ORRY\7\6\5\1", 8);
+            memcpy(header, "ORRY\10\6\5\1", 8);
         assert_false(frame_unpack(header, sizeof header, &frame, &err));
         assert_int_not_equal(err.text[0], '\0');
     }
@@ -248,6 +248,33 @@ static void words_travel_little_endian(void **state)
     frame_get_words(&one, bytes, 1);
     assert_true(one >= 1.0f && one <= 1.0f);
     frame_put_words(bytes, words, 0); /* nothing to copy is fine */
+}
+
+static void a_piece_of_a_cache_survives_the_round_trip(void **state)
+{
+    const struct frame_piece pieces[] = {
+        { 0 },
+        { 3, 2, 1, 22, 5, 7, INT64_C(123456789012345), true },
+        { INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INT64_MAX, false },
+        { -1, INT32_MIN, -2, -3, -4, -5, -6, true }, /* it is the receiver's to refuse */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        int32_t words[FRAME_PIECE_WORDS];
+        struct frame_piece back;
+
+        frame_put_piece(words, &pieces[i]);
+        frame_get_piece(words, &back);
+        assert_int_equal(back.from_stage, pieces[i].from_stage);
+        assert_int_equal(back.from_worker, pieces[i].from_worker);
+        assert_int_equal(back.layer_first, pieces[i].layer_first);
+        assert_int_equal(back.layer_count, pieces[i].layer_count);
+        assert_int_equal(back.head_first, pieces[i].head_first);
+        assert_int_equal(back.head_count, pieces[i].head_count);
+        assert_true(back.message_bytes == pieces[i].message_bytes);
+        assert_true(back.is_last == pieces[i].is_last);
+    }
 }
 
 static void a_64_bit_integer_survives_the_round_trip(void **state)
@@ -276,6 +303,7 @@ int main(void)
         cmocka_unit_test(a_flip_of_any_bit_is_noticed),
         cmocka_unit_test(random_bytes_are_never_taken),
         cmocka_unit_test(words_travel_little_endian),
+        cmocka_unit_test(a_piece_of_a_cache_survives_the_round_trip),
         cmocka_unit_test(a_64_bit_integer_survives_the_round_trip),
     };
 
