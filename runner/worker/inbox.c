@@ -149,8 +149,10 @@ void worker_end_compute(struct worker *worker, int stage, int32_t tokens)
     int64_t before_ns = worker->token_ns[stage] - worker->token_ns[stage] / 8;
 
     worker->token_ns[stage] = token_ns > before_ns ? token_ns : before_ns;
-    if (worker->is_lent)
-        listener_return(worker->listener);
+    if (!worker->is_lent)
+        return;
+    listener_return(worker->listener);
+    worker_receive_steps(worker); /* at once: nobody wakes for what has been heard */
 }
 
 struct release {
