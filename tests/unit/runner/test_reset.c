@@ -106,7 +106,7 @@ static void open_world(struct world *world, int32_t generation)
     struct err err = ERR_INIT;
     static char address[CHANNEL_ADDRESS_BYTES];
     char endpoints[DEVICES][CHANNEL_ADDRESS_BYTES];
-    bool is_open;
+    bool is_open = false;
 
     *world = (struct world){ .arena = arena_create(), .result_name = -1 };
     world->hub = channel_hub_create(world->arena, NULL, &err);
