@@ -60,7 +60,7 @@ FUZZ_A := $(POLICY_A) $(FORMAT_A) $(BASE_A)
 replay: $(REPLAY)
 .SECONDARY: $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/files.o $(O)/tests/fuzz/replay.o
 fuzz-programs: $(FUZZ)
-$(O)/tests/fuzz/replay_frame $(O)/tests/fuzz/libfuzzer_frame: $(O)/runner/setup/setup.o $(O)/runner/setup/setup_slices.o $(WIRE_A)
+$(O)/tests/fuzz/replay_frame $(O)/tests/fuzz/libfuzzer_frame: $(call objects,$(call sources,runner/setup/*.c)) $(WIRE_A)
 $(filter $(O)/tests/fuzz/replay_import_% $(O)/tests/fuzz/libfuzzer_import_%,$(REPLAY) $(FUZZ)): \
     $(call objects,$(call sources,sim/import/*.c sim/generate/*.c))
 $(O)/tests/fuzz/replay_network $(O)/tests/fuzz/libfuzzer_network: $(call objects,$(call sources,sim/network/*.c sim/engine/*.c))

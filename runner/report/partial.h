@@ -25,7 +25,8 @@ struct partial *partial_open(struct arena *arena, const struct report_input *inp
 /* Puts what has become known since the last call into the files, which are given to the disk by a
  * thread of their own. A file that cannot be written is given up, with a word on stderr. */
 void partial_look(struct partial *partial);
-/* The tables are written: when the disk has them the files go. Else they stay, and are named on stderr. NULL is allowed.
+/* The tables are written: when the disk has them the files go. Else they stay, and are named on
+ * stderr. NULL is allowed.
  */
 void partial_remove(struct partial *partial);
 void partial_leave(struct partial *partial);
