@@ -207,7 +207,7 @@ static bool add_file(struct compare_table *table, const char *path, struct err *
     struct compare_row *row = &table->rows[table->row_count];
     const struct plan *plan;
 
-    if (!placement)
+    if (!placement || !planning_check_reached(planning, placement, err))
         return false;
     plan = plan_build(planning->arena, placement, planning->cluster, &planning->costs,
                       planning->catalogue, err);

@@ -260,9 +260,9 @@ static bool cluster_cut(struct planning *planning, struct err *err)
 }
 
 /* Read against all devices; those of the ones that are left out concern nobody. */
-static const struct events *events_of(const struct planning *planning, const struct cluster *whole,
-                                      struct err *err)
+static const struct events *events_of(const struct planning *planning, struct err *err)
 {
+    const struct cluster *whole = planning->whole;
     struct events *events = events_load(planning->arena, planning->options->events, whole, err);
     size_t kept = 0;
 
@@ -285,11 +285,9 @@ static const struct events *events_of(const struct planning *planning, const str
 bool planning_load(struct arena *arena, const struct planning_options *options,
                    struct planning *planning, struct err *err)
 {
-    const struct cluster *whole;
-
     *planning = (struct planning){ .arena = arena, .options = options };
-    planning->cluster = whole = cluster_load(arena, options->cluster, err);
-    if (!whole || !cluster_cut(planning, err) ||
+    planning->cluster = planning->whole = cluster_load(arena, options->cluster, err);
+    if (!planning->whole || !cluster_cut(planning, err) ||
         !cost_set_load(arena, options->costs, options->cost_count, &planning->costs, err))
         return false;
     planning->catalogue = model_catalogue_load(arena, options->models, err);
@@ -302,7 +300,7 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
             return false;
     }
     if (options->events) {
-        planning->events = events_of(planning, whole, err);
+        planning->events = events_of(planning, err);
         if (!planning->events)
             return false;
     }
@@ -345,6 +343,21 @@ void planning_warn(struct arena *arena, const struct cost_set *costs, const stru
             fprintf(stderr, "orrery-sim %s: warning: %s\n", command,
                     report_quality_text(arena, table));
     }
+}
+
+bool planning_check_reached(const struct planning *planning, const struct placement *placement,
+                            struct err *err)
+{
+    for (int i = 0; i < placement->count; i++) {
+        const struct placement_row *row = &placement->rows[i];
+
+        if (cluster_find_device(planning->cluster, row->device) < 0 &&
+            cluster_find_device(planning->whole, row->device) >= 0)
+            return placement_bad(placement, row, PLACEMENT_DEVICE, err,
+                                 "no route joins it to the source in %s/links.csv",
+                                 planning->whole->path);
+    }
+    return true;
 }
 
 void planning_warn_all(const struct planning *planning, const char *command)

@@ -25,7 +25,8 @@ struct planning {
     int problem_count;           /* one a service */
     const struct problem **problems;
     struct judge *judge;
-    const char *left_out; /* names of devices that the source has no route to; NULL: none */
+    const struct cluster *whole; /* with devices that the source has no route to */
+    const char *left_out;        /* names of those; NULL: none */
 };
 
 struct planned_service { /* of a lone request */
@@ -55,6 +56,9 @@ bool planning_load(struct arena *arena, const struct planning_options *options,
                    struct planning *planning, struct err *err);
 /* The same services on another cluster, whose devices are of the same types. */
 bool planning_move(struct planning *planning, const struct cluster *cluster, struct err *err);
+/* Nothing can be asked of a placement on devices that are left out. */
+bool planning_check_reached(const struct planning *planning, const struct placement *placement,
+                            struct err *err);
 /* Warns on stderr of devices that are left out, and of tables as below. */
 void planning_warn_all(const struct planning *planning, const char *command);
 /* Warns on stderr of tables that were measured under disturbance, of types that the cluster has. */

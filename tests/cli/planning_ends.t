@@ -81,6 +81,11 @@ for algorithm in exact even alpaserve dynamic orrery; do
 done
 exit_is 0 "compare goes on, too" orrery-sim compare --service a=gpt2-4l --cluster island --costs "$data/costs/board" --algorithm exact,single
 like "and says so" "$err" "left out.*'b', 'd'"
+printf '%s\n' service,replica,stage,device,model a,0,0,d,gpt2-4l > stranded.csv
+exit_is 2 "a placement that stands on one of them cannot be compared" orrery-sim compare --service a=gpt2-4l --placement stranded.csv \
+    --cluster island --costs "$data/costs/board" --algorithm exact
+like "and the reason is not that there is no such device" "$err" \
+    "stranded.csv:2:4: device is 'd': no route joins it to the source in island/links.csv"
 exit_is 0 "as does capacity" orrery-sim capacity --boards kinds "${load[@]}" --rate 0.1/s --slo 10s --service a=gpt2-4l \
     --cluster island --costs "$data/costs/board"
 like "which says so" "$err" "left out.*'b', 'd'"
