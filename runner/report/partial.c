@@ -186,18 +186,25 @@ static void put_requests(struct partial *partial)
     partial->seen_ended = table->ended_count;
 }
 
+static void tell_unsynced(struct partial *partial, const char *then)
+{
+    struct err err = ERR_INIT;
+
+    while (partial->syncer && !syncer_look(partial->syncer, &err)) {
+        fprintf(stderr, "orrery-run: %s: a loss of power would take it%s\n", err.text, then);
+        err = (struct err)ERR_INIT;
+    }
+}
+
 void partial_look(struct partial *partial)
 {
     const struct serve_run *run = partial->input->run;
-    struct err synced = ERR_INIT;
 
     put_requests(partial);
     put_rows(partial, &partial->records, run->record_count, seen_record, put_record);
     put_rows(partial, &partial->results, run->result_count, seen_result, put_result);
     put_rows(partial, &partial->exchanges, run->exchange_count, seen_exchange, put_exchange);
-    if (partial->syncer && !syncer_look(partial->syncer, &synced))
-        fprintf(stderr, "orrery-run: %s: a loss of power would take it, the run goes on\n",
-                synced.text);
+    tell_unsynced(partial, ", the run goes on");
     for (int i = 0; i < FILE_COUNT; i++) {
         struct err err = ERR_INIT;
 
@@ -217,12 +224,15 @@ static void settle(struct partial *partial, int file)
 {
     struct err err = ERR_INIT;
 
-    if (!partial->files[file] || syncer_settle(partial->arena, partial->paths[file], &err))
+    if ((!partial->files[file] && !partial->are_cut[file]) ||
+        syncer_settle(partial->arena, partial->paths[file], &err))
         return;
     fprintf(stderr, "orrery-run: %s: a loss of power would take it; what was known stays in %s\n",
             err.text, name_of(partial, file));
-    out_leave(partial->files[file]);
+    if (partial->files[file])
+        out_leave(partial->files[file]);
     partial->files[file] = NULL;
+    partial->are_cut[file] = false;
 }
 
 void partial_remove(struct partial *partial)
@@ -237,9 +247,11 @@ void partial_remove(struct partial *partial)
 
 void partial_leave(struct partial *partial)
 {
-    if (partial)
-        syncer_stop(partial->syncer);
-    for (int i = 0; partial && i < FILE_COUNT; i++) {
+    if (!partial)
+        return;
+    syncer_stop(partial->syncer);
+    tell_unsynced(partial, "");
+    for (int i = 0; i < FILE_COUNT; i++) {
         if (!partial->files[i] && !partial->are_cut[i])
             continue;
         fprintf(stderr, "orrery-run: what was known%s is in %s" REPORT_PARTIAL "\n",

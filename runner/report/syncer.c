@@ -19,9 +19,10 @@
 
 struct file {
     const char *path;
-    int handle;
+    int handle;         /* below 0: cannot be opened */
     off_t synced_bytes; /* its length when it was given last; NO_BYTES: never */
     bool is_given_up;
+    _Atomic int trouble; /* errno, until it is told; 0: none */
 };
 
 struct syncer {
@@ -31,63 +32,73 @@ struct syncer {
     bool is_stopping;
     int count;
     struct file *files;
-    _Atomic int trouble; /* errno, of files[troubled]; 0: none */
-    _Atomic int troubled;
     _Atomic int64_t rounds;
 };
 
-static bool sync_folder(struct arena *arena, const char *path, struct err *err)
+/* What may be written need not be readable, and the other way round. */
+static int open_file(const char *path)
+{
+    int handle = open(path, O_RDONLY | O_CLOEXEC);
+
+    return handle < 0 && errno == EACCES ? open(path, O_WRONLY | O_CLOEXEC) : handle;
+}
+
+/* errno; 0: the name is on the disk, as far as that can be asked: not of a folder that may not be
+ * read, and file systems that keep names otherwise answer EINVAL. */
+static int sync_folder(struct arena *arena, const char *path)
 {
     const char *slash = strrchr(path, '/');
     const char *folder =
         slash ? arena_strndup(arena, path, (size_t)(slash - path) + 1) : arena_strdup(arena, ".");
     int handle = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* file systems that keep names otherwise answer EINVAL */
-    bool ok = handle >= 0 && (fsync(handle) == 0 || errno == EINVAL);
+    int trouble = handle < 0 || fsync(handle) != 0 ? errno : 0;
 
-    if (!ok)
-        err_errno(err, folder);
+    if (trouble == (handle < 0 ? EACCES : EINVAL))
+        trouble = 0;
     if (handle >= 0)
         close(handle);
-    return ok;
+    return trouble;
 }
 
 bool syncer_settle(struct arena *arena, const char *path, struct err *err)
 {
-    int handle = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = handle >= 0 && fsync(handle) == 0;
+    int handle = open_file(path);
+    int trouble = handle < 0 || fsync(handle) != 0 ? errno : sync_folder(arena, path);
 
-    if (!ok)
-        err_errno(err, path);
     if (handle >= 0)
         close(handle);
-    return ok && sync_folder(arena, path, err);
+    errno = trouble;
+    return trouble == 0 || err_errno(err, path);
+}
+
+static void give_up(struct file *file, int trouble)
+{
+    file->is_given_up = true;
+    atomic_store(&file->trouble, trouble);
 }
 
 /* One that could not be given is not tried again: what the disk has lost then it does not tell
  * twice. */
-static void sync_file(struct syncer *syncer, int number)
+static void sync_file(struct file *file)
 {
-    struct file *file = &syncer->files[number];
     struct stat status;
 
     if (file->is_given_up)
         return;
-    if (fstat(file->handle, &status) == 0 && status.st_size == file->synced_bytes)
+    if (fstat(file->handle, &status) != 0)
+        give_up(file, errno);
+    else if (status.st_size == file->synced_bytes)
         return;
-    if (fdatasync(file->handle) == 0) {
+    else if (fdatasync(file->handle) != 0)
+        give_up(file, errno);
+    else
         file->synced_bytes = status.st_size;
-        return;
-    }
-    file->is_given_up = true;
-    atomic_store(&syncer->troubled, number);
-    atomic_store(&syncer->trouble, errno);
 }
 
 static void sync_all(struct syncer *syncer)
 {
     for (int i = 0; i < syncer->count; i++)
-        sync_file(syncer, i);
+        sync_file(&syncer->files[i]);
     atomic_fetch_add(&syncer->rounds, 1);
 }
 
@@ -118,26 +129,25 @@ static void *run(void *arg)
 static void close_files(struct syncer *syncer)
 {
     for (int i = 0; i < syncer->count; i++)
-        close(syncer->files[i].handle);
+        if (syncer->files[i].handle >= 0)
+            close(syncer->files[i].handle);
 }
 
 /* Their names as well: a file that has none is lost with all that is in it. */
-static bool open_files(struct arena *arena, struct syncer *syncer, const char *const *paths,
-                       int count, struct err *err)
+static void open_files(struct arena *arena, struct syncer *syncer, const char *const *paths)
 {
-    syncer->files = arena_array(arena, (size_t)count + 1, sizeof *syncer->files);
-    for (int i = 0; i < count; i++) {
+    syncer->files = arena_array(arena, (size_t)syncer->count + 1, sizeof *syncer->files);
+    for (int i = 0; i < syncer->count; i++) {
         struct file *file = &syncer->files[i];
+        int trouble;
 
-        *file = (struct file){ .path = paths[i], .synced_bytes = NO_BYTES };
-        file->handle = open(paths[i], O_RDONLY | O_CLOEXEC);
-        if (file->handle < 0)
-            return err_errno(err, paths[i]);
-        syncer->count++;
-        if (!sync_folder(arena, paths[i], err))
-            return false;
+        file->path = paths[i];
+        file->synced_bytes = NO_BYTES;
+        file->handle = open_file(paths[i]);
+        trouble = file->handle < 0 ? errno : sync_folder(arena, paths[i]);
+        if (trouble != 0)
+            give_up(file, trouble);
     }
-    return true;
 }
 
 struct syncer *syncer_start(struct arena *arena, const char *const *paths, int count,
@@ -146,10 +156,8 @@ struct syncer *syncer_start(struct arena *arena, const char *const *paths, int c
     struct syncer *syncer = arena_alloc(arena, sizeof *syncer);
     pthread_condattr_t monotonic;
 
-    if (!open_files(arena, syncer, paths, count, err)) {
-        close_files(syncer);
-        return NULL;
-    }
+    syncer->count = count;
+    open_files(arena, syncer, paths);
     pthread_mutex_init(&syncer->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -165,12 +173,15 @@ struct syncer *syncer_start(struct arena *arena, const char *const *paths, int c
 
 bool syncer_look(struct syncer *syncer, struct err *err)
 {
-    int trouble = atomic_exchange(&syncer->trouble, 0);
+    for (int i = 0; i < syncer->count; i++) {
+        int trouble = atomic_exchange(&syncer->files[i].trouble, 0);
 
-    if (trouble == 0)
-        return true;
-    errno = trouble;
-    return err_errno(err, syncer->files[atomic_load(&syncer->troubled)].path);
+        if (trouble == 0)
+            continue;
+        errno = trouble;
+        return err_errno(err, syncer->files[i].path);
+    }
+    return true;
 }
 
 int64_t syncer_rounds(const struct syncer *syncer)

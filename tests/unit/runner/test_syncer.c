@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h> /* after the four headers that it needs */
@@ -43,6 +44,66 @@ static void it_goes_on_while_a_file_grows(void **state)
     assert_true(syncer_settle(arena, paths[0], &err));
 }
 
+/* Who owns everything may read everything: as somebody else, if that one gets there. */
+static bool is_somebody_else(const char *folder)
+{
+    return (geteuid() != 0 || seteuid(65534) == 0) && euidaccess(folder, X_OK) == 0;
+}
+
+/* Files may be put there, but nobody looks at what is there. */
+static void a_folder_that_may_not_be_read(void **state)
+{
+    struct scratch *scratch = *state;
+    struct arena *arena = scratch->arena;
+    struct err err = ERR_INIT;
+    const char *folder = arena_printf(arena, "%s/box", scratch->folder);
+    const char *paths[] = { arena_printf(arena, "%s/c", folder) };
+    uid_t owner = geteuid();
+    struct syncer *syncer;
+
+    assert_int_equal(chmod(scratch->folder, 0711), 0);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    (void)scratch_write(scratch, "box/c", "x");
+    assert_int_equal(chmod(paths[0], 0644), 0);
+    assert_int_equal(chmod(folder, 0333), 0);
+    if (!is_somebody_else(folder)) {
+        assert_int_equal(seteuid(owner), 0);
+        skip();
+    }
+    syncer = syncer_start(arena, paths, 1, &err);
+    assert_non_null(syncer);
+    await_rounds(syncer, 2);
+    assert_true(syncer_look(syncer, &err));
+    syncer_stop(syncer);
+    assert_true(syncer_settle(arena, paths[0], &err));
+    assert_int_equal(seteuid(owner), 0);
+    assert_int_equal(chmod(folder, 0700), 0);
+}
+
+static void a_file_that_may_not_be_read(void **state)
+{
+    struct scratch *scratch = *state;
+    struct arena *arena = scratch->arena;
+    struct err err = ERR_INIT;
+    const char *paths[] = { scratch_write(scratch, "d", "x") };
+    uid_t owner = geteuid();
+    struct syncer *syncer;
+
+    assert_int_equal(chmod(scratch->folder, 0755), 0);
+    assert_int_equal(chmod(paths[0], 0222), 0);
+    if (!is_somebody_else(scratch->folder)) {
+        assert_int_equal(seteuid(owner), 0);
+        skip();
+    }
+    syncer = syncer_start(arena, paths, 1, &err);
+    assert_non_null(syncer);
+    await_rounds(syncer, 2);
+    assert_true(syncer_look(syncer, &err));
+    syncer_stop(syncer);
+    assert_true(syncer_settle(arena, paths[0], &err));
+    assert_int_equal(seteuid(owner), 0);
+}
+
 static void what_the_disk_cannot_take_is_named_once(void **state)
 {
     struct scratch *scratch = *state;
@@ -67,17 +128,26 @@ static void what_the_disk_cannot_take_is_named_once(void **state)
     close(other);
 }
 
+/* The run goes on without it. */
 static void a_file_that_is_not_there(void **state)
 {
     struct scratch *scratch = *state;
     struct arena *arena = scratch->arena;
-    struct err err = ERR_INIT, other = ERR_INIT;
+    struct err err = ERR_INIT, next = ERR_INIT, none = ERR_INIT, other = ERR_INIT;
     const char *missing = arena_printf(arena, "%s/none", scratch->folder);
-    const char *paths[] = { scratch_write(scratch, "i", ""), missing };
+    const char *paths[] = { missing, scratch_write(scratch, "i", ""),
+                            arena_printf(arena, "%s/nor-this/x", scratch->folder) };
+    struct syncer *syncer = syncer_start(arena, paths, 3, &err);
 
-    assert_null(syncer_start(arena, paths, 2, &err));
+    assert_non_null(syncer);
+    await_rounds(syncer, 2);
+    assert_false(syncer_look(syncer, &err));
     assert_non_null(strstr(err.text, "/none: No such file"));
+    assert_false(syncer_look(syncer, &next));
+    assert_non_null(strstr(next.text, "/nor-this/x: No such file"));
+    assert_true(syncer_look(syncer, &none));
     assert_false(syncer_settle(arena, missing, &other));
+    syncer_stop(syncer);
     syncer_stop(NULL);
 }
 
@@ -85,6 +155,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scratch_test(it_goes_on_while_a_file_grows),
+        scratch_test(a_folder_that_may_not_be_read),
+        scratch_test(a_file_that_may_not_be_read),
         scratch_test(what_the_disk_cannot_take_is_named_once),
         scratch_test(a_file_that_is_not_there),
     };
