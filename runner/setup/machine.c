@@ -50,19 +50,26 @@ const char *machine_note(struct arena *arena)
     return arena_printf(arena, "%s %s", names.machine, board[0] ? board : processor);
 }
 
-void machine_stay_on_processor(int32_t number)
+void machine_stay_on_processor(int32_t number, cpu_set_t *all)
 {
-    cpu_set_t all, one;
+    cpu_set_t one;
     int left;
 
-    if (sched_getaffinity(0, sizeof all, &all) != 0)
+    CPU_ZERO(all);
+    if (sched_getaffinity(0, sizeof *all, all) != 0)
         return;
-    left = number % CPU_COUNT(&all);
+    left = number % CPU_COUNT(all);
     CPU_ZERO(&one);
     for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &all) && left-- == 0)
+        if (CPU_ISSET(cpu, all) && left-- == 0)
             CPU_SET(cpu, &one);
     sched_setaffinity(0, sizeof one, &one);
+}
+
+void machine_leave_processor(const cpu_set_t *all)
+{
+    if (CPU_COUNT(all) > 0)
+        sched_setaffinity(0, sizeof *all, all);
 }
 
 const char *machine_read_text(struct arena *arena, const char *path, int64_t max_bytes,

@@ -7,6 +7,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/err.h"
 #include "lib/wire/channel.h"
+#include "runner/setup/machine.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/internal.h"
 #include "runner/worker/pad.h"
@@ -24,6 +25,7 @@ struct added {
     struct arena *arena;
     int64_t number; /* of the update */
     const struct setup *setup, *held;
+    const cpu_set_t *processors;
     const struct shard *holder;
     struct shard *shard; /* NULL: it is being loaded, or could not be */
     struct pad *pad;
@@ -57,6 +59,7 @@ static void *load(void *arg)
 {
     struct added *added = arg;
 
+    machine_leave_processor(added->processors);
     if (added->setup->pad_ratio > 0)
         added->pad = pad_create(added->arena, added->setup, &added->err);
     if (added->err.kind == ERR_NONE)
@@ -131,6 +134,7 @@ static bool begin(struct worker *worker, struct err *err)
     }
     asked->held = worker->setup;
     asked->holder = worker->shard;
+    asked->processors = &worker->processors;
     if (asked->setup) {
         errno = pthread_create(&asked->thread, NULL, load, asked);
         if (errno != 0)

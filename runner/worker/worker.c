@@ -247,7 +247,7 @@ static bool set_up(struct worker *worker, struct err *err)
             return false;
         prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the deadline, not 50 us after it */
         if (worker->options->parent > 0 && worker->setup->threads == 1)
-            machine_stay_on_processor(worker->setup->worker);
+            machine_stay_on_processor(worker->setup->worker, &worker->processors);
     }
     worker->shard = shard_create(worker->arena, worker->setup, NULL, NULL, err);
     if (!worker->shard)
