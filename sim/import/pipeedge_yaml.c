@@ -123,9 +123,13 @@ static void note_schedules(struct reader *reader, const char *folder)
 
     for (int i = 0; i < count; i++) {
         struct err err = ERR_INIT;
-        const struct yaml_node *root =
-            yaml_load(arena, arena_printf(arena, "%s/%s", folder, list[i]), &err);
+        const char *path = arena_printf(arena, "%s/%s", folder, list[i]);
+        struct stat status;
+        const struct yaml_node *root;
 
+        if (stat(path, &status) != 0 || !S_ISREG(status.st_mode)) /* a pipe would be waited for */
+            continue;
+        root = yaml_load(arena, path, &err);
         if (!root || kind_of(root) != SCHEDULE)
             continue;
         if (found++ < MOST_NAMED)

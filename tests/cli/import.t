@@ -82,7 +82,8 @@ cp schedule.yml pipeedge/b.yaml
 echo '[]' > pipeedge/a.yml
 echo 'note: {none: of ours}' > pipeedge/other.yml
 echo '{ unclosed' > pipeedge/broken.yml
-if orrery-sim import pipeedge pipeedge -o edge > imported.txt 2> refused.txt; then
+mkfifo pipeedge/pipe.yml # that nobody writes to
+if timeout 30 orrery-sim import pipeedge pipeedge -o edge > imported.txt 2> refused.txt; then
     like "schedules of a folder are left out, by name" "$(tr -s ' \n' ' ' < imported.txt)" \
         "left out 'a.yml', 'b.yaml': of a folder no schedule is read, as it does not say which is meant"
     no_file "and become no placement" edge/placement.csv
