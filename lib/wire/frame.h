@@ -13,7 +13,7 @@
 struct err;
 
 #define FRAME_HEADER_BYTES 72
-#define FRAME_VERSION 8
+#define FRAME_VERSION 9
 #define FRAME_MAX_PAYLOAD_BYTES (INT64_C(1) << 30)
 #define FRAME_MAX_TOKENS (1 << 24) /* of new, past and total tokens */
 #define FRAME_MAX_STAGE (1 << 20)

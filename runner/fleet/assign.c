@@ -58,6 +58,11 @@ static void touched_layers(const struct plan_stage *stage, int32_t *first, int32
     *count = least < INT32_MAX ? most - least + 1 : 0;
 }
 
+static int32_t least(int64_t a, int32_t b)
+{
+    return a < b ? (int32_t)a : b;
+}
+
 /* The largest step and context that this workload asks of a model; refused requests aside. */
 static void size_model(const struct assign_input *input, const struct model *model,
                        struct setup_model *setup)
@@ -90,9 +95,29 @@ static int32_t kv_slots(const struct workload *workload)
 
 /* ---- workers ---- */
 
+/* Requests of a service that may be under way at once: of clients that wait, one each. */
+static int32_t most_at_once(const struct assign_input *input, int32_t service)
+{
+    const struct workload *workload = input->workload;
+    int32_t count = 0, closed = 0;
+
+    for (size_t i = 0; i < workload->count && count < INT32_MAX; i++) {
+        const struct workload_request row = workload_at(workload, i);
+
+        if (input->service_of[row.service] != service)
+            continue;
+        count++;
+        closed += row.client >= 0 && row.arrival_ps == WORKLOAD_CLOSED;
+    }
+    if (closed == count && workload->client_count < count)
+        count = workload->client_count;
+    return count > 1 ? count : 1;
+}
+
 /* Room for the batches of a chain of stages. */
 static bool size_batches(const struct assign_input *input, const struct plan_replica *replica,
-                         bool is_decoding, struct setup_model *setup, struct err *err)
+                         bool is_decoding, struct setup_model *setup, struct setup_stage *added,
+                         struct err *err)
 {
     const struct plan_replica chain = batching_chain(replica, is_decoding);
     struct continuous_options options;
@@ -108,7 +133,24 @@ static bool size_batches(const struct assign_input *input, const struct plan_rep
         setup->max_seqs = options.max_seqs;
     if (most > setup->max_tokens)
         setup->max_tokens = (int32_t)most;
+    added->cache_count = least(options.max_seqs, options.block_count);
     return true;
+}
+
+/* Requests of fixed batches that have caches in a stage: of a decoder those of all batches that may
+ * be under way, and behind stage 0 of one that comes before the last has been released; others lose
+ * them with their step. */
+static int64_t fixed_caches(const struct plan_replica *replica, const struct plan_stage *stage,
+                            int32_t size, bool is_decoder)
+{
+    bool is_first = stage->number == 0 && stage->phase != PLACEMENT_DECODE;
+    int64_t batches = 1;
+
+    if (is_decoder)
+        batches = copies_batches(replica);
+    if (is_decoder && !is_first)
+        batches = batches * replica->stages[0].copy_count + 1;
+    return batches * size;
 }
 
 /* The same for fixed ones: so many of the longest prompt. */
@@ -123,6 +165,8 @@ static bool size_fixed(const struct assign_input *input, const struct plan_stage
     added->batch_size = size;
     if (size == 1)
         return true;
+    added->cache_count =
+        least(fixed_caches(replica, stage, size, model->kind == MODEL_DECODER), INT32_MAX);
     size_model(input, model, &one);
     if (size > BATCHING_MAX_FIXED || (int64_t)size * one.max_tokens > FRAME_MAX_TOKENS)
         return placement_bad(input->placement, stage->row, PLACEMENT_MAX_BATCH, err,
@@ -218,11 +262,14 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     added->has_lm_head = stage->has_lm_head;
     added->is_last = stage->number == plan_chain_count(replica, stage) - 1;
     assign_phases(arena, input, stage, stage->devices[position], worker_of, added);
+    added->cache_count = 1; /* who finds no room for another is refused */
     if (input->batching && !size_batches(input, replica, added->phase == SETUP_DECODING,
-                                         &setup->models[added->model], err))
+                                         &setup->models[added->model], added, err))
         return false;
     if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
         return false;
+    if (added->cache_count > 1)
+        added->cache_count = least(added->cache_count, most_at_once(input, replica->service));
     added->has_batches = input->batching || added->batch_size > 1;
     if (input->batching && copies_are_in(replica))
         return placement_bad(input->placement, stage->row, PLACEMENT_COPY, err,
@@ -410,18 +457,22 @@ bool assign_memory(const struct assignment *assignment, const struct assignment 
                    int64_t available_bytes, struct err *err)
 {
     int64_t need_bytes = 0, usable_bytes = (int64_t)(SHARD_MEMORY_RATIO * (double)available_bytes);
-    char need[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
+    int64_t cache_bytes = 0;
+    char need[UNITS_TEXT_BYTES], caches[UNITS_TEXT_BYTES], available[UNITS_TEXT_BYTES];
     int count = 0;
 
     for (int i = 0; i < assignment->count; i++) {
         need_bytes += lacks_bytes(assignment, held, i);
+        cache_bytes += shard_cache_bytes(&assignment->setups[i]);
         count += assignment->setups[i].stage_count > 0;
     }
     if (need_bytes > usable_bytes)
         return err_set(err, ERR_SYSTEM,
-                       "%d worker%s on this machine need%s %s of memory%s: only %s are available",
+                       "%d worker%s on this machine need%s %s of memory%s, %s of it for KV caches: "
+                       "only %s are available",
                        count, count == 1 ? "" : "s", count == 1 ? "s" : "",
                        units_format_bytes(need_bytes, need), count == 1 ? "" : " together",
+                       units_format_bytes(cache_bytes, caches),
                        units_format_bytes(available_bytes, available));
     for (int i = 0; i < assignment->count; i++)
         if (assignment->setups[i].stage_count > 0)

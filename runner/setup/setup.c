@@ -133,6 +133,7 @@ static void put_stage(struct arena *arena, struct json_writer *json,
     json_put_int(json, "batch_size", stage->batch_size);
     json_put_int(json, "batch_limit", stage->batch_limit);
     json_put_bool(json, "has_batches", stage->has_batches);
+    json_put_int(json, "cache_count", stage->cache_count);
     /* as text: it may be above 2^53 */
     json_put_text(json, "batch_wait_ps", arena_printf(arena, "%" PRId64, stage->batch_wait_ps));
     json_put_int(json, "generation", stage->generation);
@@ -275,6 +276,7 @@ static bool get_stage(struct arena *arena, const struct json *object, const stru
         !setup_get_int(object, "batch_size", 1, SETUP_MAX_SEQS, &stage->batch_size, err) ||
         !setup_get_int(object, "batch_limit", 0, INT32_MAX, &stage->batch_limit, err) ||
         !setup_get_bool(object, "has_batches", &stage->has_batches, err) ||
+        !setup_get_int(object, "cache_count", 1, INT32_MAX, &stage->cache_count, err) ||
         !setup_get_int64(object, "batch_wait_ps", &stage->batch_wait_ps, err) ||
         !setup_get_int(object, "generation", 0, FRAME_MAX_GENERATION, &stage->generation, err) ||
         !setup_get_nexts(arena, object, stage, err) ||

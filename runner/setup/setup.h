@@ -67,7 +67,8 @@ struct setup_stage {                  /* one stage that the worker executes */
     /* Fixed batches of so many requests at most, padded; 1: none. Stage 0 makes them: the oldest
      * waits so long for others, and of a decoder so many are under way at most (0: any number) */
     int32_t batch_size, batch_limit;
-    bool has_batches; /* its steps are batches, fixed or continuous ones */
+    bool has_batches;    /* its steps are batches, fixed or continuous ones */
+    int32_t cache_count; /* requests for whose KV caches there must be memory */
     int64_t batch_wait_ps;
     int32_t generation; /* how often its replica has been lost */
     /* The copies of the stage that follows; none of the last. A way passes that whose index is the

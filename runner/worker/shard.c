@@ -36,8 +36,8 @@ static bool set_budget(struct shard *shard, struct err *err)
     if (need_bytes <= usable_bytes)
         return true;
     return err_set(err, ERR_SYSTEM,
-                   "needs %s of memory (weights %s, the rest for activations and one request's "
-                   "cache): only %s are available",
+                   "needs %s of memory (weights %s, the rest for activations and KV "
+                   "caches): only %s are available",
                    units_format_bytes(need_bytes, need),
                    units_format_bytes(shard_weight_bytes(setup) - shared_bytes, weights),
                    units_format_bytes(available_bytes, available));

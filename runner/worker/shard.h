@@ -28,6 +28,8 @@ struct shard;
 /* Bytes of weights, and of everything that one largest request needs beside them. */
 int64_t shard_weight_bytes(const struct setup *setup);
 int64_t shard_need_bytes(const struct setup *setup);
+/* What of that is for KV caches. */
+int64_t shard_cache_bytes(const struct setup *setup);
 /* Of these what is there already, where held describes all stages of the worker; NULL: nothing. */
 int64_t shard_shared_bytes(const struct setup *held, const struct setup *setup);
 

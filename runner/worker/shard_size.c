@@ -1,4 +1,5 @@
 /* shard_size.c - how much memory the stages of a worker take, and what of it is there already. */
+#include "lib/base/saturate.h"
 #include "lib/policy/quantise.h"
 #include "runner/setup/setup.h"
 #include "runner/worker/kv.h"
@@ -236,19 +237,28 @@ int64_t shard_fixed_bytes(const struct setup *setup)
     return bytes;
 }
 
-int64_t shard_need_bytes(const struct setup *setup)
+/* Of the longest requests, as many as there must be memory for. */
+int64_t shard_cache_bytes(const struct setup *setup)
 {
-    int64_t bytes = shard_fixed_bytes(setup);
+    const int64_t most_bytes = INT64_MAX >> 16; /* no machine has as much; sums of many do fit */
+    int64_t bytes = 0;
 
     for (int i = 0; i < setup->stage_count; i++) {
         const struct setup_stage *stage = &setup->stages[i];
         const struct setup_model *model = &setup->models[stage->model];
         struct forward_shape shape = weights_shape(model);
+        bool is_cut = stage->position_count > 0; /* and has a spare one */
+        int64_t slab_bytes =
+            is_cut ? parts_slab_bytes(setup, i, model->max_total_tokens)
+                   : kv_pool_slab_bytes(&shape, NULL, stage->layer_count, model->max_total_tokens);
+        int64_t all_bytes = saturate_mul(stage->cache_count + (is_cut ? 1 : 0), slab_bytes);
 
-        if (stage->position_count > 0) /* one of them spare */
-            bytes += 2 * parts_slab_bytes(setup, i, model->max_total_tokens);
-        else
-            bytes += kv_pool_slab_bytes(&shape, NULL, stage->layer_count, model->max_total_tokens);
+        bytes += all_bytes < most_bytes ? all_bytes : most_bytes;
     }
     return bytes;
+}
+
+int64_t shard_need_bytes(const struct setup *setup)
+{
+    return shard_fixed_bytes(setup) + shard_cache_bytes(setup);
 }

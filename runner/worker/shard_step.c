@@ -356,6 +356,17 @@ static void set_output(struct shard *shard, int index, const struct frame *frame
                                sequences };
 }
 
+/* A model that makes one step of a request looks at nothing of it later. */
+static void drop_caches(struct shard *shard, int index, int sequences)
+{
+    struct shard_stage *stage = &shard->stages[index];
+    bool decodes =
+        shard->setup->models[shard->setup->stages[index].model].model.kind == MODEL_DECODER;
+
+    for (int b = 0; b < sequences && stage->kv && !decodes; b++)
+        kv_pool_release(stage->kv, stage->model->entries[b].request);
+}
+
 enum shard_result shard_step(struct shard *shard, int index, const struct frame *frame,
                              const unsigned char *payload, struct shard_output *output,
                              struct err *err)
@@ -376,6 +387,7 @@ enum shard_result shard_step(struct shard *shard, int index, const struct frame 
     if (found != SHARD_DONE)
         return found;
     shard_compute(shard, index, sequences, frame->new_tokens);
+    drop_caches(shard, index, sequences);
     set_output(shard, index, frame, payload, sequences, output);
     return SHARD_DONE;
 }

@@ -288,7 +288,7 @@ static bool send_output(struct sliced *sliced, struct err *err)
 
 bool sliced_end(struct sliced *sliced, struct err *err)
 {
-    bool is_wanted = false;
+    bool is_wanted = false, decodes = model_of(sliced)->kind == MODEL_DECODER;
 
     for (int32_t b = 0; b < sliced->sequences; b++)
         is_wanted = is_wanted || !sliced->is_ended[b];
@@ -299,7 +299,7 @@ bool sliced_end(struct sliced *sliced, struct err *err)
     if (sliced->is_void)
         return true;
     for (int32_t b = 0; b < sliced->sequences; b++)
-        if (sliced->is_ended[b])
+        if (sliced->is_ended[b] || !decodes) /* one step is all that there is */
             shard_release_stage(sliced->worker->shard, sliced->index, sliced->requests[b]);
     sliced->is_running = false;
     sliced->next_number++;

@@ -90,4 +90,15 @@ is "every step is there once, on each device" "$(body s.csv | awk -F, '
     FNR == NR { want[$1] = $9; next } { seen[$1 "," $5]++ } END { for (r in want) for (d = 0; d < 4; d++) bad += seen[r ",d" d] != want[r]; print bad + 0 }
     ' <(body r.csv) -)" 0
 is "no batch is larger" "$(body s.csv | awk -F, '$5 == "d2" { n[$9 "," $8]++ } END { for (b in n) if (n[b] > most) most = n[b]; print most }')" 4
+
+# ---- memory: of all batches that may be under way, before anything starts
+printf '%s\n' "$(head -n 1 models.csv)" "long,decoder,4,64,4,4,16,256,512,gelu,layer,rope,yes,32,32,4000000" > long-models.csv
+sed 's/,tiny/,long/' two.csv > long-two.csv
+next=0
+{ echo $head && load chat 10 1 400 && echo 400,1,chat,8,1000000; } > deep.csv # 1 GiB and more for the longest one, in each stage
+for batch in fixed:256 continuous:300; do
+    exit_is 2 "$batch: caches that no machine holds" timeout 30 orrery-run --models long-models.csv --cluster cluster --local \
+        -p long-two.csv -w deep.csv --batch $batch "${outs[@]}"
+    like "$batch: it says so before a worker starts" "$err" "need [0-9.]* [GT]iB of memory together, [0-9.]* [GT]iB of it for KV caches: only"
+done
 done_testing

@@ -64,6 +64,7 @@ static inline struct setup_stage *place(struct world *world, int32_t worker, enu
     *stage = (struct setup_stage){ .id = id,
                                    .previous_worker = SETUP_COORDINATOR,
                                    .batch_size = 1,
+                                   .cache_count = 1,
                                    .phase = phase,
                                    .twin = SETUP_NOBODY,
                                    .layer_first = first,

@@ -43,6 +43,7 @@ static inline struct setup tiny_setup(struct arena *arena, const struct model *m
     setup.stages[0] = (struct setup_stage){ .id = stage,
                                             .previous_worker = SETUP_COORDINATOR,
                                             .batch_size = 1,
+                                            .cache_count = 1,
                                             .next_divisor = 1,
                                             .layer_first = first,
                                             .layer_count = count,

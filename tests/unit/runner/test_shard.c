@@ -341,6 +341,53 @@ static void a_cache_over_the_budget_is_refused_until_one_is_released(void **stat
     assert_non_null(strstr(err.text, "of memory"));
 }
 
+static void batches_find_memory_for_all_their_caches(void **state)
+{
+    struct arena *arena = *state;
+    struct model model = tiny_model();
+    struct setup setup = tiny_setup(arena, &model, 0, 0, 4);
+    int64_t one_bytes = shard_cache_bytes(&setup), need_bytes = shard_need_bytes(&setup);
+    struct err err = ERR_INIT;
+    struct shard *shard;
+
+    setup.stages[0].cache_count = 5;
+    assert_true(one_bytes > 0);
+    assert_int_equal(shard_need_bytes(&setup), need_bytes + 4 * one_bytes);
+    setup.memory_bytes = shard_need_bytes(&setup);
+    shard = shard_create(arena, &setup, NULL, NULL, &err);
+    assert_non_null(shard);
+    for (int64_t i = 0; i < 5; i++)
+        assert_int_equal(begin_request(shard, i), SHARD_DONE);
+    assert_int_equal(begin_request(shard, 5), SHARD_REFUSED);
+    setup.stages[0].cache_count = INT32_MAX; /* more than can be counted is more than there is */
+    assert_true(shard_need_bytes(&setup) > INT64_C(1) << 40);
+    setup.models[0].max_total_tokens = 1 << 30;
+    assert_true(shard_need_bytes(&setup) > INT64_C(1) << 46);
+}
+
+static void who_makes_one_step_keeps_no_cache(void **state)
+{
+    static const enum model_kind kinds[] = { MODEL_ENCODER, MODEL_VISION };
+    struct arena *arena = *state;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct model model = tiny_model();
+        struct setup setup;
+        struct err err = ERR_INIT;
+        struct shard *shard;
+
+        model.kind = kinds[i];
+        model.tied_lm_head = false;
+        setup = tiny_setup(arena, &model, 0, 0, 4);
+        setup.memory_bytes = shard_need_bytes(&setup);
+        shard = shard_create(arena, &setup, NULL, NULL, &err);
+        assert_non_null(shard);
+        for (int64_t k = 0; k < 3; k++)
+            assert_int_equal(begin_request(shard, k), SHARD_DONE);
+        assert_int_equal(kv_pool_used_bytes(shard_caches(shard, 0)), 0);
+    }
+}
+
 static void workers_of_one_machine_share_what_is_left(void **state)
 {
     struct arena *arena = *state;
@@ -512,6 +559,8 @@ int main(void)
         TEST(a_request_that_outgrows_its_cache_is_refused),
         TEST(a_model_that_no_machine_holds_is_a_clear_error),
         TEST(a_cache_over_the_budget_is_refused_until_one_is_released),
+        TEST(batches_find_memory_for_all_their_caches),
+        TEST(who_makes_one_step_keeps_no_cache),
         TEST(workers_of_one_machine_share_what_is_left),
         TEST(threads_that_the_blas_does_not_use_are_an_error),
         TEST(stages_are_found_by_their_number_in_the_plan),

@@ -103,7 +103,7 @@ static void the_bytes_are_little_endian_at_the_documented_offsets(void **state)
 
     (void)state;
     frame_pack(&example, header);
-    assert_memory_equal(header, "ORRY\10\6\5\1", 8);
+    assert_memory_equal(header, "ORRY\11\6\5\1", 8);
     assert_memory_equal(header + 8, "\xcb\x04\xfb\x71\x1f\x01\0\0", 8); /* 1234567890123 */
     assert_memory_equal(header + 16, "\3\0\0\0\7\0\0\0\1\0\0\0\x46\0\0\0\x60\0\0\0\0\x0c\0\0", 24);
     assert_memory_equal(header + 40,
@@ -165,7 +165,7 @@ static void every_bad_field_is_refused_by_name(void **state)
         const char *bytes, *words;
     } cases[] = {
         { 0, 1, "X", "magic" },
-        { 4, 1, "\2", "version is 2: expected 8" },
+        { 4, 1, "\2", "version is 2: expected 9" },
         { 5, 1, "\0", "type is 0" },
         { 5, 1, "\x18", "type is 24: expected 1 to 23" },
         { 5, 1, "\xff", "type is 255" },
@@ -224,7 +224,7 @@ static void random_bytes_are_never_taken(void **state)
         for (size_t at = 0; at < sizeof header; at++)
             header[at] = (unsigned char)rng_next(&rng);
         if (i % 2 == 0) /* half of them get past the first check */
-            memcpy(header, "ORRY\10\6\5\1", 8);
+            memcpy(header, "ORRY\11\6\5\1", 8);
         assert_false(frame_unpack(header, sizeof header, &frame, &err));
         assert_int_not_equal(err.text[0], '\0');
     }
