@@ -216,6 +216,7 @@ static struct identity identify(struct session *session)
     put_option(&identity, "holdout", options->holdouts);
     put_option(&identity, "regime", options->regime);
     put_option(&identity, "quick", options->is_quick ? "yes" : "no");
+    put_option(&identity, "processes", arena_printf(arena, "%d", session_processes(options)));
     put_option(&identity, "counters", options->counters);
     put_option(&identity, "energy", options->energy);
     put_option(&identity, "seed", arena_printf(arena, "%llu", (unsigned long long)options->seed));

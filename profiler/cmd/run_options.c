@@ -22,6 +22,7 @@ enum {
     OPTION_HOLDOUT,
     OPTION_BUDGET,
     OPTION_QUICK,
+    OPTION_PROCESSES,
     OPTION_RESUME,
     OPTION_REGIME,
     OPTION_PREHEAT,
@@ -104,6 +105,9 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
     case OPTION_QUICK:
         options->is_quick = true;
         return 0;
+    case OPTION_PROCESSES:
+        options->processes = (int)cli_int(state, "--processes", arg, 2, 100);
+        return 0;
     case OPTION_RESUME:
         options->has_resume = true;
         return 0;
@@ -151,6 +155,10 @@ bool run_options_parse(int argc, char **argv, struct run_options *options, int *
           "weights as f32, bf16, q8_0; default: as the model states", 1 },
         { NULL, 0, NULL, 0, "How long:", 2 },
         { "quick", OPTION_QUICK, NULL, 0, "fewer points, 3 processes instead of 5", 2 },
+        { "processes", OPTION_PROCESSES, "N", 0,
+          "how many processes, one after the other, share the time: what differs from one to the "
+          "next, and from minute to minute, is seen by more of them; default 5 (quick: 3)",
+          2 },
         { "budget", OPTION_BUDGET, "TIME", 0,
           "time for measuring, such as 120s; default: that of 125 forwards of 256 tokens, 15s to "
           "120s (quick: of 21, 6s to 25s) for each thread count, slice and dtype",

@@ -19,6 +19,7 @@ struct run_options {
     int64_t budget_ps, preheat_ps; /* 0: the default */
     int64_t llc_bytes;             /* 0: as the system says, or as measured */
     uint64_t seed;
+    int processes; /* 0: the default */
     bool is_quick, is_json, is_raw, is_strict, has_resume;
 };
 

@@ -320,6 +320,13 @@ static int64_t allowed_ns(const struct session *session)
     return sum_ns;
 }
 
+int session_processes(const struct run_options *options)
+{
+    if (options->processes > 0)
+        return options->processes;
+    return options->is_quick ? PROCESSES_QUICK : PROCESSES;
+}
+
 void session_prepare(struct session *session)
 {
     const struct run_options *options = session->options;
@@ -328,7 +335,7 @@ void session_prepare(struct session *session)
     measure->stores = session->stores;
     measure->store_count = session->store_count;
     measure->pools = session->pools;
-    measure->processes = options->is_quick ? PROCESSES_QUICK : PROCESSES;
+    measure->processes = session_processes(options);
     measure->anchor_percent =
         session->lists.anchors.count > 0 ? ANCHOR_PERCENT_MANY : ANCHOR_PERCENT;
     measure->max_sizes = options->is_quick ? 0 : GRID_MAX_SIZES;

@@ -43,6 +43,8 @@ void session_warn(struct session *session, const char *text);
 /* Model, lists, facts, one empty store a variant, and whether each fits in memory. Measures
  * nothing. */
 bool session_plan(struct session *session, struct err *err);
+/* How many processes share the time. */
+int session_processes(const struct run_options *options);
 /* What measure needs to know of the options; before a journal is opened. */
 void session_prepare(struct session *session);
 /* Looks at the device (roofline, tiles, time of a forward), gives every store its points, and says

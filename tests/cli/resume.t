@@ -54,6 +54,8 @@ rows() { # of a table, without what is measured
 
 ok "a run that nobody disturbs" run "$tmp/whole" --budget 1s
 no_file "leaves no journal" "$tmp/whole/profile.journal"
+ok "a run of seven processes" run "$tmp/seven" --processes 7 --budget 4s
+is "that have all measured" "$(grep -v '^#' "$tmp/seven/rounds.csv" | sed 1d | cut -d, -f4 | sort -u | wc -l)" 7
 
 folder=$tmp/killed
 before=0 kills=0 least_gain=1
@@ -84,6 +86,9 @@ like "and the error says what to do" "$err" "profile.journal: an unfinished run 
 is "its samples are still there" "$(samples "$folder")" "$before"
 exit_is 2 "another seed is refused" run "$folder" --resume --seed 7
 like "by name" "$err" "measured with other options: seed is '7' here, '1' there"
+exit_is 2 "another number of processes is refused" run "$folder" --resume --processes 7
+like "by name" "$err" "measured with other options: processes is '7' here, '3' there"
+exit_is 2 "fewer than two processes are refused" run "$tmp/one" --processes 1
 exit_is 2 "another environment is refused" env OPENBLAS_VERBOSE=0 orrery-profile run --model tiny \
     --models "$tmp/models.csv" --sysroot "$tmp/root" --counters off --quick -o "$folder" --resume
 like "by name" "$err" "measured on another machine: OPENBLAS_VERBOSE is '0' here, '' there"
