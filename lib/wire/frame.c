@@ -192,7 +192,8 @@ bool frame_check_payload(const struct frame *frame, size_t got_bytes, int64_t ma
 static void copy_words(unsigned char *to, const unsigned char *from, size_t count)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    memcpy(to, from, count * 4);
+    if (count > 0) /* of none there may be no place either */
+        memcpy(to, from, count * 4);
 #else
     for (size_t i = 0; i < count * 4; i += 4)
         for (size_t byte = 0; byte < 4; byte++)

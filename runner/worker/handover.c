@@ -29,11 +29,16 @@ static void create(struct worker *worker)
         worker->handover->gone[i] = NOBODY;
 }
 
+/* Of all prompts that go at once. */
+static int64_t most_tokens(const struct setup_model *model)
+{
+    return model->max_tokens > model->max_total_tokens ? model->max_tokens
+                                                       : model->max_total_tokens;
+}
+
 int64_t handover_message_bytes(const struct setup_model *model)
 {
-    int64_t tokens =
-        model->max_tokens > model->max_total_tokens ? model->max_tokens : model->max_total_tokens;
-    int64_t values_bytes = INT64_C(8) * model->model.head_dim * tokens;
+    int64_t values_bytes = INT64_C(8) * model->model.head_dim * most_tokens(model);
     int64_t head_bytes =
         INT64_C(4) * (FRAME_ENTRY_WORDS * (int64_t)model->max_seqs + FRAME_PIECE_WORDS);
 
@@ -191,7 +196,7 @@ static bool read_requests(const struct worker *worker, const struct channel_mess
             return false;
         tokens += entry->tokens;
     }
-    return tokens == frame->new_tokens;
+    return tokens == frame->new_tokens && tokens <= most_tokens(model);
 }
 
 /* The next move of the stage that goes where this goes; NOBODY: there is none. */

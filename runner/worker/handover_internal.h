@@ -62,7 +62,7 @@ struct handover {
     bool is_blocked; /* the next piece could not be sent */
     int32_t *words;  /* a piece that is being made up */
     int64_t words_bytes;
-    /* requests that ended before anything of them has come */
+    /* requests that have ended: what comes of them late is dropped */
     int64_t gone[HANDOVER_GONE_MOST];
     int gone_at;
 };

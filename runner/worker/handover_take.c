@@ -146,7 +146,6 @@ void handover_release(struct worker *worker, int64_t request)
 {
     struct handover *handover = worker->handover;
     struct arriving **at = bucket_of(handover, request);
-    bool is_known = false;
 
     while (*at) {
         struct arriving *arriving = *at;
@@ -155,15 +154,13 @@ void handover_release(struct worker *worker, int64_t request)
             at = &arriving->next;
             continue;
         }
-        is_known = true;
         *at = arriving->next;
         arriving->next = handover->caches[arriving->stage].free;
         handover->caches[arriving->stage].free = arriving;
     }
-    if (!is_known) {
-        handover->gone[handover->gone_at] = request;
-        handover->gone_at = (handover->gone_at + 1) % HANDOVER_GONE_MOST;
-    }
+    /* pieces of it may be on their way still */
+    handover->gone[handover->gone_at] = request;
+    handover->gone_at = (handover->gone_at + 1) % HANDOVER_GONE_MOST;
     for (uint32_t left = handover->parked.count; left > 0; left--) {
         int32_t number = ring_take(&handover->parked);
 
@@ -414,7 +411,8 @@ static void tell_coordinator(struct worker *worker, const struct piece *piece, i
     arena_destroy(arena);
 }
 
-/* Of one request of a piece; *is_taken: it is wanted, and there is room for it. */
+/* Of one request of a piece. *is_taken becomes true where it is wanted, and there is room for it;
+ * *is_all where that was all for this device. */
 static bool take_one(struct worker *worker, const struct piece *piece,
                      const struct frame_entry *entry, const unsigned char *from, bool *is_taken,
                      bool *is_all, struct err *err)
@@ -422,7 +420,6 @@ static bool take_one(struct worker *worker, const struct piece *piece,
     struct arriving *arriving = find_or_begin(worker, piece->stage, entry->request);
     const struct forward_kv *kv;
 
-    *is_taken = *is_all = false;
     if (!arriving || arriving->is_refused)
         return true;
     kv = caches_of(worker, piece->stage, entry);
@@ -431,9 +428,10 @@ static bool take_one(struct worker *worker, const struct piece *piece,
     if (!fill(worker, piece, arriving, kv, entry, from, err))
         return false;
     *is_taken = true;
-    *is_all = arriving->missing == 0;
-    if (*is_all)
-        tell_first(worker, arriving);
+    if (arriving->missing > 0)
+        return true;
+    *is_all = true;
+    tell_first(worker, arriving);
     return true;
 }
 

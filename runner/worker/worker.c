@@ -284,6 +284,14 @@ bool worker_add_peer(struct worker *worker, int32_t number, const char *endpoint
     return channel_connect(out, endpoint, err);
 }
 
+/* A stage of this worker to which caches go. */
+static bool takes_caches(const struct worker *worker, int32_t id)
+{
+    int stage = shard_find_stage(worker->shard, id);
+
+    return stage >= 0 && worker->setup->stages[stage].phase == SETUP_DECODING;
+}
+
 /* Whoever the stage sends to has been named. */
 static bool check_peers(const struct worker *worker, const struct setup_stage *stage,
                         struct err *err)
@@ -296,8 +304,9 @@ static bool check_peers(const struct worker *worker, const struct setup_stage *s
         ok = ok && worker_find_peer(worker, stage->previous_worker);
 
     for (int i = 0; ok && i < stage->move_count; i++)
-        ok = stage->moves[i].to_worker == worker->setup->worker ||
-             worker_find_peer(worker, stage->moves[i].to_worker);
+        ok = stage->moves[i].to_worker == worker->setup->worker
+                 ? takes_caches(worker, stage->moves[i].to_stage)
+                 : worker_find_peer(worker, stage->moves[i].to_worker) != NULL;
     for (int32_t i = 0; ok && i < stage->position_count; i++)
         ok = i == stage->position || worker_find_peer(worker, stage->workers[i]);
     return ok || err_set(err, ERR_INPUT, "peers: one of stage %d is missing", stage->id);

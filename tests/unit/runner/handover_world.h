@@ -212,11 +212,23 @@ static inline void open_world(struct world *world)
         }
 }
 
+/* A step that could begin. */
+static inline void drop_next(struct worker *worker)
+{
+    int32_t number = batch_take(worker->queue);
+
+    assert_true(number >= 0);
+    channel_message_close(&worker->jobs[number]->message);
+    worker_free_job(worker, number);
+}
+
 static inline void close_world(struct world *world)
 {
     for (int w = 0; w < WORKERS; w++) {
         struct worker *worker = &world->workers[w];
 
+        while (batch_peek(worker->queue) >= 0)
+            drop_next(worker);
         handover_close(worker);
         for (int32_t i = 0; i < worker->peer_count; i++)
             channel_close(worker->peers[i], 0);
