@@ -65,6 +65,17 @@ static int32_t generation_of(const struct serve *serve, const struct plan_replic
     return serve->table->replicas[replica - serve->input->plan->replicas].generation;
 }
 
+/* Of a batch whoever reads the caches tells of all at once. */
+static void expect(struct serve *serve, const struct handovers_of *of, int64_t name)
+{
+    int32_t count = readers(of->replica, of->way);
+    size_t request;
+
+    serve->expected_count += (size_t)count;
+    if (of->batch == SERVE_NO_BATCH && table_find(serve->table, name, &request))
+        serve->table->requests[request].readers = count;
+}
+
 void handovers_begin(struct serve *serve, const struct handovers_of *of,
                      const struct frame_entry *entries, int32_t count)
 {
@@ -107,8 +118,17 @@ void handovers_begin(struct serve *serve, const struct handovers_of *of,
                            payload);
         }
     }
-    serve->expected_count += (size_t)readers(replica, of->way);
+    expect(serve, of, entries[0].request);
     arena_destroy(arena);
+}
+
+/* Where one device has no memory for them, others may have said that theirs are there. */
+void handovers_forget(struct serve *serve, size_t request)
+{
+    struct table_request *state = &serve->table->requests[request];
+
+    serve->expected_count -= (size_t)state->readers;
+    state->readers = 0;
 }
 
 /* ---- what has come ---- */
@@ -157,6 +177,16 @@ static void keep(struct serve *serve, const struct plan_stage *to, int worker, s
         });
 }
 
+/* A device has all of its own. */
+static bool is_expected(struct serve *serve, const struct frame *frame)
+{
+    size_t request;
+
+    return frame->entries > 0 || (table_find(serve->table, frame->request, &request) &&
+                                  serve->table->requests[request].readers > 0 &&
+                                  serve->table->requests[request].readers-- > 0);
+}
+
 void handovers_told(struct serve *serve, int worker, const struct channel_message *message)
 {
     const struct plan *plan = serve->input->plan;
@@ -175,7 +205,7 @@ void handovers_told(struct serve *serve, int worker, const struct channel_messag
         frame_generation(frame) != serve->table->replicas[to->replica].generation)
         return;
     is_all = frame_get_int64(message->payload + 40) != 0;
-    serve->told_count += is_all;
+    serve->told_count += is_all && is_expected(serve, frame);
     if (frame->entries == 0 && table_find(serve->table, frame->request, &request)) {
         keep(serve, to, worker, request, message);
         if (serve->batches && is_all &&

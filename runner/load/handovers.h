@@ -4,6 +4,7 @@
 #define ORRERY_RUNNER_HANDOVERS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct channel_message;
@@ -28,6 +29,8 @@ void handovers_begin(struct serve *serve, const struct handovers_of *of,
 /* How many devices get something from others: each says once that all of its own has come. What a
  * device only copies is there before a step behind it. */
 int32_t handovers_receivers(const struct plan_replica *replica);
+/* The request is refused: nobody waits for what has not come of its caches. */
+void handovers_forget(struct serve *serve, size_t request);
 /* A MOVED of the worker. */
 void handovers_told(struct serve *serve, int worker, const struct channel_message *message);
 

@@ -347,6 +347,7 @@ static void on_refusal(struct serve *serve, int worker, const struct frame *fram
 
     if (!stage || serve->batches || serve->table->requests[frame->request].state != TABLE_RUNNING)
         return;
+    handovers_forget(serve, (size_t)frame->request);
     serve_end(serve, (size_t)frame->request, TRACE_REFUSED, serve_now_ps(serve));
 }
 

@@ -26,6 +26,7 @@ struct table_request {
     int64_t attempt;          /* 0, 1, ...: how often it has been replayed */
     int64_t begun_ps;         /* of the attempt that counts; 0 unless it has been replayed */
     int64_t arrival_ps, start_ps, first_token_ps, finish_ps; /* TRACE_NONE = not yet */
+    int32_t readers;       /* devices that have not said that its KV caches are there */
     size_t next, previous; /* among the running ones of its replica */
 };
 

@@ -88,6 +88,22 @@ END
     sed 's/^chat,0/chat,1/' both.csv
     sed '1d' local.csv
 } > replicas.csv
+# either phase with stages that have copies
+half() { # STAGE DEVICE PHASE COPY: embed and layers 0-1, or layers 2-3 and the output matrix
+    if [ "$1" = 0 ]; then
+        printf '%s\n' "chat,0,0,$2,tiny,,embed,$3,$4" "chat,0,0,$2,tiny,0-1,layer,$3,$4"
+    else
+        printf '%s\n' "chat,0,1,$2,tiny,2-3,layer,$3,$4" "chat,0,1,$2,tiny,,lm_head,$3,$4"
+    fi
+}
+{
+    echo "${head%parts}copy"
+    for row in "0 d0 prefill 0" "0 d1 prefill 1" "1 d2 prefill 0" "1 d3 prefill 1" "0 d2 decode 0" "0 d3 decode 1" \
+        "1 d0 decode 0" "1 d1 decode 1" "1 d2 decode 2"; do
+        # shellcheck disable=SC2086 # words
+        half $row
+    done
+} > copies.csv
 columns='request_id,arrival_s,service,prompt_tokens,output_tokens'
 printf '%s\n' $columns 1,0,chat,16,5 2,0.01,chat,31,3 3,0.02,chat,1,2 4,0.03,chat,9,1 > load.csv
 load() { # FIRST_MS EVERY_MS COUNT
@@ -135,6 +151,9 @@ for how in ring star; do
 done
 agrees "cuts inside layers, and few bits" inside.csv
 agrees "replicas" replicas.csv --dispatch round-robin
+for how in round-robin random sticky; do
+    agrees "copies of stages, $how" copies.csv --dispatch $how
+done
 sed 's/^service.*/&,queue_depth/; s/^chat.*/&,1/' split.csv > bounded.csv
 agrees "bounded queues" bounded.csv
 
@@ -238,6 +257,19 @@ for options in "" "--batch fixed:3:2ms" "--batch continuous:4"; do
     finish
     is "all three have had requests ($options)" "$(body r.csv | awk -F, '$11 == "ok" { print $13 }' | sort -u | xargs)" "0 1 2"
 done
+
+# memory of the stages that decode: of a request that is as long as there is room for, the budget of a worker takes one cache.
+# None is touched beyond what is computed.
+available=$(awk '$1 == "MemAvailable:" { print $2 * 1024 }' /proc/meminfo)
+read -r dim longest <<< "$(awk -v m="$available" 'BEGIN { # a third of the memory; two workers share it
+    for (tokens = 1; tokens * 2 * 128 * 16 <= m / 3; tokens *= 2) continue
+    print 2 * int(m / 3 / (256 * tokens)), tokens }')"
+tiny_models wide.csv "wide,decoder,4,64,4,4,$dim,256,512,gelu,layer,rope,yes,32,32,$longest"
+sed '/tiny/!b; s/tiny/wide/' plain.csv > wide-plain.csv
+printf '%s\n' $columns 0,0,chat,8,3000 1,0.05,chat,8,$((longest - 8)) 2,0.06,chat,8,1 > wide-load.csv
+exit_is 0 "a cache that there is no room for" timeout 60 orrery-run --models wide.csv --local -p wide-plain.csv -w wide-load.csv "${outs[@]}"
+is "its request is refused" "$(body r.csv | sort -n | cut -d, -f 11 | xargs)" "ok refused ok"
+is "nothing is missing" "$(grep records <<< "$err")" ""
 
 printf '%s\n' "${head%,parts}" text,0,0,d0,tiny-bert,,all,prefill text,0,0,d1,tiny-bert,,all,decode > bert.csv
 exit_is 2 "an encoder has no phases" run -p bert.csv -w load.csv "${outs[@]}"
