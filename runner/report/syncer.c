@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -47,16 +48,17 @@ static int open_file(const char *path)
  * read, and file systems that keep names otherwise answer EINVAL. */
 static int sync_folder(struct arena *arena, const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    const char *folder =
-        slash ? arena_strndup(arena, path, (size_t)(slash - path) + 1) : arena_strdup(arena, ".");
-    int handle = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char *target = realpath(path, NULL); /* behind links: its name is what has changed */
+    const char *end = target ? strrchr(target, '/') : NULL;
+    const char *folder = end ? arena_strndup(arena, target, (size_t)(end - target) + 1) : ".";
+    int handle = target ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     int trouble = handle < 0 || fsync(handle) != 0 ? errno : 0;
 
     if (trouble == (handle < 0 ? EACCES : EINVAL))
         trouble = 0;
     if (handle >= 0)
         close(handle);
+    free(target);
     return trouble;
 }
 

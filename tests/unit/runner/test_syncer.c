@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h> /* after the four headers that it needs */
@@ -14,6 +15,21 @@
 #include "tests/unit/scratch.h"
 
 #define PATIENCE_NS INT64_C(20000000000)
+#define MOST_SYNCED 16
+
+/* In the place of the library's: what was given to the disk, in order. */
+static _Atomic int synced_count;
+static ino_t synced[MOST_SYNCED];
+
+int fsync(int handle)
+{
+    struct stat status;
+    int number = synced_count++;
+
+    if (number < MOST_SYNCED)
+        synced[number] = fstat(handle, &status) == 0 ? status.st_ino : 0;
+    return (int)syscall(SYS_fsync, handle);
+}
 
 static void await_rounds(const struct syncer *syncer, int64_t rounds)
 {
@@ -104,6 +120,32 @@ static void a_file_that_may_not_be_read(void **state)
     assert_int_equal(seteuid(owner), 0);
 }
 
+static ino_t number_of(const char *path)
+{
+    struct stat status;
+
+    assert_int_equal(stat(path, &status), 0);
+    return status.st_ino;
+}
+
+/* The name that a rename has changed is that behind the link. */
+static void a_link_to_a_file_elsewhere(void **state)
+{
+    struct scratch *scratch = *state;
+    struct arena *arena = scratch->arena;
+    struct err err = ERR_INIT;
+    const char *folder = arena_printf(arena, "%s/elsewhere", scratch->folder);
+    const char *link = arena_printf(arena, "%s/link", scratch->folder);
+
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(symlink(scratch_write(scratch, "elsewhere/e", "x"), link), 0);
+    synced_count = 0;
+    assert_true(syncer_settle(arena, link, &err));
+    assert_int_equal(synced_count, 2);
+    assert_int_equal(synced[0], number_of(link));
+    assert_int_equal(synced[1], number_of(folder));
+}
+
 static void what_the_disk_cannot_take_is_named_once(void **state)
 {
     struct scratch *scratch = *state;
@@ -157,6 +199,7 @@ int main(void)
         scratch_test(it_goes_on_while_a_file_grows),
         scratch_test(a_folder_that_may_not_be_read),
         scratch_test(a_file_that_may_not_be_read),
+        scratch_test(a_link_to_a_file_elsewhere),
         scratch_test(what_the_disk_cannot_take_is_named_once),
         scratch_test(a_file_that_is_not_there),
     };
