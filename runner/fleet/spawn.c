@@ -2,7 +2,9 @@
 #include "lib/base/arena.h"
 #include "lib/base/clock.h"
 #include "lib/base/err.h"
+#include "runner/fleet/assign.h"
 #include "runner/fleet/internal.h"
+#include "runner/setup/setup.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,24 +15,36 @@
 
 #define LEAVE_NS INT64_C(1000000000) /* for a process that has been told to go */
 
+/* How many workers that are padded come before it; -1: it is not. */
+static int turn_of(const struct fleet *fleet, const struct fleet_worker *worker)
+{
+    const struct assignment *assignment = worker->is_new ? fleet->update.all : fleet->assignment;
+    int number = (int)(worker - fleet->workers), turn = 0;
+
+    for (int i = 0; i < number; i++)
+        turn += assignment->setups[i].pad_ratio > 0;
+    return assignment->setups[number].pad_ratio > 0 ? turn : -1;
+}
+
 /* A group of its own: a Ctrl-C at the terminal is for the coordinator, which then tells the
  * workers. The coordinator's blocked signals are unblocked again. */
 bool fleet_spawn_one(struct fleet *fleet, struct fleet_worker *worker, struct err *err)
 {
     const char *address = fleet_reachable_address(fleet);
-    char *argv[] = { arena_strdup(fleet->arena, "orrery-run"),
-                     arena_strdup(fleet->arena, "worker"),
-                     arena_printf(fleet->arena, "--device=%s", worker->device),
-                     arena_printf(fleet->arena, "--connect=%s", address),
-                     arena_printf(fleet->arena, "--parent=%ld", (long)getpid()),
-                     fleet->keys_folder
-                         ? arena_printf(fleet->arena, "--keys=%s", fleet->keys_folder)
-                         : NULL,
-                     NULL };
+    int turn = turn_of(fleet, worker), count = 5;
+    char *argv[8] = { arena_strdup(fleet->arena, "orrery-run"),
+                      arena_strdup(fleet->arena, "worker"),
+                      arena_printf(fleet->arena, "--device=%s", worker->device),
+                      arena_printf(fleet->arena, "--connect=%s", address),
+                      arena_printf(fleet->arena, "--parent=%ld", (long)getpid()) };
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none;
 
+    if (fleet->keys_folder)
+        argv[count++] = arena_printf(fleet->arena, "--keys=%s", fleet->keys_folder);
+    if (turn >= 0)
+        argv[count++] = arena_printf(fleet->arena, "--processor=%d", turn);
     sigemptyset(&none);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);

@@ -246,8 +246,8 @@ static bool set_up(struct worker *worker, struct err *err)
         if (!worker->pad)
             return false;
         prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the deadline, not 50 us after it */
-        if (worker->options->parent > 0 && worker->setup->threads == 1)
-            machine_stay_on_processor(worker->setup->worker, &worker->processors);
+        if (worker->options->processor >= 0 && worker->setup->threads == 1)
+            machine_stay_on_processor(worker->options->processor, &worker->processors);
     }
     worker->shard = shard_create(worker->arena, worker->setup, NULL, NULL, err);
     if (!worker->shard)

@@ -10,6 +10,8 @@ struct worker_options {
     const char *keys;   /* folder, NULL = none */
     int64_t wait_ps;
     int64_t parent; /* process that started it, 0 = a person */
+    int32_t
+        processor; /* where it stays if it computes in one thread, taken in turns; below 0: none */
 };
 
 /* From joining to leaving. Returns an enum cli_exit. */

@@ -8,7 +8,15 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum option_key { KEY_DEVICE = 256, KEY_CONNECT, KEY_LISTEN, KEY_KEYS, KEY_WAIT, KEY_PARENT };
+enum option_key {
+    KEY_DEVICE = 256,
+    KEY_CONNECT,
+    KEY_LISTEN,
+    KEY_KEYS,
+    KEY_WAIT,
+    KEY_PARENT,
+    KEY_PROCESSOR
+};
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
@@ -38,6 +46,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_PARENT:
         options->parent = cli_int(state, "--parent", text, 1, INT32_MAX);
         return 0;
+    case KEY_PROCESSOR:
+        options->processor = (int32_t)cli_int(state, "--processor", text, 0, INT32_MAX);
+        return 0;
     case ARGP_KEY_ARG:
         cli_error(state, "'%s': expected options only", text);
         return 0;
@@ -66,6 +77,8 @@ int worker_main(int argc, char **argv)
         { "wait", KEY_WAIT, "DURATION", 0, "How long to wait for the coordinator (default 60s)",
           0 },
         { "parent", KEY_PARENT, "PID", OPTION_HIDDEN, "Die with this process", 0 },
+        { "processor", KEY_PROCESSOR, "N", OPTION_HIDDEN, "Compute on this one, taken in turns",
+          0 },
         { 0 },
     };
     static const struct argp argp = {
@@ -78,7 +91,7 @@ int worker_main(int argc, char **argv)
         NULL,
         NULL
     };
-    struct worker_options options = { .wait_ps = 60 * UNITS_PS_PER_S };
+    struct worker_options options = { .wait_ps = 60 * UNITS_PS_PER_S, .processor = -1 };
     int exit_code;
 
     if (!cli_parse(&argp, argc, argv, &options, &exit_code))
