@@ -8,6 +8,7 @@
 #include "lib/base/err.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -48,7 +49,8 @@ static int open_file(const char *path)
  * read, and file systems that keep names otherwise answer EINVAL. */
 static int sync_folder(struct arena *arena, const char *path)
 {
-    char *target = realpath(path, NULL); /* behind links: its name is what has changed */
+    char place[PATH_MAX];
+    const char *target = realpath(path, place); /* behind links: its name is what has changed */
     const char *end = target ? strrchr(target, '/') : NULL;
     const char *folder = end ? arena_strndup(arena, target, (size_t)(end - target) + 1) : ".";
     int handle = target ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -58,7 +60,6 @@ static int sync_folder(struct arena *arena, const char *path)
         trouble = 0;
     if (handle >= 0)
         close(handle);
-    free(target);
     return trouble;
 }
 
