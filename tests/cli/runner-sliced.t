@@ -168,11 +168,10 @@ is "each of its devices has a row of each step" "$(grep -c '^[0-9],chat,0,.*,d0,
 } > long.csv
 timeout 30 orrery-run --models models.csv --local -p halves.csv -w long.csv --requests-out r.csv --stages-out s.csv > long.out 2> long.err &
 runner=$!
-for ((i = 0; i < 200; i++)); do # until the load has begun, however busy the machine is
-    grep -qs 'have joined' long.err && break
+for ((i = 0; i < 400; i++)); do # until some have ended, however busy the machine is
+    [ "$(grep -cs ',ok,' r.csv.partial)" -gt 10 ] 2> /dev/null && break
     sleep 0.05
 done
-sleep 0.5
 victim=$(pgrep -P "$(pgrep -P $runner)" | tail -n 1)
 kill -9 "$victim"
 wait $runner

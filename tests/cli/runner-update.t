@@ -147,9 +147,10 @@ begin --costs costs --pad d0=2 --pad d1=2
 exit_is 0 "padded devices: an update is taken" update replicas.csv
 await_more 60
 finish
-padded() { # 8 decode steps of four layers take as long as they cost: those of two layers twice, about
-    awk -F, 'FNR == NR { if ($11 == "ok") e[$1] = $13; next } $1 in e && $8 == 2 { n[e[$1]]++; t[e[$1]] += $7 - $6 }
-        END { r = (t[1] / n[1]) / (t[0] / n[0]); print r; exit !(r > 1.5 && r < 2.5) }' <(grep -v '^#' r.csv) <(grep -v '^#' s.csv)
+padded() { # no step ends before it has taken twice its price: 0.94 ms of four layers, 0.44 ms or more of two
+    awk -F, 'FNR == NR { if ($11 == "ok") e[$1] = $13; next }
+        $1 in e && $8 == 2 && (!(e[$1] in least) || $7 - $6 < least[e[$1]]) { least[e[$1]] = $7 - $6 }
+        END { print least[0], least[1]; exit !(least[0] >= 0.00088 && least[1] >= 0.00188) }' <(grep -v '^#' r.csv) <(grep -v '^#' s.csv)
 }
 ok "padded devices: the new stages are padded too" padded
 
