@@ -58,7 +58,7 @@ static void touched_layers(const struct plan_stage *stage, int32_t *first, int32
     *count = least < INT32_MAX ? most - least + 1 : 0;
 }
 
-static int32_t least(int64_t a, int32_t b)
+static int32_t smaller(int64_t a, int32_t b)
 {
     return a < b ? (int32_t)a : b;
 }
@@ -133,7 +133,7 @@ static bool size_batches(const struct assign_input *input, const struct plan_rep
         setup->max_seqs = options.max_seqs;
     if (most > setup->max_tokens)
         setup->max_tokens = (int32_t)most;
-    added->cache_count = least(options.max_seqs, options.block_count);
+    added->cache_count = smaller(options.max_seqs, options.block_count);
     return true;
 }
 
@@ -166,7 +166,7 @@ static bool size_fixed(const struct assign_input *input, const struct plan_stage
     if (size == 1)
         return true;
     added->cache_count =
-        least(fixed_caches(replica, stage, size, model->kind == MODEL_DECODER), INT32_MAX);
+        smaller(fixed_caches(replica, stage, size, model->kind == MODEL_DECODER), INT32_MAX);
     size_model(input, model, &one);
     if (size > BATCHING_MAX_FIXED || (int64_t)size * one.max_tokens > FRAME_MAX_TOKENS)
         return placement_bad(input->placement, stage->row, PLACEMENT_MAX_BATCH, err,
@@ -269,7 +269,7 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     if (!size_fixed(input, stage, replica, &setup->models[added->model], added, err))
         return false;
     if (added->cache_count > 1)
-        added->cache_count = least(added->cache_count, most_at_once(input, replica->service));
+        added->cache_count = smaller(added->cache_count, most_at_once(input, replica->service));
     added->has_batches = input->batching || added->batch_size > 1;
     if (input->batching && copies_are_in(replica))
         return placement_bad(input->placement, stage->row, PLACEMENT_COPY, err,

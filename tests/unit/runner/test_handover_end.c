@@ -355,14 +355,14 @@ static void a_move_to_a_stage_that_is_not_here_is_refused(void **state)
     struct world world;
     struct worker *worker = &world.workers[0];
     struct err err = ERR_INIT;
-    struct setup_move *move;
+    struct setup_move *own;
 
     (void)state;
     open_two(&world);
     check(worker_await_peers(worker, worker->peer_count, 0, PATIENCE_NS, &err), &err);
-    move = &world.setups[0].stages[0].moves[0];
-    move->to_worker = 0;
-    for (move->to_stage = 0; move->to_stage <= 99; move->to_stage += 99) {
+    own = &world.setups[0].stages[0].moves[0];
+    own->to_worker = 0;
+    for (own->to_stage = 0; own->to_stage <= 99; own->to_stage += 99) {
         err = (struct err)ERR_INIT;
         assert_false(worker_await_peers(worker, worker->peer_count, 0, PATIENCE_NS, &err));
         assert_non_null(strstr(err.text, "one of stage 0 is missing"));

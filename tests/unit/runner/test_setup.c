@@ -146,13 +146,13 @@ static void moves_survive_the_round_trip(void **state)
     assert_string_equal(setup_encode(arena, back), text);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         err = (struct err)ERR_INIT;
-        moves[1] = bad[i];
+        setup.stages[0].moves[1] = bad[i];
         text = setup_encode(arena, &setup);
         assert_null(setup_decode(arena, bytes_of(text), strlen(text), &err));
         assert_non_null(strstr(err.text, "move 1 of stage 3 is impossible"));
     }
     /* only where prompts are computed apart */
-    moves[1] = moves[0];
+    setup.stages[0].move_count = 1;
     setup.stages[0].phase = SETUP_DECODING;
     text = setup_encode(arena, &setup);
     err = (struct err)ERR_INIT;
