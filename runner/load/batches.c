@@ -143,7 +143,7 @@ bool batches_fit(const struct batches *batches, int32_t replica, size_t request)
     const struct instance *partner = partner_of(batches, 2 * replica);
     int32_t outputs = outputs_of(batches, request);
 
-    return continuous_fits(&batches->instances[2 * replica].options, row.prompt_tokens,
+    return continuous_fits(&batches->instances[(ptrdiff_t)2 * replica].options, row.prompt_tokens,
                            partner ? 1 : outputs) &&
            (!partner || outputs == 1 ||
             continuous_fits(&partner->options, row.prompt_tokens, outputs));
@@ -151,7 +151,7 @@ bool batches_fit(const struct batches *batches, int32_t replica, size_t request)
 
 int64_t batches_work_tokens(const struct batches *batches, int32_t replica)
 {
-    const struct instance *instance = &batches->instances[2 * replica];
+    const struct instance *instance = &batches->instances[(ptrdiff_t)2 * replica];
     const struct instance *partner = partner_of(batches, 2 * replica);
 
     return continuous_work_tokens(instance->continuous) + instance->later_tokens +

@@ -387,8 +387,7 @@ static inline void each_head(struct world *world, enum setup_phase phase, int32_
                         if (is_written) {
                             kv[l].k[to] = k;
                             kv[l].v[to] = v;
-                        } else if (memcmp(&kv[l].k[to], &k, sizeof k) != 0 ||
-                                   memcmp(&kv[l].v[to], &v, sizeof v) != 0) {
+                        } else if (kv[l].k[to] != k || kv[l].v[to] != v) {
                             fail_msg("worker %d, layer %d, head %d, value %d", w, l, h, (int)at);
                         }
                     }
