@@ -113,7 +113,7 @@ is "batches of both copies of the last stage" "$(awk -F, '$4 == 1 { print $5 }' 
 # of decoders one more than stages for each further copy; 2 s between bursts, so that no decision hangs on an instant
 {
     head -n 1 burst.csv
-    for ((i = 0; i < 18; i++)); do echo "$i,$((i / 6 * 2)).$((100 + i % 6)),chat,$((8 + i)),$((1 + i % 5))"; done
+    for ((i = 0; i < 18; i++)); do echo "$i,$((2 * (i / 6))).$((100 + i % 6)),chat,$((8 + i)),$((1 + i % 5))"; done
 } > bursts.csv
 for placement in last both; do
     ok "$placement: the same batches of decoders as predicted" same_batches $placement bursts.csv --dispatch round-robin --batch fixed:2:40ms
