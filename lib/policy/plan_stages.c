@@ -255,12 +255,37 @@ static void select_rows(const struct plan_builder *b, const struct plan_placed *
     chain->placed = chosen;
 }
 
+/* Alternatives alone are none. */
+static bool check_first_copies(const struct plan_builder *b, const struct plan_placed *placed,
+                               int count, const struct chain *chain, struct err *err)
+{
+    int end;
+
+    for (int begin = 0; begin < count; begin = end) {
+        const struct placement_row *alternative = NULL;
+        bool has_first = false;
+
+        for (end = begin; end < count && placed[end].row->stage == placed[begin].row->stage; end++)
+            if (is_of_phase(placed[end].row, chain->phase) && placed[end].row->copy == 0)
+                has_first = true;
+            else if (is_of_phase(placed[end].row, chain->phase) && !alternative)
+                alternative = placed[end].row;
+        if (alternative && !has_first)
+            return placement_bad(b->placement, alternative, PLACEMENT_COPY, err,
+                                 "stage %d has no copy 0%s, of which others are alternatives",
+                                 alternative->stage, chain->which);
+    }
+    return true;
+}
+
 static bool build_chain(const struct plan_builder *b, const struct plan_placed *placed, int count,
                         struct chain *chain, struct err *err)
 {
     const struct placement_row *first = placed->row;
     int end;
 
+    if (!check_first_copies(b, placed, count, chain, err))
+        return false;
     select_rows(b, placed, count, chain);
     if (chain->count == 0)
         return placement_bad(b->placement, first, PLACEMENT_REPLICA, err,

@@ -42,6 +42,17 @@ static void stages_count_from_0_without_gaps(void **state)
                      "0 without gaps");
 }
 
+static void every_stage_has_a_copy_0(void **state)
+{
+    expect_error(*state,
+                 HEAD "model,layers,block,copy\nc,0,0,a,gpt2-4l,,embed,0\n"
+                      "c,0,0,a,gpt2-4l,0-1,layer,0\nc,0,1,b,gpt2-4l,2-3,layer,1\n"
+                      "c,0,1,b,gpt2-4l,,lm_head,1\n",
+                 "p.csv:4:8: copy is '1': stage 1 has no copy 0, of which others are alternatives");
+    expect_error(*state, HEAD "model,copy\nc,0,0,a,gpt2-4l,7\n",
+                 "p.csv:2:6: copy is '7': stage 0 has no copy 0, of which others are alternatives");
+}
+
 static void a_service_has_one_model_or_executables(void **state)
 {
     struct scratch *scratch = *state;
@@ -320,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         scratch_test(replicas_keep_file_order_and_may_share_devices),
         scratch_test(stages_count_from_0_without_gaps),
+        scratch_test(every_stage_has_a_copy_0),
         scratch_test(a_service_has_one_model_or_executables),
         scratch_test(defaults_may_be_said),
         scratch_test(epochs_are_full_snapshots_in_order_of_time),
