@@ -243,6 +243,9 @@ static bool move_peers(struct worker *worker, const struct channel_message *mess
         if (index < 0)
             continue;
         worker->are_lost[index] = peers[i].endpoint[0] == '\0';
+        /* what waits for its room goes no further, though it may be back with the next message */
+        if (worker->are_lost[index] && worker->peers[index] == worker->room_of)
+            worker->waiting = -1;
         worker_reset_room(worker, peers[i].worker);
         if (!worker->are_lost[index] && !channel_move(worker->peers[index], peers[i].endpoint, err))
             return false;

@@ -79,13 +79,14 @@ struct worker {
     int64_t *token_ns;         /* by stage: what a token takes to compute, about; 0: not known */
     int64_t data_bytes;        /* the largest message that data takes */
     struct added *asked;       /* stages that are asked for, to be loaded; NULL: none */
-    struct added *added;  /* stages that came while the run went on, the last first; NULL: none */
-    int64_t waiting;      /* request whose step waits for its deadline or to be sent, -1 = none */
-    int waiting_stage;    /* where that step was computed */
-    bool is_lent;         /* the data channel, to the listener */
-    cpu_set_t processors; /* that its threads may use; none: not known */
-    int64_t begun_ns;     /* what computes now */
-    int64_t free_ns;      /* when the last step or piece has ended, or should have */
+    struct added *added; /* stages that came while the run went on, the last first; NULL: none */
+    int64_t waiting;     /* request whose step waits for its deadline or to be sent, -1 = none */
+    int waiting_stage;   /* where that step was computed */
+    const struct channel *room_of; /* the peer for whose room it waits; NULL: for none */
+    bool is_lent;                  /* the data channel, to the listener */
+    cpu_set_t processors;          /* that its threads may use; none: not known */
+    int64_t begun_ns;              /* what computes now */
+    int64_t free_ns;               /* when the last step or piece has ended, or should have */
     /* in the middle of a step: jobs of control messages, and of others, that wait for its end */
     bool has_phases, is_between;
     struct ring later, later_steps;

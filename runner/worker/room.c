@@ -134,6 +134,7 @@ bool worker_wait_for_room(struct worker *worker, int stage, const struct frame *
     }
     worker->waiting = step->entries > 0 ? WORKER_NO_REQUEST : step->request;
     worker->waiting_stage = stage;
+    worker->room_of = index >= 0 ? worker->peers[index] : NULL;
     while (!has_room(worker, stage, to) && *is_wanted) {
         if (!worker_hand_over(worker, INT64_MAX, &until_ns, err) ||
             !worker_receive_until(worker, until_ns, err) || !worker_grant(worker, err))
@@ -142,6 +143,7 @@ bool worker_wait_for_room(struct worker *worker, int stage, const struct frame *
             !worker->is_stopped && worker->waiting >= 0 && !(index >= 0 && worker->are_lost[index]);
     }
     worker->waiting = -1;
+    worker->room_of = NULL;
     if (!setup->asks) {
         worker->room[stage][to] -= *is_wanted;
         return true;

@@ -317,11 +317,45 @@ static void who_joins_late_is_of_the_generation(void **state)
     close_world(&world);
 }
 
+static void tell_peers(struct worker *worker, const char *endpoint)
+{
+    const struct setup_peer peer = { 1, endpoint };
+    const char *text = setup_encode_peers(worker->arena, &peer, 1);
+    struct channel_message message = { .payload = (const unsigned char *)text };
+    struct err err = ERR_INIT;
+
+    message.frame = (struct frame){ .type = FRAME_PEERS, .payload_bytes = (int64_t)strlen(text) };
+    check(worker_on_control(worker, &message, &err), &err);
+}
+
+/* A batch is of no request that a RELEASE could name, and where copies share a queue the
+ * coordinator has forgotten who asked for room in one that was lost. */
+static void who_waits_for_room_drops_its_batch_when_the_queue_is_lost(void **state)
+{
+    struct world world;
+    struct worker *worker = &world.workers[0];
+
+    (void)state;
+    open_world(&world, 0);
+    worker->waiting = WORKER_NO_REQUEST;
+    tell_peers(worker, "");
+    assert_true(worker->are_lost[0]);
+    assert_true(worker->waiting == WORKER_NO_REQUEST); /* for something else */
+    tell_peers(worker, "127.0.0.1:9");
+    worker->room_of = worker->peers[0];
+    tell_peers(worker, "");
+    tell_peers(worker, "127.0.0.1:9"); /* heard of at once */
+    assert_false(worker->are_lost[0]);
+    assert_true(worker->waiting == -1);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_those_undisturbed),
         cmocka_unit_test(who_joins_late_is_of_the_generation),
+        cmocka_unit_test(who_waits_for_room_drops_its_batch_when_the_queue_is_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
