@@ -523,7 +523,10 @@ bool serve_run(struct arena *arena, const struct serve_input *input, struct serv
     monitor_create(&serve);
     serve.own = &own;
     serve.t0_ns = serve.progress_ns = clock_now_ns();
-    if (!serve_load(&serve, err) || !serve_stop(&serve, err))
+    if (!serve_load(&serve, err))
+        return false;
+    update_end(&serve);
+    if (!serve_stop(&serve, err))
         return false;
     input->look(input->arg);
     failures_forget(&serve);

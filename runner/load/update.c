@@ -110,3 +110,13 @@ void update_look(struct serve *serve)
         break;
     }
 }
+
+void update_end(struct serve *serve)
+{
+    struct err err = ERR_INIT;
+
+    if (serve->fleet->update.asker.count == 0)
+        return;
+    err_set(&err, ERR_SYSTEM, "the run has ended before that");
+    refuse(serve, &err);
+}

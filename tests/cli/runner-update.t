@@ -302,4 +302,24 @@ finish
 exit_is 2 "an update of nothing" orrery-run update --connect 127.0.0.1:1
 like "asks for what" "$err" "--placement is missing"
 
+
+# ---- the run ends before the worker comes
+port=$((port + 1))
+rm -f r.csv s.csv ./*.partial
+worker d0 &
+worker d1 &
+timeout 60 orrery-run --models models.csv --placement two.csv --workload long.csv --cluster four \
+    --listen "127.0.0.1:$port" --requests-out r.csv --stages-out s.csv > run.out 2> run.err &
+coordinator=$!
+await_more 20
+update third.csv > update.out 2> update.err &
+asker=$!
+ok "it waits for a worker that is new" await_line run.err "the update needs a worker"
+kill -TERM "$(pgrep -P $coordinator)"
+wait $coordinator
+is "a run that ends meanwhile writes its files" "$? $(grep -c '^device' run.out)" "1 2"
+ok "with what has ended" test "$(ended | wc -l)" -ge 20
+wait $asker
+is "and who waits is told" "$? $(cat update.err)" "2 orrery-run update: the run has ended before that"
+like "as is the person" "$(cat run.err)" "an update was refused: the run has ended before that"
 done_testing
