@@ -161,8 +161,7 @@ const struct plan *plan_build(struct arena *arena, const struct placement *place
                               const struct cluster *cluster, const struct cost_set *costs,
                               struct model_catalogue *catalogue, struct err *err);
 
-/* The same for what asks about memory alone (footprint.h): it takes what this version does not
- * simulate as well (copies), and needs no measured kernels. */
+/* The same for what asks about memory alone (footprint.h): it needs no measured kernels. */
 const struct plan *plan_outline(struct arena *arena, const struct placement *placement,
                                 const struct cluster *cluster, const struct cost_set *costs,
                                 struct model_catalogue *catalogue, struct err *err);
