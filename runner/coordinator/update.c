@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/base/units.h"
 #include "lib/format/cluster.h"
+#include "lib/format/events.h"
 #include "lib/format/placement.h"
 #include "lib/policy/plan.h"
 #include "runner/coordinator/internal.h"
@@ -78,6 +79,28 @@ static bool share_memory(const struct coordinator *c, struct assignment *all,
     return true;
 }
 
+/* A drill raises a device that it has let fall, and nobody else does. */
+static bool check_new_devices(const struct coordinator *c, int64_t now_ps, struct err *err)
+{
+    char at[UNITS_TEXT_BYTES];
+
+    for (int i = c->assignment->count; i < c->next.assignment->count; i++) {
+        const struct event *last = NULL;
+
+        for (size_t k = 0; c->events && k < c->events->count; k++) {
+            const struct event *event = &c->events->events[k];
+
+            if (event->time_ps <= now_ps && event->device == c->next.assignment->devices[i])
+                last = event;
+        }
+        if (last && last->kind == EVENT_DOWN)
+            return err_set(err, ERR_INPUT, "device '%s' is down by --events since %s",
+                           c->plan->cluster->devices[last->device].name,
+                           units_format_human(last->time_ps, at));
+    }
+    return true;
+}
+
 bool coordinator_prepare(void *arg, const char *path, const char *text, int64_t number,
                          int64_t now_ps, struct err *err)
 {
@@ -100,7 +123,8 @@ bool coordinator_prepare(void *arg, const char *path, const char *text, int64_t 
     c->next.assignment = arena_alloc(c->arena, sizeof *c->next.assignment);
     input.placement = join(c, c->next.placement, now_ps);
     input.plan = plan_build(c->arena, input.placement, c->plan->cluster, NULL, c->catalogue, err);
-    if (!input.plan || !assign_build(c->arena, &input, c->next.assignment, err))
+    if (!input.plan || !assign_build(c->arena, &input, c->next.assignment, err) ||
+        !check_new_devices(c, now_ps, err))
         return false;
     input.first_stage = c->plan->stage_count;
     update.all = c->next.assignment;
@@ -117,7 +141,7 @@ const struct plan *coordinator_adopt(void *arg, int64_t from_ps, struct err *err
     const struct plan *plan =
         plan_build(c->arena, placement, c->plan->cluster, NULL, c->catalogue, err);
 
-    if (!plan)
+    if (!plan || !check_new_devices(c, from_ps, err))
         return NULL;
     fleet_end_update(c->fleet);
     c->assignment = c->next.assignment;

@@ -228,6 +228,20 @@ finish
 is "each epoch ran where it says" "$(places 0) $(places 1) $(places 2)" "0d0 1d1 0d1 0d2 0d2 0d3"
 like "the summary has all workers" "$(cat run.out)" "d3: "
 
+printf 'time_s,target,event\n0,d2,down\n6,d2,up\n' > drill.csv
+begin --cluster four --events drill.csv
+exit_is 2 "an update with a device that is down in a drill" update third.csv
+like "is refused for that" "$err" "^orrery-run update: device 'd2' is down by --events since 0 s$"
+up() { # within 20 s
+    for ((n = 0; n < 100; n++)); do
+        update third.csv && return 0
+        sleep 0.2
+    done
+    return 1
+}
+ok "it is taken when that is up again" up
+finish
+
 worker() { timeout 60 orrery-run worker --device "$1" --connect "127.0.0.1:$port" "${@:2}" 2> "$1.err"; }
 port=$((port + 1))
 rm -f r.csv s.csv ./*.partial
