@@ -153,6 +153,22 @@ static int64_t fixed_caches(const struct plan_replica *replica, const struct pla
     return batches * size;
 }
 
+/* By what says so: a row of the replica, or --batch. */
+static bool refuse_fixed(const struct assign_input *input, const struct plan_replica *replica,
+                         int32_t size, int32_t tokens, struct err *err)
+{
+    for (int i = 0; i < replica->total_count; i++)
+        if (replica->stages[i].max_batch == size)
+            return placement_bad(input->placement, replica->stages[i].row, PLACEMENT_MAX_BATCH, err,
+                                 "batches of %d requests of up to %d tokens: expected at most %d, "
+                                 "and %d tokens",
+                                 size, tokens, BATCHING_MAX_FIXED, FRAME_MAX_TOKENS);
+    return err_set(err, ERR_USAGE,
+                   "--batch fixed: batches of %d requests of up to %d tokens: expected at most %d, "
+                   "and %d tokens",
+                   size, tokens, BATCHING_MAX_FIXED, FRAME_MAX_TOKENS);
+}
+
 /* The same for fixed ones: so many of the longest prompt. */
 static bool size_fixed(const struct assign_input *input, const struct plan_stage *stage,
                        const struct plan_replica *replica, struct setup_model *setup,
@@ -169,10 +185,7 @@ static bool size_fixed(const struct assign_input *input, const struct plan_stage
         smaller(fixed_caches(replica, stage, size, model->kind == MODEL_DECODER), INT32_MAX);
     size_model(input, model, &one);
     if (size > BATCHING_MAX_FIXED || (int64_t)size * one.max_tokens > FRAME_MAX_TOKENS)
-        return placement_bad(input->placement, stage->row, PLACEMENT_MAX_BATCH, err,
-                             "batches of %d requests of up to %d tokens: expected at most %d, and "
-                             "%d tokens",
-                             size, one.max_tokens, BATCHING_MAX_FIXED, FRAME_MAX_TOKENS);
+        return refuse_fixed(input, replica, size, one.max_tokens, err);
     added->batch_wait_ps = input->batch->wait_ps;
     added->batch_limit = model->kind == MODEL_DECODER ? copies_batches(replica) : 0;
     if (size > setup->max_seqs)
@@ -271,7 +284,7 @@ static bool add_stage(struct arena *arena, const struct assign_input *input,
     if (added->cache_count > 1)
         added->cache_count = smaller(added->cache_count, most_at_once(input, replica->service));
     added->has_batches = input->batching || added->batch_size > 1;
-    if (input->batching && copies_are_in(replica))
+    if (input->batching && stage->copy > 0)
         return placement_bad(input->placement, stage->row, PLACEMENT_COPY, err,
                              "this version does not combine copies with continuous batches");
     added->wire_bits = quantise_applies(stage->wire_bits) && !added->is_last ? stage->wire_bits : 0;
