@@ -85,17 +85,14 @@ static void give_up(struct file *file, int trouble)
 static void sync_file(struct file *file)
 {
     struct stat status;
+    bool is_known = !file->is_given_up && fstat(file->handle, &status) == 0;
 
-    if (file->is_given_up)
+    if (file->is_given_up || (is_known && status.st_size == file->synced_bytes))
         return;
-    if (fstat(file->handle, &status) != 0)
-        give_up(file, errno);
-    else if (status.st_size == file->synced_bytes)
-        return;
-    else if (fdatasync(file->handle) != 0)
-        give_up(file, errno);
-    else
+    if (is_known && fdatasync(file->handle) == 0)
         file->synced_bytes = status.st_size;
+    else
+        give_up(file, errno);
 }
 
 static void sync_all(struct syncer *syncer)
