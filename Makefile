@@ -3,7 +3,7 @@
 #   make            programs into bin/          make test    install, build, run every test
 #   make demo       the whole loop, here        make lint    format, tidy, cppcheck, layers, banned calls
 #   make bench      speed, errors of profiles   make fuzz    every reader under libFuzzer, 60 s each
-#   make validate   predicted against measured, 12 min
+#   make validate   predicted against measured, 15 min
 #   make arm64      cross build for boards      make coverage, check-quick, golden-update, format, clean
 #   make static     one file for a board, bin/orrery-profile-static; also with CROSS_COMPILE=aarch64-linux-gnu-
 #   make install PREFIX=/usr/local DESTDIR=

@@ -319,7 +319,8 @@ static int64_t pack(struct worker *worker, const struct moving *moving,
                             moving->frame.stage, moving->entries[i].tokens, l + skipped);
                     return 0;
                 }
-                memcpy(words, kv[l].k + (int64_t)(ptrdiff_t)head * kv[l].capacity * dim, (size_t)(4 * count));
+                memcpy(words, kv[l].k + (int64_t)(ptrdiff_t)head * kv[l].capacity * dim,
+                       (size_t)(4 * count));
                 memcpy(words + count, kv[l].v + (int64_t)(ptrdiff_t)head * kv[l].capacity * dim,
                        (size_t)(4 * count));
                 words += 2 * count;

@@ -359,9 +359,10 @@ static bool fill(struct worker *worker, const struct piece *piece, struct arrivi
                 return is_bad(piece, "what is there already", err);
             *has = true;
             arriving->missing--;
-            get_words(piece, kv[i].k + (int64_t)(ptrdiff_t)head * kv[i].capacity * dim, from, (size_t)count);
-            get_words(piece, kv[i].v + (int64_t)(ptrdiff_t)head * kv[i].capacity * dim, from + 4 * count,
+            get_words(piece, kv[i].k + (int64_t)(ptrdiff_t)head * kv[i].capacity * dim, from,
                       (size_t)count);
+            get_words(piece, kv[i].v + (int64_t)(ptrdiff_t)head * kv[i].capacity * dim,
+                      from + 4 * count, (size_t)count);
             from += 8 * count;
         }
     return true;
