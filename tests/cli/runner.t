@@ -173,7 +173,7 @@ is "nor a temporary one" "$(left_behind)" ""
 sed 's/tiny/huge/' one.csv > huge.csv
 fresh
 exit_is 2 "a model that fits no memory" run --local --placement huge.csv --workload open.csv "${outs[@]}"
-like "memory is named" "$err" "1 worker on this machine needs .* of memory: only .* are available"
+like "memory is named" "$err" "1 worker on this machine needs .* of memory, .* of it for KV caches: only .* are available"
 no_file "no file for it" r.csv s.csv
 
 # ---- workers that die
