@@ -47,9 +47,6 @@ apart() { # FOLDER COMMAND...
     (cd "$1" && ln -sfn ../*.csv ../cluster ../costs ../four . && rm -f r.csv s.csv brief.csv && "${@:2}")
     echo $? > "$1/status"
 }
-column() { # FILE NAME
-    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
-}
 fates() { paste -d : <(column "$1" request_id) <(column "$1" status) | xargs; }
 predict() {
     orrery-sim run --models models.csv --placement "$1" --cluster cluster --workload load.csv --dispatch round-robin \

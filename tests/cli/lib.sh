@@ -74,6 +74,11 @@ exit_is() {
     tap_result $? "$name" || diag "exit $status, not $code, of: $*"$'\n'"$(tail -n 20 "$tmp/.err")"
 }
 
+# column FILE NAME: of a table, without its head.
+column() {
+    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
+}
+
 # no_file NAME PATH...: none of the paths is there.
 no_file() {
     local name=$1 path found=

@@ -3,6 +3,7 @@
 # the tokens of one device; bounded queues that several copies share; a copy that is lost.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tiny.sh"
+. "$(dirname "$0")/long_run.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
@@ -38,9 +39,6 @@ run() { timeout 30 orrery-run --models models.csv --cluster cluster --local "$@"
 sim() { orrery-sim run --models models.csv --cluster cluster --costs costs "$@" --requests-out sim-r.csv --stages-out sim-s.csv --transfers-out sim-t.csv; }
 stages() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-5,8,10 | sort; }
 transfers() { grep -v '^#' "$1" | tail -n +2 | cut -d, -f 1-2,4-7 | sort; }
-column() { # FILE NAME
-    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
-}
 fates() { paste -d : <(column "$1" request_id) <(column "$1" status) | sort -n | xargs; }
 
 # ---- the same ways, steps and messages
@@ -183,29 +181,14 @@ exit_is 0 "deep: a copy that others wait for" run -p deep.csv -w long.csv --even
 is "deep: every request is ok then" "$(grep -c ',ok,' r.csv)" 1200
 
 # ---- an update brings copies
-port=$((20000 + $$ % 20000))
 { echo $head; stage 0 d0 0; stage 1 d1 0; } > plain.csv
 { echo $head; stage 0 d1 0 2; stage 0 d0 1 2; stage 1 d1 0; stage 1 d0 1; } > swapped.csv
 for ((i = 1200; i < 20000; i++)); do echo "$i,,chat,16,4,c$((i % 8)),0"; done >> long.csv
-rm -f r.csv s.csv ./*.partial
-timeout 60 orrery-run --local --models models.csv --cluster cluster -p plain.csv -w long.csv --listen "127.0.0.1:$port" "${outs[@]}" > run.out 2> run.err &
-coordinator=$!
-lines() { if [ -e r.csv.partial ]; then wc -l < r.csv.partial; else echo 0; fi; }
-await_more() { # COUNT: so many more requests have ended, within 20 s
-    local from
-    from=$(lines)
-    for ((n = 0; n < 400; n++)); do
-        [ "$(lines)" -ge $((from + $1)) ] && return 0
-        sleep 0.05
-    done
-    return 1
-}
-await_more 20
+begin --cluster cluster -p plain.csv
 exit_is 0 "an update is taken" timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement swapped.csv
 await_more 300
 like "the status knows both workers" "$(timeout 10 orrery-run status --connect "127.0.0.1:$port")" "d0.*d1"
-kill -TERM "$(pgrep -P $coordinator)"
-wait $coordinator
+finish
 is "copies of both stages have had steps" "$(awk -F, 'FNR == NR { if ($11 == "ok" && $13 == 1) mine[$1]; next } $1 in mine { print $4 $5 }' \
     <(grep -v '^#' r.csv) <(grep -v '^#' s.csv) | sort -u | xargs)" "0d0 0d1 1d0 1d1"
 is "nothing failed before the end" "$(grep -v '^#' r.csv | awk -F, '$11 == "ok" { if ($1 - last > 9) bad = 1; last = $1 } END { print bad + 0 }')" 0

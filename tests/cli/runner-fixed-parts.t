@@ -3,6 +3,7 @@
 # same batches and messages as in orrery-sim.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tiny.sh"
+. "$(dirname "$0")/twins.sh"
 . "$(dirname "$0")/fixed.sh"
 need orrery-run
 need orrery-sim

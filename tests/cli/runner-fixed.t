@@ -3,7 +3,9 @@
 # every message, must agree; times need not, but devices are so slow that no decision hangs on them.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tiny.sh"
+. "$(dirname "$0")/twins.sh"
 . "$(dirname "$0")/fixed.sh"
+. "$(dirname "$0")/long_run.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
@@ -50,25 +52,8 @@ is "each has its own prompt" "$(body t.csv | awk -F, '$4 == "source" && $2 == 0 
 
 # failures and updates
 { echo "$head,client,think_s" && for ((i = 0; i < 4000; i++)); do echo "$i,,chat,16,$((1 + i % 5)),c$((i % 6)),0.005"; done; } > long.csv
-port=$((20000 + $$ % 20000))
-begin() { # OPTION...
-    port=$((port + 1))
-    rm -f r.csv s.csv ./*.partial
-    timeout 60 orrery-run --models models.csv --local -w long.csv --listen "127.0.0.1:$port" --batch fixed:4:2ms "$@" \
-        "${outs[@]}" > run.out 2> run.err &
-    coordinator=$!
-    for ((n = 0; n < 200; n++)); do
-        [ -e r.csv.partial ] && [ "$(wc -l < r.csv.partial)" -gt 30 ] && return 0
-        sleep 0.05
-    done
-    return 1
-}
-finish() {
-    kill -TERM "$(pgrep -P $coordinator)"
-    wait $coordinator
-}
 printf 'time_s,target,event\n0.5,d1,down\n0.8,d1,up\n1.2,d0,down\n1.5,d0,up\n' > drill.csv
-begin -p two.csv --on-failure replay --events drill.csv
+begin --batch fixed:4:2ms -p two.csv --on-failure replay --events drill.csv
 for ((n = 0; n < 200; n++)); do
     [ "$(grep -c "is back" run.err)" -eq 2 ] && break
     sleep 0.05
@@ -85,7 +70,7 @@ ok "every step is there once" whole
 is "batches of a worker that has come back have numbers of their own" "$(body s.csv | awk -F, '$4 == 0 && $8 == 0 {
     if (!($9 in first) || $6 < first[$9]) first[$9] = $6; if ($6 > last[$9]) last[$9] = $6 }
     END { for (b in first) if (last[b] != first[b]) n++; print n + 0 }')" 0
-begin -p two.csv
+begin --batch fixed:4:2ms -p two.csv
 exit_is 0 "an update of a run with batches" timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement replicas.csv
 sleep 0.5
 finish

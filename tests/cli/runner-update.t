@@ -3,6 +3,7 @@
 # by the new one; what cannot be is refused, and the run goes on.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tiny.sh"
+. "$(dirname "$0")/long_run.sh"
 need orrery-run
 need orrery-sim
 cd "$tmp" || exit 2
@@ -19,38 +20,14 @@ load() { # REQUESTS: of three clients, some ms each
     for ((i = 0; i < $1; i++)); do echo "$i,,chat,16,4,c$((i % 3)),0.01"; done
 }
 load 20000 > long.csv
-port=$((20000 + $$ % 20000))
-column() { # FILE NAME
-    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
-}
-lines() { if [ -e r.csv.partial ]; then wc -l < r.csv.partial; else echo 0; fi; }
-await_more() { # COUNT: so many more requests have ended, within 20 s
-    local from
-    from=$(lines)
-    for ((n = 0; n < 400; n++)); do
-        [ "$(lines)" -ge $((from + $1)) ] && return 0
-        sleep 0.05
-    done
-    return 1
-}
-begin() { # OPTION...: a long run in the background
-    port=$((port + 1))
-    rm -f r.csv s.csv ./*.partial
-    timeout 60 orrery-run --local --models models.csv --placement two.csv --workload long.csv --listen "127.0.0.1:$port" \
-        --requests-out r.csv --stages-out s.csv "$@" > run.out 2> run.err &
-    coordinator=$!
-    await_more 20
-}
-finish() { # the run is told to end: only what had not begun has failed
-    kill -TERM "$(pgrep -P $coordinator)"
-    wait $coordinator
-}
+outs=(--requests-out r.csv --stages-out s.csv)
+begin_two() { begin --placement two.csv "$@"; } # the last placement counts
 update() { timeout 30 orrery-run update --connect "127.0.0.1:$port" --placement "$1" "${@:2}"; }
 # Requests that ended well, in order of arrival.
 ended() { grep -v '^#' r.csv | awk -F, '$11 == "ok"' | sort -t , -k 4g; }
 
 # ---- to replicas, back, and to a stage cut over both
-begin
+begin_two
 exit_is 0 "an update is taken" update replicas.csv
 like "it says from when on" "$out" "^replicas.csv is epoch 1 from [0-9.]+ m?s on$"
 await_more 100
@@ -90,7 +67,7 @@ like "so does stderr" "$(cat run.err)" "orrery-run: replicas.csv is epoch 1 from
 exit_is 0 "a trace with epochs is read" orrery-sim check --predicted r.csv --real r.csv
 
 # ---- what is refused, while the run goes on
-begin --json
+begin_two --json
 bad() { # NAME EXPECTED FILE
     exit_is 2 "$1 is refused" update "$3"
     like "$1: why" "$err" "$2"
@@ -128,14 +105,14 @@ like "the summary as JSON" "$(tr -d ' \n' < run.out)" '"updates":\[\{"epoch":1,"
 is "matrices are held once" "$(tr -d ' \n' < run.out | grep -o '"weight_bytes":[0-9]*' | sort -u | wc -l)" 1
 
 # ---- batches
-begin --batch continuous:4
+begin_two --batch continuous:4
 exit_is 0 "batches: an update is taken" update replicas.csv
 await_more 60
 exit_is 0 "batches: and one that cuts the sequence" update halves.csv
 await_more 60
 finish
 is "batches: all epochs have had requests" "$(ended | cut -d , -f 13 | uniq | xargs)" "0 1 2"
-begin --batch fixed:4:5ms
+begin_two --batch fixed:4:5ms
 exit_is 0 "fixed batches: an update that cuts layers is taken" update halves.csv
 await_more 60
 finish
@@ -143,7 +120,7 @@ is "fixed batches: both epochs have had requests" "$(ended | cut -d , -f 13 | un
 
 # ---- padded devices
 tiny_costs 20000 2
-begin --costs costs --pad d0=2 --pad d1=2
+begin_two --costs costs --pad d0=2 --pad d1=2
 exit_is 0 "padded devices: an update is taken" update replicas.csv
 await_more 60
 finish
@@ -156,7 +133,7 @@ ok "padded devices: the new stages are padded too" padded
 
 # ---- failures
 printf 'time_s,target,event\n4,d1,down\n4.1,d1,up\n' > drill.csv
-begin --on-failure replay --events drill.csv
+begin_two --on-failure replay --events drill.csv
 exit_is 0 "a drill: an update before it" update replicas.csv
 await_line() { # FILE TEXT: within 20 s
     for ((n = 0; n < 200; n++)); do
@@ -213,7 +190,7 @@ printf '%s\n' device,type d0,pc d1,pc d2,pc d3,pc > four/devices.csv
 printf 'medium,kind,node,bits_per_s,latency_s\nlan,switch,*,1e9,0.0001\n' > four/links.csv
 printf '%s\n' service,replica,stage,device,model chat,0,0,d2,tiny chat,1,0,d1,tiny > third.csv
 sed 's/,d0,/,d3,/; s/,d1,/,d2,/' halves.csv > elsewhere.csv
-begin --cluster four --costs costs --pad d0=2 --pad d1=2 --pad d2=2
+begin_two --cluster four --costs costs --pad d0=2 --pad d1=2 --pad d2=2
 exit_is 0 "an update with another device is taken" update third.csv
 await_more 60
 exit_is 0 "its worker is one of the run" timeout 20 orrery-run status --connect "127.0.0.1:$port"
@@ -229,7 +206,7 @@ is "each epoch ran where it says" "$(places 0) $(places 1) $(places 2)" "0d0 1d1
 like "the summary has all workers" "$(cat run.out)" "d3: "
 
 printf 'time_s,target,event\n0,d2,down\n6,d2,up\n' > drill.csv
-begin --cluster four --events drill.csv
+begin_two --cluster four --events drill.csv
 exit_is 2 "an update with a device that is down in a drill" update third.csv
 like "is refused for that" "$err" "^orrery-run update: device 'd2' is down by --events since 0 s$"
 up() { # within 20 s
@@ -301,14 +278,14 @@ is "the run went by three placements" "$(places 0) $(places 1) $(places 2)" "0d0
 
 # ---- when no update is possible
 { head -n 1 two.csv | sed 's/$/,epoch,from_s/' && sed '1d; s/$/,0,0/' two.csv && sed '1d; s/$/,1,500/' two.csv; } > epochs.csv
-begin --placement epochs.csv
+begin_two --placement epochs.csv
 exit_is 2 "before an epoch of the file" update replicas.csv
 like "says when" "$err" "epoch 1 of the placement is still to come: updates are taken from 500 s on"
 finish
 exit_is 2 "nobody there" timeout 20 orrery-run update --connect 127.0.0.1:1 --placement two.csv
 like "nobody there: is said" "$err" "orrery-run update: no coordinator at 127.0.0.1:1"
 orrery-run keys -o keys > keys.out
-begin --keys keys
+begin_two --keys keys
 exit_is 2 "an update without the keys" update replicas.csv
 like "is turned away" "$err" "orrery-run update: turned away: "
 exit_is 0 "with them it is taken" update replicas.csv --keys keys

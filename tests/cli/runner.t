@@ -38,10 +38,6 @@ END
 run() { # orrery-run with the models of this test
     timeout 30 orrery-run --models models.csv "$@"
 }
-# Rows of a column, by the name of the column, without the head of the file.
-column() { # FILE NAME
-    grep -v '^#' "$1" | awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }'
-}
 count() { # FILE STATUS
     column "$1" status | grep -cx "$2"
 }
